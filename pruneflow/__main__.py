@@ -1,0 +1,5 @@
+"""``python -m pruneflow``."""
+
+from pruneflow.cli import main
+
+main()

@@ -1,0 +1,85 @@
+"""The files a run leaves for use: Keras networks as ``.h5``, TFLite files, and their sizes."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow.data import Data
+from pruneflow.exporters import Export, Float
+from pruneflow.results import write_file
+from pruneflow.sizes import Size, size_of
+
+__all__ = ["Artefacts", "Sizes", "save"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of one network, as float TFLite and as ``.h5`` without optimizer."""
+
+    tflite: Size
+    h5: Size
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """The same by name, ``tflite_bytes`` to ``h5_zip_bytes``."""
+        formats = {"tflite": self.tflite, "h5": self.h5}
+        return {
+            f"{name}_{field}": getattr(size, field)
+            for name, size in formats.items()
+            for field in ("bytes", "gzip_bytes", "zip_bytes")
+        }
+
+
+@dataclass(frozen=True)
+class Artefacts:
+    """What was written.
+
+    Attributes:
+        file: The exported TFLite file.
+        size: Its size.
+        dense: Sizes of the dense baseline.
+        pruned: Sizes of the pruned network.
+    """
+
+    file: Path
+    size: Size
+    dense: Sizes
+    pruned: Sizes
+
+
+def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -> Artefacts:
+    """Write ``dense.h5``, ``pruned.h5``, ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
+
+    Args:
+        export: How the pruned network becomes TFLite.
+        data: What both networks read; calibration takes training examples.
+        dense: The dense baseline, a plain float32 ``tf_keras.Model``.
+        pruned: The stripped network, likewise.
+        folder: Where the files go.
+    """
+    to_float = Float(name="float")
+    dense_tflite = to_float.convert(dense, data)
+    write_file(folder / "dense-float.tflite", dense_tflite)
+    dense_sizes = Sizes(size_of(dense_tflite), _save_h5(dense, folder / "dense.h5"))
+    content = export.convert(pruned, data)
+    file = folder / f"pruned-{export.kind}.tflite"
+    write_file(file, content)
+    # Like is compared with like: the pruned network as a float file, whatever was exported.
+    as_float = content if export.kind == to_float.kind else to_float.convert(pruned, data)
+    pruned_sizes = Sizes(size_of(as_float), _save_h5(pruned, folder / "pruned.h5"))
+    return Artefacts(file, size_of(content), dense_sizes, pruned_sizes)
+
+
+def _save_h5(model: Any, path: Path) -> Size:
+    """Save as the guide does, without the optimizer; loads without tfmot."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 2 calls its own .h5 format legacy
+        file = Path(folder) / path.name
+        model.save(file, include_optimizer=False)
+        content = file.read_bytes()
+    write_file(path, content)
+    return size_of(content)

@@ -1,0 +1,69 @@
+"""Batches: an order fixed by the seed and the epoch, so that any step can be found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow import backend
+from pruneflow.data import Part, Spec
+
+__all__ = ["evaluation_batches", "steps_per_epoch", "training_batches"]
+
+
+def steps_per_epoch(examples: int, batch_size: int) -> int:
+    """Steps of one epoch; the last batch may be smaller.
+
+    >>> steps_per_epoch(54000, 128)
+    422
+    """
+    return -(-examples // batch_size)
+
+
+def epoch_order(examples: int, seed: tuple[int, ...], epoch: int) -> npt.NDArray[np.int64]:
+    """Order of the examples in one epoch.
+
+    Returns:
+        (examples,) int64, a permutation that depends on ``seed`` and ``epoch`` only.
+    """
+    return np.random.default_rng([*seed, epoch]).permutation(examples)
+
+
+def training_batches(part: Part, spec: Spec, *, batch_size: int, epochs: int, seed: tuple[int, ...]) -> Any:
+    """All batches of ``epochs`` epochs, each epoch in a new order.
+
+    Returns:
+        A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64.
+    """
+    tf = backend.tensorflow()
+
+    def indices(epoch: Any) -> Any:
+        order = tf.numpy_function(
+            lambda e: epoch_order(len(part), seed, int(e)), [epoch], tf.int64, stateful=False
+        )
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [len(part)])).batch(batch_size)
+
+    dataset = tf.data.Dataset.range(epochs).flat_map(indices)
+    return _read(dataset, part, spec).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:
+    """The examples of a part once, in order, as (x, y) batches."""
+    tf = backend.tensorflow()
+    return _read(tf.data.Dataset.range(len(part)).batch(batch_size), part, spec).prefetch(1)
+
+
+def _read(dataset: Any, part: Part, spec: Spec) -> Any:
+    """Look indices up; the same arithmetic as ``Spec.model_input``."""
+    tf = backend.tensorflow()
+    x, y = tf.constant(part.x), tf.constant(part.y)
+
+    def look_up(index: Any) -> tuple[Any, Any]:
+        examples = tf.gather(x, index)
+        if spec.kind == "image":
+            examples = tf.cast(examples, tf.float32) / 255.0
+        return examples, tf.gather(y, index)
+
+    return dataset.map(look_up)

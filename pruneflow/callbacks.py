@@ -1,0 +1,180 @@
+"""Keras callbacks of our own: progress on the terminal, sparsity in TensorBoard."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.sparsity import prune
+from pruneflow.sparsity.measure import total_sparsity
+from pruneflow.sparsity.schedules import Plan
+from pruneflow.terminal import Advance, bar
+
+__all__ = ["ScalarLog", "SparsityLog", "Throughput", "TrainingProgress"]
+
+keras: Any = backend.keras()
+tf: Any = backend.tensorflow()
+
+NOTE_EVERY_STEPS = 20  # reading the loss waits for the step to finish; not worth it at each
+
+
+class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """One progress bar per epoch, with the time left, the loss and the accuracy."""
+
+    _supports_tf_logs = True  # leaves the logs on the device until they are shown, as Keras' own bar does
+
+    def __init__(self, phase: str, *, epochs: int, steps: int) -> None:
+        super().__init__()
+        self.phase, self.epochs, self.steps = phase, epochs, steps
+        self._open = ExitStack()
+        self._advance: Advance | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Open the bar of this epoch."""
+        description = f"Training, {self.phase}, epoch {epoch + 1}/{self.epochs}"
+        self._advance = self._open.enter_context(bar(description, total=self.steps))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Move the bar on."""
+        assert self._advance is not None
+        self._advance(1, _note(logs) if batch % NOTE_EVERY_STEPS == 0 else "")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Show the epoch's figures and close the bar."""
+        assert self._advance is not None
+        self._advance(0, _note(logs))
+        self._open.close()
+
+    def close(self) -> None:
+        """Close a bar that an exception left open."""
+        self._open.close()
+
+
+class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
+    """Counts training examples and the seconds that training, without validation, took.
+
+    Attributes:
+        examples: Examples trained on so far.
+        seconds: Seconds spent in training steps so far.
+        latest: Examples per second in the epoch that ended last.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, examples_per_epoch: int) -> None:
+        super().__init__()
+        self.examples_per_epoch = examples_per_epoch
+        self.examples, self.seconds, self.latest = 0, 0.0, 0.0
+        self._start = self._last = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._start = self._last = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Read the clock: the last reading is the end of training in this epoch."""
+        self._last = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Add this epoch."""
+        seconds = self._last - self._start
+        self.examples += self.examples_per_epoch
+        self.seconds += seconds
+        self.latest = self.examples_per_epoch / seconds if seconds else 0.0
+
+    @property
+    def examples_per_second(self) -> float:
+        """Mean over all epochs."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+
+class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes loss, accuracy, learning rate and throughput at the end of each epoch.
+
+    The step axis is the optimizer step within the phase.
+    """
+
+    def __init__(self, folder: Path, throughput: Throughput) -> None:
+        super().__init__()
+        self.folder, self.throughput = folder, throughput
+        self.writer: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the event file."""
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the figures of this epoch."""
+        logs = logs or {}
+        names = {
+            "loss": "loss/train",
+            "accuracy": "accuracy/train",
+            "val_loss": "loss/validation",
+            "val_accuracy": "accuracy/validation",
+        }
+        figures = {tag: logs[key] for key, tag in names.items() if key in logs}
+        figures["learning_rate"] = _learning_rate(self.model.optimizer)
+        figures["examples_per_second"] = self.throughput.latest
+        self.write(figures)
+        self.writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the event file."""
+        self.writer.close()
+
+    def write(self, figures: dict[str, float]) -> None:
+        """Write ``figures`` at the optimizer's present step."""
+        step = int(self.model.optimizer.iterations.numpy())
+        with self.writer.as_default(step=step):
+            for tag, value in figures.items():
+                tf.summary.scalar(tag, value)
+
+
+class SparsityLog(ScalarLog):
+    """Adds the sparsity of every pruned weight: at each mask update and at the end of each epoch.
+
+    Must come after tfmot's ``UpdatePruningStep``, which applies the masks at the end of an epoch.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, folder: Path, throughput: Throughput, plan: Plan) -> None:
+        super().__init__(folder, throughput)
+        self.plan = plan
+        self._step = 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Write sparsity where masks have just changed."""
+        self._step += 1
+        if self._step in self.plan.updates:
+            self.write(self._figures())
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write sparsity with the figures of this epoch."""
+        if self._step not in self.plan.updates:
+            self.write(self._figures())
+        super().on_epoch_end(epoch, logs)
+
+    def _figures(self) -> dict[str, float]:
+        planned = self.plan.sparsity_after(self._step)
+        weights = prune.measure(self.model, planned)
+        figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
+        figures["sparsity/total"] = total_sparsity(weights)
+        figures["sparsity/planned"] = planned
+        for name, value in prune.thresholds(self.model).items():
+            figures[f"threshold/{name}"] = value
+        return figures
+
+
+def _learning_rate(optimizer: Any) -> float:
+    rate = optimizer.learning_rate
+    return float(rate(optimizer.iterations) if callable(rate) else rate)
+
+
+def _note(logs: Any) -> str:
+    logs = logs or {}
+    shown = [("loss", "loss"), ("accuracy", "accuracy"), ("val_accuracy", "validation accuracy")]
+    return "  ".join(f"{label} {float(logs[key]):.4f}" for key, label in shown if key in logs)

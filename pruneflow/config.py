@@ -1,0 +1,144 @@
+"""The whole configuration, typed; where its YAML lies; checks that need more than one option."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from pruneflow import datasets, device, exporters, models, trainer
+from pruneflow.batches import steps_per_epoch
+from pruneflow.data import Data
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.options import require
+from pruneflow.sparsity import prune, schedules
+from pruneflow.sparsity.schedules import Plan
+
+__all__ = ["Config", "config_folder", "from_hydra", "plain", "plan_for"]
+
+
+@dataclass(kw_only=True)
+class Config:
+    """One run.
+
+    Attributes:
+        model: What is trained.
+        dataset: On what.
+        schedule: Sparsity over the steps of the pruning phase.
+        export: How the TFLite file is made.
+        trainer: Epochs, batches, optimizer.
+        device: Processor, precision, threads.
+        pruning: Which layers are pruned.
+        seed: Fixes initial weights, batch order and dropout.
+    """
+
+    model: Any
+    dataset: Any
+    schedule: Any
+    export: Any
+    trainer: Any
+    device: Any
+    pruning: prune.Pruning
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a group that was left out, and a seed that NumPy cannot take."""
+        for key, kind in _GROUPS.items():
+            value = getattr(self, key)
+            require(
+                isinstance(value, kind),
+                key,
+                value,
+                "no option of this group is chosen",
+                f"See python -m pruneflow --help for the options of {key}.",
+            )
+        require(
+            0 <= self.seed < 2**32,
+            "seed",
+            self.seed,
+            "allowed are whole numbers from 0 to 4294967295",
+            "Any of them will do.",
+        )
+
+
+_GROUPS = {
+    "model": models.Model,
+    "dataset": datasets.Stored,
+    "schedule": schedules.Schedule,
+    "export": exporters.Export,
+    "trainer": trainer.Trainer,
+    "device": device.Device,
+}
+
+ConfigStore.instance().store(group="schema", name="config", node=Config)
+
+
+def config_folder() -> Path:
+    """The folder of YAML files: beside the package in a checkout, inside it in a wheel.
+
+    Raises:
+        PruneflowError: if neither is there.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise PruneflowError(f"conf/config.yaml is neither in {package} nor beside it. Install pruneflow again.")
+
+
+def from_hydra(composed: DictConfig) -> Config:
+    """Turn a composed config into the typed object.
+
+    Raises:
+        ConfigError: for keys that no option has, and values that an option refuses.
+    """
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise ConfigError(
+            "The composed config is not pruneflow's. Keep /schema/config@_here_ in its defaults."
+        )
+    _refuse_unknown_keys(composed, config, prefix="")
+    return config
+
+
+def plan_for(config: Config, data: Data) -> Plan:
+    """Check what only the loaded data can tell, and compile the schedule.
+
+    Raises:
+        ConfigError: if model and data, batches and data, or schedule and steps do not fit.
+    """
+    config.model.check(data.spec)
+    config.trainer.check(len(data.train))
+    steps = steps_per_epoch(len(data.train), config.trainer.batch_size) * config.trainer.epochs
+    plan: Plan = config.schedule.plan(steps)
+    return plan
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The config as nested dictionaries, lists and numbers, for JSON."""
+    return {field.name: _plain_value(getattr(config, field.name)) for field in fields(config)}
+
+
+def _plain_value(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(value)
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _refuse_unknown_keys(composed: DictConfig, typed: Any, prefix: str) -> None:
+    """OmegaConf lets ``+typo=1`` through where a dataclass has no slots."""
+    names = [field.name for field in fields(typed)]
+    for key in map(str, composed):
+        require(
+            key in names,
+            f"{prefix}{key}",
+            composed[key],
+            f"there is no such key; {prefix.rstrip('.') or 'the config'} has {', '.join(names)}",
+            "Check the spelling.",
+        )
+        value = getattr(typed, key)
+        if is_dataclass(value) and isinstance(composed[key], DictConfig):
+            _refuse_unknown_keys(composed[key], value, prefix=f"{prefix}{key}.")

@@ -1,0 +1,5 @@
+"""Where data come from, and what a model must know of them."""
+
+from pruneflow.data.spec import Data, Part, Spec
+
+__all__ = ["Data", "Part", "Spec"]

@@ -1,0 +1,54 @@
+"""What an array in a file must be, and the message when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.errors import DataError
+
+__all__ = ["Array", "Arrays", "checked_labels", "described", "expect"]
+
+Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+
+
+def expect(condition: bool, path: Path, array: str, expected: str, found: object) -> None:
+    """Refuse the file ``path`` unless ``condition`` holds for its array ``array``.
+
+    Raises:
+        DataError: with the file, the array, what was expected and what was found.
+    """
+    if not condition:
+        raise DataError(f"{path}: array {array}: expected {expected}, found {found}.")
+
+
+def described(array: Array) -> str:
+    """Name dtype and shape of an array, for messages."""
+    return f"{array.dtype} {array.shape}"
+
+
+def checked_labels(path: Path, name: str, y: Array, *, count: int, classes: int) -> npt.NDArray[np.int64]:
+    """Check labels 0 .. classes - 1, one per example.
+
+    Args:
+        path: File that holds them, for messages.
+        name: Their array, for messages.
+        y: The labels, of any integer type.
+        count: Number of examples, at least 1.
+        classes: Number of classes.
+
+    Returns:
+        (count,) int64.
+
+    Raises:
+        DataError: naming the file, the array and what was expected.
+    """
+    expect(y.dtype.kind in "iu" and y.shape == (count,), path, name, f"integers ({count},)", described(y))
+    lowest, highest = y.min(), y.max()
+    in_range = lowest >= 0 and highest < classes
+    expect(in_range, path, name, f"labels 0 to {classes - 1}", f"{lowest} to {highest}")
+    return y.astype(np.int64)

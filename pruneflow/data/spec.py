@@ -1,0 +1,88 @@
+"""What a data set is to the rest of the program: arrays, and the facts a model is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Data", "Part", "Spec"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model must know of the data it reads.
+
+    Attributes:
+        kind: ``"image"`` or ``"tokens"``.
+        shape: Shape of one example: (height, width, channels) or (length,).
+        classes: Number of classes; labels are 0 .. classes - 1.
+        vocabulary_size: Number of token ids for ``"tokens"``, 0 for images.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    classes: int
+    vocabulary_size: int = 0
+
+    @property
+    def input_dtype(self) -> str:
+        """dtype of the model's input: float32 in [0, 1] for images, int32 for token ids."""
+        return "int32" if self.kind == "tokens" else "float32"
+
+    def model_input(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn stored examples into what the model reads.
+
+        Args:
+            x: (n, *shape); uint8 in [0, 255] for images, int32 token ids for tokens.
+
+        Returns:
+            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens.
+        """
+        if self.kind == "tokens":
+            return x.astype(np.int32, copy=False)
+        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(255)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples and labels of one part (training, validation or test).
+
+    Attributes:
+        x: (n, *shape), uint8 for images, int32 for tokens.
+        y: (n,) int64 labels.
+    """
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A loaded data set.
+
+    Attributes:
+        name: Name of the data set, such as ``"mnist"``.
+        spec: What a model must know.
+        train: Training part, validation taken out.
+        validation: Stratified part of the training half; choices are made on it.
+        test: Test half, touched once, at the end.
+        source: Where the arrays came from.
+        note: What a reader of the numbers must know; empty when there is nothing to say.
+        digest: SHA-256 over the arrays of the three parts.
+    """
+
+    name: str
+    spec: Spec
+    train: Part
+    validation: Part
+    test: Part
+    source: str
+    note: str
+    digest: str

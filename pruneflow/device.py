@@ -1,0 +1,131 @@
+"""The option ``device``: processor, memory, precision and threads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.options import option, require
+
+__all__ = ["Device"]
+
+KINDS = ("auto", "cpu", "gpu")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
+@option("device", "default")
+@dataclass(kw_only=True)
+class Device:
+    """Where and how arithmetic runs. Settings hold for the whole process.
+
+    Attributes:
+        kind: ``"auto"`` (a GPU where there is one), ``"cpu"`` or ``"gpu"``.
+        memory_growth: Whether GPU memory is taken as it is needed, rather than all at once.
+        precision: ``"float32"``, ``"mixed_float16"`` or ``"mixed_bfloat16"``, of training.
+        threads: Threads inside one operation; null takes all processors. Changes bits of the result.
+        inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
+        evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
+    """
+
+    kind: str
+    memory_growth: bool
+    precision: str
+    threads: int | None
+    inter_op_threads: int | None
+    evaluation_threads: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown kinds and precisions, and threads below one."""
+        for key, allowed in (("kind", KINDS), ("precision", PRECISIONS)):
+            value = getattr(self, key)
+            require(
+                value in allowed,
+                f"device.{key}",
+                value,
+                f"allowed are {', '.join(allowed)}",
+                "Pick one of these.",
+            )
+        for key in ("threads", "inter_op_threads", "evaluation_threads"):
+            value = getattr(self, key)
+            require(
+                value is None or value >= 1,
+                f"device.{key}",
+                value,
+                "allowed are whole numbers from 1, or null",
+                "null takes all processors.",
+            )
+
+    @property
+    def interpreters(self) -> int:
+        """TFLite interpreters that run side by side."""
+        return self.evaluation_threads or _processors()
+
+    def configure(self) -> dict[str, Any]:
+        """Prepare TensorFlow; the first call in a process decides on threads.
+
+        Returns:
+            What is used: kind, name, precision, threads.
+
+        Raises:
+            ConfigError: if a GPU is asked for that TensorFlow does not see.
+            PruneflowError: if the process already runs with other settings.
+        """
+        tf = backend.tensorflow()
+        gpus = [] if self.kind == "cpu" else tf.config.list_physical_devices("GPU")
+        if self.kind == "gpu" and not gpus:
+            raise ConfigError.of(
+                "device.kind",
+                "gpu",
+                "TensorFlow sees no GPU",
+                'Install the CUDA libraries with pip install "pruneflow[gpu]" (pip install -e ".[gpu]" in a '
+                "checkout) and check nvidia-smi, or use device.kind=auto.",
+            )
+        threads = self.threads or _processors()
+        inter_op = self.inter_op_threads or threads
+        try:
+            _apply(tf, gpus, self.memory_growth, threads, inter_op)
+        except RuntimeError as error:
+            raise PruneflowError(
+                "device: this process already runs TensorFlow with other device settings "
+                f"({error}). Run cells with different device settings as commands of their own."
+            ) from error
+        backend.keras().mixed_precision.set_global_policy(self.precision)
+        return {
+            "kind": "gpu" if gpus else "cpu",
+            "name": _name(tf, gpus),
+            "precision": self.precision,
+            "threads": threads,
+            "inter_op_threads": inter_op,
+            "memory_growth": bool(gpus) and self.memory_growth,
+        }
+
+
+def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:
+    """Set what differs from what is set; TensorFlow refuses changes after it has started."""
+    if tf.config.get_visible_devices("GPU") != gpus:
+        tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        if tf.config.experimental.get_memory_growth(gpu) != memory_growth:
+            tf.config.experimental.set_memory_growth(gpu, memory_growth)
+    if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if tf.config.threading.get_inter_op_parallelism_threads() != inter_op:
+        tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+
+
+def _processors() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _name(tf: Any, gpus: list[Any]) -> str:
+    if gpus:
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    import platform
+
+    return platform.processor() or platform.machine()

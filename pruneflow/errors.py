@@ -1,0 +1,44 @@
+"""Errors a user can act on: one message, no traceback."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "DataError", "PruneflowError"]
+
+
+class PruneflowError(Exception):
+    """A failure with a message written for the user; ``exit_code`` is what the process returns."""
+
+    exit_code = 1
+
+
+class ConfigError(PruneflowError):
+    """A setting that cannot be used: key, value, what is allowed, what to do next."""
+
+    exit_code = 2
+
+    @classmethod
+    def of(cls, key: str, value: object, problem: str, remedy: str) -> ConfigError:
+        """Build the message ``key=value: problem. remedy``.
+
+        Args:
+            key: Full key as typed on the command line, such as ``schedule.final_sparsity``.
+            value: The value that was refused.
+            problem: What is wrong or what is allowed, without a final stop.
+            remedy: What to do next, a sentence.
+        """
+        return cls(f"{key}={_shown(value)}: {problem}. {remedy}")
+
+
+class DataError(PruneflowError):
+    """A data file that is missing, broken or not what was expected."""
+
+
+def _shown(value: object) -> str:
+    """Spell ``value`` the way the command line does."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_shown(item) for item in value) + "]"
+    return str(value)

@@ -1,0 +1,161 @@
+"""Evaluation: Keras and TFLite on the same examples, side by side."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow import backend
+from pruneflow.data import Part, Spec
+from pruneflow.tasks import Task, task_of
+from pruneflow.terminal import bar
+
+__all__ = ["Scores", "agreement", "keras_probabilities", "score", "tflite_probabilities"]
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+CHUNK = 100  # examples an interpreter takes at a time
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well probabilities fit labels.
+
+    Attributes:
+        accuracy: Share of examples whose most probable class is the label, [0, 1].
+        loss: Mean cross-entropy, nats.
+    """
+
+    accuracy: float
+    loss: float
+
+
+def score(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> Scores:
+    """Accuracy and cross-entropy.
+
+    Args:
+        probabilities: (n, classes), rows sum to 1.
+        labels: (n,).
+
+    >>> score(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([1, 1]))
+    Scores(accuracy=0.5, loss=0.34657359027997264)
+    """
+    right = probabilities.argmax(axis=1) == labels
+    of_label = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+    return Scores(float(right.mean()), float(-np.log(of_label).mean()))
+
+
+def agreement(a: FloatArray, b: FloatArray) -> tuple[float, float]:
+    """Share of equal predictions, and the largest difference in probability.
+
+    Args:
+        a: (n, classes) probabilities.
+        b: (n, classes) probabilities of the same examples.
+    """
+    equal = a.argmax(axis=1) == b.argmax(axis=1)
+    return float(equal.mean()), float(np.abs(a - b).max())
+
+
+def keras_probabilities(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
+    """Probabilities that a Keras network gives.
+
+    Returns:
+        (n, classes).
+    """
+    from pruneflow.batches import evaluation_batches
+
+    outputs = []
+    predict = backend.tensorflow().function(lambda x: model(x, training=False), reduce_retracing=True)
+    with bar(description, total=len(part)) as advance:
+        for x, _ in evaluation_batches(part, spec):
+            outputs.append(predict(x).numpy())
+            advance(len(outputs[-1]))
+    return task_of(model).probabilities(np.concatenate(outputs))
+
+
+def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
+    """Probabilities that a TFLite file gives, one example at a time, state reset before each.
+
+    Args:
+        file: A ``.tflite`` file with one input of batch 1 and one output.
+        part: The examples.
+        spec: What they are.
+        task: What the outputs mean.
+        threads: Interpreters that run side by side.
+
+    Returns:
+        (n, classes).
+    """
+    outputs = np.empty((len(part), task.units), np.float32)
+    pool: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
+    with backend.quiet():
+        for _ in range(threads):
+            pool.put(_Runner(file))
+    stop = threading.Event()
+
+    def run(start: int) -> int:
+        if stop.is_set():
+            return 0
+        runner = pool.get()
+        try:
+            chunk = spec.model_input(part.x[start : start + CHUNK])
+            outputs[start : start + CHUNK] = runner.outputs(chunk)
+        finally:
+            pool.put(runner)
+        return len(chunk)
+
+    with bar(f"Evaluating {file.name}", total=len(part)) as advance, ThreadPoolExecutor(threads) as executor:
+        try:
+            for done in executor.map(run, range(0, len(part), CHUNK)):
+                advance(done)
+        finally:
+            stop.set()
+    return task.probabilities(outputs)
+
+
+class _Runner:
+    """One interpreter, with the scales of its input and output."""
+
+    def __init__(self, file: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.interpreter = Interpreter(model_path=str(file), num_threads=1)
+        self.interpreter.allocate_tensors()
+        self.input = self.interpreter.get_input_details()[0]
+        self.output = self.interpreter.get_output_details()[0]
+
+    def outputs(self, examples: npt.NDArray[Any]) -> FloatArray:
+        """Outputs for (n, *shape) examples, (n, units) float32."""
+        rows = []
+        for example in _quantized(examples, self.input):
+            # A fused LSTM keeps its state between invocations.
+            self.interpreter.reset_all_variables()
+            self.interpreter.set_tensor(self.input["index"], example[np.newaxis])
+            self.interpreter.invoke()
+            rows.append(self.interpreter.get_tensor(self.output["index"])[0])
+        return _dequantized(np.stack(rows), self.output)
+
+
+def _quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
+    scale, zero_point = tensor["quantization"]
+    dtype = np.dtype(tensor["dtype"])
+    if not scale or not np.issubdtype(values.dtype, np.floating):
+        return np.asarray(values, dtype)
+    limits = np.iinfo(dtype)
+    levels = np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
+    return np.asarray(levels, dtype)
+
+
+def _dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> FloatArray:
+    scale, zero_point = tensor["quantization"]
+    if not scale:
+        return np.asarray(values, np.float32)
+    real: FloatArray = (values.astype(np.float32) - zero_point) * np.float32(scale)
+    return real

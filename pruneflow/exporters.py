@@ -1,0 +1,119 @@
+"""Options of the group ``export``: a stripped Keras network becomes a TFLite file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow import backend
+from pruneflow.data import Data, Spec
+from pruneflow.options import option, require
+
+__all__ = ["DynamicRange", "Export", "Float", "Int8"]
+
+
+@dataclass(kw_only=True)
+class Export:
+    """What every export has.
+
+    Attributes:
+        name: Label in tables and in the file name.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+
+    def convert(self, model: Any, data: Data) -> bytes:
+        """Convert ``model`` to TFLite with a fixed batch of 1.
+
+        Args:
+            model: A plain ``tf_keras.Model``.
+            data: ``data.spec`` gives the input; only training examples may be used for calibration.
+
+        Returns:
+            The bytes of a ``.tflite`` file.
+        """
+        converter = _converter(model, data.spec)
+        self._configure(converter, data)
+        with backend.quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bytes(converter.convert())
+
+    def _configure(self, converter: Any, data: Data) -> None:
+        raise NotImplementedError
+
+
+@option("export", "float")
+@dataclass(kw_only=True)
+class Float(Export):
+    """float32 weights and arithmetic."""
+
+    kind = "float"
+
+    def _configure(self, converter: Any, data: Data) -> None:
+        pass
+
+
+@option("export", "dynamic-range")
+@dataclass(kw_only=True)
+class DynamicRange(Export):
+    """int8 weights, float32 in and out; activations are quantized as they come."""
+
+    kind = "dynamic-range"
+
+    def _configure(self, converter: Any, data: Data) -> None:
+        converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
+
+
+@option("export", "int8")
+@dataclass(kw_only=True)
+class Int8(Export):
+    """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32.
+
+    Attributes:
+        calibration_samples: Training examples from which the ranges of activations are read.
+    """
+
+    kind = "int8"
+
+    calibration_samples: int
+
+    def __post_init__(self) -> None:
+        """Refuse calibration on nothing."""
+        require(
+            self.calibration_samples >= 1,
+            "export.calibration_samples",
+            self.calibration_samples,
+            "allowed are whole numbers from 1",
+            "A few hundred are usual.",
+        )
+
+    def _configure(self, converter: Any, data: Data) -> None:
+        tf = backend.tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: self._calibration(data)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if data.spec.kind == "image":
+            converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+
+    def _calibration(self, data: Data) -> Iterator[list[npt.NDArray[Any]]]:
+        """Evenly spaced training examples, one at a time."""
+        count = min(self.calibration_samples, len(data.train))
+        chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
+        for example in data.spec.model_input(data.train.x[chosen]):
+            yield [example[np.newaxis]]
+
+
+def _converter(model: Any, spec: Spec) -> Any:
+    """A converter for ``model`` with a batch of 1: an LSTM becomes one fused op only with a fixed batch."""
+    tf = backend.tensorflow()
+    signature = tf.TensorSpec((1, *spec.shape), spec.input_dtype, name="input")
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
+    return tf.lite.TFLiteConverter.from_concrete_functions([function], model)

@@ -1,0 +1,229 @@
+"""What a run leaves behind: ``result.json``, written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow import __version__
+from pruneflow.data import Data
+from pruneflow.errors import PruneflowError
+from pruneflow.sparsity.measure import WeightSparsity
+
+__all__ = [
+    "FORMAT",
+    "DataFacts",
+    "DenseResult",
+    "PhaseCost",
+    "PrunedResult",
+    "Result",
+    "TfliteResult",
+    "like_for_like",
+    "peak_memory_bytes",
+    "read",
+    "versions",
+    "write_file",
+]
+
+FORMAT = 1  # raise it when a reader of an older result.json would misread a newer one
+
+PACKAGES = (
+    "tensorflow",
+    "tf_keras",
+    "tensorflow-model-optimization",
+    "ai-edge-litert",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part."""
+
+    name: str
+    source: str
+    note: str
+    digest: str
+    train: int
+    validation: int
+    test: int
+
+    @classmethod
+    def of(cls, data: Data) -> DataFacts:
+        """Read the facts off loaded data."""
+        return cls(
+            data.name,
+            data.source,
+            data.note,
+            data.digest,
+            len(data.train),
+            len(data.validation),
+            len(data.test),
+        )
+
+
+@dataclass(frozen=True)
+class DenseResult:
+    """The dense baseline; accuracies and loss are null where no dense phase was asked for.
+
+    Accuracies are shares in [0, 1], on the test part unless named otherwise; the loss is cross-entropy, nats.
+    """
+
+    accuracy: float | None
+    validation_accuracy: float | None
+    loss: float | None
+    parameters: int
+    tflite_bytes: int
+    tflite_gzip_bytes: int
+    tflite_zip_bytes: int
+    h5_bytes: int
+    h5_gzip_bytes: int
+    h5_zip_bytes: int
+
+
+@dataclass(frozen=True)
+class PrunedResult:
+    """The pruned network as Keras runs it, and its sizes as float TFLite and as ``.h5``.
+
+    Sparsity and compression ratio are over pruned weights; biases and layers that were left are not counted.
+    """
+
+    accuracy: float
+    validation_accuracy: float
+    loss: float
+    requested_sparsity: float
+    measured_sparsity: float
+    compression_ratio: float
+    tflite_bytes: int
+    tflite_gzip_bytes: int
+    tflite_zip_bytes: int
+    h5_bytes: int
+    h5_gzip_bytes: int
+    h5_zip_bytes: int
+    layers: list[WeightSparsity]
+    not_pruned: dict[str, str]
+
+
+@dataclass(frozen=True)
+class TfliteResult:
+    """One exported file: accuracy on the test part, and how far it is from Keras.
+
+    ``agreement`` is the share of equal predictions, ``max_difference`` the largest difference in probability.
+    """
+
+    kind: str
+    file: str
+    accuracy: float
+    agreement: float
+    max_difference: float
+    bytes: int
+    gzip_bytes: int
+    zip_bytes: int
+
+
+@dataclass(frozen=True)
+class PhaseCost:
+    """Wall seconds of a phase, and examples per second where it goes through examples."""
+
+    seconds: float
+    examples_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything a run found out. See the README for the meaning of each field."""
+
+    config: dict[str, Any]
+    command: str
+    versions: dict[str, str]
+    device: dict[str, Any]
+    seed: int
+    data: DataFacts
+    plan: dict[str, Any]
+    dense: DenseResult
+    pruned: PrunedResult
+    tflite: list[TfliteResult]
+    ratios: dict[str, float]
+    phases: dict[str, PhaseCost]
+    peak_memory_bytes: int
+    format: int = FORMAT
+
+    def write(self, run_dir: Path) -> Path:
+        """Write ``run_dir/result.json``."""
+        path = run_dir / "result.json"
+        text = json.dumps(asdict(self), indent=2, allow_nan=False, default=str)
+        write_file(path, (text + "\n").encode())
+        return path
+
+
+def like_for_like(dense: DenseResult, pruned: PrunedResult, tflite: TfliteResult) -> dict[str, float]:
+    """Size ratios, dense over pruned, above 1 where pruning made it smaller.
+
+    ``tflite_gzip``, ``tflite_raw`` and ``h5_zip`` compare one format with itself, ``export_gzip`` the dense
+    float file with the exported one. ``guide`` compares as the guide "Pruning in Keras" does: the zipped
+    dense ``.h5`` with the zipped exported ``.tflite``.
+    """
+    return {
+        "tflite_gzip": dense.tflite_gzip_bytes / pruned.tflite_gzip_bytes,
+        "tflite_raw": dense.tflite_bytes / pruned.tflite_bytes,
+        "h5_zip": dense.h5_zip_bytes / pruned.h5_zip_bytes,
+        "export_gzip": dense.tflite_gzip_bytes / tflite.gzip_bytes,
+        "guide": dense.h5_zip_bytes / tflite.zip_bytes,
+    }
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write ``content`` to a temporary name beside ``path``, then rename: whole or not at all.
+
+    Raises:
+        PruneflowError: if the folder cannot be written or the disk is full; nothing half-written stays.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise PruneflowError(
+                f"{path} cannot be written: {error.strerror}. Free space or permissions there."
+            ) from error
+        raise
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """Read ``run_dir/result.json`` as plain dictionaries.
+
+    Raises:
+        FileNotFoundError: if the run has not finished.
+    """
+    result: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Versions of what may change a result."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"pruneflow": __version__, "python": platform.python_version(), **found}
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory this process has had so far, bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

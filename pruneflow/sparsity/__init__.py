@@ -1,0 +1,1 @@
+"""Schedules, zeros counted, and the adapter to tfmot."""

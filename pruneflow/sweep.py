@@ -1,0 +1,137 @@
+"""Sweeps: the cells of a grid, their folder names, and the table over all of them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow import results
+
+__all__ = ["CellOutcome", "cell_name", "outcomes", "write_csv"]
+
+LONGEST_NAME = 80
+FAILURE_FILE = "failure.json"
+
+
+def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
+    """Folder name of a cell: what differs from the others, safe on every file system.
+
+    Args:
+        overrides: The overrides of this cell, ``key=value``.
+        constant_keys: Keys that have the same value in all cells.
+
+    >>> cell_name(["trainer.epochs=1", "schedule.final_sparsity=0.5", "export=int8"], ["trainer.epochs"])
+    'final_sparsity=0.5,export=int8'
+    """
+    pairs = [override.lstrip("+~").partition("=") for override in overrides]
+    varying = [(key, value) for key, _, value in pairs if key not in constant_keys]
+    last = Counter(_last_part(key) for key, _ in varying)
+    labels = [f"{_last_part(key) if last[_last_part(key)] == 1 else key}={value}" for key, value in varying]
+    return _safe(",".join(labels)) or "cell"
+
+
+def _last_part(key: str) -> str:
+    return re.split(r"[./@]", key)[-1] or key
+
+
+def _safe(name: str) -> str:
+    """Replace what file systems or shells stumble over; a digest keeps changed names apart."""
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", name).strip("._")
+    if safe == name and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9]}-{digest}"
+
+
+@dataclass(frozen=True)
+class CellOutcome:
+    """How one cell ended.
+
+    Attributes:
+        name: Folder name of the cell.
+        result: Its ``result.json``, or None.
+        failure: Its message where it failed; empty otherwise.
+    """
+
+    name: str
+    result: dict[str, Any] | None
+    failure: str
+
+
+def record_failure(run_dir: Path, error: BaseException) -> None:
+    """Leave the message of a failed cell in its folder."""
+    content = {"error": type(error).__name__, "message": str(error)}
+    results.write_file(run_dir / FAILURE_FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def outcomes(sweep_dir: Path, names: Sequence[str]) -> list[CellOutcome]:
+    """Read how each cell ended."""
+    return [_outcome(sweep_dir / name) for name in names]
+
+
+def _outcome(folder: Path) -> CellOutcome:
+    if (folder / "result.json").is_file():
+        return CellOutcome(folder.name, results.read(folder), "")
+    if (folder / FAILURE_FILE).is_file():
+        return CellOutcome(folder.name, None, json.loads((folder / FAILURE_FILE).read_text())["message"])
+    return CellOutcome(folder.name, None, "did not finish")
+
+
+def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
+    """Write one row per cell; failed cells have their message and empty figures."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(_row(cells[0])))
+    writer.writeheader()
+    writer.writerows(_row(cell) for cell in cells)
+    results.write_file(path, text.getvalue().encode())
+
+
+def _row(cell: CellOutcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"cell": cell.name, "status": "failed" if cell.failure else "done"}
+    row.update({column: _pick(cell.result, path) for column, path in _COLUMNS.items()})
+    row["message"] = cell.failure
+    return row
+
+
+_COLUMNS = {
+    "dataset": "data.name",
+    "model": "config.model.name",
+    "schedule": "config.schedule.name",
+    "export": "tflite.0.kind",
+    "seed": "seed",
+    "batch_size": "config.trainer.batch_size",
+    "requested_sparsity": "pruned.requested_sparsity",
+    "measured_sparsity": "pruned.measured_sparsity",
+    "compression_ratio": "pruned.compression_ratio",
+    "dense_accuracy": "dense.accuracy",
+    "dense_validation_accuracy": "dense.validation_accuracy",
+    "pruned_accuracy": "pruned.accuracy",
+    "pruned_validation_accuracy": "pruned.validation_accuracy",
+    "tflite_accuracy": "tflite.0.accuracy",
+    "agreement": "tflite.0.agreement",
+    "dense_tflite_gzip_bytes": "dense.tflite_gzip_bytes",
+    "tflite_bytes": "tflite.0.bytes",
+    "tflite_gzip_bytes": "tflite.0.gzip_bytes",
+    "export_gzip_ratio": "ratios.export_gzip",
+    "dense_seconds": "phases.dense.seconds",
+    "pruned_seconds": "phases.pruned.seconds",
+    "pruned_examples_per_second": "phases.pruned.examples_per_second",
+    "peak_memory_bytes": "peak_memory_bytes",
+}
+
+
+def _pick(result: Any, path: str) -> Any:
+    """Follow a dotted path through dictionaries and lists; empty where there is no result."""
+    for part in path.split("."):
+        if result is None:
+            return ""
+        result = result[int(part)] if isinstance(result, list) else result.get(part)
+    return "" if result is None else result

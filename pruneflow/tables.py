@@ -1,0 +1,179 @@
+"""What is shown on the terminal: the config as a tree, the plan, the final tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.tree import Tree
+
+from pruneflow.pipeline import Prepared
+from pruneflow.results import Result
+from pruneflow.sparsity.schedules import Plan
+from pruneflow.sweep import CellOutcome
+from pruneflow.terminal import console
+
+__all__ = ["show_config", "show_prepared", "show_result", "show_sweep"]
+
+
+def show_config(config: Any, title: str) -> None:
+    """Print a config, nested dictionaries, as a tree."""
+    tree = Tree(f"[bold]{escape(title)}[/bold]", guide_style="dim")
+    _grow(tree, config)
+    console.print(tree)
+
+
+def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            given = {k: v for k, v in value.items() if v is not None}
+            if given:
+                _grow(tree.add(f"[cyan]{key}[/cyan]"), given)
+        else:
+            tree.add(f"{key}: {escape('null' if value is None else str(value))}")
+
+
+def show_prepared(ready: Prepared) -> None:
+    """Print what the run will do: data, the plan over time, the layers that are left."""
+    data, plan = ready.data, ready.plan
+    console.print(
+        f"Data       {data.name}: {len(data.train):,} training, {len(data.validation):,} validation, "
+        f"{len(data.test):,} test examples ({escape(data.source)})",
+        soft_wrap=True,
+    )
+    if data.note:
+        console.print(f"[bold yellow]Note       {escape(data.note)}[/bold yellow]", soft_wrap=True)
+    device = ready.device
+    console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
+    for line in _plan_lines(plan):
+        console.print(line, soft_wrap=True)
+    console.print(f"Pruned     {', '.join(ready.selection.pruned)}", soft_wrap=True)
+    left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
+    console.print(f"Not pruned {escape(left) or 'none'}", soft_wrap=True)
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    schedule, updates = plan.schedule, plan.updates
+    shown = sorted({updates[round(part * (len(updates) - 1) / 4)] for part in range(5)})
+    points = ", ".join(f"step {step}: {plan.sparsity_of_update(step):.3f}" for step in shown)
+    lines = [
+        f"Plan       {schedule.name}: {len(updates)} updates, steps {updates[0]} to {updates[-1]} of "
+        f"{plan.total_steps}, every {plan.frequency}",
+        f"           sparsity at {points}",
+    ]
+    if schedule.end_step is not None and schedule.end_step != plan.end_step:
+        lines.append(
+            f"           schedule.end_step={schedule.end_step} moved to {plan.end_step}: the last update, "
+            "where the target is reached, lies a whole number of updates after the first"
+        )
+    return lines
+
+
+def show_result(result: Result, run_dir: Path) -> None:
+    """Print the final table of a run, a line to grep, and where the files are."""
+    console.print()
+    console.print(_run_table(asdict(result)))
+    ratios, tflite = result.ratios, result.tflite[0]
+    console.print(
+        f"Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
+        f"to zipped {tflite.file}: {ratios['guide']:.1f}x smaller.",
+        soft_wrap=True,
+    )
+    console.print(
+        f"TFLite agrees with Keras on {tflite.agreement:.2%} of {result.data.test:,} test examples; largest "
+        f"difference in probability {tflite.max_difference:.2g}.",
+        soft_wrap=True,
+    )
+    if result.data.note:
+        console.print(f"[bold yellow]{escape(result.data.note)}[/bold yellow]", soft_wrap=True)
+    console.print(
+        f"done dataset={result.data.name} model={result.config['model']['name']} export={tflite.kind} "
+        f"sparsity={result.pruned.measured_sparsity:.4f} accuracy={tflite.accuracy:.4f} "
+        f"gzip_bytes={tflite.gzip_bytes} run={escape(str(run_dir))}",
+        soft_wrap=True,
+    )
+
+
+def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
+    """Print one table over all cells of a sweep, dense baselines first."""
+    table = _table("cell")
+    finished = [cell.result for cell in cells if cell.result]
+    for result in _distinct_baselines(finished):
+        table.add_row("dense", *_dense_row(result))
+    for cell in cells:
+        if cell.result:
+            table.add_row(escape(cell.name), *_export_row(cell.result, cell.result["tflite"][0]))
+        else:
+            table.add_row(escape(cell.name), "[red]failed[/red]", "", "", "", "", escape(cell.failure))
+    console.print()
+    console.print(table)
+    failed = sum(not cell.result for cell in cells)
+    console.print(
+        f"done cells={len(cells)} failed={failed} table={escape(str(sweep_dir / 'sweep.csv'))}",
+        soft_wrap=True,
+    )
+
+
+def _distinct_baselines(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    seen: dict[tuple[str, ...], dict[str, Any]] = {}
+    for result in results:
+        seen.setdefault(tuple(_dense_row(result)), result)
+    return list(seen.values())
+
+
+def _table(*first: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (*first, "dataset", "model"):
+        table.add_column(column, no_wrap=True)
+    for column in ("sparsity", "size", "compression", "accuracy"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def _run_table(result: dict[str, Any]) -> Table:
+    table = _table()
+    table.add_row(*_dense_row(result))
+    table.add_row(*_pruned_row(result))
+    for tflite in result["tflite"]:
+        table.add_row(*_export_row(result, tflite))
+    return table
+
+
+def _dense_row(result: dict[str, Any]) -> list[str]:
+    dense = result["dense"]
+    return _cells(result, "dense", 0.0, dense["tflite_gzip_bytes"], dense["accuracy"])
+
+
+def _pruned_row(result: dict[str, Any]) -> list[str]:
+    pruned = result["pruned"]
+    return _cells(
+        result, "pruned", pruned["measured_sparsity"], pruned["tflite_gzip_bytes"], pruned["accuracy"]
+    )
+
+
+def _export_row(result: dict[str, Any], tflite: dict[str, Any]) -> list[str]:
+    return _cells(
+        result,
+        f"TFLite {tflite['kind']}",
+        result["pruned"]["measured_sparsity"],
+        tflite["gzip_bytes"],
+        tflite["accuracy"],
+    )
+
+
+def _cells(
+    result: dict[str, Any], what: str, sparsity: float, size: int, accuracy: float | None
+) -> list[str]:
+    ratio = result["dense"]["tflite_gzip_bytes"] / size
+    return [
+        escape(result["data"]["name"]),
+        f"{escape(result['config']['model']['name'])}, {what}",
+        f"{sparsity:.3f}",
+        f"{size / 1000:,.1f} kB",
+        f"{ratio:.2f}x",
+        "not trained" if accuracy is None else f"{accuracy:.4f}",
+    ]

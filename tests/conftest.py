@@ -1,0 +1,105 @@
+"""Tiny data sets in the stored layouts, and configs composed as the command line composes them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+import numpy as np
+import pytest
+
+# Real data, where the person who runs the tests has them; everything else sees the tiny ones.
+REAL_DATA = os.environ.pop("PRUNEFLOW_DATA_DIR", None)
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ["HYDRA_FULL_ERROR"] = "1"
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from pruneflow import config
+
+
+def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:
+    """Images whose class can be read off the row that is lit."""
+    rng = np.random.default_rng(0)
+
+    def images(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 10
+        pixels = rng.integers(0, 60, (count, 28, 28)).astype(np.uint8)
+        for index, label in enumerate(labels):
+            pixels[index, 2 * label + 2 : 2 * label + 6, 4:24] = 250
+        return pixels, labels.astype(np.uint8)
+
+    x_train, y_train = images(train)
+    x_test, y_test = images(test)
+    np.savez(folder / "mnist.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+
+
+def write_imdb(folder: Path, train: int = 400, test: int = 100) -> None:
+    """Reviews whose class can be read off one word."""
+    rng = np.random.default_rng(1)
+
+    def reviews(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        labels = (np.arange(count) % 2).astype(np.uint8)
+        lengths = rng.integers(3, 30, count)
+        tokens = [
+            np.append(rng.integers(5, 60, n), 1 + label) for n, label in zip(lengths, labels, strict=True)
+        ]
+        offsets = np.concatenate([[0], np.cumsum(lengths + 1)])
+        return np.concatenate(tokens).astype(np.int32), offsets.astype(np.int64), labels
+
+    arrays = {}
+    for half, count in (("train", train), ("test", test)):
+        tokens, offsets, labels = reviews(count)
+        arrays |= {f"x_{half}_tokens": tokens, f"x_{half}_offsets": offsets, f"y_{half}": labels}
+    np.savez(folder / "imdb.npz", **arrays)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_mnist(folder)
+    write_imdb(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _tiny_cache(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test reads the user's cache, or writes outputs/ where it was started."""
+    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(tiny_data))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def real_data(monkeypatch: pytest.MonkeyPatch) -> str:
+    if REAL_DATA is None:
+        pytest.skip("set PRUNEFLOW_DATA_DIR to a folder with mnist.npz and imdb.npz to run on real data")
+    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", REAL_DATA)
+    return REAL_DATA
+
+
+# What makes a run on the tiny data last a second or two.
+QUICK = [
+    "trainer.dense_epochs=1",
+    "trainer.epochs=2",
+    "trainer.dense_batch_size=40",
+    "trainer.batch_size=40",
+    "schedule.frequency=auto",
+]
+QUICK_LSTM = [
+    "model.units=8",
+    "model.embedding_dim=8",
+    "dataset.vocabulary_size=70",
+    "dataset.length=12",
+    "trainer.dense_epochs=4",
+    "trainer.learning_rate=0.03",
+]
+
+
+@pytest.fixture
+def composed() -> Iterator[Callable[..., config.Config]]:
+    """Compose overrides into a typed config."""
+    with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
+        yield lambda *overrides: config.from_hydra(hydra.compose("config", list(overrides)))

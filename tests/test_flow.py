@@ -1,0 +1,241 @@
+"""The whole flow on tiny data: every model, schedule and export, and what stays on disk."""
+
+import itertools
+import json
+import math
+
+import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
+import numpy as np
+import pytest
+from conftest import QUICK, QUICK_LSTM
+
+from pruneflow import backend, pipeline
+from pruneflow.sparsity.measure import count_zeros
+
+MODELS = {"cnn": ["model=cnn"], "lstm": ["model=lstm", "dataset=imdb", *QUICK_LSTM]}
+SCHEDULES = ["constant", "polynomial"]
+EXPORTS = ["float", "dynamic-range", "int8"]
+
+
+def run(composed, folder, *overrides):
+    folder.mkdir(exist_ok=True)
+    return pipeline.run(composed(*QUICK, *overrides), folder, command="test")
+
+
+@pytest.mark.parametrize(("model", "schedule", "export"), list(itertools.product(MODELS, SCHEDULES, EXPORTS)))
+def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model, schedule, export):
+    result = run(composed, tmp_path, *MODELS[model], f"schedule={schedule}", f"export={export}")
+    written = json.loads((tmp_path / "result.json").read_text())
+    weights = {layer["name"] + "/" + layer["weight"] for layer in written["pruned"]["layers"]}
+    assert (
+        weights
+        == {
+            "cnn": {"conv2d/kernel", "dense/kernel"},
+            "lstm": {"embedding/embeddings", "lstm/kernel", "lstm/recurrent_kernel", "dense/kernel"},
+        }[model]
+    )
+    for layer in written["pruned"]["layers"]:
+        size = math.prod(layer["shape"])
+        assert abs(layer["zeros"] - size * 0.8) <= 1
+    (tflite,) = written["tflite"]
+    assert tflite["kind"] == export
+    assert (tmp_path / tflite["file"]).stat().st_size == tflite["bytes"]
+    assert abs(tflite["accuracy"] - written["pruned"]["accuracy"]) <= 0.05
+    assert tflite["agreement"] >= 0.95
+    assert tflite["max_difference"] <= {"float": 1e-5, "dynamic-range": 0.1, "int8": 0.25}[export]
+    assert result.pruned.accuracy >= {"cnn": 0.9, "lstm": 0.5}[model]  # the tiny images are easy
+
+
+def test_a_result_has_every_promised_field(composed, tmp_path):
+    run(composed, tmp_path)
+    written = json.loads((tmp_path / "result.json").read_text())
+    promised = {
+        "": "config command versions device seed data dense pruned tflite phases peak_memory_bytes",
+        "data": "name source note digest train validation test",
+        "dense": "accuracy validation_accuracy loss parameters tflite_bytes tflite_gzip_bytes h5_zip_bytes",
+        "pruned": "accuracy validation_accuracy loss requested_sparsity measured_sparsity compression_ratio",
+    }
+    for path, names in promised.items():
+        part = written[path] if path else written
+        assert set(names.split()) <= set(part)
+    promised_of_tflite = "kind file accuracy agreement max_difference bytes gzip_bytes zip_bytes"
+    assert set(promised_of_tflite.split()) <= set(written["tflite"][0])
+    layer = written["pruned"]["layers"][0]
+    assert set(layer) >= {"name", "weight", "shape", "requested_sparsity", "measured_sparsity"}
+    assert all(set(phase) == {"seconds", "examples_per_second"} for phase in written["phases"].values())
+    assert written["data"]["train"], written["data"]["validation"] == (360, 40)
+    assert written["peak_memory_bytes"] > 10**8
+    assert written["dense"]["parameters"] == 20410
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
+    lstm = [*MODELS["lstm"], "model.dropout=0.3", "model.embedding_dropout=0.2"]
+    for overrides in (MODELS["cnn"], lstm):
+        first, second = (run(composed, tmp_path / f"run{turn}", *overrides) for turn in (1, 2))
+        for name in ("dense-float.tflite", "pruned-float.tflite"):
+            assert (tmp_path / "run1" / name).read_bytes() == (tmp_path / "run2" / name).read_bytes()
+        assert first.pruned == second.pruned
+
+
+def test_another_seed_gives_other_weights(composed, tmp_path):
+    for seed in (0, 1):
+        run(composed, tmp_path / str(seed), f"seed={seed}")
+    files = [(tmp_path / str(seed) / "pruned-float.tflite").read_bytes() for seed in (0, 1)]
+    assert files[0] != files[1]
+
+
+def test_without_a_dense_phase_pruning_starts_from_scratch(composed, tmp_path):
+    result = run(composed, tmp_path, "trainer.dense_epochs=0")
+    assert (result.dense.accuracy, result.dense.validation_accuracy, result.dense.loss) == (None, None, None)
+    assert result.dense.tflite_gzip_bytes > result.pruned.tflite_gzip_bytes
+    assert not (tmp_path / "dense").exists()
+
+
+def test_the_dense_baseline_stays_dense_on_disk(composed, tmp_path):
+    run(composed, tmp_path)
+    load = backend.keras().models.load_model
+    dense, pruned = (load(tmp_path / name, compile=False) for name in ("dense.h5", "pruned.h5"))
+    assert count_zeros(dense.get_layer("dense").kernel.numpy()) < 20
+    assert count_zeros(pruned.get_layer("dense").kernel.numpy()) == 16224
+
+
+def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(composed, tmp_path):
+    result = run(composed, tmp_path)
+    scalars = read_scalars(tmp_path / "pruned")
+    for tag in ("sparsity/conv2d/kernel", "sparsity/dense/kernel", "sparsity/total", "sparsity/planned"):
+        steps, values = zip(*scalars[tag], strict=True)
+        assert list(steps) == sorted(set(steps))
+        assert steps[-1] == result.plan["total_steps"] == 18
+        assert values[-1] == pytest.approx(0.8, abs=0.005)
+    planned = dict(scalars["sparsity/planned"])
+    assert planned[1] == pytest.approx(0.5)
+    for tag in ("loss/train", "loss/validation", "accuracy/train", "accuracy/validation", "learning_rate"):
+        assert [step for step, _ in scalars[tag]] == [9, 18]
+    assert scalars["threshold/dense/kernel"][-1][1] > 0
+    assert min(value for _, value in scalars["examples_per_second"]) > 0
+    stock = read_scalars(tmp_path / "pruned" / "metrics")
+    assert any("mask" in tag and tag.endswith("/sparsity") for tag in stock)  # tfmot's PruningSummaries
+    assert "epoch_loss" in read_scalars(tmp_path / "pruned" / "validation")
+    assert "accuracy/validation" in read_scalars(tmp_path / "dense")
+
+
+def read_scalars(folder):
+    from tensorboard.backend.event_processing.event_accumulator import TENSORS, EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(folder), size_guidance={TENSORS: 0})
+    events.Reload()
+    return {
+        tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("decay", "first", "last"),
+    # The rate of the last step of each epoch, steps 9 and 18 of 18; stepwise drops to a tenth after 9 and 14.
+    # cosine: 0.01 (1 + cos(pi 8 / 18)) / 2 and 0.01 (1 + cos(pi 17 / 18)) / 2
+    [("constant", 0.01, 0.01), ("cosine", 0.0058682, 0.000075961), ("stepwise", 0.01, 0.0001)],
+)
+def test_the_learning_rate_follows_its_decay(composed, tmp_path, decay, first, last):
+    run(composed, tmp_path, "trainer.learning_rate=0.01", f"trainer.learning_rate_decay={decay}")
+    rates = [value for _, value in read_scalars(tmp_path / "pruned")["learning_rate"]]
+    assert rates == pytest.approx([first, last], rel=1e-4)
+
+
+def test_optimizer_parameters_reach_the_optimizer(composed):
+    trainer = composed("trainer.optimizer=sgd", "trainer.optimizer_parameters.momentum=0.7").trainer
+    optimizer = trainer.optimizer_parameters.build(trainer.optimizer, 0.25)
+    assert type(optimizer).__name__ == "SGD"
+    assert (optimizer.momentum, float(optimizer.learning_rate)) == (0.7, 0.25)
+
+
+def test_early_stopping_ends_the_dense_phase_and_waits_for_the_target_in_the_pruning_phase(
+    composed, tmp_path
+):
+    stopping = [
+        "trainer.early_stopping.patience=1",
+        "trainer.early_stopping.min_delta=9",
+    ]  # never an improvement
+    many = ["trainer.dense_epochs=6", "trainer.epochs=8", "schedule.end_step=36"]  # 36 steps: 4 epochs
+    result = run(composed, tmp_path, *stopping, *many)
+    assert last_step(tmp_path / "dense") == 2 * 9
+    assert last_step(tmp_path / "pruned") == 5 * 9
+    assert result.pruned.measured_sparsity == pytest.approx(0.8, abs=0.001)
+
+
+def last_step(folder):
+    return read_scalars(folder)["loss/train"][-1][0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(composed, tmp_path, model):
+    try:
+        result = run(composed, tmp_path, *MODELS[model], "device.precision=mixed_bfloat16")
+    finally:
+        backend.keras().mixed_precision.set_global_policy("float32")
+    assert result.device["precision"] == "mixed_bfloat16"
+    assert result.tflite[0].agreement >= 0.95
+    pruned = backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False)
+    assert all(layer.compute_dtype in ("float32", "int32") for layer in pruned.layers)
+    weights = np.concatenate([weight.ravel() for weight in pruned.get_weights()])
+    kept = weights[weights != 0]
+    rounded = kept.astype("bfloat16").astype(np.float32)
+    assert (kept != rounded).mean() > 0.9
+
+
+def test_int8_takes_and_gives_int8_for_images_and_int32_ids_for_texts(composed, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    dtypes = {}
+    for name, overrides in MODELS.items():
+        run(composed, tmp_path / name, *overrides, "export=int8")
+        interpreter = Interpreter(model_path=str(tmp_path / name / "pruned-int8.tflite"))
+        details = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        dtypes[name] = [np.dtype(detail["dtype"]).name for detail in details]
+        assert details[0]["shape"][0] == 1
+    assert dtypes == {"cnn": ["int8", "int8"], "lstm": ["int32", "int8"]}
+
+
+def test_calibration_sees_training_examples_only(composed, tmp_path):
+    config = composed("export=int8", "export.calibration_samples=7")
+    data = config.dataset.load()
+    seen = [example[0] for example in config.export._calibration(data)]
+    assert len(seen) == 7
+    training = {example.tobytes() for example in data.spec.model_input(data.train.x)}
+    assert {example[0].tobytes() for example in seen} <= training
+
+
+def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch):
+    from pruneflow.sparsity import prune
+    from pruneflow.sparsity.measure import SparsityNotReachedError
+
+    monkeypatch.setattr(prune, "_planned_schedule", lambda plan: half_of(plan))
+
+    def half_of(plan):
+        import dataclasses
+
+        schedule = dataclasses.replace(plan.schedule, initial_sparsity=0.4, final_sparsity=0.4)
+        monkeypatch.undo()
+        return prune._planned_schedule(dataclasses.replace(plan, schedule=schedule))
+
+    with pytest.raises(SparsityNotReachedError, match="dense/kernel has 8112 zeros"):
+        run(composed, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch):
+    from pruneflow import callbacks
+    from pruneflow.sparsity import prune
+
+    zeros = []
+
+    def spy(self, logs=None):
+        layer = prune._wrappers(self.model)[1]
+        zeros.append((count_zeros(layer.layer.kernel.numpy()), count_zeros(layer.pruning_vars[0][1].numpy())))
+
+    monkeypatch.setattr(callbacks.SparsityLog, "on_test_end", spy, raising=False)
+    run(composed, tmp_path)
+    assert len(zeros) == 2
+    assert all(of_weight >= of_mask > 0 for of_weight, of_mask in zeros)
