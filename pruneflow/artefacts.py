@@ -12,6 +12,7 @@ from pruneflow.data import Data
 from pruneflow.exporters import Export, Float
 from pruneflow.results import write_file
 from pruneflow.sizes import Size, size_of
+from pruneflow.terminal import bar
 
 __all__ = ["Artefacts", "Sizes", "save"]
 
@@ -62,14 +63,18 @@ def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -
         folder: Where the files go.
     """
     to_float = Float(name="float")
-    dense_tflite = to_float.convert(dense, data)
-    write_file(folder / "dense-float.tflite", dense_tflite)
-    dense_sizes = Sizes(size_of(dense_tflite), _save_h5(dense, folder / "dense.h5"))
-    content = export.convert(pruned, data)
     file = folder / f"pruned-{export.kind}.tflite"
+    with bar(f"Exporting {file.name}", total=3) as advance:
+        dense_tflite = to_float.convert(dense, data)
+        advance()
+        content = export.convert(pruned, data)
+        advance()
+        # Like is compared with like: the pruned network as a float file, whatever was exported.
+        as_float = content if export.kind == to_float.kind else to_float.convert(pruned, data)
+        advance()
+    write_file(folder / "dense-float.tflite", dense_tflite)
     write_file(file, content)
-    # Like is compared with like: the pruned network as a float file, whatever was exported.
-    as_float = content if export.kind == to_float.kind else to_float.convert(pruned, data)
+    dense_sizes = Sizes(size_of(dense_tflite), _save_h5(dense, folder / "dense.h5"))
     pruned_sizes = Sizes(size_of(as_float), _save_h5(pruned, folder / "pruned.h5"))
     return Artefacts(file, size_of(content), dense_sizes, pruned_sizes)
 

@@ -45,7 +45,7 @@ class Config:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse a group that was left out, and a seed that NumPy cannot take."""
+        """Refuse a group that was left out, data the model cannot read, and a seed NumPy cannot take."""
         for key, kind in _GROUPS.items():
             value = getattr(self, key)
             require(
@@ -55,6 +55,7 @@ class Config:
                 "no option of this group is chosen",
                 f"See python -m pruneflow --help for the options of {key}.",
             )
+        self.model.check_kind(self.dataset.kind)
         require(
             0 <= self.seed < 2**32,
             "seed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pruneflow.data import imdb, mnist
 from pruneflow.data.cache import Origin, Place, cache_folder, named, stored
@@ -27,6 +28,8 @@ class Stored:
         limit: At most this many examples of each half, drawn stratified; null takes all.
         download: Whether a missing file is fetched.
     """
+
+    kind: ClassVar[str]  # of Spec: "image" or "tokens"
 
     name: str
     path: str | None
@@ -73,6 +76,8 @@ class Stored:
 class Mnist(Stored):
     """Handwritten digits: 60,000 + 10,000 images of 28 x 28 grey pixels, 10 classes (LeCun et al. 1998)."""
 
+    kind = "image"
+
     def load(self) -> Data:
         """Read the data set, fetching it first if need be.
 
@@ -100,6 +105,8 @@ class Imdb(Stored):
             their front, as in ``pad_sequences(maxlen=length)``.
     """
 
+    kind = "tokens"
+
     vocabulary_size: int
     length: int
 
@@ -108,7 +115,7 @@ class Imdb(Stored):
         size, length = self.vocabulary_size, self.length
         remedy = "Ids 0 to 3 are marks; 10000 keeps the usual words."
         require(size >= 5, "dataset.vocabulary_size", size, "must be 5 or more", remedy)
-        require(length >= 1, "dataset.length", length, "must be 1 or more", "200 keeps most of a review.")
+        require(length >= 1, "dataset.length", length, "must be 1 or more", "250 keeps most of a review.")
 
     def load(self) -> Data:
         """Read the data set, fetching it first if need be.

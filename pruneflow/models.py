@@ -43,12 +43,20 @@ class Model:
         Raises:
             ConfigError: naming what does not fit.
         """
-        if spec.kind != self.reads:
+        self.check_kind(spec.kind)
+
+    def check_kind(self, kind: str) -> None:
+        """Refuse another kind of data than the network reads, before any is loaded.
+
+        Raises:
+            ConfigError: naming both kinds.
+        """
+        if kind != self.reads:
             raise ConfigError.of(
                 "model",
                 self.name,
-                f"it reads {_KINDS[self.reads]}, and the data set has {_KINDS[spec.kind]}",
-                f"Take model={_SUITABLE[spec.kind]}, or dataset={_DATASETS[self.reads]}.",
+                f"it reads {_KINDS[self.reads]}, and the data set has {_KINDS[kind]}",
+                f"Take model={_SUITABLE[kind]}, or dataset={_DATASETS[self.reads]}.",
             )
 
 

@@ -101,12 +101,15 @@ def show_result(result: Result, run_dir: Path) -> None:
 def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table("cell")
+    table.add_column("examples/s", justify="right")
     finished = [cell.result for cell in cells if cell.result]
     for result in _distinct_baselines(finished):
         table.add_row("dense", *_dense_row(result))
     for cell in cells:
         if cell.result:
-            table.add_row(escape(cell.name), *_export_row(cell.result, cell.result["tflite"][0]))
+            row = _export_row(cell.result, cell.result["tflite"][0])
+            speed = cell.result["phases"]["pruned"]["examples_per_second"]
+            table.add_row(escape(cell.name), *row, f"{speed:,.0f}")
         else:
             table.add_row(escape(cell.name), "[red]failed[/red]", "", "", "", "", escape(cell.failure))
     console.print()

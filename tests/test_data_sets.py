@@ -23,7 +23,7 @@ def composed(name: str, *overrides: str) -> Any:
 
 def test_the_yaml_files_compose_into_options() -> None:
     assert composed("mnist") == mnist_option()
-    assert composed("imdb") == imdb_option(vocabulary_size=10000, length=200)
+    assert composed("imdb") == imdb_option(vocabulary_size=10000, length=250)
 
 
 def test_settings_of_the_command_line_reach_the_option() -> None:
@@ -87,7 +87,7 @@ def test_the_real_mnist_is_whole(real_data: str) -> None:
 
 
 def test_the_real_imdb_is_whole(real_data: str) -> None:
-    data = real(imdb_option(vocabulary_size=10000, length=200, download=False), real_data)
+    data = real(imdb_option(vocabulary_size=10000, length=250, download=False), real_data)
     if data.note:
         pytest.skip("imdb.npz was made from the wheel: it is not the whole data set")
     assert data.spec == Spec(kind="tokens", shape=(200,), classes=2, vocabulary_size=10000)

@@ -1,0 +1,156 @@
+"""Rules of the code base that a reader relies on."""
+
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pruneflow
+from pruneflow import backend
+from pruneflow.config import config_folder
+from pruneflow.optimizers import OPTIMIZERS
+
+PACKAGE = Path(pruneflow.__file__).parent
+
+# A module imports from modules above it only.
+ROOMS = [
+    *("errors", "options", "terminal"),
+    *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
+    *("data.wheels", "data.cache", "data.mnist", "data.imdb", "data", "datasets"),
+    *("backend", "tasks", "models"),
+    *("sparsity.schedules", "sparsity.measure", "sparsity.prune", "sparsity"),
+    *("batches", "optimizers", "callbacks", "trainer", "device"),
+    *("exporters", "evaluate", "sizes", "results", "artefacts", "comparison"),
+    *("config", "pipeline", "sweep", "tables", "refusals", "cli", "__main__"),
+]
+
+
+def modules():
+    for file in sorted(PACKAGE.rglob("*.py")):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        if name:
+            yield name, file
+
+
+def imported(file):
+    """Modules of pruneflow that a file imports, at the top or inside a function."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pruneflow"):
+            base = node.module.removeprefix("pruneflow").lstrip(".")
+            for alias in node.names:
+                deeper = f"{base}.{alias.name}".lstrip(".")
+                yield deeper if deeper in ROOMS else base
+
+
+def test_every_module_has_its_room():
+    assert {name for name, _ in modules()} == set(ROOMS)
+
+
+@pytest.mark.parametrize(("name", "file"), list(modules()))
+def test_a_module_imports_from_rooms_above_it_only(name, file):
+    below = [other for other in imported(file) if other and ROOMS.index(other) >= ROOMS.index(name)]
+    assert below == []
+
+
+def test_only_the_backend_imports_tensorflow():
+    heavy = ("tensorflow", "tf_keras", "keras", "tensorflow_model_optimization")
+    for name, file in modules():
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert name == "backend" or not any(n.split(".")[0] in heavy for n in names), file
+
+
+@pytest.mark.parametrize("file", sorted(config_folder().rglob("*.yaml")), ids=lambda file: file.stem)
+def test_every_value_in_yaml_is_commented(file):
+    """A key has a comment above it, above the block of keys it stands in, or the file says what it is for."""
+    if "experiment" in file.parts or "recipe" in file.parts:
+        head = file.read_text()
+        assert head.startswith("#")
+        return
+    lines = file.read_text().splitlines()
+    commented = False
+    for line in lines:
+        stripped = line.strip()
+        if stripped.startswith("#"):
+            commented = True
+        elif not stripped:
+            commented = False
+        elif (
+            not stripped.startswith("-")
+            and not stripped.endswith(":")
+            and ": " in stripped
+            and "|" not in line
+        ):
+            assert commented, f"{file.name}: {line}"
+        if stripped == "template: |" or stripped == "hydra:":
+            break
+
+
+@pytest.mark.parametrize(
+    "file", sorted((config_folder() / "experiment").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_an_experiment_opens_with_purpose_time_figures_and_command(file):
+    head = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(head)
+    for label in (
+        "# Purpose:",
+        "# Time:",
+        "# Measured:",
+        f"# Command:  python -m pruneflow experiment={file.stem}",
+    ):
+        assert label in text
+    assert "TODO" not in text
+    yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_parameters_of_an_optimizer_are_those_of_tf_keras(name):
+    class_name, parameters = OPTIMIZERS[name]
+    signature = inspect.signature(getattr(backend.keras().optimizers, class_name))
+    assert parameters <= set(signature.parameters)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parameters"),
+    [
+        ([], 20_410),  # the guide's simple CNN
+        (["experiment=mnist_cnn"], 3_274_762),
+        (["experiment=lenet5"], 431_080),
+        (["experiment=imdb_lstm"], 20_000 * 128 + 4 * 128 * (128 + 128 + 1) + 129),
+    ],
+)
+def test_networks_have_the_parameters_of_their_originals(composed, overrides, parameters):
+    from pruneflow.data import Spec
+
+    config = composed(*overrides)
+    if config.dataset.kind == "image":
+        spec = Spec(kind="image", shape=(28, 28, 1), classes=10)
+    else:
+        spec = Spec(kind="tokens", shape=(100,), classes=2, vocabulary_size=20_000)
+    assert config.model.build(spec).count_params() == parameters
+
+
+def test_every_experiment_composes_with_every_schedule_and_export(composed):
+    for file in (config_folder() / "experiment").glob("*.yaml"):
+        for schedule in ("constant", "polynomial"):
+            for export in ("float", "dynamic-range", "int8"):
+                config = composed(f"experiment={file.stem}", f"schedule={schedule}", f"export={export}")
+                assert config.schedule.name == schedule
+
+
+def test_the_tfmot_examples_keep_their_schedules(composed):
+    for experiment, examples, plan in [
+        ("mnist_cnn", 54_000, (0.1, 0.75, 1000, 5000, 100)),
+        ("imdb_lstm", 22_500, (0.3, 0.7, 1000, 3000, 100)),
+    ]:
+        config = composed(f"experiment={experiment}")
+        schedule, trainer = config.schedule, config.trainer
+        steps = -(-examples // trainer.batch_size) * trainer.epochs
+        compiled = schedule.plan(steps)
+        figures = (schedule.initial_sparsity, schedule.final_sparsity)
+        assert (*figures, compiled.begin_step, compiled.end_step, compiled.frequency) == plan
+        assert trainer.dense_epochs == 0

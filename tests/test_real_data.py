@@ -1,0 +1,36 @@
+"""The main jobs on the real data, where they are there."""
+
+import json
+
+import pytest
+from test_cli import command
+
+
+def only_result(folder):
+    (file,) = folder.glob("outputs/*/*/result.json")
+    return json.loads(file.read_text())
+
+
+@pytest.mark.usefixtures("real_data")
+def test_the_plain_command_keeps_the_guides_promises(tmp_path):
+    done = command(["export=dynamic-range"])
+    assert done.returncode == 0, done.stderr
+    result = only_result(tmp_path)
+    assert [result["data"][part] for part in ("train", "validation", "test")] == [54_000, 6_000, 10_000]
+    dense, pruned, (tflite,) = result["dense"], result["pruned"], result["tflite"]
+    assert dense["accuracy"] >= 0.975
+    assert pruned["accuracy"] >= 0.965
+    assert pruned["measured_sparsity"] == pytest.approx(0.8, abs=1e-4)
+    assert abs(tflite["accuracy"] - pruned["accuracy"]) <= 0.002
+    assert dense["h5_zip_bytes"] / pruned["tflite_zip_bytes"] >= 3
+    assert dense["h5_zip_bytes"] / tflite["zip_bytes"] >= 9
+
+
+@pytest.mark.usefixtures("real_data")
+def test_imdb_learns_from_a_part_of_the_reviews_and_is_evaluated_as_an_int8_file(tmp_path):
+    done = command(["model=lstm", "dataset=imdb", "dataset.limit=6000", "export=int8"])
+    assert done.returncode == 0, done.stderr
+    result = only_result(tmp_path)
+    assert result["pruned"]["accuracy"] >= 0.75
+    assert abs(result["tflite"][0]["accuracy"] - result["pruned"]["accuracy"]) <= 0.02
+    assert result["tflite"][0]["agreement"] >= 0.97
