@@ -23,12 +23,13 @@ __all__ = ["Prepared", "prepare", "run"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known before any training: the data, the compiled schedule, the layers to prune."""
+    """What is known before any training: data, compiled schedule, layers to prune; and the time it took."""
 
     data: Data
     plan: Plan
     selection: prune.Selection
     device: dict[str, Any]
+    seconds: float
 
 
 def prepare(config: Config) -> Prepared:
@@ -37,19 +38,21 @@ def prepare(config: Config) -> Prepared:
     Raises:
         PruneflowError: whatever would stop the run later.
     """
+    start = time.perf_counter()
     data = _load(config.dataset)
     plan = plan_for(config, data)
     device = config.device.configure()
     selection = config.pruning.select(config.model.build(data.spec))
     backend.keras().backend.clear_session()
-    return Prepared(data, plan, selection, device)
+    return Prepared(data, plan, selection, device, time.perf_counter() - start)
 
 
-def run(config: Config, run_dir: Path, *, command: str = "") -> Result:
+def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") -> Result:
     """Train, prune, export and evaluate; write everything below ``run_dir``.
 
     Args:
         config: What to do.
+        ready: What ``prepare(config)`` returned.
         run_dir: An existing folder, of this run alone.
         command: The command line that made the config, for the record.
 
@@ -59,9 +62,7 @@ def run(config: Config, run_dir: Path, *, command: str = "") -> Result:
     Raises:
         PruneflowError: if a target is missed or a file cannot be written.
     """
-    phases: dict[str, PhaseCost] = {}
-    with _timed(phases, "prepare"):
-        ready = prepare(config)
+    phases = {"prepare": PhaseCost(ready.seconds)}
     dense, phases["dense"] = _train_dense(config, ready, run_dir)
     networks, phases["pruned"] = _train_pruned(config, ready, dense, run_dir)
     with _timed(phases, "export"):

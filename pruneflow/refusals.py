@@ -12,9 +12,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow.config import Config
+from pruneflow.errors import PruneflowError
 from pruneflow.sparsity.prune import Pruning
 
-__all__ = ["in_words"]
+__all__ = ["failure_in_words", "in_words"]
 
 _LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."
 
@@ -61,6 +62,29 @@ def in_words(error: Exception) -> str:
             return f"{typed}: not an override. Write key=value; quote values that hold blanks or commas."
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     return "\n".join(line for line in lines if not line.strip().startswith(_INTERNAL))
+
+
+def failure_in_words(error: Exception) -> str:
+    """One message for a failure that has a cause outside the program; empty for any other.
+
+    TensorFlow has error classes of its own for a full disk, hence the search in the text.
+    """
+    if isinstance(error, PruneflowError):
+        return str(error)
+    text = str(error)
+    for sign in ("No space left on device", "Disk quota exceeded", "File too large", "Read-only file system"):
+        if sign in text:
+            where = re.search(r"(/[^\s;:'\"]+)", text)
+            file = where[1] if where else "the run folder"
+            return f"{file} cannot be written: {sign}. Make room there, or choose another hydra.run.dir."
+    if "OOM when allocating" in text or "out of memory" in text.lower() or isinstance(error, MemoryError):
+        return (
+            "Memory ran out. Lower trainer.batch_size and trainer.dense_batch_size, or set dataset.limit; "
+            "on a GPU keep device.memory_growth=true."
+        )
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'}: {error.strerror or error}. Check the path and its permissions."
+    return ""
 
 
 def _causes(error: BaseException) -> list[BaseException]:

@@ -212,9 +212,20 @@ def read(run_dir: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if the run has not finished.
+        PruneflowError: if the file is not a result, or one of another format.
     """
-    result: dict[str, Any] = json.loads((run_dir / "result.json").read_text())
-    return result
+    path = run_dir / "result.json"
+    try:
+        result = json.loads(path.read_text())
+        found = result["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PruneflowError(f"{path} is not a result of pruneflow. Delete it, or run again.") from error
+    if found != FORMAT:
+        raise PruneflowError(
+            f"{path} has format {found}, and pruneflow {__version__} reads format {FORMAT}. "
+            "Read it with the version that wrote it, or run again."
+        )
+    return dict(result)
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pruneflow import results
 
-__all__ = ["CellOutcome", "cell_name", "outcomes", "write_csv"]
+__all__ = ["FAILURE_FILE", "CellOutcome", "cell_name", "outcomes", "record_failure", "write_csv"]
 
 LONGEST_NAME = 80
 FAILURE_FILE = "failure.json"
@@ -66,10 +66,13 @@ class CellOutcome:
     failure: str
 
 
-def record_failure(run_dir: Path, error: BaseException) -> None:
-    """Leave the message of a failed cell in its folder."""
-    content = {"error": type(error).__name__, "message": str(error)}
-    results.write_file(run_dir / FAILURE_FILE, (json.dumps(content, indent=2) + "\n").encode())
+def record_failure(run_dir: Path, message: str) -> None:
+    """Leave the message of a failed cell in its folder.
+
+    Raises:
+        PruneflowError: if it cannot be written.
+    """
+    results.write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
 
 
 def outcomes(sweep_dir: Path, names: Sequence[str]) -> list[CellOutcome]:

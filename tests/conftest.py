@@ -74,7 +74,7 @@ def _tiny_cache(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.fixture
 def real_data(monkeypatch: pytest.MonkeyPatch) -> str:
-    if REAL_DATA is None:
+    if not REAL_DATA:
         pytest.skip("set PRUNEFLOW_DATA_DIR to a folder with mnist.npz and imdb.npz to run on real data")
     monkeypatch.setenv("PRUNEFLOW_DATA_DIR", REAL_DATA)
     return REAL_DATA

@@ -18,12 +18,14 @@ PACKAGE = Path(pruneflow.__file__).parent
 ROOMS = [
     *("errors", "options", "terminal"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
-    *("data.wheels", "data.cache", "data.mnist", "data.imdb", "data", "datasets"),
+    *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),
+    *("data.vocabulary", "data.corpus", "data.flat", "data.aclimdb", "data.table", "data.imdb"),
+    *("data", "datasets"),
     *("backend", "tasks", "models"),
     *("sparsity.schedules", "sparsity.measure", "sparsity.prune", "sparsity"),
     *("batches", "optimizers", "callbacks", "trainer", "device"),
     *("exporters", "evaluate", "sizes", "results", "artefacts", "comparison"),
-    *("config", "pipeline", "sweep", "tables", "refusals", "cli", "__main__"),
+    *("config", "pipeline", "sweep", "tables", "refusals", "help", "jobs", "cli", "__main__"),
 ]
 
 

@@ -19,7 +19,8 @@ EXPORTS = ["float", "dynamic-range", "int8"]
 
 def run(composed, folder, *overrides):
     folder.mkdir(exist_ok=True)
-    return pipeline.run(composed(*QUICK, *overrides), folder, command="test")
+    config = composed(*QUICK, *overrides)
+    return pipeline.run(config, pipeline.prepare(config), folder, command="test")
 
 
 @pytest.mark.parametrize(("model", "schedule", "export"), list(itertools.product(MODELS, SCHEDULES, EXPORTS)))

@@ -1,0 +1,64 @@
+"""What ``--help`` prints: written for people, without composing anything, so that it comes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["help_text"]
+
+# Groups in the order of the README; what is not named here comes after them.
+_GROUPS = ("model", "dataset", "schedule", "export", "trainer", "device", "experiment")
+_DEFAULTS = {"model": "cnn", "dataset": "mnist", "schedule": "polynomial", "export": "float"}
+
+_TEXT = """\
+pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.
+
+Usage: python -m pruneflow [option] [group=choice ...] [key=value ...]
+
+Groups and their choices (each file in conf/ explains its keys)
+{groups}
+
+Keys that are changed most
+  schedule.final_sparsity=0.9     fraction of zeros, [0, 1)
+  trainer.epochs=4                epochs of the pruning phase; trainer.dense_epochs: of the baseline
+  trainer.batch_size=256          examples per step of the pruning phase
+  dataset.path=FILE               your copy of the data; otherwise they are fetched once
+  pruning.skip=[embedding]        layers to leave dense
+  seed=1                          fixes weights, batch order and dropout
+
+Examples
+  python -m pruneflow
+  python -m pruneflow model=lstm dataset=imdb export=dynamic-range
+  python -m pruneflow experiment=mnist_cnn schedule=constant
+  python -m pruneflow -m schedule.final_sparsity=0.5,0.8,0.9 export=float,int8
+  python -m pruneflow export=int8 trainer.batch_size=32 pruning.skip=[conv2d]
+
+Options
+  -m, --multirun      run every combination of values separated by commas
+  --cfg job           show the composed config and stop
+  --config-dir DIR    add a folder with your own YAML
+  --shell-completion  install tab completion for the pruneflow script, see the README
+  --version           show the version and stop
+  --help              show this and stop
+"""
+
+
+def help_text(folders: Iterable[Path]) -> str:
+    """The help, with the groups that the config folders hold.
+
+    Args:
+        folders: pruneflow's config folder, and the user's where there is one.
+    """
+    choices: dict[str, set[str]] = {group: set() for group in _GROUPS}
+    for folder in folders:
+        for file in folder.glob("*/*.yaml"):
+            choices.setdefault(file.parent.name, set()).add(file.stem)
+    lines = [_line(group, names) for group, names in choices.items() if names]
+    return _TEXT.format(groups="\n".join(lines))
+
+
+def _line(group: str, names: set[str]) -> str:
+    default = _DEFAULTS.get(group, "default")
+    shown = [f"{name} (default)" if name == default else name for name in sorted(names)]
+    return f"  {group:<12} {', '.join(shown)}"
