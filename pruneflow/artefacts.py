@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Artefacts:
 def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -> Artefacts:
     """Write ``dense.h5``, ``pruned.h5``, ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
 
+    Where the data are texts whose words are known, ``vocabulary.json`` too.
+
     Args:
         export: How the pruned network becomes TFLite.
         data: What both networks read; calibration takes training examples.
@@ -74,6 +77,9 @@ def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -
         advance()
     write_file(folder / "dense-float.tflite", dense_tflite)
     write_file(file, content)
+    if data.vocabulary is not None:
+        words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
+        write_file(folder / "vocabulary.json", words.encode())
     dense_sizes = Sizes(size_of(dense_tflite), _save_h5(dense, folder / "dense.h5"))
     pruned_sizes = Sizes(size_of(as_float), _save_h5(pruned, folder / "pruned.h5"))
     return Artefacts(file, size_of(content), dense_sizes, pruned_sizes)

@@ -62,8 +62,8 @@ def _read(dataset: Any, part: Part, spec: Spec) -> Any:
 
     def look_up(index: Any) -> tuple[Any, Any]:
         examples = tf.gather(x, index)
-        if spec.kind == "image":
-            examples = tf.cast(examples, tf.float32) / 255.0
+        if spec.divisor:
+            examples = tf.cast(examples, tf.float32) / spec.divisor
         return examples, tf.gather(y, index)
 
     return dataset.map(look_up)

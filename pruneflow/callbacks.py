@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pruneflow import backend
+from pruneflow.errors import PruneflowError
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.terminal import Advance, bar
 
-__all__ = ["ScalarLog", "SparsityLog", "Throughput", "TrainingProgress"]
+__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "Throughput", "TrainingProgress"]
 
 keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
@@ -107,8 +109,9 @@ class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
         self.writer = tf.summary.create_file_writer(str(self.folder))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write the figures of this epoch."""
+        """Write the figures of this epoch; stop where there are none."""
         logs = logs or {}
+        _require_finite(logs, epoch)
         names = {
             "loss": "loss/train",
             "accuracy": "accuracy/train",
@@ -167,6 +170,20 @@ class SparsityLog(ScalarLog):
         for name, value in prune.thresholds(self.model).items():
             figures[f"threshold/{name}"] = value
         return figures
+
+
+class DivergedError(PruneflowError):
+    """The loss is no longer a number."""
+
+
+def _require_finite(logs: dict[str, float], epoch: int) -> None:
+    broken = [key for key in ("loss", "val_loss") if not math.isfinite(logs.get(key, 0.0))]
+    if broken:
+        raise DivergedError(
+            f"Training diverged: {broken[0]} is {logs[broken[0]]} in epoch {epoch + 1}. Lower "
+            "trainer.learning_rate (and trainer.dense_learning_rate), or set "
+            "trainer.optimizer_parameters.clipnorm=1."
+        )
 
 
 def _learning_rate(optimizer: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import traceback
@@ -12,6 +13,7 @@ from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +24,7 @@ from pruneflow.config import config_folder, from_hydra
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
+from pruneflow.options import require
 from pruneflow.sweep import cell_name, record_failure
 from pruneflow.terminal import error_console
 
@@ -67,6 +70,13 @@ def _run(arguments: list[str]) -> int:
     if parsed.hydra_help or parsed.info or parsed.cfg or parsed.shell_completion:
         _hydra(arguments)
         return 0
+    require(
+        not parsed.experimental_rerun,
+        "--experimental-rerun",
+        parsed.experimental_rerun,
+        "pruneflow does not run pickled jobs",
+        "Type the command that is in result.json.",
+    )
     job = Job.of(parsed)
     job.check()
     _hydra([*arguments, *job.pinned])
@@ -89,7 +99,7 @@ def task(composed: DictConfig) -> float | None:
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
-    command = " ".join(["python -m pruneflow", *settings.overrides.task])
+    command = _command(settings)
     first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
     try:
         config = from_hydra(composed)
@@ -102,6 +112,16 @@ def task(composed: DictConfig) -> float | None:
         return None
     tables.show_result(result, run_dir)
     return result.pruned.validation_accuracy
+
+
+def _command(settings: HydraConf) -> str:
+    """The command line that runs this cell alone."""
+    words = ["python", "-m", "pruneflow"]
+    added = [source.path for source in settings.runtime.config_sources if source.provider == "command-line"]
+    words += [f"--config-dir={path}" for path in added]
+    if settings.job.config_name != "config":
+        words.append(f"--config-name={settings.job.config_name}")
+    return shlex.join([*words, *settings.overrides.task])
 
 
 def _fail(run_dir: Path, error: Exception) -> None:

@@ -99,7 +99,7 @@ class Int8(Export):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: self._calibration(data)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if data.spec.kind == "image":
+        if data.spec.input_dtype == "float32":
             converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
 

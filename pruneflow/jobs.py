@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow.config import config_folder, from_hydra
+from pruneflow.config import Config, config_folder, from_hydra
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.options import require
 from pruneflow.sweep import FAILURE_FILE, cell_name, outcomes, write_csv
 
 __all__ = ["Job"]
@@ -30,14 +36,14 @@ class Job:
         constant_keys: Keys with one value in all cells.
         sweep: Whether it is a sweep.
         folder: Folder of the run or the sweep.
-        configs: Composed config of each cell, without ``hydra``.
+        configs: Each cell's settings, typed and checked as far as that goes without data.
     """
 
     cells: list[list[str]]
     constant_keys: list[str]
     sweep: bool
     folder: Path
-    configs: list[DictConfig]
+    configs: list[Config]
 
     @classmethod
     def of(cls, parsed: Any) -> Job:
@@ -48,18 +54,21 @@ class Job:
 
         Raises:
             HydraException: for what Hydra refuses.
-            ConfigError: for a group without a choice, and a folder that holds results already.
+            ConfigError: for settings that cannot be used, and a folder that holds a run already.
         """
-        overrides = OverridesParser.create().parse_overrides(parsed.overrides)
-        search_path = _search_path(parsed)
-        cells = _cells(overrides) if parsed.multirun else [list(parsed.overrides)]
-        composed = [_compose(parsed.config_name or "config", [*cell, *search_path]) for cell in cells]
-        key = "hydra.sweep.dir" if parsed.multirun else "hydra.run.dir"
-        wanted = Path(OmegaConf.select(composed[0], key))
-        chosen = any(override.key_or_group == key for override in overrides)
-        folder = _without_results(wanted, key) if chosen else _unused(wanted)
-        constant = [o.key_or_group for o in overrides if not o.is_sweep_override()]
-        return cls(cells, constant, parsed.multirun, folder, [_bare(config) for config in composed])
+        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
+            fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
+            compose = partial(_compose, parsed.config_name or "config", search_path=_search_path(parsed))
+            settings = compose(fixed if parsed.multirun else parsed.overrides)
+            sweep = bool(parsed.multirun or settings.hydra.mode == RunMode.MULTIRUN)
+            swept = [*_swept_in_yaml(settings), *typed]
+            cells = _cells(swept) if sweep else [list(parsed.overrides)]
+            configs = [from_hydra(_bare(compose(cell))) for cell in cells]
+            folder = _folder(settings, "hydra.sweep.dir" if sweep else "hydra.run.dir", typed)
+        constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
+        return cls(cells, constant, sweep, folder, configs)
 
     @property
     def pinned(self) -> list[str]:
@@ -82,7 +91,6 @@ class Job:
         Raises:
             PruneflowError: for the first cell that cannot run.
         """
-        configs = [from_hydra(config) for config in self.configs]
         twice = {name for name in self.names if self.names.count(name) > 1}
         if twice:
             raise ConfigError(
@@ -91,7 +99,7 @@ class Job:
         _require_writable(self.folder)
         from pruneflow import pipeline
 
-        for config in configs:
+        for config in self.configs:
             pipeline.prepare(config)
 
     def report(self) -> bool:
@@ -101,21 +109,30 @@ class Job:
             Whether every cell is done.
         """
         if not self.sweep:
-            return not (self.folder / FAILURE_FILE).exists() and (self.folder / "result.json").exists()
+            return (self.folder / "result.json").exists()
         from pruneflow import tables
 
-        cells = outcomes(self.folder, self.names)
+        own = [[word for word in cell if not _is_of_hydra(word)] for cell in self.cells]
+        cells = outcomes(self.folder, dict(zip(self.names, own, strict=True)))
         write_csv(self.folder / "sweep.csv", cells)
         tables.show_sweep(cells, self.folder)
         return not any(cell.failure for cell in cells)
 
 
-def _compose(name: str, overrides: list[str]) -> DictConfig:
+def _compose(name: str, overrides: Sequence[str], *, search_path: list[str]) -> DictConfig:
     try:
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            return hydra.compose(name, overrides, return_hydra_config=True)
-    except ValueError as error:  # how Hydra refuses group=null
-        raise ConfigError(f"{' '.join(overrides)}: {error}. Name an option of the group.") from error
+        composed = hydra.compose(name, [*overrides, *search_path], return_hydra_config=True)
+    except (ValueError, AttributeError) as error:  # how Hydra refuses group=null and some malformed overrides
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"{' '.join(overrides)}: {reason}. Write group=choice or key=value.") from error
+    HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
+    return composed
+
+
+def _swept_in_yaml(settings: DictConfig) -> list[Override]:
+    """What ``hydra.sweeper.params`` adds to a sweep."""
+    params = OmegaConf.select(settings, "hydra.sweeper.params") or {}
+    return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
 
 
 def _bare(config: DictConfig) -> DictConfig:
@@ -131,10 +148,24 @@ def _cells(overrides: list[Override]) -> list[list[str]]:
     return [list(cell) for cell in batches[0]]
 
 
+def _is_of_hydra(override: str) -> bool:
+    """Whether an override is for Hydra, which keeps such apart from those of the job."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
 def _search_path(parsed: Any) -> list[str]:
     if not parsed.config_dir:
         return []
-    return [f"hydra.searchpath=[{_quoted('file://' + str(Path(parsed.config_dir).absolute()))}]"]
+    folder = Path(parsed.config_dir).absolute()
+    require(folder.is_dir(), "--config-dir", parsed.config_dir, "there is no such folder", "Name one.")
+    return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
+
+
+def _folder(settings: DictConfig, key: str, typed: Sequence[Override]) -> Path:
+    """Where the run or the sweep goes: a folder that holds none yet."""
+    wanted = Path(OmegaConf.select(settings, key))
+    chosen = any(override.key_or_group == key for override in typed)
+    return _without_a_run(wanted, key) if chosen else _unused(wanted)
 
 
 def _quoted(text: str) -> str:
@@ -148,12 +179,12 @@ def _unused(folder: Path) -> Path:
     return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
 
 
-def _without_results(folder: Path, key: str) -> Path:
-    """Refuse a folder whose results a run would overwrite."""
-    if any(folder.glob("result.json")) or any(folder.glob("*/result.json")):
-        raise ConfigError.of(
-            key, folder, "there are results in this folder already, and none is overwritten", "Name another."
-        )
+def _without_a_run(folder: Path, key: str) -> Path:
+    """Refuse a folder that a run would write over, finished or not."""
+    names = ("result.json", FAILURE_FILE, "dense", "pruned")
+    taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
+    problem = "there is a run in this folder already, and none is written over"
+    require(not taken, key, folder, problem, "Name another, or delete it.")
     return folder
 
 

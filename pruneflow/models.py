@@ -23,6 +23,7 @@ class Model:
         name: Label in tables.
     """
 
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
     reads: ClassVar[str]  # the kind of data: "image" or "tokens"
 
     name: str
@@ -54,7 +55,7 @@ class Model:
         if kind != self.reads:
             raise ConfigError.of(
                 "model",
-                self.name,
+                self.option_name,
                 f"it reads {_KINDS[self.reads]}, and the data set has {_KINDS[kind]}",
                 f"Take model={_SUITABLE[kind]}, or dataset={_DATASETS[self.reads]}.",
             )
@@ -195,7 +196,7 @@ class Lstm(Model):
         require(
             spec.classes == 2,
             "model",
-            self.name,
+            self.option_name,
             f"it tells two classes apart, and the data set has {spec.classes}",
             "Take a data set with two classes.",
         )

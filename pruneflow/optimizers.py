@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,7 +11,8 @@ from pruneflow.options import require
 
 __all__ = ["OPTIMIZERS", "OptimizerParameters"]
 
-_CLIPPING = frozenset({"clipnorm", "clipvalue", "global_clipnorm", "weight_decay"})
+_ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
+_CLIPPING = frozenset({*_ONE_CLIP, "weight_decay"})
 
 # Name on the command line: class in tf_keras.optimizers, parameters it takes.
 OPTIMIZERS: dict[str, tuple[str, frozenset[str]]] = {
@@ -80,18 +82,30 @@ class OptimizerParameters:
                 f"trainer.optimizer={optimizer} takes {', '.join(sorted(allowed))}",
                 "Set it to null, or take another optimizer.",
             )
-            below_one = key in {"rho", "beta_1", "beta_2"}
-            require(
-                value >= 0 and not (below_one and value >= 1) and not (key == "momentum" and value > 1),
-                full_key,
-                value,
-                "allowed are numbers from 0 up to, not including, 1"
-                if below_one
-                else "allowed are numbers from 0" + (" to 1" if key == "momentum" else ""),
-                "null keeps the optimizer's default.",
-            )
+            holds, allowed_values = _range_of(key)
+            remedy = "null keeps the optimizer's default."
+            require(holds(value), full_key, value, f"allowed are numbers {allowed_values}", remedy)
+        clips = [key for key in self.given() if key in _ONE_CLIP]
+        require(
+            len(clips) <= 1,
+            "trainer.optimizer_parameters.clipnorm",
+            self.clipnorm,
+            f"only one of {', '.join(_ONE_CLIP)} may be set, and {', '.join(clips)} are",
+            "Set the others to null.",
+        )
 
     def build(self, optimizer: str, learning_rate: Any) -> Any:
         """Build the ``tf_keras`` optimizer; ``learning_rate`` is a number or a learning-rate schedule."""
         name, _ = OPTIMIZERS[optimizer]
         return getattr(backend.keras().optimizers, name)(learning_rate=learning_rate, **self.given())
+
+
+def _range_of(key: str) -> tuple[Callable[[float], bool], str]:
+    """Whether a value of the parameter ``key`` is allowed, and in words which are."""
+    if key in {"rho", "beta_1", "beta_2"}:
+        return lambda value: 0 <= value < 1, "from 0 up to, not including, 1"
+    if key == "momentum":
+        return lambda value: 0 <= value <= 1, "from 0 to 1"
+    if key in {"epsilon", *_ONE_CLIP}:
+        return lambda value: 0 < value < float("inf"), "above 0"
+    return lambda value: 0 <= value < float("inf"), "from 0"

@@ -26,6 +26,7 @@ def option(group: str, name: str) -> Callable[[type[T]], type[T]]:
     """
 
     def register(cls: type[T]) -> type[T]:
+        cls.option_name = name  # type: ignore[attr-defined]
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=cls)
         return cls
 

@@ -23,13 +23,13 @@ __all__ = ["Prepared", "prepare", "run"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known before any training: data, compiled schedule, layers to prune; and the time it took."""
+    """What is known before any training: data, plan, layers to prune; and how long loading took."""
 
     data: Data
     plan: Plan
     selection: prune.Selection
     device: dict[str, Any]
-    seconds: float
+    load_seconds: float
 
 
 def prepare(config: Config) -> Prepared:
@@ -38,13 +38,12 @@ def prepare(config: Config) -> Prepared:
     Raises:
         PruneflowError: whatever would stop the run later.
     """
-    start = time.perf_counter()
-    data = _load(config.dataset)
+    data, seconds = _load(config.dataset)
     plan = plan_for(config, data)
     device = config.device.configure()
     selection = config.pruning.select(config.model.build(data.spec))
     backend.keras().backend.clear_session()
-    return Prepared(data, plan, selection, device, time.perf_counter() - start)
+    return Prepared(data, plan, selection, device, seconds)
 
 
 def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") -> Result:
@@ -62,7 +61,8 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     Raises:
         PruneflowError: if a target is missed or a file cannot be written.
     """
-    phases = {"prepare": PhaseCost(ready.seconds)}
+    results.reset_peak_memory()
+    phases = {"load": PhaseCost(ready.load_seconds)}
     dense, phases["dense"] = _train_dense(config, ready, run_dir)
     networks, phases["pruned"] = _train_pruned(config, ready, dense, run_dir)
     with _timed(phases, "export"):
@@ -93,15 +93,22 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     return result
 
 
-_loaded: dict[str, Data] = {}
+_loaded: dict[str, tuple[Data, float]] = {}
 
 
-def _load(dataset: Any) -> Data:
-    """Load once per process: the check before a run and the cells of a sweep share the arrays."""
+def _load(dataset: Any) -> tuple[Data, float]:
+    """Load once per process: the check before a run and the cells of a sweep share the arrays.
+
+    Returns:
+        The data, and the seconds that loading took when it was done.
+    """
     key = repr(dataset)
     if key not in _loaded:
-        _loaded.clear()
-        _loaded[key] = dataset.load()
+        start = time.perf_counter()
+        data = dataset.load()
+        while len(_loaded) >= 2:  # a sweep over many data settings must not keep them all
+            del _loaded[next(iter(_loaded))]
+        _loaded[key] = data, time.perf_counter() - start
     return _loaded[key]
 
 

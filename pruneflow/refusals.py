@@ -55,13 +55,20 @@ def in_words(error: Exception) -> str:
             return (
                 f"{match[1]}={match[2]}: there is no such option; allowed are {options}. Pick one of these."
             )
-        if match := re.search(r"missing mandatory value: (\S+)", text):
-            return f"{match[1]}: it has no value. {_LOOK}"
+        if "missing" in text and (key := _key_without_value(text)):
+            return f"{key}: it has no value. {_LOOK}"
         if match := re.match(r"Lexer\w+|mismatched input|extraneous input|missing EQUAL|no viable", text):
             typed = re.sub(r"^Lexer\w+: ", "", text.splitlines()[0])
             return f"{typed}: not an override. Write key=value; quote values that hold blanks or commas."
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     return "\n".join(line for line in lines if not line.strip().startswith(_INTERNAL))
+
+
+def _key_without_value(text: str) -> str:
+    for pattern in (r"argument: '(\w+)'", r"full_key: (\S+)", r"mandatory value: (\S+)"):
+        if match := re.search(pattern, text):
+            return match[1]
+    return ""
 
 
 def failure_in_words(error: Exception) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import resource
 import sys
 import tempfile
@@ -29,6 +31,7 @@ __all__ = [
     "like_for_like",
     "peak_memory_bytes",
     "read",
+    "reset_peak_memory",
     "versions",
     "write_file",
 ]
@@ -48,7 +51,10 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part."""
+    """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part.
+
+    ``class_names`` is what the data set calls class 0, 1 and so on; empty where it has numbers only.
+    """
 
     name: str
     source: str
@@ -57,6 +63,7 @@ class DataFacts:
     train: int
     validation: int
     test: int
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Data) -> DataFacts:
@@ -69,6 +76,7 @@ class DataFacts:
             len(data.train),
             len(data.validation),
             len(data.test),
+            data.class_names,
         )
 
 
@@ -161,7 +169,7 @@ class Result:
     def write(self, run_dir: Path) -> Path:
         """Write ``run_dir/result.json``."""
         path = run_dir / "result.json"
-        text = json.dumps(asdict(self), indent=2, allow_nan=False, default=str)
+        text = json.dumps(asdict(self), indent=2, allow_nan=False)
         write_file(path, (text + "\n").encode())
         return path
 
@@ -234,7 +242,20 @@ def versions() -> dict[str, str]:
     return {"pruneflow": __version__, "python": platform.python_version(), **found}
 
 
+def reset_peak_memory() -> None:
+    """Start to count the peak anew, where the system can: a cell is not charged for those before it."""
+    if _STATUS.exists():
+        with contextlib.suppress(OSError):  # a container may forbid it: then the peak is of the whole process
+            Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes() -> int:
-    """Largest resident memory this process has had so far, bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Largest resident memory since ``reset_peak_memory``, bytes; elsewhere than on Linux, of the process."""
+    if _STATUS.exists():
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+        return int(peak) * 1024
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+_STATUS = Path("/proc/self/status")

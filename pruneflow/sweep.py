@@ -8,10 +8,12 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from omegaconf import OmegaConf
 
 from pruneflow import results
 
@@ -75,17 +77,26 @@ def record_failure(run_dir: Path, message: str) -> None:
     results.write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
 
 
-def outcomes(sweep_dir: Path, names: Sequence[str]) -> list[CellOutcome]:
-    """Read how each cell ended."""
-    return [_outcome(sweep_dir / name) for name in names]
+def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOutcome]:
+    """Read how each cell ended.
+
+    Args:
+        sweep_dir: Folder of the sweep.
+        cells: Name of each cell, and its overrides: Hydra keeps them in the folder that the cell ran in,
+            whatever ``hydra.sweep.subdir`` made of its name.
+    """
+    folders = {
+        tuple(OmegaConf.load(file)): file.parent.parent for file in sweep_dir.rglob(".hydra/overrides.yaml")
+    }
+    return [_outcome(name, folders.get(tuple(overrides))) for name, overrides in cells.items()]
 
 
-def _outcome(folder: Path) -> CellOutcome:
-    if (folder / "result.json").is_file():
-        return CellOutcome(folder.name, results.read(folder), "")
-    if (folder / FAILURE_FILE).is_file():
-        return CellOutcome(folder.name, None, json.loads((folder / FAILURE_FILE).read_text())["message"])
-    return CellOutcome(folder.name, None, "did not finish")
+def _outcome(name: str, folder: Path | None) -> CellOutcome:
+    if folder and (folder / "result.json").is_file():
+        return CellOutcome(name, results.read(folder), "")
+    if folder and (folder / FAILURE_FILE).is_file():
+        return CellOutcome(name, None, json.loads((folder / FAILURE_FILE).read_text())["message"])
+    return CellOutcome(name, None, "did not finish")
 
 
 def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:

@@ -15,7 +15,7 @@ from pruneflow.pipeline import Prepared
 from pruneflow.results import Result
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sweep import CellOutcome
-from pruneflow.terminal import console
+from pruneflow.terminal import console, print_whole
 
 __all__ = ["show_config", "show_prepared", "show_result", "show_sweep"]
 
@@ -30,11 +30,12 @@ def show_config(config: Any, title: str) -> None:
 def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            given = {k: v for k, v in value.items() if v is not None}
-            if given:
-                _grow(tree.add(f"[cyan]{key}[/cyan]"), given)
-        else:
-            tree.add(f"{key}: {escape('null' if value is None else str(value))}")
+            _grow(tree.add(f"[cyan]{key}[/cyan]"), value)
+        elif value is not None:
+            tree.add(f"{key}: {escape(str(value))}")
+    unset = [key for key, value in values.items() if value is None]
+    if unset:
+        tree.add(f"[dim]null: {', '.join(unset)}[/dim]")
 
 
 def show_prepared(ready: Prepared) -> None:
@@ -76,7 +77,7 @@ def _plan_lines(plan: Plan) -> list[str]:
 def show_result(result: Result, run_dir: Path) -> None:
     """Print the final table of a run, a line to grep, and where the files are."""
     console.print()
-    console.print(_run_table(asdict(result)))
+    print_whole(_run_table(asdict(result)))
     ratios, tflite = result.ratios, result.tflite[0]
     console.print(
         f"Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
@@ -101,7 +102,7 @@ def show_result(result: Result, run_dir: Path) -> None:
 def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table("cell")
-    table.add_column("examples/s", justify="right")
+    table.add_column("examples/s", justify="right", no_wrap=True)
     finished = [cell.result for cell in cells if cell.result]
     for result in _distinct_baselines(finished):
         table.add_row("dense", *_dense_row(result))
@@ -111,9 +112,14 @@ def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
             speed = cell.result["phases"]["pruned"]["examples_per_second"]
             table.add_row(escape(cell.name), *row, f"{speed:,.0f}")
         else:
-            table.add_row(escape(cell.name), "[red]failed[/red]", "", "", "", "", escape(cell.failure))
+            table.add_row(escape(cell.name), "failed")
     console.print()
-    console.print(table)
+    print_whole(table)
+    for cell in cells:
+        if cell.failure:
+            console.print(
+                f"failed {cell.name}: {cell.failure}", style="bold red", markup=False, soft_wrap=True
+            )
     failed = sum(not cell.result for cell in cells)
     console.print(
         f"done cells={len(cells)} failed={failed} table={escape(str(sweep_dir / 'sweep.csv'))}",
@@ -129,11 +135,12 @@ def _distinct_baselines(results: Sequence[dict[str, Any]]) -> list[dict[str, Any
 
 
 def _table(*first: str) -> Table:
+    """Figures are never cut; names fold where the terminal is narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in (*first, "dataset", "model"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column, overflow="fold")
     for column in ("sparsity", "size", "compression", "accuracy"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -16,8 +17,9 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
-__all__ = ["Advance", "bar", "console", "error_console"]
+__all__ = ["Advance", "bar", "console", "error_console", "print_whole"]
 
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -96,6 +98,15 @@ def _plain(description: str, total: float | None, unit: str) -> Iterator[Advance
 
     yield Advance(move)
     _print_line(f"{description}: {time.monotonic() - start:.1f} s", text)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table; where nobody watches, as wide as it needs to be."""
+    if console.is_terminal:
+        console.print(table)
+    else:
+        wide = console.options.update(width=10_000)
+        console.print(table, width=max(console.width, Measurement.get(console, wide, table).maximum))
 
 
 def _print_line(line: str, note: str) -> None:

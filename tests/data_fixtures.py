@@ -25,13 +25,15 @@ SETTINGS: dict[str, Any] = {
     "download": True,
 }
 
+COLUMNS = {"index_path": None, "text_column": "text", "label_column": "label", "test_path": None}
+
 
 def mnist_option(**changes: Any) -> Mnist:
     return Mnist(**{"name": "mnist", **SETTINGS, **changes})
 
 
 def imdb_option(**changes: Any) -> Imdb:
-    return Imdb(**{"name": "imdb", **SETTINGS, "vocabulary_size": 10, "length": 4, **changes})
+    return Imdb(**{"name": "imdb", **SETTINGS, **COLUMNS, "vocabulary_size": 10, "length": 4, **changes})
 
 
 def mnist_arrays(*, pixel: int = 7) -> dict[str, Any]:
@@ -87,14 +89,21 @@ def wheel(folder: Path, project: str, version: str, member: str, content: bytes)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content`` at any address; counts what it was asked for."""
+    """Serves ``content`` at any address, from the byte that is asked for; notes what it was asked for."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content, self.status = b"", 200
         self.sent: int | None = None  # bytes after which the connection ends, None sends all
+        self.hold = False  # True: keeps the connection open after that
         self.delay_s = 0.0
-        self.requests = 0
+        self.headers: dict[str, str] = {}  # such as {"ETag": '"1"'}; If-Range must equal one of their values
+        self.ranges = True  # False: sends the whole file, whatever it is asked for
+        self.asked: list[tuple[str | None, str | None]] = []  # Range and If-Range of each request
+
+    @property
+    def requests(self) -> int:
+        return len(self.asked)
 
     @property
     def url(self) -> str:
@@ -105,12 +114,23 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:  # the name that http.server asks for
-        self.server.requests += 1
-        time.sleep(self.server.delay_s)
-        self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.content)))
+        server, wanted, version = self.server, self.headers["Range"], self.headers["If-Range"]
+        server.asked.append((wanted, version))
+        time.sleep(server.delay_s)
+        first, whole = 0, len(server.content)
+        if wanted and server.ranges and version in server.headers.values():
+            first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        self.send_response(416 if first >= whole else 206 if first else server.status)
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{whole - 1}/{whole}")
+        for name, value in server.headers.items():
+            self.send_header(name, value)
+        body = server.content[first:]
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.server.content[: self.server.sent])
+        self.wfile.write(body[: server.sent])
+        while server.hold:
+            time.sleep(0.02)
 
     def log_message(self, *_: Any) -> None:
         """Keep quiet."""

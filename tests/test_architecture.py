@@ -73,23 +73,17 @@ def test_every_value_in_yaml_is_commented(file):
         head = file.read_text()
         assert head.startswith("#")
         return
-    lines = file.read_text().splitlines()
-    commented = False
-    for line in lines:
+    uncommented, above = [], ""
+    for line in file.read_text().splitlines():
         stripped = line.strip()
-        if stripped.startswith("#"):
-            commented = True
-        elif not stripped:
-            commented = False
-        elif (
-            not stripped.startswith("-")
-            and not stripped.endswith(":")
-            and ": " in stripped
-            and "|" not in line
-        ):
-            assert commented, f"{file.name}: {line}"
-        if stripped == "template: |" or stripped == "hydra:":
-            break
+        is_key = ": " in f"{stripped} " and not stripped.startswith(("#", "-"))
+        if is_key and stripped.split(":")[0] not in STRUCTURAL and not above.startswith("#"):
+            uncommented.append(stripped)
+        above = stripped if not stripped.startswith("begin_step:") else above  # shares end_step's comment
+    assert uncommented == []
+
+
+STRUCTURAL = {"defaults", "optimizer_parameters", "early_stopping", "hydra", "run", "sweep", "job"}
 
 
 @pytest.mark.parametrize(

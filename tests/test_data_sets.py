@@ -46,6 +46,8 @@ def test_settings_of_the_command_line_reach_the_option() -> None:
         ("name", "", "must not be empty"),
         ("vocabulary_size", 4, "5 or more"),
         ("length", 0, "1 or more"),
+        ("label_column", "text", "is the text column too"),
+        ("test_path", "test.csv", "is for a .csv file as dataset.path"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused_with_key_and_value(
@@ -90,9 +92,9 @@ def test_the_real_imdb_is_whole(real_data: str) -> None:
     data = real(imdb_option(vocabulary_size=10000, length=250, download=False), real_data)
     if data.note:
         pytest.skip("imdb.npz was made from the wheel: it is not the whole data set")
-    assert data.spec == Spec(kind="tokens", shape=(200,), classes=2, vocabulary_size=10000)
+    assert data.spec == Spec(kind="tokens", shape=(250,), classes=2, vocabulary_size=10000)
     assert np.bincount(data.train.y).tolist() == [11250, 11250]
     assert np.bincount(data.validation.y).tolist() == [1250, 1250]
     assert np.bincount(data.test.y).tolist() == [12500, 12500]
-    assert (data.train.x.shape, data.train.x.dtype) == ((22500, 200), np.int32)
+    assert (data.train.x.shape, data.train.x.dtype) == ((22500, 250), np.int32)
     assert (int(data.train.x.min()), int(data.train.x.max())) == (0, 9999)

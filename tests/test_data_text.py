@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from pruneflow.data import split, text
-from pruneflow.data.text import Reviews, encode, end_to_end, joined, rank_words, words
+from pruneflow.data.text import (
+    Reviews,
+    encode,
+    encode_text,
+    end_to_end,
+    joined,
+    rank_words,
+    vocabulary_of,
+    words,
+)
 
 
 def reviews(*rows: list[int]) -> Reviews:
@@ -42,6 +51,10 @@ def test_an_empty_review_between_others_is_a_start_mark_and_takes_none_of_their_
     assert encoded.dtype == np.int32
 
 
+def test_reviews_that_are_all_empty_are_start_marks() -> None:
+    assert encode(reviews([], []), vocabulary_size=10, length=2).tolist() == [[0, 1], [0, 1]]
+
+
 def test_more_reviews_than_fit_into_one_block_come_out_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     five = reviews([1], [1, 2], [3], [], [2, 2, 2])
     whole = encode(five, vocabulary_size=6, length=3)
@@ -62,10 +75,31 @@ def test_rank_1_is_the_most_frequent_word_and_ties_go_to_the_one_seen_first() ->
     assert rank_words([["d", "b"], ["c", "b", "c"]]) == {"b": 1, "c": 2, "d": 3}
 
 
-def test_words_without_a_rank_are_skipped() -> None:
-    flat = end_to_end([["b", "new"], ["new"], ["a", "b"]], {"a": 1, "b": 2}, np.zeros(3, np.int64))
-    assert flat.tokens.tolist() == [2, 1, 2]
-    assert flat.offsets.tolist() == [0, 1, 1, 3]
+def test_words_without_a_rank_become_unknown_whatever_the_vocabulary() -> None:
+    flat = end_to_end([["b", "new"], ["new"], [], ["a", "b"]], {"a": 1, "b": 2}, np.zeros(4, np.int64))
+    assert flat.offsets.tolist() == [0, 2, 3, 3, 5]
+    encoded = encode(flat, vocabulary_size=1000, length=3)
+    assert encoded.tolist() == [[1, 5, 2], [0, 1, 2], [0, 0, 1], [1, 4, 5]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 6, 9])
+@pytest.mark.parametrize("vocabulary_size", [5, 6, 7, 50])
+def test_one_text_gets_the_ids_that_loading_gives_it(length: int, vocabulary_size: int) -> None:
+    texts = ["The film, the END.", "", "A new film\u00a0", "the " * 20, "?!"]
+    ranks = rank_words(map(words, texts[:1]))
+    loaded = encode(
+        end_to_end(map(words, texts), ranks, np.zeros(5, np.int64)),
+        vocabulary_size=vocabulary_size,
+        length=length,
+    )
+    vocabulary = vocabulary_of(ranks, vocabulary_size=vocabulary_size)
+    alone = [encode_text(text, vocabulary, length=length) for text in texts]
+    assert np.array_equal(np.stack(alone), loaded)
+    assert alone[0].dtype == loaded.dtype == np.int32
+
+
+def test_the_vocabulary_ends_below_its_size() -> None:
+    assert vocabulary_of({"a": 1, "b": 2, "c": 3}, vocabulary_size=6) == {"a": 4, "b": 5}
 
 
 def test_a_rank_beyond_int32_is_refused() -> None:

@@ -44,7 +44,7 @@ def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model,
     assert abs(tflite["accuracy"] - written["pruned"]["accuracy"]) <= 0.05
     assert tflite["agreement"] >= 0.95
     assert tflite["max_difference"] <= {"float": 1e-5, "dynamic-range": 0.1, "int8": 0.25}[export]
-    assert result.pruned.accuracy >= {"cnn": 0.9, "lstm": 0.5}[model]  # the tiny images are easy
+    assert result.pruned.accuracy >= 0.9  # the tiny data are easy
 
 
 def test_a_result_has_every_promised_field(composed, tmp_path):
@@ -64,7 +64,7 @@ def test_a_result_has_every_promised_field(composed, tmp_path):
     layer = written["pruned"]["layers"][0]
     assert set(layer) >= {"name", "weight", "shape", "requested_sparsity", "measured_sparsity"}
     assert all(set(phase) == {"seconds", "examples_per_second"} for phase in written["phases"].values())
-    assert written["data"]["train"], written["data"]["validation"] == (360, 40)
+    assert (written["data"]["train"], written["data"]["validation"]) == (360, 40)
     assert written["peak_memory_bytes"] > 10**8
     assert written["dense"]["parameters"] == 20410
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -170,19 +170,30 @@ def last_step(folder):
     return read_scalars(folder)["loss/train"][-1][0]
 
 
+def test_training_that_diverges_is_named_and_stops(composed, tmp_path):
+    from pruneflow.callbacks import DivergedError
+
+    with pytest.raises(DivergedError, match=r"loss is (nan|inf) in epoch 1\. Lower trainer\.learning_rate"):
+        run(composed, tmp_path, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30")
+    assert not (tmp_path / "result.json").exists()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("model", MODELS)
-def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(composed, tmp_path, model):
+def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(
+    composed, tmp_path, model, precision
+):
     try:
-        result = run(composed, tmp_path, *MODELS[model], "device.precision=mixed_bfloat16")
+        result = run(composed, tmp_path, *MODELS[model], f"device.precision={precision}")
     finally:
         backend.keras().mixed_precision.set_global_policy("float32")
-    assert result.device["precision"] == "mixed_bfloat16"
+    assert result.device["precision"] == precision
     assert result.tflite[0].agreement >= 0.95
     pruned = backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False)
     assert all(layer.compute_dtype in ("float32", "int32") for layer in pruned.layers)
     weights = np.concatenate([weight.ravel() for weight in pruned.get_weights()])
     kept = weights[weights != 0]
-    rounded = kept.astype("bfloat16").astype(np.float32)
+    rounded = kept.astype(precision.removeprefix("mixed_")).astype(np.float32)
     assert (kept != rounded).mean() > 0.9
 
 

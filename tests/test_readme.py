@@ -1,12 +1,16 @@
 """Every command and every promise of the README that a machine can check."""
 
+import gzip
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import QUICK
+from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
 from pruneflow import cli
@@ -15,6 +19,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+# What these need lies beside the user's own data; test_a_sentence... and tests/test_data_*.py run their kind.
+OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command]
+COMMANDS = [command for command in COMMANDS if command not in OWN_DATA]
 RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow")]
 
 
@@ -95,3 +102,57 @@ def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
         example = tag.replace("<layer>", "dense").replace("<weight>", "kernel")
         assert example in written
     assert set(json.loads(result.read_text())) >= {"config", "plan", "ratios", "phases"}
+
+
+def write_reviews(file):
+    """A CSV file of film reviews that one word decides."""
+    rows = ["text,label"]
+    for index in range(200):
+        word, label = ("wonderful", "pos") if index % 2 else ("terrible", "neg")
+        rows.append(f'"The film was {word}, number {index % 7}.",{label}')
+    file.write_text("\n".join(rows))
+
+
+def test_a_sentence_is_scored_with_the_exported_file_as_the_docs_show(tmp_path):
+    write_reviews(tmp_path / "mine.csv")
+    assert any("dataset.path=mine.csv" in command for command in OWN_DATA)
+    arguments = ["model=lstm", "dataset=imdb", "dataset.path=mine.csv", *QUICK, *QUICK_LSTM]
+    for export in ("float", "int8"):
+        folder = tmp_path / export
+        words = [
+            *arguments,
+            f"export={export}",
+            "trainer.dense_epochs=25",
+            "trainer.epochs=6",
+            f"hydra.run.dir={folder}",
+        ]
+        assert exit_code(words) == 0
+        result = json.loads((folder / "result.json").read_text())
+        assert result["data"]["class_names"] == ["neg", "pos"]
+        assert result["tflite"][0]["accuracy"] == 1.0
+        scores = [score(tmp_path, folder, f"the film was {word}") for word in ("terrible", "wonderful")]
+        assert 0 <= scores[0] < 0.4 < 0.6 < scores[1] <= 1
+
+
+def score(tmp_path, run, text):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "data.md").read_text(), flags=re.S)
+    (tmp_path / "score.py").write_text(code)
+    line = [sys.executable, "score.py", str(run), text]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def test_fashion_mnist_is_read_as_it_is_published(tmp_path):
+    (tmp_path / "fashion").mkdir()
+    for half, count in (("train", 60), ("t10k", 20)):
+        images = np.random.default_rng(0).integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        header = bytes([0, 0, 8, 3]) + b"".join(size.to_bytes(4, "big") for size in images.shape)
+        labels = bytes([0, 0, 8, 1]) + count.to_bytes(4, "big") + bytes(range(10)) * (count // 10)
+        for kind, content in (("images-idx3", header + images.tobytes()), ("labels-idx1", labels)):
+            with gzip.open(tmp_path / "fashion" / f"{half}-{kind}-ubyte.gz", "wb") as file:
+                file.write(content)
+    (command,) = [command for command in OWN_DATA if "fashion" in command]
+    arguments = shlex.split(command)[3:]
+    quick = [*QUICK[:2], "trainer.dense_batch_size=5", "trainer.batch_size=5", "hydra.run.dir=run"]
+    assert exit_code([*arguments, *quick]) == 0
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["data"]["name"] == "fashion"

@@ -55,6 +55,13 @@ def test_absolute_steps_win_over_fractions():
     assert list(plan.updates) == [10, 30, 50, 70, 90]
 
 
+def test_a_fraction_that_a_step_replaces_is_not_compared():
+    assert (
+        polynomial(begin_fraction=0.8, end_fraction=0.75, end_step=100, frequency=10).plan(100).end_step
+        == 100
+    )
+
+
 def test_the_last_update_is_moved_to_where_the_target_is_reached():
     plan = polynomial(begin_step=1, end_step=844, frequency=100).plan(844)
     assert plan.updates[-1] == 801
@@ -114,7 +121,13 @@ def test_initial_may_equal_final():
         (
             {"end_fraction": 0.0, "begin_step": 5},
             10,
-            "schedule.end_fraction=0.0: the schedule would end at step 0",
+            "schedule.end_fraction=0.0: nothing would ever be pruned",
+        ),
+        ({"begin_step": 0, "end_step": 0}, 10, "schedule.end_step=0: nothing would ever be pruned"),
+        (
+            {"begin_step": 5, "end_fraction": 0.2},
+            10,
+            "schedule.end_fraction=0.2: the schedule would end at step 2",
         ),
         ({"begin_fraction": 0.5, "end_step": 4}, 10, "schedule.end_step=4: the schedule would end at step 4"),
     ],

@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import platformdirs
 from filelock import FileLock, Timeout
 
 from pruneflow.data.checks import Arrays
-from pruneflow.data.fetch import UnreachableError
-from pruneflow.data.files import read_text, reading, write_arrays
+from pruneflow.data.fetch import UnreachableError, is_partial
+from pruneflow.data.files import reading, write_arrays
 from pruneflow.errors import ConfigError, DataError
 from pruneflow.terminal import console
 
@@ -35,7 +34,7 @@ class Place:
 
     Attributes:
         path: The file.
-        found: How it was found, ``"dataset.path"`` or ``"cache"``.
+        found: How it was found, such as ``"dataset.path"`` or ``"cache"``.
         remedy: What to do when it cannot be used, a sentence.
     """
 
@@ -43,10 +42,8 @@ class Place:
     found: str
     remedy: str
 
-    @property
-    def source(self) -> str:
+    def source(self, origin: str) -> str:
         """Where the file is, and where it came from if it remembers that."""
-        origin = read_text(self.path, "source")
         return f"{self.found}: {self.path}" + (f" ({origin})" if origin else "")
 
     def read(self, reader: Callable[[Path], T]) -> T:
@@ -70,13 +67,20 @@ def cache_folder(cache_dir: str | None) -> Path:
     return platformdirs.user_cache_path("pruneflow", appauthor=False)
 
 
-def named(path: str, *, file: str) -> Place:
-    """Take the file that ``dataset.path`` names, or the one called ``file`` in the folder that it names."""
-    chosen = _expanded("dataset.path", path)
-    remedy = f"dataset.path must name a file, or a folder that holds {file}; null uses the cache folder."
+def named(path: str, *, key: str, formats: str, file: str = "") -> Place:
+    """Take the file or folder that a setting names.
+
+    Args:
+        path: Value of the setting.
+        key: The setting, such as ``"dataset.path"``.
+        formats: What it may name, for messages.
+        file: Name of the file that is taken where it names a folder with such a file.
+    """
+    chosen = _expanded(key, path)
+    remedy = f"{key} takes {formats}."
     with reading(chosen):
-        is_folder = chosen.is_dir()
-    return Place(chosen / file if is_folder else chosen, "dataset.path", remedy)
+        inside = bool(file) and (chosen / file).is_file()
+    return Place(chosen / file if inside else chosen, key, remedy)
 
 
 def stored(folder: Path, *, file: str, download: bool, origins: Sequence[Origin]) -> Place:
@@ -111,19 +115,35 @@ def _require_download(target: Path, *, download: bool) -> None:
 
 
 def _fetch(target: Path, origins: Sequence[Origin]) -> None:
-    """Fetch into a hidden folder beside ``target``, and rename the file when it is whole."""
-    folder, hidden = target.parent, f".{target.stem}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with _turn(folder / f"{hidden}.lock"):
+    """Fetch into a hidden folder beside ``target``, and rename the file when it is whole.
+
+    What stays in the hidden folder after an error is a download that broke off, for the next run to resume.
+    """
+    hidden = f".{target.stem}"
+    work = target.with_name(f"{hidden}-fetching")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _turn(target.with_name(f"{hidden}.lock")):
         if target.is_file():  # another run has fetched it
             return
-        for left in folder.glob(f"{hidden}-*"):  # by a run that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        with TemporaryDirectory(prefix=f"{hidden}-", dir=folder) as work:
-            arrays = _first_reached(origins, Path(work), target.name)
-            whole = Path(work) / "whole.npz"
-            write_arrays(whole, arrays)
-            whole.replace(target)
+        _tidy(work)  # after a run that was killed
+        try:
+            work.mkdir(exist_ok=True)
+            arrays = _first_reached(origins, work, target.name)
+            write_arrays(work / "whole.npz", arrays)
+            (work / "whole.npz").replace(target)
+        finally:
+            _tidy(work, all_of_it=target.is_file())
+
+
+def _tidy(work: Path, *, all_of_it: bool = False) -> None:
+    """Empty a work folder of everything that no run can resume, and remove it if nothing is left."""
+    for entry in list(work.iterdir()) if work.is_dir() else []:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif all_of_it or not is_partial(entry):
+            entry.unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, or not there
+        work.rmdir()
 
 
 @contextmanager

@@ -1,8 +1,11 @@
-"""Array files: read without running anything, refused unless they are whole."""
+"""Files: read without running anything, refused unless they are whole."""
 
 from __future__ import annotations
 
 import os
+import stat
+import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,14 +13,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.lib import format as npy
 
 from pruneflow.data.checks import Array, Arrays, described, expect
 from pruneflow.errors import DataError
 
-__all__ = ["array_names", "read_arrays", "read_text", "reading", "write_arrays"]
+__all__ = [
+    *("LARGEST_BYTES", "array_names", "decoded", "read_arrays", "read_text", "reading", "refuse_kind"),
+    "write_arrays",
+]
 
 SUFFIX = ".npy"
-BROKEN = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+NPZ = "a whole .npz file without pickles"
+LARGEST_BYTES = 1 << 32  # of one array or text file; what declares more is refused, not unpacked
+
+BROKEN = (
+    *(OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError),
+    *(ValueError, KeyError, NotImplementedError, RecursionError, MemoryError, struct.error),
+)
 
 
 def array_names(path: Path) -> list[str]:
@@ -43,6 +56,9 @@ def read_arrays(path: Path, names: Sequence[str]) -> Arrays:
     held = array_names(path)
     for name in names:
         expect(name in held, path, name, "to be there", "only " + (", ".join(held) or "an empty archive"))
+    with reading(path), zipfile.ZipFile(path) as archive:
+        largest = max(archive.getinfo(name + SUFFIX).file_size for name in names)
+    expect(largest <= LARGEST_BYTES, path, "of those", f"at most {LARGEST_BYTES} bytes each", largest)
     with reading(path), np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names}
 
@@ -71,21 +87,69 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
         OSError: if the file cannot be written.
     """
     with path.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]  # the stub takes any keyword for allow_pickle
+        # np.savez (NumPy 1.26) leaves its archive open where writing fails, which Python reports later.
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(name + SUFFIX, "w", force_zip64=True) as member:
+                    npy.write_array(member, array, allow_pickle=False)
         stream.flush()
         os.fsync(stream.fileno())
 
 
+def decoded(content: bytes, where: object) -> str:
+    """Read UTF-8, with or without a byte order mark.
+
+    Args:
+        content: The bytes of a file.
+        where: Name of the file, for messages.
+
+    Raises:
+        DataError: naming the first byte that is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8. Convert the file, for "
+            "instance with iconv -f latin1 -t utf-8."
+        ) from error
+
+
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn the many ways in which a broken archive fails into one error that names the file.
+def reading(path: Path, what: str = NPZ) -> Iterator[None]:
+    """Turn the many ways in which a broken file fails into one error that names the file.
+
+    Args:
+        path: The file.
+        what: What it should be, for the message.
 
     Raises:
         DataError: if the body fails to read ``path``.
     """
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file.") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except BROKEN as error:
-        raise DataError(f"{path}: not a whole .npz file without pickles ({error}).") from error
+        raise DataError(f"{path}: not {what} ({error or type(error).__name__}).") from error
+
+
+def refuse_kind(path: Path, *, allowed: str, holds: str) -> None:
+    """Refuse a path that is neither missing nor a file with the suffix ``allowed``.
+
+    Args:
+        path: File or folder.
+        allowed: Suffix, such as ``".npz"``.
+        holds: What a folder would have to hold, for the message.
+
+    Raises:
+        DataError: naming the path.
+    """
+    with reading(path):
+        kind = stat.S_IFMT(path.stat().st_mode)
+    if kind == stat.S_IFDIR:
+        raise DataError(f"{path}: holds neither {holds}.")
+    if kind != stat.S_IFREG or path.suffix.lower() != allowed:
+        raise DataError(f"{path}: not a file whose name ends with {allowed}.")

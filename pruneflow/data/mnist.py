@@ -1,4 +1,4 @@
-"""MNIST: 60,000 + 10,000 handwritten digits (LeCun et al. 1998), in the layout of the Keras file."""
+"""MNIST: 60,000 + 10,000 handwritten digits (LeCun et al. 1998), and what is published in the same forms."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data.checks import Array, Arrays, checked_labels, described, expect
+from pruneflow.data.checks import Array, Arrays, expect
 from pruneflow.data.fetch import RemoteFile, download
-from pruneflow.data.files import read_arrays, read_text
+from pruneflow.data.files import read_arrays, read_text, refuse_kind
+from pruneflow.data.idx import holds_idx, read_idx_folder
+from pruneflow.data.images import LAYOUT, checked_images
 from pruneflow.data.pickles import unpickled
-from pruneflow.data.spec import Part, Spec
+from pruneflow.data.spec import Spec
 from pruneflow.data.split import Halves
 from pruneflow.data.wheels import Wheel, extract
 
-__all__ = ["FILE", "SPEC", "from_keras", "from_wheel", "read"]
+__all__ = ["FILE", "FORMATS", "from_keras", "from_wheel", "read"]
 
 FILE = "mnist.npz"
-SPEC = Spec(kind="image", shape=(28, 28, 1), classes=10)
-LAYOUT = ("x_train", "y_train", "x_test", "y_test")
+FORMATS = (
+    "a .npz file with x_train, y_train, x_test, y_test, or a folder that holds mnist.npz or four IDX files"
+)
 
 KERAS = RemoteFile(
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
@@ -35,18 +38,20 @@ WHEEL = Wheel(
 )
 
 
-def read(path: Path) -> Halves:
-    """Read and check ``x_train, y_train, x_test, y_test``: (n, 28, 28) uint8 and (n,) labels 0 .. 9.
+def read(path: Path) -> tuple[Halves, Spec]:
+    """Read a .npz file or a folder of four IDX files.
 
     Returns:
-        Halves with images (n, 28, 28, 1) uint8.
+        Halves with images (n, height, width, channels) uint8, and what a model must know of them.
 
     Raises:
-        DataError: naming the file, the array and what was expected.
+        DataError: naming the file, what was expected and what was found.
     """
+    if path.is_dir() and holds_idx(path):
+        return checked_images(path, read_idx_folder(path))
+    refuse_kind(path, allowed=".npz", holds=f"{FILE} nor IDX files")
     arrays = read_arrays(path, LAYOUT)
-    train, test = (_part(path, half, arrays[f"x_{half}"], arrays[f"y_{half}"]) for half in ("train", "test"))
-    return Halves(train, test, read_text(path, "note"))
+    return checked_images(path, arrays, note=read_text(path, "note"), origin=read_text(path, "source"))
 
 
 def from_keras(work: Path) -> Arrays:
@@ -77,9 +82,3 @@ def _pixels(file: Path, images: Array) -> npt.NDArray[np.uint8]:
     pixels: npt.NDArray[np.uint8] = scaled.astype(np.uint8)
     expect(np.array_equal(pixels, scaled), file, "of images", "whole 256ths", "others")
     return pixels.reshape(-1, 28, 28)
-
-
-def _part(path: Path, half: str, x: Array, y: Array) -> Part:
-    fits = x.dtype == np.uint8 and x.ndim == 3 and x.shape[1:] == (28, 28) and len(x) > 0
-    expect(fits, path, f"x_{half}", "uint8 (n, 28, 28), at least one image", described(x))
-    return Part(x[..., None], checked_labels(path, f"y_{half}", y, count=len(x), classes=SPEC.classes))

@@ -32,6 +32,11 @@ class Spec:
         """dtype of the model's input: float32 in [0, 1] for images, int32 for token ids."""
         return "int32" if self.kind == "tokens" else "float32"
 
+    @property
+    def divisor(self) -> float | None:
+        """What stored values are divided by for the model; None where they are read as they are."""
+        return 255.0 if self.kind == "image" else None
+
     def model_input(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn stored examples into what the model reads.
 
@@ -41,9 +46,9 @@ class Spec:
         Returns:
             (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens.
         """
-        if self.kind == "tokens":
-            return x.astype(np.int32, copy=False)
-        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(255)
+        if self.divisor is None:
+            return x.astype(self.input_dtype, copy=False)
+        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(self.divisor)
         return scaled
 
 
@@ -76,6 +81,9 @@ class Data:
         source: Where the arrays came from.
         note: What a reader of the numbers must know; empty when there is nothing to say.
         digest: SHA-256 over the arrays of the three parts.
+        vocabulary: Word to token id for tokens, of the words that have an id of their own; None where the
+            words are not known.
+        class_names: What the data set calls class 0, 1, ...; empty where it has numbers only.
     """
 
     name: str
@@ -86,3 +94,5 @@ class Data:
     source: str
     note: str
     digest: str
+    vocabulary: dict[str, int] | None = None
+    class_names: tuple[str, ...] = ()

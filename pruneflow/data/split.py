@@ -28,11 +28,13 @@ class Halves:
         train: The training half.
         test: The test half.
         note: What a reader of the numbers must know; empty when there is nothing to say.
+        origin: Where the file came from, if it remembers that.
     """
 
     train: Part
     test: Part
     note: str
+    origin: str = ""
 
 
 @dataclass(frozen=True)

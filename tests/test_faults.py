@@ -1,0 +1,160 @@
+"""What a run does when the machine, the clock or the user interferes."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import QUICK
+from test_cli import command, exit_code
+
+from pruneflow import jobs, results
+from pruneflow.errors import PruneflowError
+
+HALF_WRITTEN = re.compile(r"^\..*\.(json|tflite|h5|csv)\.")
+
+
+def leftovers(folder):
+    return [path for path in folder.rglob("*") if HALF_WRITTEN.match(path.name)]
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """A real file system of ``size``."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+# Sizes at which the disk fills up while events, a TFLite file, an .h5 file and result.json are written.
+@pytest.mark.parametrize("size", ["16k", "24k", "120k", "300k", "372k"])
+def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, size, capfd):
+    with small_disk(tmp_path / "small", size) as disk:
+        kept = disk / "kept"
+        kept.write_bytes(b"was there before")
+        assert exit_code([*QUICK, f"hydra.run.dir={disk / 'run'}"]) == 1
+        message = capfd.readouterr().err
+        assert re.match(r"(\S+|the run folder) cannot be written: No space left on device\.", message), (
+            message
+        )
+        assert "Traceback" not in message
+        assert leftovers(disk) == []
+        assert not (disk / "run" / "result.json").exists()
+        assert kept.read_bytes() == b"was there before"
+
+
+def test_the_same_run_fits_on_a_larger_disk(tmp_path):
+    with small_disk(tmp_path / "small", "600k") as disk:
+        assert exit_code([*QUICK, f"hydra.run.dir={disk / 'run'}"]) == 0
+        assert (disk / "run" / "result.json").exists()
+
+
+PHASES = {
+    "loading": "",
+    "dense": "Training, dense, epoch 1/",
+    "pruned": "Training, pruned, epoch 1/",
+    "export": "Training, pruned, epoch 2/",
+    "evaluate": "Exporting ",
+}
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, sent):
+    log = tmp_path / "log"
+    line = [sys.executable, "-u", "-m", "pruneflow", *QUICK, "export=int8", "trainer.dense_epochs=2"]
+    with log.open("w") as out:
+        process = subprocess.Popen(line, stdout=out, stderr=subprocess.PIPE, text=True)
+        wait_for(log, PHASES[phase], process)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the run was over before the signal came")
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent]
+    assert re.match(r"Interrupted|Terminated", errors)
+    assert "Traceback" not in errors
+    assert not list(tmp_path.rglob("result.json"))
+    assert leftovers(tmp_path) == []
+
+
+def wait_for(log, text, process):
+    if not text:
+        time.sleep(1.5)  # modules are being loaded
+        return
+    deadline = time.monotonic() + 120
+    while text not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def test_two_runs_in_the_same_instant_get_folders_of_their_own(tmp_path):
+    wanted = tmp_path / "12-00-00-000000"
+    assert jobs._unused(wanted) == wanted
+    wanted.mkdir()
+    assert jobs._unused(wanted) == tmp_path / "12-00-00-000000-2"
+    (tmp_path / "12-00-00-000000-2").mkdir()
+    assert jobs._unused(wanted) == tmp_path / "12-00-00-000000-3"
+
+
+def test_a_clock_that_jumps_back_overwrites_nothing_and_measures_no_negative_time(tmp_path, monkeypatch):
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600 * (real() % 1 > 0.5))
+    for _ in range(2):
+        assert exit_code([*QUICK, "experiment=smoke", "dataset.limit=200"]) == 0
+    written = [json.loads(file.read_text()) for file in tmp_path.rglob("result.json")]
+    assert len(written) == 2
+    for result in written:
+        assert min(phase["seconds"] for phase in result["phases"].values()) > 0
+
+
+def test_a_folder_with_results_is_refused_and_kept(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text("precious")
+    assert exit_code([*QUICK, "hydra.run.dir=run"]) == 2
+    assert capsys.readouterr().err.startswith("hydra.run.dir=run: there is a run in this folder already")
+    (tmp_path / "sweep" / "seed=1").mkdir(parents=True)
+    (tmp_path / "sweep" / "seed=1" / "result.json").write_text("precious")
+    assert exit_code([*QUICK, "-m", "seed=1,2", "hydra.sweep.dir=sweep"]) == 2
+    assert (tmp_path / "run" / "result.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 0}', '{"format": 99}'])
+def test_a_result_of_another_version_is_named_not_misread(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(PruneflowError, match=r"result\.json (is not a result|has format)"):
+        results.read(tmp_path)
+
+
+def test_an_outputs_folder_of_an_older_version_is_left_alone(tmp_path):
+    old = tmp_path / "outputs" / "2020-01-01" / "00-00-00"
+    old.mkdir(parents=True)
+    (old / "result.json").write_text('{"format": 0}')
+    done = command([*QUICK])
+    assert done.returncode == 0, done.stderr
+    assert (old / "result.json").read_text() == '{"format": 0}'
+
+
+def test_interrupting_the_loading_of_modules_shows_no_traceback(tmp_path):
+    code = "import os, signal, sys; sys.argv = ['pruneflow', '--help']\n" + (
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'hydra': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        "from pruneflow.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted before anything was started.\n"

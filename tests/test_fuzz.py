@@ -1,0 +1,106 @@
+"""Any combination of overrides is refused with one clean message, or runs to a consistent result."""
+
+import contextlib
+import io
+import json
+import math
+import tempfile
+from pathlib import Path
+
+from conftest import QUICK, QUICK_LSTM
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pruneflow import cli
+from pruneflow.sparsity.measure import expected_zeros
+
+BASES = st.sampled_from(
+    [[], [], ["model=lstm", "dataset=imdb", *QUICK_LSTM], ["model=lstm"], ["dataset=imdb"]]
+)
+NUMBERS = st.one_of(
+    st.sampled_from(
+        ["0", "1", "2", "9", "18", "100", "-1", "0.5", "1.5", "nan", "inf", "1e9", "null", "x", "''"]
+    ),
+    st.floats(-0.2, 1.2).map(lambda value: f"{value:.3g}"),
+)
+FRACTIONS = st.floats(0, 1).map(lambda value: f"{value:.3g}")
+STEPS = st.integers(0, 20).map(str)
+
+# Each key with values that are mostly sensible, and now and then with any number or word.
+KEYS = {
+    "schedule": st.sampled_from(["constant", "polynomial", "linear"]),
+    "export": st.sampled_from(["float", "dynamic-range", "int8", "int4"]),
+    "schedule.initial_sparsity": FRACTIONS,
+    "schedule.final_sparsity": FRACTIONS,
+    "schedule.begin_fraction": FRACTIONS,
+    "schedule.end_fraction": FRACTIONS,
+    "schedule.begin_step": STEPS,
+    "schedule.end_step": STEPS,
+    "schedule.frequency": st.one_of(st.just("auto"), STEPS),
+    "trainer.optimizer": st.sampled_from(["adam", "sgd", "rmsprop", "lion"]),
+    "trainer.optimizer_parameters.momentum": FRACTIONS,
+    "trainer.learning_rate_decay": st.sampled_from(["constant", "cosine", "stepwise"]),
+    "trainer.batch_size": st.sampled_from(["40", "100", "360", "361"]),
+    "trainer.dense_epochs": st.sampled_from(["0", "1"]),
+    "trainer.early_stopping.patience": st.sampled_from(["1", "2", "0"]),
+    "model.filters": st.sampled_from(["[4]", "[4,8]", "[]", "[4,8,8,8,8]", "4"]),
+    "model.batch_normalization": st.sampled_from(["none", "between", "all", "some"]),
+    "model.dropout": FRACTIONS,
+    "pruning.skip": st.sampled_from(["[dense]", "[conv2d*]", "['*']", "[nothing]", "[embedding]"]),
+    "dataset.limit": st.sampled_from(["100", "300", "5", "1"]),
+    "dataset.validation_fraction": FRACTIONS,
+    "seed": st.sampled_from(["0", "7", "-1"]),
+}
+
+
+@st.composite
+def overrides(draw):
+    chosen = draw(st.lists(st.sampled_from(sorted(KEYS)), max_size=4, unique=True))
+    wild = draw(st.integers(0, 7))  # one key in a few gets any value at all
+    values = [draw(NUMBERS if index == wild else KEYS[key]) for index, key in enumerate(chosen)]
+    return draw(BASES) + [f"{key}={value}" for key, value in zip(chosen, values, strict=True)]
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(typed=overrides())
+def test_any_overrides_are_refused_cleanly_or_run_to_a_consistent_result(typed):
+    with tempfile.TemporaryDirectory() as folder:
+        shown, said = io.StringIO(), io.StringIO()
+        with captured(shown, said), contextlib.suppress(SystemExit):
+            try:
+                cli.main([*QUICK, *typed, f"hydra.run.dir={folder}/run"])
+            except SystemExit as stop:
+                code = stop.code
+        message = said.getvalue()
+        assert "Traceback" not in message
+        if code == 0:
+            consistent(Path(folder) / "run")
+        else:
+            assert code in (1, 2)
+            assert message.strip()
+            assert code == 1 or not list(Path(folder).iterdir())
+
+
+@contextlib.contextmanager
+def captured(shown, said):
+    """What rich writes: its consoles look the streams up at each line."""
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(said):
+        yield
+
+
+def consistent(run_dir):
+    result = json.loads((run_dir / "result.json").read_text())
+    pruned, (tflite,) = result["pruned"], result["tflite"]
+    final = result["config"]["schedule"]["final_sparsity"]
+    for layer in pruned["layers"]:
+        assert abs(layer["zeros"] - expected_zeros(math.prod(layer["shape"]), final)) <= 1
+    shares = [pruned["accuracy"], tflite["accuracy"], tflite["agreement"], pruned["measured_sparsity"]]
+    assert all(0 <= share <= 1 for share in shares)
+    assert (run_dir / tflite["file"]).stat().st_size == tflite["bytes"]
+    assert (result["dense"]["accuracy"] is None) == (result["config"]["trainer"]["dense_epochs"] == 0)
+    assert result["plan"]["end_step"] <= result["plan"]["total_steps"]
