@@ -1,0 +1,120 @@
+"""How long one waits: --help, a config error, the first training step; and what loading the data costs.
+
+    python benchmarks/startup.py [--runs 5]
+
+Each figure is of a fresh process: the median of the runs, with the least and the most beside it. Needs the
+data in PRUNEFLOW_DATA_DIR or in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+COMMANDS = {
+    "--help": ["--help"],
+    "--version": ["--version"],
+    "config error": ["schedule.final_sparsity=high"],
+    "config error that needs the data": ["schedule.frequency=100000"],
+    "--cfg job": ["--cfg", "job"],
+}
+
+FIRST_STEP = """
+import json, sys, time
+marks = {}
+last = time.perf_counter()
+def mark(name):
+    global last
+    now = time.perf_counter()
+    marks[name] = now - last
+    last = now
+import hydra
+from pruneflow import backend, cli, config, pipeline
+mark("import hydra, numpy and pruneflow")
+with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
+    settings = config.from_hydra(hydra.compose("config", sys.argv[1:]))
+mark("compose and check the config")
+data = settings.dataset.load()
+mark("load the data")
+backend.tfmot()
+mark("import tensorflow, tf_keras and tfmot")
+settings.device.configure()
+backend.set_seed(settings.seed)
+model = settings.model.build(data.spec)
+mark("build the network")
+from pruneflow.callbacks import keras
+class Stop(Exception):
+    pass
+def stop(batch, logs):
+    mark("trace and run the first training step")
+    raise Stop
+from pruneflow import callbacks
+callbacks.TrainingProgress.on_train_batch_end = lambda self, batch, logs=None: stop(batch, logs)
+import pathlib, tempfile
+try:
+    with tempfile.TemporaryDirectory() as folder:
+        settings.trainer.fit_dense(model, data, folder=pathlib.Path(folder), seed=0)
+except Stop:
+    pass
+print(json.dumps(marks))
+"""
+
+LOADING = """
+import json, resource, sys, time
+import hydra
+from pruneflow import cli, config
+with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
+    settings = config.from_hydra(hydra.compose("config", sys.argv[1:]))
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before, start = peak(), time.perf_counter()
+settings.dataset.load()
+print(json.dumps({"seconds": time.perf_counter() - start, "peak above import, MB": peak() - before}))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--runs", type=int, default=5)
+    runs = parser.parse_args().runs
+    for name, arguments in COMMANDS.items():
+        show(name, [seconds_of(arguments) for _ in range(runs)], "s")
+    for label, overrides in (("cnn on mnist", []), ("lstm on imdb", ["model=lstm", "dataset=imdb"])):
+        print(f"\nTo the first training step, {label}")
+        report(FIRST_STEP, overrides, runs)
+        print(f"Loading, {label}")
+        report(LOADING, overrides, runs)
+
+
+def seconds_of(arguments: list[str]) -> float:
+    start = time.perf_counter()
+    line = [sys.executable, "-m", "pruneflow", *arguments]
+    subprocess.run(line, capture_output=True, check=False)
+    return time.perf_counter() - start
+
+
+def report(code: str, overrides: list[str], runs: int) -> None:
+    found = [figures(code, overrides) for _ in range(runs)]
+    for key in found[0]:
+        show(f"  {key}", [run[key] for run in found], "")
+    if code == FIRST_STEP:
+        show("  all together", [sum(run.values()) for run in found], "s")
+
+
+def figures(code: str, overrides: list[str]) -> dict[str, float]:
+    line = [sys.executable, "-c", code, *overrides]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def show(name: str, values: list[float], unit: str) -> None:
+    median = statistics.median(values)
+    print(f"{name:<42} {median:8.2f} {unit:<2} ({min(values):.2f} to {max(values):.2f}, n={len(values)})")
+
+
+if __name__ == "__main__":
+    main()
