@@ -104,16 +104,17 @@ class Device:
 
 
 def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:
-    """Set what differs from what is set; TensorFlow refuses changes after it has started."""
+    """Set what differs from what is set; TensorFlow refuses changes after it has started. 0 is all processors."""
+    threading = tf.config.threading
     if tf.config.get_visible_devices("GPU") != gpus:
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         if tf.config.experimental.get_memory_growth(gpu) != memory_growth:
             tf.config.experimental.set_memory_growth(gpu, memory_growth)
-    if tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-    if tf.config.threading.get_inter_op_parallelism_threads() != inter_op:
-        tf.config.threading.set_inter_op_parallelism_threads(inter_op)
+    if (threading.get_intra_op_parallelism_threads() or _processors()) != threads:
+        threading.set_intra_op_parallelism_threads(threads)
+    if (threading.get_inter_op_parallelism_threads() or _processors()) != inter_op:
+        threading.set_inter_op_parallelism_threads(inter_op)
 
 
 def _processors() -> int:

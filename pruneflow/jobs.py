@@ -123,7 +123,7 @@ def _compose(name: str, overrides: Sequence[str], *, search_path: list[str]) -> 
     try:
         composed = hydra.compose(name, [*overrides, *search_path], return_hydra_config=True)
     except (ValueError, AttributeError) as error:  # how Hydra refuses group=null and some malformed overrides
-        reason = str(error).splitlines()[0]
+        reason = str(error) if isinstance(error, ValueError) else "Hydra cannot merge this into its settings"
         raise ConfigError(f"{' '.join(overrides)}: {reason}. Write group=choice or key=value.") from error
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     return composed

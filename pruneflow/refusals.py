@@ -46,6 +46,9 @@ def in_words(error: Exception) -> str:
     for text in texts:
         if match := re.match(r"Could not override '(.+?)'", text):
             return _unknown_key(match[1])
+        if match := re.match(r"Ambiguous value for argument '(.+)'", text):
+            key, _, value = match[1].partition("=")
+            return f"{match[1]}: several values need a sweep (-m); a list is written {key}=[{value}]."
         if match := re.match(r"Error merging override (.+)", text):
             return f"{match[1]}: {_allowed(texts[-1])}. {_LOOK}"
         if match := re.match(

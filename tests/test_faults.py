@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import QUICK
 from test_cli import command, exit_code
@@ -16,7 +18,15 @@ from test_cli import command, exit_code
 from pruneflow import jobs, results
 from pruneflow.errors import PruneflowError
 
+DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 HALF_WRITTEN = re.compile(r"^\..*\.(json|tflite|h5|csv)\.")
+
+
+def documented(what):
+    """The answer to ``what`` in docs/bad_input.md, as a pattern, and the exit code."""
+    (row,) = re.findall(rf"^\| {re.escape(what)} \| (.+) \| (\d+) \|$", DOCUMENTED, flags=re.M)
+    parts = [re.escape(part.strip()) for part in row[0].replace("FILE", "...").split("...")]
+    return r"\s*.*?".join(parts), int(row[1])
 
 
 def leftovers(folder):
@@ -61,6 +71,71 @@ def test_the_same_run_fits_on_a_larger_disk(tmp_path):
         assert (disk / "run" / "result.json").exists()
 
 
+def test_diverging_training_is_answered_as_documented(capsys):
+    answer, code = documented("training diverges")
+    assert exit_code([*QUICK, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30"]) == code
+    assert re.match(answer, capsys.readouterr().err)
+
+
+def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
+    from pruneflow.sparsity import prune
+
+    whole = prune.measure
+    monkeypatch.setattr(prune, "measure", lambda wrapped, sparsity: whole(wrapped, 0.3))
+    answer, code = documented("the pruned weights miss the requested sparsity")
+    assert exit_code(QUICK) == code
+    assert re.match(answer, capsys.readouterr().err)
+
+
+def test_memory_that_runs_out_is_answered_as_documented(capsys, monkeypatch):
+    from pruneflow.trainer import Trainer
+
+    def exhausted(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Trainer, "fit_dense", exhausted)
+    answer, code = documented("memory runs out")
+    assert exit_code(QUICK) == code
+    assert re.match(answer, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resumes(tmp_path, sent):
+    from data_fixtures import mnist_arrays, saved, serving, sha256
+
+    arrays = mnist_arrays() | {
+        "x_train": np.zeros((6000, 28, 28), np.uint8)
+    }  # several pieces of the download
+    arrays["y_train"] = np.tile(arrays["y_test"], 600)
+    content = saved(tmp_path / "served.npz", arrays).read_bytes()
+    code = (
+        "import sys; from pruneflow.data import mnist; from pruneflow.data.fetch import RemoteFile\n"
+        f"mnist.KERAS = RemoteFile(sys.argv.pop(1), {sha256(content)!r})\n"
+        "from pruneflow.__main__ import main; main()"
+    )
+    with serving() as server:
+        server.content, server.sent, server.hold = content, len(content) // 2, True
+        server.headers = {"ETag": '"1"'}
+        line = [sys.executable, "-c", code, server.url, "dataset.cache_dir=cache", *QUICK]
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("cache/.*/*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+        what = {signal.SIGINT: "Ctrl-C, in any phase", signal.SIGTERM: "SIGTERM, in any phase"}[sent]
+        answer, exit_status = documented(what)
+        assert (process.returncode, bool(re.fullmatch(answer, errors.strip()))) == (exit_status, True), errors
+        assert not (tmp_path / "cache" / "mnist.npz").exists()
+        server.hold, server.sent = False, None
+        # Refused after the data are loaded.
+        subprocess.run([*line, "schedule.end_step=100000"], capture_output=True, check=False)
+        assert re.fullmatch(r"bytes=[1-9]\d*-", server.asked[-1][0])
+    assert (tmp_path / "cache" / "mnist.npz").exists()
+    assert not (tmp_path / "outputs").exists()
+
+
 PHASES = {
     "loading": "",
     "dense": "Training, dense, epoch 1/",
@@ -82,8 +157,10 @@ def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, 
         _, errors = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("the run was over before the signal came")
-    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent]
-    assert re.match(r"Interrupted|Terminated", errors)
+    what = {signal.SIGINT: "Ctrl-C, in any phase", signal.SIGTERM: "SIGTERM, in any phase"}[sent]
+    answer, code = documented(what)
+    assert process.returncode == code
+    assert re.fullmatch(answer, errors.strip()) or phase == "loading"
     assert "Traceback" not in errors
     assert not list(tmp_path.rglob("result.json"))
     assert leftovers(tmp_path) == []
@@ -121,8 +198,9 @@ def test_a_clock_that_jumps_back_overwrites_nothing_and_measures_no_negative_tim
 def test_a_folder_with_results_is_refused_and_kept(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text("precious")
-    assert exit_code([*QUICK, "hydra.run.dir=run"]) == 2
-    assert capsys.readouterr().err.startswith("hydra.run.dir=run: there is a run in this folder already")
+    answer, code = documented("a folder that holds a run is named for another")
+    assert exit_code([*QUICK, "hydra.run.dir=run"]) == code
+    assert re.match(answer, capsys.readouterr().err)
     (tmp_path / "sweep" / "seed=1").mkdir(parents=True)
     (tmp_path / "sweep" / "seed=1" / "result.json").write_text("precious")
     assert exit_code([*QUICK, "-m", "seed=1,2", "hydra.sweep.dir=sweep"]) == 2

@@ -1,0 +1,37 @@
+import json
+
+import pytest
+from conftest import QUICK
+from test_cli import command
+
+from pruneflow import backend
+from pruneflow.errors import PruneflowError
+
+
+def test_the_result_records_the_threads_that_were_used(tmp_path):
+    done = command([*QUICK, "device=cpu", "device.threads=1", "device.inter_op_threads=1"])
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.rglob("result.json")
+    used = json.loads(file.read_text())["device"]
+    assert (used["kind"], used["threads"], used["inter_op_threads"]) == ("cpu", 1, 1)
+
+
+def test_threads_that_a_running_process_cannot_change_are_refused(composed):
+    backend.tensorflow().constant(1) + 1  # TensorFlow has started
+    with pytest.raises(PruneflowError, match="already runs TensorFlow with other device settings"):
+        composed("device.threads=1000").device.configure()
+
+
+def test_gpu_memory_grows_as_needed(composed, monkeypatch):
+    """On a pretended GPU, as there may be none: what TensorFlow is told."""
+    config, told = backend.tensorflow().config, {}
+    monkeypatch.setattr(config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(config, "get_visible_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(config.experimental, "get_memory_growth", lambda gpu: None)
+    monkeypatch.setattr(config.experimental, "set_memory_growth", told.__setitem__)
+    monkeypatch.setattr(config.experimental, "get_device_details", lambda gpu: {"device_name": "RTX 2080"})
+    used = composed().device.configure()
+    assert told == {"GPU:0": True, "GPU:1": True}
+    assert (used["kind"], used["name"], used["memory_growth"]) == ("gpu", "RTX 2080", True)
+    composed("device.memory_growth=false").device.configure()
+    assert told == {"GPU:0": False, "GPU:1": False}
