@@ -104,7 +104,7 @@ class Device:
 
 
 def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:
-    """Set what differs from what is set; TensorFlow refuses changes after it has started. 0 is all processors."""
+    """Set what differs; TensorFlow refuses changes once it has started. 0 stands for all processors."""
     threading = tf.config.threading
     if tf.config.get_visible_devices("GPU") != gpus:
         tf.config.set_visible_devices(gpus, "GPU")
