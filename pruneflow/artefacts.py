@@ -13,9 +13,29 @@ from pruneflow.data import Data
 from pruneflow.exporters import Export, Float
 from pruneflow.results import write_file
 from pruneflow.sizes import Size, size_of
+from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.terminal import bar
 
-__all__ = ["Artefacts", "Sizes", "save"]
+__all__ = ["Artefacts", "Networks", "Sizes", "save"]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The two Keras networks of a run, plain and in float32.
+
+    Attributes:
+        dense: The baseline.
+        pruned: The stripped network.
+        layers: Zeros of the pruned weights, as counted.
+        not_pruned: Name of each layer that was left, and why.
+        trained_dense: Whether the baseline was trained, or holds initial weights.
+    """
+
+    dense: Any
+    pruned: Any
+    layers: list[WeightSparsity]
+    not_pruned: dict[str, str]
+    trained_dense: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +73,7 @@ class Artefacts:
     pruned: Sizes
 
 
-def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -> Artefacts:
+def save(export: Export, data: Data, networks: Networks, folder: Path) -> Artefacts:
     """Write ``dense.h5``, ``pruned.h5``, ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
 
     Where the data are texts whose words are known, ``vocabulary.json`` too.
@@ -61,11 +81,10 @@ def save(export: Export, data: Data, *, dense: Any, pruned: Any, folder: Path) -
     Args:
         export: How the pruned network becomes TFLite.
         data: What both networks read; calibration takes training examples.
-        dense: The dense baseline, a plain float32 ``tf_keras.Model``.
-        pruned: The stripped network, likewise.
+        networks: The dense baseline and the stripped network.
         folder: Where the files go.
     """
-    to_float = Float(name="float")
+    dense, pruned, to_float = networks.dense, networks.pruned, Float(name="float")
     file = folder / f"pruned-{export.kind}.tflite"
     with bar(f"Exporting {file.name}", total=3) as advance:
         dense_tflite = to_float.convert(dense, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow.artefacts import Artefacts
+from pruneflow.artefacts import Artefacts, Networks
 from pruneflow.data import Data
 from pruneflow.evaluate import (
     FloatArray,
@@ -16,32 +16,37 @@ from pruneflow.evaluate import (
     tflite_probabilities,
 )
 from pruneflow.results import DenseResult, PrunedResult, TfliteResult
-from pruneflow.sparsity.measure import WeightSparsity, total_sparsity
+from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.tasks import task_of
 
-__all__ = ["Networks", "dense_result", "pruned_result", "tflite_result"]
+__all__ = ["Figures", "compare"]
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The two Keras networks of a run, plain and in float32.
+class Figures:
+    """Dense, pruned and exported network side by side."""
 
-    Attributes:
-        dense: The baseline.
-        pruned: The stripped network.
-        layers: Zeros of the pruned weights, as counted.
-        not_pruned: Name of each layer that was left, and why.
-        trained_dense: Whether the baseline was trained, or holds initial weights.
+    dense: DenseResult
+    pruned: PrunedResult
+    tflite: TfliteResult
+
+
+def compare(networks: Networks, data: Data, artefacts: Artefacts, *, interpreters: int) -> Figures:
+    """Score all three on the test part, and the two Keras networks on the validation part.
+
+    Args:
+        networks: The Keras networks.
+        data: The examples.
+        artefacts: The exported file and the sizes.
+        interpreters: TFLite interpreters that run side by side.
     """
-
-    dense: Any
-    pruned: Any
-    layers: list[WeightSparsity]
-    not_pruned: dict[str, str]
-    trained_dense: bool
+    dense = _dense_result(networks, data, artefacts)
+    pruned, probabilities = _pruned_result(networks, data, artefacts)
+    tflite = _tflite_result(artefacts, networks, data, probabilities, interpreters=interpreters)
+    return Figures(dense, pruned, tflite)
 
 
-def dense_result(networks: Networks, data: Data, artefacts: Artefacts) -> DenseResult:
+def _dense_result(networks: Networks, data: Data, artefacts: Artefacts) -> DenseResult:
     """Score the baseline; accuracies are None where it was not trained."""
     parameters = int(networks.dense.count_params())
     if not networks.trained_dense:
@@ -56,7 +61,7 @@ def dense_result(networks: Networks, data: Data, artefacts: Artefacts) -> DenseR
     )
 
 
-def pruned_result(networks: Networks, data: Data, artefacts: Artefacts) -> tuple[PrunedResult, FloatArray]:
+def _pruned_result(networks: Networks, data: Data, artefacts: Artefacts) -> tuple[PrunedResult, FloatArray]:
     """Score the pruned network.
 
     Returns:
@@ -79,7 +84,7 @@ def pruned_result(networks: Networks, data: Data, artefacts: Artefacts) -> tuple
     return result, probabilities
 
 
-def tflite_result(
+def _tflite_result(
     artefacts: Artefacts, networks: Networks, data: Data, of_keras: FloatArray, *, interpreters: int
 ) -> TfliteResult:
     """Load the exported file again and score it on the whole test part, beside Keras.

@@ -67,7 +67,7 @@ class Config:
 
 _GROUPS = {
     "model": models.Model,
-    "dataset": datasets.Stored,
+    "dataset": datasets.Dataset,
     "schedule": schedules.Schedule,
     "export": exporters.Export,
     "trainer": trainer.Trainer,

@@ -18,15 +18,36 @@ from pruneflow.data.text import Reviews, encode, vocabulary_of
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
 from pruneflow.options import option, require
 
-__all__ = ["Imdb", "Mnist", "Stored"]
+__all__ = ["Dataset", "Imdb", "Mnist", "Stored"]
 
 
 @dataclass(kw_only=True)
-class Stored:
-    """What every data set that lies in a file can be told; chosen values stand in ``conf/dataset``.
+class Dataset:
+    """What every data set has.
 
     Attributes:
         name: Label in tables.
+    """
+
+    kind: ClassVar[str]  # of Spec: "image" or "tokens"
+
+    name: str
+
+    def load(self) -> Data:
+        """Read the three parts.
+
+        Raises:
+            DataError: if they cannot be had.
+            ConfigError: if a part would be empty.
+        """
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class Stored(Dataset):
+    """What every data set that lies in a file can be told; chosen values stand in ``conf/dataset``.
+
+    Attributes:
         path: File, or folder that holds it; null looks into the cache folder. ``~`` is expanded.
         cache_dir: Cache folder; null takes PRUNEFLOW_DATA_DIR, else the user's cache folder.
         validation_fraction: Fraction of the training half that becomes the validation part, (0, 1).
@@ -35,9 +56,6 @@ class Stored:
         download: Whether a missing file is fetched.
     """
 
-    kind: ClassVar[str]  # of Spec: "image" or "tokens"
-
-    name: str
     path: str | None
     cache_dir: str | None
     validation_fraction: float

@@ -8,7 +8,7 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.options import option, require
+from pruneflow.options import option, require, require_one_of
 
 __all__ = ["Device"]
 
@@ -40,14 +40,7 @@ class Device:
     def __post_init__(self) -> None:
         """Refuse unknown kinds and precisions, and threads below one."""
         for key, allowed in (("kind", KINDS), ("precision", PRECISIONS)):
-            value = getattr(self, key)
-            require(
-                value in allowed,
-                f"device.{key}",
-                value,
-                f"allowed are {', '.join(allowed)}",
-                "Pick one of these.",
-            )
+            require_one_of(f"device.{key}", getattr(self, key), allowed)
         for key in ("threads", "inter_op_threads", "evaluation_threads"):
             value = getattr(self, key)
             require(

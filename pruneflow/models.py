@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.options import option, require
+from pruneflow.options import choices, option, require, require_one_of
 
 __all__ = ["Cnn", "Lstm", "Model"]
 
@@ -53,17 +53,17 @@ class Model:
             ConfigError: naming both kinds.
         """
         if kind != self.reads:
+            models = [name for name, option in choices("model").items() if option.reads == kind]
+            datasets = [name for name, option in choices("dataset").items() if option.kind == self.reads]
             raise ConfigError.of(
                 "model",
                 self.option_name,
-                f"it reads {_KINDS[self.reads]}, and the data set has {_KINDS[kind]}",
-                f"Take model={_SUITABLE[kind]}, or dataset={_DATASETS[self.reads]}.",
+                f"it reads {_WORDS[self.reads]}, and the data set has {_WORDS[kind]}",
+                f"Take model={' or '.join(models)}, or dataset={' or '.join(datasets)}.",
             )
 
 
-_KINDS = {"image": "images", "tokens": "sequences of tokens"}
-_SUITABLE = {"image": "cnn", "tokens": "lstm"}
-_DATASETS = {"image": "mnist", "tokens": "imdb"}
+_WORDS = {"image": "images", "tokens": "sequences of tokens"}
 
 
 @option("model", "cnn")
@@ -102,10 +102,10 @@ class Cnn(Model):
         _require_sizes("dense_units", self.dense_units, least=0)
         _require_size("kernel_size", self.kernel_size)
         _require_size("pool_size", self.pool_size)
-        _require_one_of("padding", self.padding, ("valid", "same"))
-        _require_one_of("convolution_activation", self.convolution_activation, ACTIVATIONS)
-        _require_one_of("batch_normalization", self.batch_normalization, ("none", "between", "all"))
-        _require_one_of("output_activation", self.output_activation, ("linear", "softmax"))
+        require_one_of("model.padding", self.padding, ("valid", "same"))
+        require_one_of("model.convolution_activation", self.convolution_activation, ACTIVATIONS)
+        require_one_of("model.batch_normalization", self.batch_normalization, ("none", "between", "all"))
+        require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
         _require_dropout(self.dropout)
 
     def check(self, spec: Spec) -> None:
@@ -232,12 +232,6 @@ def _require_sizes(key: str, values: list[int], *, least: int) -> None:
         values,
         f"allowed is a list of {'one' if least else 'zero'} or more whole numbers from 1",
         f"Write for instance model.{key}=[32,64].",
-    )
-
-
-def _require_one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    require(
-        value in allowed, f"model.{key}", value, f"allowed are {', '.join(allowed)}", "Pick one of these."
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from pruneflow import backend
 from pruneflow.options import require
 
-__all__ = ["OPTIMIZERS", "OptimizerParameters"]
+__all__ = ["DECAYS", "OPTIMIZERS", "Decay", "OptimizerParameters"]
 
 _ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
 _CLIPPING = frozenset({*_ONE_CLIP, "weight_decay"})
@@ -25,6 +25,35 @@ OPTIMIZERS: dict[str, tuple[str, frozenset[str]]] = {
     "adagrad": ("Adagrad", _CLIPPING | {"initial_accumulator_value", "epsilon"}),
     "adadelta": ("Adadelta", _CLIPPING | {"rho", "epsilon"}),
 }
+
+
+DECAYS = ("constant", "cosine", "stepwise")
+
+
+@dataclass(frozen=True)
+class Decay:
+    """How a learning rate falls over the steps of a phase.
+
+    Attributes:
+        name: ``"constant"``, ``"cosine"`` (to 0) or ``"stepwise"``.
+        at: Fractions of the phase at which a stepwise rate drops, rising.
+        factor: What it is multiplied by at each drop.
+    """
+
+    name: str
+    at: Sequence[float]
+    factor: float
+
+    def learning_rate(self, initial: float, *, total_steps: int) -> Any:
+        """The rate as ``tf_keras`` optimizers take it: a number, or a schedule over ``total_steps`` steps."""
+        schedules = backend.keras().optimizers.schedules
+        if self.name == "cosine":
+            return schedules.CosineDecay(initial, total_steps)
+        if self.name == "stepwise":
+            boundaries = [round(fraction * total_steps) for fraction in self.at]
+            values = [initial * self.factor**drops for drops in range(len(boundaries) + 1)]
+            return schedules.PiecewiseConstantDecay(boundaries, values)
+        return initial
 
 
 @dataclass(kw_only=True)

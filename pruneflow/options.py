@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 
 from pruneflow.errors import ConfigError
 
-__all__ = ["option", "require"]
+__all__ = ["choices", "option", "require", "require_one_of"]
 
 T = TypeVar("T")
 
@@ -27,10 +27,19 @@ def option(group: str, name: str) -> Callable[[type[T]], type[T]]:
 
     def register(cls: type[T]) -> type[T]:
         cls.option_name = name  # type: ignore[attr-defined]
+        _registered.setdefault(group, {})[name] = cls
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=cls)
         return cls
 
     return register
+
+
+def choices(group: str) -> dict[str, Any]:
+    """The registered options of a group, by name."""
+    return _registered.get(group, {})
+
+
+_registered: dict[str, dict[str, Any]] = {}
 
 
 def require(condition: bool, key: str, value: object, problem: str, remedy: str) -> None:
@@ -41,3 +50,12 @@ def require(condition: bool, key: str, value: object, problem: str, remedy: str)
     """
     if not condition:
         raise ConfigError.of(key, value, problem, remedy)
+
+
+def require_one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuse a word that is not among ``allowed``.
+
+    Raises:
+        ConfigError: listing them.
+    """
+    require(value in allowed, key, value, f"allowed are {', '.join(allowed)}", "Pick one of these.")

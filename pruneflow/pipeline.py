@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import backend, results
-from pruneflow.artefacts import save
-from pruneflow.comparison import Networks, dense_result, pruned_result, tflite_result
+from pruneflow.artefacts import Networks, save
+from pruneflow.comparison import compare
 from pruneflow.config import Config, plain, plan_for
 from pruneflow.data import Data
 from pruneflow.results import DataFacts, PhaseCost, Result
@@ -66,14 +66,9 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     dense, phases["dense"] = _train_dense(config, ready, run_dir)
     networks, phases["pruned"] = _train_pruned(config, ready, dense, run_dir)
     with _timed(phases, "export"):
-        artefacts = save(
-            config.export, ready.data, dense=networks.dense, pruned=networks.pruned, folder=run_dir
-        )
+        artefacts = save(config.export, ready.data, networks, run_dir)
     with _timed(phases, "evaluate"):
-        of_dense = dense_result(networks, ready.data, artefacts)
-        of_pruned, probabilities = pruned_result(networks, ready.data, artefacts)
-        interpreters = config.device.interpreters
-        of_tflite = tflite_result(artefacts, networks, ready.data, probabilities, interpreters=interpreters)
+        figures = compare(networks, ready.data, artefacts, interpreters=config.device.interpreters)
     result = Result(
         config=plain(config),
         command=command,
@@ -82,10 +77,10 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         seed=config.seed,
         data=DataFacts.of(ready.data),
         plan=_plan_facts(ready.plan),
-        dense=of_dense,
-        pruned=of_pruned,
-        tflite=[of_tflite],
-        ratios=results.like_for_like(of_dense, of_pruned, of_tflite),
+        dense=figures.dense,
+        pruned=figures.pruned,
+        tflite=[figures.tflite],
+        ratios=results.like_for_like(figures.dense, figures.pruned, figures.tflite),
         phases=phases,
         peak_memory_bytes=results.peak_memory_bytes(),
     )

@@ -9,8 +9,8 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.data import Data
-from pruneflow.optimizers import OPTIMIZERS, OptimizerParameters
-from pruneflow.options import option, require
+from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
+from pruneflow.options import option, require, require_one_of
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.tasks import task_of
 
@@ -36,7 +36,7 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         """Refuse a patience of nothing and an unknown figure."""
         _require_at_least("early_stopping.patience", 1, self.patience)
-        _require_one_of("early_stopping.monitor", self.monitor, ("loss", "accuracy"))
+        require_one_of("trainer.early_stopping.monitor", self.monitor, ("loss", "accuracy"))
         _require_at_least("early_stopping.min_delta", 0, self.min_delta)
 
 
@@ -107,9 +107,9 @@ class Trainer:
         for key in ("learning_rate_decay", "dense_learning_rate_decay"):
             value = getattr(self, key)
             if value is not None:
-                _require_one_of(key, value, ("constant", "cosine", "stepwise"))
+                require_one_of(f"trainer.{key}", value, DECAYS)
         _require_decay(self.decay_at, self.decay_factor)
-        _require_one_of("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        require_one_of("trainer.optimizer", self.optimizer, tuple(OPTIMIZERS))
         self.optimizer_parameters.check(self.optimizer)
 
     def check(self, examples: int) -> None:
@@ -211,20 +211,11 @@ class Trainer:
         return Phase(seconds, throughput.examples_per_second, throughput.examples // examples)
 
     def _compile(self, model: Any, fit: _Fit, *, total_steps: int) -> None:
-        rate = self._learning_rate(fit, total_steps)
+        decay = Decay(fit.decay, at=self.decay_at, factor=self.decay_factor)
+        rate = decay.learning_rate(fit.learning_rate, total_steps=total_steps)
         optimizer = self.optimizer_parameters.build(self.optimizer, rate)
         task = task_of(model)
         model.compile(optimizer, loss=task.keras_loss(), metrics=[task.keras_metric()])
-
-    def _learning_rate(self, fit: _Fit, total_steps: int) -> Any:
-        schedules, initial = backend.keras().optimizers.schedules, fit.learning_rate
-        if fit.decay == "cosine":
-            return schedules.CosineDecay(initial, total_steps)
-        if fit.decay == "stepwise":
-            boundaries = [round(fraction * total_steps) for fraction in self.decay_at]
-            values = [initial * self.decay_factor**drops for drops in range(len(boundaries) + 1)]
-            return schedules.PiecewiseConstantDecay(boundaries, values)
-        return initial
 
     def _stopping(self, plan: Plan | None, steps: int) -> list[Any]:
         """Early stopping; in the pruning phase it looks only at epochs that end at the final sparsity."""
@@ -264,12 +255,6 @@ def _require_at_least(key: str, least: int, value: float | None) -> None:
         value,
         f"allowed are numbers from {least}",
         "Raise it.",
-    )
-
-
-def _require_one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
-    require(
-        value in allowed, f"trainer.{key}", value, f"allowed are {', '.join(allowed)}", "Pick one of these."
     )
 
 
