@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 # Real data, where the person who runs the tests has them; everything else sees the tiny ones.
-REAL_DATA = os.environ.pop("PRUNEFLOW_DATA_DIR", None)
+REAL_DATA = os.environ.get("PRUNEFLOW_DATA_DIR")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"
 
