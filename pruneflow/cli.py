@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         code = _say(refusals.failure_in_words(error), 1)
     except KeyboardInterrupt:
-        code = _say("Interrupted. What was finished before is kept; nothing half-written stays.", 130)
+        code = _say("Interrupted. Nothing half-written stays; the run folder keeps its curves so far.", 130)
     except Terminated:
-        code = _say("Terminated. What was finished before is kept; nothing half-written stays.", 143)
+        code = _say("Terminated. Nothing half-written stays; the run folder keeps its curves so far.", 143)
     sys.exit(code)
 
 
