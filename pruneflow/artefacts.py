@@ -11,7 +11,7 @@ from typing import Any
 
 from pruneflow.data import Data
 from pruneflow.exporters import Export, Float
-from pruneflow.results import write_file
+from pruneflow.files import write_file
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.terminal import bar

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import resource
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from pruneflow import __version__
 from pruneflow.data import Data
 from pruneflow.errors import PruneflowError
+from pruneflow.files import write_file
 from pruneflow.sparsity.measure import WeightSparsity
 
 __all__ = [
@@ -33,7 +32,6 @@ __all__ = [
     "read",
     "reset_peak_memory",
     "versions",
-    "write_file",
 ]
 
 FORMAT = 1  # raise it when a reader of an older result.json would misread a newer one
@@ -188,31 +186,6 @@ def like_for_like(dense: DenseResult, pruned: PrunedResult, tflite: TfliteResult
         "export_gzip": dense.tflite_gzip_bytes / tflite.gzip_bytes,
         "guide": dense.h5_zip_bytes / tflite.zip_bytes,
     }
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write ``content`` to a temporary name beside ``path``, then rename: whole or not at all.
-
-    Raises:
-        PruneflowError: if the folder cannot be written or the disk is full; nothing half-written stays.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException as error:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise PruneflowError(
-                f"{path} cannot be written: {error.strerror}. Free space or permissions there."
-            ) from error
-        raise
 
 
 def read(run_dir: Path) -> dict[str, Any]:

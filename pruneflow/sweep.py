@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pruneflow import results
+from pruneflow.files import write_file
 
 __all__ = ["FAILURE_FILE", "CellOutcome", "cell_name", "outcomes", "record_failure", "write_csv"]
 
@@ -74,7 +75,7 @@ def record_failure(run_dir: Path, message: str) -> None:
     Raises:
         PruneflowError: if it cannot be written.
     """
-    results.write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
+    write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
 
 
 def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOutcome]:
@@ -105,7 +106,7 @@ def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(_row(cells[0])))
     writer.writeheader()
     writer.writerows(_row(cell) for cell in cells)
-    results.write_file(path, text.getvalue().encode())
+    write_file(path, text.getvalue().encode())
 
 
 def _row(cell: CellOutcome) -> dict[str, Any]:

@@ -3,9 +3,7 @@ import pytest
 
 from pruneflow import backend, evaluate
 from pruneflow.data import Part, Spec
-from pruneflow.errors import PruneflowError
 from pruneflow.exporters import Float
-from pruneflow.results import write_file
 from pruneflow.sizes import size_of
 from pruneflow.tasks import Task, task_of
 
@@ -107,17 +105,3 @@ def test_zeros_compress_and_sizes_are_the_same_each_time():
     assert size.gzip_bytes < 100 and size.zip_bytes < 200
     noise = np.random.default_rng(0).bytes(10_000)
     assert size_of(noise).gzip_bytes > 9_900
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    target = tmp_path / "result.json"
-    write_file(target, b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(PruneflowError, match=r"result\.json cannot be written: No space left"):
-        write_file(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]

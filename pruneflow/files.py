@@ -1,0 +1,34 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from pruneflow.errors import PruneflowError
+
+__all__ = ["write_file"]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write ``content`` to a temporary name beside ``path``, then rename: whole or not at all.
+
+    Raises:
+        PruneflowError: if the folder cannot be written or the disk is full; nothing half-written stays.
+    """
+    # The name is known before the file is there, so that a signal between the two leaves nothing behind.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise PruneflowError(
+                f"{path} cannot be written: {error.strerror}. Free space or permissions there."
+            ) from error
+        raise
