@@ -52,12 +52,13 @@ class Stop(Exception):
 def stop(batch, logs):
     mark("trace and run the first training step")
     raise Stop
-from pruneflow import callbacks
+from pruneflow import callbacks, fitting
 callbacks.TrainingProgress.on_train_batch_end = lambda self, batch, logs=None: stop(batch, logs)
 import pathlib, tempfile
 try:
     with tempfile.TemporaryDirectory() as folder:
-        settings.trainer.fit_dense(model, data, folder=pathlib.Path(folder), seed=0)
+        journal = fitting.Journal(pathlib.Path(folder), pathlib.Path(folder) / "checkpoint", None)
+        settings.trainer.dense_fit(0).run(model, data, journal)
 except Stop:
     pass
 print(json.dumps(marks))

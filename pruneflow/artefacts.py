@@ -1,115 +1,135 @@
-"""The files a run leaves for use: Keras networks as ``.h5``, TFLite files, and their sizes."""
+"""The stage that exports: a trained network becomes a TFLite file, once per network and kind."""
 
 from __future__ import annotations
 
 import json
-import tempfile
-import warnings
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pruneflow.config import plain
 from pruneflow.data import Data
 from pruneflow.exporters import Export, Float
 from pruneflow.files import write_file
+from pruneflow.networks import Network
+from pruneflow.results import library_versions
 from pruneflow.sizes import Size, size_of
-from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.stages import Stage, Store
 from pruneflow.terminal import bar
 
-__all__ = ["Artefacts", "Networks", "Sizes", "save"]
+__all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "export", "export_inputs"]
+
+# Raise it in the commit that changes the bytes which the same network and settings give.
+EXPORT_VERSION = 1
+
+MODEL, FACTS = "model.tflite", "facts.json"
 
 
 @dataclass(frozen=True)
-class Networks:
-    """The two Keras networks of a run, plain and in float32.
+class Exported:
+    """One TFLite file.
 
     Attributes:
-        dense: The baseline.
-        pruned: The stripped network.
-        layers: Zeros of the pruned weights, as counted.
-        not_pruned: Name of each layer that was left, and why.
-        trained_dense: Whether the baseline was trained, or holds initial weights.
+        stage: Where it was taken from.
+        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
+        content: Its bytes.
+        size: Its sizes.
+        seconds: What the conversion took, when it was done.
     """
 
-    dense: Any
-    pruned: Any
-    layers: list[WeightSparsity]
-    not_pruned: dict[str, str]
-    trained_dense: bool
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of one network, as float TFLite and as ``.h5`` without optimizer."""
-
-    tflite: Size
-    h5: Size
-
-    @property
-    def fields(self) -> dict[str, int]:
-        """The same by name, ``tflite_bytes`` to ``h5_zip_bytes``."""
-        formats = {"tflite": self.tflite, "h5": self.h5}
-        return {
-            f"{name}_{field}": getattr(size, field)
-            for name, size in formats.items()
-            for field in ("bytes", "gzip_bytes", "zip_bytes")
-        }
+    stage: Stage
+    kind: str
+    content: bytes
+    size: Size
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Artefacts:
-    """What was written.
+    """The TFLite files of a run.
 
     Attributes:
-        file: The exported TFLite file.
-        size: Its size.
-        dense: Sizes of the dense baseline.
-        pruned: Sizes of the pruned network.
+        file: The exported file in the folder of the run.
+        exported: The pruned network, as the run exports it.
+        dense: The baseline as a float file.
+        pruned: The pruned network as a float file, so that like is compared with like.
     """
 
     file: Path
-    size: Size
-    dense: Sizes
-    pruned: Sizes
+    exported: Exported
+    dense: Exported
+    pruned: Exported
+
+    @property
+    def seconds(self) -> float:
+        """What the conversions took, when they were done."""
+        once = {file.stage.digest: file.seconds for file in (self.exported, self.dense, self.pruned)}
+        return sum(once.values())
 
 
-def save(export: Export, data: Data, networks: Networks, folder: Path) -> Artefacts:
-    """Write ``dense.h5``, ``pruned.h5``, ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
+def export(
+    store: Store, export: Export, data: Data, networks: tuple[Network, Network], run_dir: Path
+) -> Artefacts:
+    """Write ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
 
     Where the data are texts whose words are known, ``vocabulary.json`` too.
 
     Args:
+        store: Where finished exports are kept.
         export: How the pruned network becomes TFLite.
         data: What both networks read; calibration takes training examples.
-        networks: The dense baseline and the stripped network.
-        folder: Where the files go.
+        networks: The dense and the pruned network.
+        run_dir: Where the files go.
     """
-    dense, pruned, to_float = networks.dense, networks.pruned, Float(name="float")
-    file = folder / f"pruned-{export.kind}.tflite"
+    dense, pruned = networks
+    to_float = Float(name="float")
+    file = run_dir / f"pruned-{export.kind}.tflite"
     with bar(f"Exporting {file.name}", total=3) as advance:
-        dense_tflite = to_float.convert(dense, data)
+        dense_file = _exported(store, to_float, dense, data)
         advance()
-        content = export.convert(pruned, data)
+        exported = _exported(store, export, pruned, data)
         advance()
-        # Like is compared with like: the pruned network as a float file, whatever was exported.
-        as_float = content if export.kind == to_float.kind else to_float.convert(pruned, data)
+        as_float = exported if export.kind == to_float.kind else _exported(store, to_float, pruned, data)
         advance()
-    write_file(folder / "dense-float.tflite", dense_tflite)
-    write_file(file, content)
+    write_file(run_dir / "dense-float.tflite", dense_file.content)
+    write_file(file, exported.content)
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
-        write_file(folder / "vocabulary.json", words.encode())
-    dense_sizes = Sizes(size_of(dense_tflite), _save_h5(dense, folder / "dense.h5"))
-    pruned_sizes = Sizes(size_of(as_float), _save_h5(pruned, folder / "pruned.h5"))
-    return Artefacts(file, size_of(content), dense_sizes, pruned_sizes)
+        write_file(run_dir / "vocabulary.json", words.encode())
+    return Artefacts(file, exported, dense_file, as_float)
 
 
-def _save_h5(model: Any, path: Path) -> Size:
-    """Save as the guide does, without the optimizer; loads without tfmot."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras 2 calls its own .h5 format legacy
-        file = Path(folder) / path.name
-        model.save(file, include_optimizer=False)
-        content = file.read_bytes()
-    write_file(path, content)
-    return size_of(content)
+def export_inputs(export: Export, *, network: str) -> dict[str, Any]:
+    """Everything that the bytes of the file depend on; the network's digest covers data and seed."""
+    return {
+        "version": EXPORT_VERSION,
+        "libraries": library_versions("tensorflow"),
+        "network": network,
+        "export": _settings(export),
+    }
+
+
+def _exported(store: Store, export: Export, network: Network, data: Data) -> Exported:
+    def make(folder: Path) -> None:
+        start = time.perf_counter()
+        content = export.convert(network.model, data.spec, export.samples(data))
+        seconds = time.perf_counter() - start
+        write_file(folder / MODEL, content)
+        facts = {"seconds": seconds, "size": asdict(size_of(content))}
+        write_file(folder / FACTS, json.dumps(facts).encode())
+
+    def read(stage: Stage) -> Exported:
+        folder = Path(stage.path)
+        facts = json.loads((folder / FACTS).read_text())
+        content = (folder / MODEL).read_bytes()
+        return Exported(stage, export.kind, content, Size(**facts["size"]), facts["seconds"])
+
+    return store.get("export", export_inputs(export, network=network.stage.digest), make=make, read=read)[1]
+
+
+def _settings(export: Export) -> dict[str, Any]:
+    """What decides a conversion: its kind and every setting but the label."""
+    settings = plain(export)
+    del settings["name"]
+    return {"kind": export.kind, **settings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from pruneflow import backend
 from pruneflow.data import Part, Spec
 
-__all__ = ["evaluation_batches", "steps_per_epoch", "training_batches"]
+__all__ = ["Order", "evaluation_batches", "steps_per_epoch", "training_batches"]
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -31,8 +32,25 @@ def epoch_order(examples: int, seed: tuple[int, ...], epoch: int) -> npt.NDArray
     return np.random.default_rng([*seed, epoch]).permutation(examples)
 
 
-def training_batches(part: Part, spec: Spec, *, batch_size: int, epochs: int, seed: tuple[int, ...]) -> Any:
-    """All batches of ``epochs`` epochs, each epoch in a new order.
+@dataclass(frozen=True)
+class Order:
+    """Which batches a phase goes through.
+
+    Attributes:
+        epochs: Numbers of the epochs.
+        batch_size: Examples per batch; the last one of an epoch may be smaller.
+        seed: With the number of an epoch, fixes its order.
+        skip: Batches of the first epoch to leave out.
+    """
+
+    epochs: range
+    batch_size: int
+    seed: tuple[int, ...]
+    skip: int = 0
+
+
+def training_batches(part: Part, spec: Spec, order: Order) -> Any:
+    """All batches of the epochs in ``order``, each epoch in an order of its own.
 
     Returns:
         A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64.
@@ -40,13 +58,14 @@ def training_batches(part: Part, spec: Spec, *, batch_size: int, epochs: int, se
     tf = backend.tensorflow()
 
     def indices(epoch: Any) -> Any:
-        order = tf.numpy_function(
-            lambda e: epoch_order(len(part), seed, int(e)), [epoch], tf.int64, stateful=False
+        examples = tf.numpy_function(
+            lambda e: epoch_order(len(part), order.seed, int(e)), [epoch], tf.int64, stateful=False
         )
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, [len(part)])).batch(batch_size)
+        examples = tf.ensure_shape(examples, [len(part)])
+        return tf.data.Dataset.from_tensor_slices(examples).batch(order.batch_size)
 
-    dataset = tf.data.Dataset.range(epochs).flat_map(indices)
-    return _read(dataset, part, spec).prefetch(tf.data.AUTOTUNE)
+    epochs = tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
+    return _read(epochs.flat_map(indices).skip(order.skip), part, spec).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:

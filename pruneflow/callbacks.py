@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,10 +16,11 @@ from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.terminal import Advance, bar
 
-__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "Throughput", "TrainingProgress"]
+__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "Summaries", "Throughput", "TrainingProgress"]
 
 keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
+tfmot: Any = backend.tfmot()
 
 NOTE_EVERY_STEPS = 20  # reading the loss waits for the step to finish; not worth it at each
 
@@ -31,6 +33,7 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, phase: str, *, epochs: int, steps: int) -> None:
         super().__init__()
         self.phase, self.epochs, self.steps = phase, epochs, steps
+        self.begun = (0, 0)  # epoch and step at which training was taken up
         self._open = ExitStack()
         self._advance: Advance | None = None
 
@@ -38,6 +41,8 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
         """Open the bar of this epoch."""
         description = f"Training, {self.phase}, epoch {epoch + 1}/{self.epochs}"
         self._advance = self._open.enter_context(bar(description, total=self.steps))
+        if epoch == self.begun[0]:
+            self._advance(self.begun[1])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Move the bar on."""
@@ -51,16 +56,17 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._open.close()
 
     def close(self) -> None:
-        """Close a bar that an exception left open."""
-        self._open.close()
+        """Close a bar that an exception left open, without the line of an epoch that is done."""
+        self._open.__exit__(*sys.exc_info())
 
 
 class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
     """Counts training examples and the seconds that training, without validation, took.
 
     Attributes:
-        examples: Examples trained on so far.
-        seconds: Seconds spent in training steps so far.
+        examples: Examples of the epochs that have ended.
+        seconds: Seconds spent in their training steps.
+        epoch_seconds: Seconds spent in training steps of the present epoch.
         latest: Examples per second in the epoch that ended last.
     """
 
@@ -69,28 +75,42 @@ class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, examples_per_epoch: int) -> None:
         super().__init__()
         self.examples_per_epoch = examples_per_epoch
-        self.examples, self.seconds, self.latest = 0, 0.0, 0.0
-        self._start = self._last = 0.0
+        self.examples, self.seconds, self.epoch_seconds, self.latest = 0, 0.0, 0.0, 0.0
+        self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Start the clock."""
-        self._start = self._last = time.perf_counter()
+        self._last = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Read the clock: the last reading is the end of training in this epoch."""
-        self._last = time.perf_counter()
+        now = time.perf_counter()
+        self.epoch_seconds += now - self._last
+        self._last = now
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Add this epoch."""
-        seconds = self._last - self._start
         self.examples += self.examples_per_epoch
-        self.seconds += seconds
-        self.latest = self.examples_per_epoch / seconds if seconds else 0.0
+        self.seconds += self.epoch_seconds
+        self.latest = self.examples_per_epoch / self.epoch_seconds if self.epoch_seconds else 0.0
+        self.epoch_seconds = 0.0
 
     @property
     def examples_per_second(self) -> float:
         """Mean over all epochs."""
         return self.examples / self.seconds if self.seconds else 0.0
+
+
+class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
+    """tfmot's summaries; an epoch that is taken up in its middle does not log its beginning twice."""
+
+    begun = (0, 0)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Log the masks' sparsity at the beginning of an epoch."""
+        begun_before = epoch == self.begun[0] and self.begun[1] > 0
+        if not begun_before:
+            super().on_epoch_begin(epoch, logs)
 
 
 class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
@@ -102,6 +122,7 @@ class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, folder: Path, throughput: Throughput) -> None:
         super().__init__()
         self.folder, self.throughput = folder, throughput
+        self.step = 0
         self.writer: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -147,22 +168,21 @@ class SparsityLog(ScalarLog):
     def __init__(self, folder: Path, throughput: Throughput, plan: Plan) -> None:
         super().__init__(folder, throughput)
         self.plan = plan
-        self._step = 0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write sparsity where masks have just changed."""
-        self._step += 1
-        if self._step in self.plan.updates:
+        self.step += 1
+        if self.step in self.plan.updates:
             self.write(self._figures())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write sparsity with the figures of this epoch."""
-        if self._step not in self.plan.updates:
+        if self.step not in self.plan.updates:
             self.write(self._figures())
         super().on_epoch_end(epoch, logs)
 
     def _figures(self) -> dict[str, float]:
-        planned = self.plan.sparsity_after(self._step)
+        planned = self.plan.sparsity_after(self.step)
         weights = prune.measure(self.model, planned)
         figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
         figures["sparsity/total"] = total_sparsity(weights)

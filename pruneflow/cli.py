@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from rich.markup import escape
 
-from pruneflow import __version__, refusals
-from pruneflow.config import config_folder, from_hydra
+from pruneflow import __version__, isolation, launchers, objectives, refusals, results
+from pruneflow.arguments import folders, parse, shows
+from pruneflow.cells import beside_others
+from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
-from pruneflow.options import require
-from pruneflow.sweep import cell_name, record_failure
-from pruneflow.terminal import error_console
+from pruneflow.plugins import prefer_own_yaml
+from pruneflow.sweep import FAILURE_FILE, cell_name
+from pruneflow.terminal import console, error_console, printing
 
 __all__ = ["main", "task"]
 
 OmegaConf.register_new_resolver("pruneflow.cell", cell_name, replace=True)
+OmegaConf.register_new_resolver("pruneflow.directions", objectives.directions, replace=True)
 
 
 class Terminated(BaseException):
@@ -45,73 +46,92 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:
         code = _say(str(error), error.exit_code)
-    except (HydraException, OmegaConfBaseException) as error:
+    except refusals.REFUSED as error:
         code = _say(refusals.in_words(error), ConfigError.exit_code)
     except OSError as error:
         code = _say(refusals.failure_in_words(error), 1)
     except KeyboardInterrupt:
-        code = _say("Interrupted. Nothing half-written stays; the run folder keeps its curves so far.", 130)
+        code = _say(
+            "Interrupted. Nothing half-written stays. The same command goes on from the last checkpoint.", 130
+        )
     except Terminated:
-        code = _say("Terminated. Nothing half-written stays; the run folder keeps its curves so far.", 143)
+        code = _say(
+            "Terminated. Nothing half-written stays. The same command goes on from the last checkpoint.", 143
+        )
     sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
     if "--version" in arguments:
-        print(f"pruneflow {__version__}")
-        return 0
-    parsed = get_args_parser().parse_intermixed_args(arguments)
-    # Hydra's own parser wants the overrides together; people write `seed=1 -m export=float,int8`.
-    arguments = [word for word in arguments if word not in parsed.overrides] + parsed.overrides
+        return _print(f"pruneflow {__version__}\n")
+    parsed, arguments = parse(arguments)
     if parsed.help:
-        user = [Path(parsed.config_dir)] if parsed.config_dir else []
-        print(help_text([config_folder(), *user]), end="")
-        return 0
-    if parsed.hydra_help or parsed.info or parsed.cfg or parsed.shell_completion:
-        _hydra(arguments)
-        return 0
-    require(
-        not parsed.experimental_rerun,
-        "--experimental-rerun",
-        parsed.experimental_rerun,
-        "pruneflow does not run pickled jobs",
-        "Type the command that is in result.json.",
-    )
+        return _print(help_text(folders(parsed)))
+    if shows(parsed):
+        return _show(arguments)
     job = Job.of(parsed)
     job.check()
-    _hydra([*arguments, *job.pinned])
-    return 0 if job.report() else 1
+    return 0 if job.run(lambda pinned: _hydra([*arguments, *pinned])) else 1
+
+
+def _print(text: str) -> int:
+    with printing():
+        print(text, end="")
+    return 0
+
+
+def _show(arguments: list[str]) -> int:
+    """Let Hydra print what it is asked for."""
+    logging.raiseExceptions = False  # Hydra logs some of it, and a closed pipe is answered here
+    try:
+        with printing():
+            _hydra(arguments)
+    except ValueError as error:
+        raise ConfigError(refusals.in_words(error)) from error
+    return 0
 
 
 def _hydra(arguments: list[str]) -> None:
     """Let Hydra parse the command line and start the job or jobs."""
     sys.argv = ["pruneflow", *arguments]
+    prefer_own_yaml()
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
 
 
-def task(composed: DictConfig) -> float | None:
+@beside_others
+def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     """Run one cell in the folder Hydra made for it.
 
     Returns:
-        Validation accuracy of the pruned network, which a sweeper may maximise; None where the cell failed.
+        What ``objective`` names: one figure, or several in this order; None where the cell failed.
     """
-    from pruneflow import pipeline, tables
+    from pruneflow import tables
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     command = _command(settings)
     first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
     try:
-        config = from_hydra(composed)
         tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
-        ready = pipeline.prepare(config)
-        tables.show_prepared(ready)
-        result = pipeline.run(config, ready, run_dir, command=command)
+        config = from_hydra(composed)
+        config.device.share = launchers.share(settings)
+        found = results.finished(run_dir, plain(config))
     except Exception as error:
-        _fail(run_dir, error)
+        isolation.fail(run_dir, error)
         return None
-    tables.show_result(result, run_dir)
-    return result.pruned.validation_accuracy
+    if found:
+        console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
+        return _objectives(found, config)
+    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
+    carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
+    carry_out(isolation.Work(config, run_dir, command))
+    found = results.finished(run_dir, plain(config))
+    return _objectives(found, config) if found else None
+
+
+def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...]:
+    values = objectives.values(result, config.objective)
+    return values[0] if len(values) == 1 else tuple(values)
 
 
 def _command(settings: HydraConf) -> str:
@@ -122,19 +142,6 @@ def _command(settings: HydraConf) -> str:
     if settings.job.config_name != "config":
         words.append(f"--config-name={settings.job.config_name}")
     return shlex.join([*words, *settings.overrides.task])
-
-
-def _fail(run_dir: Path, error: Exception) -> None:
-    """Say why a cell failed, and leave the message in its folder."""
-    message = refusals.failure_in_words(error)
-    _say(message, 1)
-    if not message:
-        traceback.print_exception(error)
-    try:
-        record_failure(run_dir, message or f"{type(error).__name__}: {error}")
-    except PruneflowError as second:  # such as the same full disk
-        if str(second) != message:
-            _say(str(second), 1)
 
 
 def _say(message: str, code: int) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import datasets, device, exporters, models, trainer
+from pruneflow import datasets, device, exporters, models, objectives, trainer
 from pruneflow.batches import steps_per_epoch
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.options import require
+from pruneflow.options import choices, require
 from pruneflow.sparsity import prune, schedules
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.stages import Stages
 
 __all__ = ["Config", "config_folder", "from_hydra", "plain", "plan_for"]
 
@@ -32,6 +33,8 @@ class Config:
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
+        stages: Where results of stages are kept, and whether they are used again.
+        objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         seed: Fixes initial weights, batch order and dropout.
     """
 
@@ -42,12 +45,19 @@ class Config:
     trainer: Any
     device: Any
     pruning: prune.Pruning
+    stages: Stages
+    objective: list[str]
     seed: int
 
     def __post_init__(self) -> None:
         """Refuse a group that was left out, data the model cannot read, and a seed NumPy cannot take."""
         for key, kind in _GROUPS.items():
             value = getattr(self, key)
+            if isinstance(value, dict):
+                raise ConfigError(
+                    f"{key}: the file that is chosen is not built on an option of this group. "
+                    f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
+                )
             require(
                 isinstance(value, kind),
                 key,
@@ -56,6 +66,7 @@ class Config:
                 f"See python -m pruneflow --help for the options of {key}.",
             )
         self.model.check_kind(self.dataset.kind)
+        objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,
             "seed",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import option, require, require_one_of
 
-__all__ = ["Device"]
+__all__ = ["Device", "processors"]
 
 KINDS = ("auto", "cpu", "gpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -28,6 +28,7 @@ class Device:
         threads: Threads inside one operation; null takes all processors. Changes bits of the result.
         inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
         evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
+        share: What null takes where cells of a sweep run side by side; no setting, their launcher knows it.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Device:
     threads: int | None
     inter_op_threads: int | None
     evaluation_threads: int | None
+    share: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and precisions, and threads below one."""
@@ -54,7 +56,7 @@ class Device:
     @property
     def interpreters(self) -> int:
         """TFLite interpreters that run side by side."""
-        return self.evaluation_threads or _processors()
+        return self.evaluation_threads or self.share or processors()
 
     def configure(self) -> dict[str, Any]:
         """Prepare TensorFlow; the first call in a process decides on threads.
@@ -76,7 +78,7 @@ class Device:
                 'Install the CUDA libraries with pip install "pruneflow[gpu]" (pip install -e ".[gpu]" in a '
                 "checkout) and check nvidia-smi, or use device.kind=auto.",
             )
-        threads = self.threads or _processors()
+        threads = self.threads or self.share or processors()
         inter_op = self.inter_op_threads or threads
         try:
             _apply(tf, gpus, self.memory_growth, threads, inter_op)
@@ -104,13 +106,13 @@ def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op
     for gpu in gpus:
         if tf.config.experimental.get_memory_growth(gpu) != memory_growth:
             tf.config.experimental.set_memory_growth(gpu, memory_growth)
-    if (threading.get_intra_op_parallelism_threads() or _processors()) != threads:
+    if (threading.get_intra_op_parallelism_threads() or processors()) != threads:
         threading.set_intra_op_parallelism_threads(threads)
-    if (threading.get_inter_op_parallelism_threads() or _processors()) != inter_op:
+    if (threading.get_inter_op_parallelism_threads() or processors()) != inter_op:
         threading.set_inter_op_parallelism_threads(inter_op)
 
 
-def _processors() -> int:
+def processors() -> int:
     """Processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -16,6 +16,8 @@ from pruneflow.options import option, require
 
 __all__ = ["DynamicRange", "Export", "Float", "Int8"]
 
+Samples = npt.NDArray[Any]
+
 
 @dataclass(kw_only=True)
 class Export:
@@ -29,23 +31,28 @@ class Export:
 
     name: str
 
-    def convert(self, model: Any, data: Data) -> bytes:
+    def samples(self, data: Data) -> Samples:
+        """Training examples that the conversion looks at: (n, *shape) as they are stored, n may be 0."""
+        return data.train.x[:0]
+
+    def convert(self, model: Any, spec: Spec, samples: Samples) -> bytes:
         """Convert ``model`` to TFLite with a fixed batch of 1.
 
         Args:
             model: A plain ``tf_keras.Model``.
-            data: ``data.spec`` gives the input; only training examples may be used for calibration.
+            spec: What the model reads.
+            samples: What ``samples`` returned.
 
         Returns:
             The bytes of a ``.tflite`` file.
         """
-        converter = _converter(model, data.spec)
-        self._configure(converter, data)
+        converter = _converter(model, spec)
+        self._configure(converter, spec, samples)
         with backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return bytes(converter.convert())
 
-    def _configure(self, converter: Any, data: Data) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         raise NotImplementedError
 
 
@@ -56,7 +63,7 @@ class Float(Export):
 
     kind = "float"
 
-    def _configure(self, converter: Any, data: Data) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         pass
 
 
@@ -67,7 +74,7 @@ class DynamicRange(Export):
 
     kind = "dynamic-range"
 
-    def _configure(self, converter: Any, data: Data) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
 
 
@@ -94,21 +101,25 @@ class Int8(Export):
             "A few hundred are usual.",
         )
 
-    def _configure(self, converter: Any, data: Data) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         tf = backend.tensorflow()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: self._calibration(data)
+        converter.representative_dataset = lambda: _one_by_one(spec, samples)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if data.spec.input_dtype == "float32":
+        if spec.input_dtype == "float32":
             converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
 
-    def _calibration(self, data: Data) -> Iterator[list[npt.NDArray[Any]]]:
-        """Evenly spaced training examples, one at a time."""
+    def samples(self, data: Data) -> Samples:
+        """Evenly spaced training examples."""
         count = min(self.calibration_samples, len(data.train))
         chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
-        for example in data.spec.model_input(data.train.x[chosen]):
-            yield [example[np.newaxis]]
+        return np.asarray(data.train.x[chosen])
+
+
+def _one_by_one(spec: Spec, samples: Samples) -> Iterator[list[npt.NDArray[Any]]]:
+    for example in spec.model_input(samples):
+        yield [example[np.newaxis]]
 
 
 def _converter(model: Any, spec: Spec) -> Any:

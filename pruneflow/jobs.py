@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from rich.markup import escape
 
-from pruneflow.config import Config, config_folder, from_hydra
+from pruneflow import launchers, plugins, refusals, results, search, unfinished
+from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import require
-from pruneflow.sweep import FAILURE_FILE, cell_name, outcomes, write_csv
+from pruneflow.stages import Store
+from pruneflow.sweep import FAILURE_FILE, CellOutcome, cell_name, found, outcomes, write_csv
+from pruneflow.terminal import console
 
 __all__ = ["Job"]
 
@@ -32,11 +37,15 @@ class Job:
     """One run, or the cells of a sweep.
 
     Attributes:
-        cells: Overrides of each cell; one entry where it is no sweep.
+        cells: Overrides of each cell; one entry where it is no sweep, and none of a search, whose cells are
+            chosen while it runs.
         constant_keys: Keys with one value in all cells.
         sweep: Whether it is a sweep.
         folder: Folder of the run or the sweep.
-        configs: Each cell's settings, typed and checked as far as that goes without data.
+        configs: Each cell's settings, typed and checked as far as that goes without data; of a search those
+            at the ends of its ranges.
+        settings: Hydra's own.
+        named: Whether the command names the folder.
     """
 
     cells: list[list[str]]
@@ -44,6 +53,8 @@ class Job:
     sweep: bool
     folder: Path
     configs: list[Config]
+    settings: DictConfig
+    named: bool
 
     @classmethod
     def of(cls, parsed: Any) -> Job:
@@ -54,9 +65,10 @@ class Job:
 
         Raises:
             HydraException: for what Hydra refuses.
-            ConfigError: for settings that cannot be used, and a folder that holds a run already.
+            ConfigError: for settings that cannot be used.
         """
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+            plugins.prefer_own_yaml()
             loader = GlobalHydra.instance().config_loader()
             typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
             fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
@@ -64,20 +76,34 @@ class Job:
             settings = compose(fixed if parsed.multirun else parsed.overrides)
             sweep = bool(parsed.multirun or settings.hydra.mode == RunMode.MULTIRUN)
             swept = [*_swept_in_yaml(settings), *typed]
-            cells = _cells(swept) if sweep else [list(parsed.overrides)]
-            configs = [from_hydra(_bare(compose(cell))) for cell in cells]
-            folder = _folder(settings, "hydra.sweep.dir" if sweep else "hydra.run.dir", typed)
+            if sweep:
+                plugins.check(settings.hydra)
+            searches = sweep and search.is_search(settings.hydra)
+            cells = _cells(swept) if sweep and not searches else [] if searches else [list(parsed.overrides)]
+            probes = search.probes(swept) if searches else cells
+            configs = [from_hydra(_bare(compose(cell))) for cell in probes]
+            if searches:
+                search.check(settings.hydra, configs[0].objective, swept)
+            key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+            folder = _folder(settings, key)
+            named = any(override.key_or_group == key for override in typed)
         constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
-        return cls(cells, constant, sweep, folder, configs)
+        return cls(cells, constant, sweep, folder, configs, settings.hydra, named)
 
     @property
     def pinned(self) -> list[str]:
         """Overrides that make Hydra use the folder and the cell names that were checked here."""
-        key = "hydra.sweep.dir" if self.sweep else "hydra.run.dir"
-        pinned = [f"{key}={_quoted(str(self.folder))}"]
-        if self.sweep and self.constant_keys:
+        if not self.sweep:
+            return [f"hydra.run.dir={_quoted(str(self.folder))}"]
+        engine = launchers.engine_of(self.settings)
+        folder = self.folder.absolute() if engine.elsewhere else self.folder
+        pinned = [f"hydra.sweep.dir={_quoted(str(folder))}", *engine.pinned(self._at_a_time)]
+        if self.constant_keys:
             keys = ",".join(_quoted(key) for key in self.constant_keys)
             pinned.append(f"hydra.job.config.override_dirname.exclude_keys=[{keys}]")
+        if not self.cells:  # a search may come to the same cell twice
+            subdir = self.settings.sweep._get_node("subdir")._value()
+            pinned.append(f"hydra.sweep.subdir={_quoted('${hydra.job.num}-' + subdir)}")
         return pinned
 
     @property
@@ -89,6 +115,7 @@ class Job:
         """Refuse, before anything is written, what any cell could not do.
 
         Raises:
+            ConfigError: for a folder that holds another run already.
             PruneflowError: for the first cell that cannot run.
         """
         twice = {name for name in self.names if self.names.count(name) > 1}
@@ -96,35 +123,96 @@ class Job:
             raise ConfigError(
                 f"The sweep has the same cell twice: {', '.join(sorted(twice))}. Give each value once."
             )
+        if self.named and not _same(unfinished.left(self._store, self.identity), self.folder):
+            _require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
         _require_writable(self.folder)
         from pruneflow import pipeline
 
         for config in self.configs:
             pipeline.prepare(config)
 
-    def report(self) -> bool:
-        """Say how it went; for a sweep in one table and in ``sweep.csv``.
+    @property
+    def identity(self) -> str:
+        """What tells this command from others: its cells, how they are launched, the versions at work."""
+        cells = [{**plain(config), "stages": None} for config in self.configs]
+        launcher, sweeper = (
+            OmegaConf.to_container(self.settings[name], resolve=False) for name in ("launcher", "sweeper")
+        )
+        return unfinished.identity_of(
+            {"cells": cells, "names": self.names, "sweep": self.sweep, "by": [launcher, sweeper]},
+            results.versions(),
+        )
+
+    @property
+    def _store(self) -> Store:
+        stages = self.configs[0].stages
+        return Store(stages.folder, reuse=stages.reuse)
+
+    def run(self, hydra: Callable[[list[str]], None]) -> bool:
+        """Let Hydra run it, and say how it went; for a sweep in one table and in ``sweep.csv``.
+
+        The same command goes on in the folder where it was cut off.
+
+        Args:
+            hydra: Starts Hydra with the command line and the overrides that it is given.
 
         Returns:
             Whether every cell is done.
         """
+        with unfinished.claimed(self._store, self.identity) as claim:
+            job = self._in_its_folder(claim.left)
+            claim.begin(job.folder)
+            done = job._carry_out(lambda: hydra(job.pinned))
+            if done:
+                claim.finish()
+        return done
+
+    def _in_its_folder(self, left: Path | None) -> Job:
+        """The job in the folder that it was cut off in, or in one that holds none yet."""
+        if self.named or left is None:
+            return self if self.named else replace(self, folder=_unused(self.folder))
+        finished = sum(1 for _ in left.rglob("result.json"))
+        cells = f": {finished} of {len(self.cells)} cells are finished" if self.sweep and self.cells else ""
+        console.print(f"Continues  {escape(str(left))}{cells}", soft_wrap=True)
+        return replace(self, folder=left)
+
+    def _carry_out(self, hydra: Callable[[], None]) -> bool:
         if not self.sweep:
+            hydra()
             return (self.folder / "result.json").exists()
+        whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)
         from pruneflow import tables
 
-        own = [[word for word in cell if not _is_of_hydra(word)] for cell in self.cells]
-        cells = outcomes(self.folder, dict(zip(self.names, own, strict=True)))
+        cells = self._outcomes()
+        if not cells:
+            return False
+        if not self.cells:
+            search.show_best(cells, self.configs[0].objective)
         write_csv(self.folder / "sweep.csv", cells)
         tables.show_sweep(cells, self.folder)
-        return not any(cell.failure for cell in cells)
+        return whole and not any(cell.failure for cell in cells)
+
+    def _outcomes(self) -> list[CellOutcome]:
+        if not self.cells:
+            return found(self.folder)
+        own = [[word for word in cell if not _is_of_hydra(word)] for cell in self.cells]
+        return outcomes(self.folder, dict(zip(self.names, own, strict=True)))
+
+    @property
+    def _at_a_time(self) -> int:
+        """Cells that the sweeper hands to the launcher together."""
+        sweeper = self.settings.sweeper
+        batch: int | None = sweeper.get("max_batch_size") if self.cells else sweeper.get("n_jobs")
+        return min(batch or sys.maxsize, len(self.cells) or sys.maxsize)
 
 
 def _compose(name: str, overrides: Sequence[str], *, search_path: list[str]) -> DictConfig:
     try:
         composed = hydra.compose(name, [*overrides, *search_path], return_hydra_config=True)
     except (ValueError, AttributeError) as error:  # how Hydra refuses group=null and some malformed overrides
-        reason = str(error) if isinstance(error, ValueError) else "Hydra cannot merge this into its settings"
-        raise ConfigError(f"{' '.join(overrides)}: {reason}. Write group=choice or key=value.") from error
+        unmerged = "Hydra cannot merge this into its settings. Write group=choice or key=value."
+        reason = refusals.in_words(error) if isinstance(error, ValueError) else unmerged
+        raise ConfigError(f"{' '.join(overrides)}: {reason}") from error
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     return composed
 
@@ -161,11 +249,15 @@ def _search_path(parsed: Any) -> list[str]:
     return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
 
 
-def _folder(settings: DictConfig, key: str, typed: Sequence[Override]) -> Path:
-    """Where the run or the sweep goes: a folder that holds none yet."""
-    wanted = Path(OmegaConf.select(settings, key))
-    chosen = any(override.key_or_group == key for override in typed)
-    return _without_a_run(wanted, key) if chosen else _unused(wanted)
+def _folder(settings: DictConfig, key: str) -> Path:
+    """Where the run or the sweep is to go."""
+    value = OmegaConf.select(settings, key)
+    require(bool(value), key, value, "no folder is named", "Name one, or leave it out.")
+    return Path(value)
+
+
+def _same(left: Path | None, folder: Path) -> bool:
+    return left is not None and left == folder.absolute()
 
 
 def _quoted(text: str) -> str:
@@ -179,13 +271,12 @@ def _unused(folder: Path) -> Path:
     return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
 
 
-def _without_a_run(folder: Path, key: str) -> Path:
+def _require_no_run(folder: Path, key: str) -> None:
     """Refuse a folder that a run would write over, finished or not."""
     names = ("result.json", FAILURE_FILE, "dense", "pruned")
     taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
     problem = "there is a run in this folder already, and none is written over"
     require(not taken, key, folder, problem, "Name another, or delete it.")
-    return folder
 
 
 def _require_writable(folder: Path) -> None:

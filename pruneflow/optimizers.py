@@ -44,6 +44,13 @@ class Decay:
     at: Sequence[float]
     factor: float
 
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What decides the rate, as JSON takes it."""
+        if self.name != "stepwise":
+            return {"name": self.name}
+        return {"name": self.name, "at": list(self.at), "factor": self.factor}
+
     def learning_rate(self, initial: float, *, total_steps: int) -> Any:
         """The rate as ``tf_keras`` optimizers take it: a number, or a schedule over ``total_steps`` steps."""
         schedules = backend.keras().optimizers.schedules

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import fields
+import shlex
 
-from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import FloatNode, ListConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow.config import Config
+from pruneflow import own_yaml
 from pruneflow.errors import PruneflowError
-from pruneflow.sparsity.prune import Pruning
+from pruneflow.keys import LOOK, is_group, takes, unknown_key
+from pruneflow.own_yaml import Answers, allowed_by
 
-__all__ = ["failure_in_words", "in_words"]
+__all__ = ["REFUSED", "failure_in_words", "in_words"]
 
-_LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."
-
-# What OmegaConf says: what is allowed.
-_ALLOWED = {
-    "converted to Float": "it must be a number",
-    "converted to Integer": "it must be a whole number",
-    "not a valid bool": "it must be true or false",
-    "is not Optional": "null is not allowed here",
-    "is not a ListConfig": "it must be a list, such as [a,b]",
-    "Union[int, str]": "it must be a whole number or auto",
-    "Cannot convert": "it must be a single value, not a list or a group of keys",
-}
+REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
+"""How Hydra refuses a command line or a file."""
 
 _INTERNAL = (
     "object_type=",
@@ -41,37 +31,100 @@ _INTERNAL = (
 
 
 def in_words(error: Exception) -> str:
-    """One message for an error of Hydra or OmegaConf."""
-    texts = [str(cause) for cause in _causes(error)]
-    for text in texts:
-        if match := re.match(r"Could not override '(.+?)'", text):
-            return _unknown_key(match[1])
-        if match := re.match(r"Ambiguous value for argument '(.+)'", text):
-            key, _, value = match[1].partition("=")
-            return f"{match[1]}: several values need a sweep (-m); a list is written {key}=[{value}]."
-        if match := re.match(r"Error merging override (.+)", text):
-            return f"{match[1]}: {_allowed(texts[-1])}. {_LOOK}"
-        if match := re.match(
-            r"(?s).*Could not find '(.+)/(.+)'.*?Available options in '.+?':\n(.+?)\nConfig", text
-        ):
-            options = ", ".join(match[3].split())
-            return (
-                f"{match[1]}={match[2]}: there is no such option; allowed are {options}. Pick one of these."
-            )
-        if "missing" in text and (key := _key_without_value(text)):
-            return f"{key}: it has no value. {_LOOK}"
-        if match := re.match(r"Lexer\w+|mismatched input|extraneous input|missing EQUAL|no viable", text):
-            typed = re.sub(r"^Lexer\w+: ", "", text.splitlines()[0])
-            return f"{typed}: not an override. Write key=value; quote values that hold blanks or commas."
-    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    """One message for an error of Hydra, OmegaConf or the reader of YAML."""
+    if isinstance(error, YAMLError):
+        return own_yaml.of_syntax(error)
+    if isinstance(error, OverrideParseException):
+        return _not_an_override(error.override)
+    text = "\n".join(str(cause) for cause in _causes(error))
+    for pattern, answer in (*own_yaml.ANSWERS, *_ANSWERS):
+        if (match := re.search(pattern, text, re.MULTILINE)) and (said := answer(match)):
+            return said
+    lines = [line for line in text.splitlines() if line.strip()]
     return "\n".join(line for line in lines if not line.strip().startswith(_INTERNAL))
 
 
-def _key_without_value(text: str) -> str:
-    for pattern in (r"argument: '(\w+)'", r"full_key: (\S+)", r"mandatory value: (\S+)"):
-        if match := re.search(pattern, text):
-            return match[1]
-    return ""
+def _causes(error: BaseException) -> list[BaseException]:
+    causes = [error]
+    while isinstance(causes[-1].__cause__, (HydraException, OmegaConfBaseException)):
+        causes.append(causes[-1].__cause__)
+    return causes
+
+
+def _key_of_a_group(match: re.Match[str]) -> str:
+    return f"{match[1]}: there is no such key. Did you mean {match[2]}?"
+
+
+def _unknown(match: re.Match[str]) -> str:
+    return unknown_key(match[1])
+
+
+def _several(match: re.Match[str]) -> str:
+    """Several values where no sweep was asked for; options and most keys take no list."""
+    typed, key, value = match[1], match[2], match[3]
+    advice = f"; a list is written {key}=[{value}]" if takes(key, ListConfig) else ""
+    if takes(key, FloatNode) and re.fullmatch(r"-?\d+,\d+", value):
+        advice = f"; a number is written with a point, {key}={value.replace(',', '.')}"
+    what = "options" if is_group(key) else "values"
+    return f"{typed}: several {what} need a sweep, python -m pruneflow -m {shlex.quote(typed)}{advice}."
+
+
+def _sweep(match: re.Match[str]) -> str:
+    return f"{match[1]}: several values need a sweep, python -m pruneflow -m {shlex.quote(match[1])}."
+
+
+def _refused(match: re.Match[str]) -> str:
+    return f"{match[1]}: {allowed_by(match[2])}. {LOOK}"
+
+
+def _no_such_option(match: re.Match[str]) -> str:
+    allowed = ", ".join(match[3].split())
+    return f"{match[1]}={match[2]}: there is no such option; allowed are {allowed}. Pick one of these."
+
+
+def _without_value(match: re.Match[str]) -> str:
+    return f"{match[1]}: it has no value. {LOOK}"
+
+
+def _without_option(match: re.Match[str]) -> str:
+    return f"{match[1]}: no option is chosen; allowed are {', '.join(match[2].split())}. Pick one of these."
+
+
+def _without_origin(match: re.Match[str]) -> str:
+    return f"{match[2]}: its value is taken from {match[1]}, and there is no such key. {LOOK}"
+
+
+def _not_an_override(typed: str) -> str:
+    key, _, value = typed.partition("=")
+    quoted = f": \"{key}='{value}'\"" if value and "'" not in value else ""
+    remedy = f"Write key=value; quote values that hold blanks, commas, brackets or ~{quoted}"
+    return f"{typed}: not an override. {remedy}."
+
+
+def _there_already(match: re.Match[str]) -> str:
+    return f"+{match[2]}: {match[1]} is there already. Write {match[2]}."
+
+
+def _no_such_config(match: re.Match[str]) -> str:
+    remedy = "It is looked for in conf/ and in the folder of --config-dir"
+    return f"--config-name={match[1]}: there is no file {match[1]}.yaml. {remedy}."
+
+
+_ANSWERS: Answers = (
+    (r"^Could not override '(.+?)'\.\nDid you mean to override (.+?)\?", _key_of_a_group),
+    (r"^Could not override '(.+?)'", _unknown),
+    (r"^Could not delete from config\. '(.+?)' does not exist", _unknown),
+    (r"^Ambiguous value for argument '((.+?)=(.*))'$", _several),
+    (r"^Sweep parameters '(.+)' requires --multirun", _sweep),
+    (r"^Error merging override (.+)((?:.|\n)*)", _refused),
+    (r"Could not find '(.+)/(.+)'\s+Available options in '.+?':\n((?:.|\n)+?)\nConfig", _no_such_option),
+    (r"^You must specify '(.+?)', e\.g(?:.|\n)*?Available options:\n((?:.|\n)+)", _without_option),
+    (r"^Interpolation key '(.+?)' not found\n +full_key: (\S+)", _without_origin),
+    (r"[Mm]issing(?:.|\n)*argument: '(\w+)'", _without_value),
+    (r"[Mm]issing(?:.|\n)*full_key: (\S+)", _without_value),
+    (r"An item is already at '(.+?)'\.\nEither remove \+ prefix: '(.+?)'", _there_already),
+    (r"^Cannot find primary config '(.+?)'", _no_such_config),
+)
 
 
 def failure_in_words(error: Exception) -> str:
@@ -95,45 +148,3 @@ def failure_in_words(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'}: {error.strerror or error}. Check the path and its permissions."
     return ""
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    causes = [error]
-    while isinstance(causes[-1].__cause__, (HydraException, OmegaConfBaseException)):
-        causes.append(causes[-1].__cause__)
-    return causes
-
-
-def _allowed(text: str) -> str:
-    for sign, allowed in _ALLOWED.items():
-        if sign in text:
-            return allowed
-    return text.splitlines()[0].rstrip(".")
-
-
-def _unknown_key(key: str) -> str:
-    """Hydra would advise ``+key``, which no option here takes."""
-    near = difflib.get_close_matches(key, _known_keys(), n=3, cutoff=0.6)
-    hint = f"Did you mean {' or '.join(near)}? " if near else ""
-    return f"{key}: there is no such key. {hint}{_LOOK}"
-
-
-def _known_keys() -> list[str]:
-    """Every key that some option has, as typed on the command line."""
-    keys = [field.name for field in fields(Config)]
-    keys += [f"pruning.{field.name}" for field in fields(Pruning)]
-    for group, options in ConfigStore.instance().repo["schema"].items():
-        for entry in options.values() if isinstance(options, dict) else []:
-            keys += [f"{group}.{key}" for key in _leaves(entry.node)]
-    return sorted(set(keys))
-
-
-def _leaves(node: DictConfig) -> list[str]:
-    found: list[str] = []
-    for key in map(str, node):
-        value = node._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_missing():
-            found += [f"{key}.{leaf}" for leaf in _leaves(value)]
-        else:
-            found.append(key)
-    return found

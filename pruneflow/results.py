@@ -18,6 +18,7 @@ from pruneflow.data import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.stages import Stage
 
 __all__ = [
     "FORMAT",
@@ -27,10 +28,13 @@ __all__ = [
     "PrunedResult",
     "Result",
     "TfliteResult",
+    "finished",
+    "library_versions",
     "like_for_like",
     "peak_memory_bytes",
     "read",
     "reset_peak_memory",
+    "resident_memory_bytes",
     "versions",
 ]
 
@@ -139,7 +143,7 @@ class TfliteResult:
 
 @dataclass(frozen=True)
 class PhaseCost:
-    """Wall seconds of a phase, and examples per second where it goes through examples."""
+    """Wall seconds of a phase when it was done, and examples per second where it goes through examples."""
 
     seconds: float
     examples_per_second: float | None = None
@@ -161,6 +165,8 @@ class Result:
     tflite: list[TfliteResult]
     ratios: dict[str, float]
     phases: dict[str, PhaseCost]
+    stages: dict[str, Stage]
+    seconds: float
     peak_memory_bytes: int
     format: int = FORMAT
 
@@ -209,10 +215,35 @@ def read(run_dir: Path) -> dict[str, Any]:
     return dict(result)
 
 
+def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of a run that ended before, in a folder that is taken up; None where there is none.
+
+    Args:
+        run_dir: Folder of the run.
+        config: Its settings, nested; where stages are kept does not matter.
+
+    Raises:
+        PruneflowError: if the folder holds the result of other settings.
+    """
+    if not (run_dir / "result.json").exists():
+        return None
+    result = read(run_dir)
+    kept, wanted = ({**settings, "stages": None} for settings in (result["config"], config))
+    if kept != json.loads(json.dumps(wanted)):
+        raise PruneflowError(
+            f"{run_dir} holds the result of other settings. Name another folder, or delete it."
+        )
+    return result
+
+
 def versions() -> dict[str, str]:
     """Versions of what may change a result."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"pruneflow": __version__, "python": platform.python_version(), **found}
+    return {"pruneflow": __version__, "python": platform.python_version(), **library_versions(*PACKAGES)}
+
+
+def library_versions(*names: str) -> dict[str, str]:
+    """Installed version of each distribution."""
+    return {name: importlib.metadata.version(name) for name in names}
 
 
 def reset_peak_memory() -> None:
@@ -220,6 +251,14 @@ def reset_peak_memory() -> None:
     if _STATUS.exists():
         with contextlib.suppress(OSError):  # a container may forbid it: then the peak is of the whole process
             Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident_memory_bytes() -> int:
+    """Resident memory now, bytes; elsewhere than on Linux the largest so far."""
+    if _STATUS.exists():
+        (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", _STATUS.read_text())
+        return int(resident) * 1024
+    return peak_memory_bytes()
 
 
 def peak_memory_bytes() -> int:

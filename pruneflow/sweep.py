@@ -18,7 +18,15 @@ from omegaconf import OmegaConf
 from pruneflow import results
 from pruneflow.files import write_file
 
-__all__ = ["FAILURE_FILE", "CellOutcome", "cell_name", "outcomes", "record_failure", "write_csv"]
+__all__ = [
+    "FAILURE_FILE",
+    "CellOutcome",
+    "cell_name",
+    "found",
+    "outcomes",
+    "record_failure",
+    "write_csv",
+]
 
 LONGEST_NAME = 80
 FAILURE_FILE = "failure.json"
@@ -90,6 +98,13 @@ def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOu
         tuple(OmegaConf.load(file)): file.parent.parent for file in sweep_dir.rglob(".hydra/overrides.yaml")
     }
     return [_outcome(name, folders.get(tuple(overrides))) for name, overrides in cells.items()]
+
+
+def found(sweep_dir: Path) -> list[CellOutcome]:
+    """Read how the cells of a search ended, which nobody knew before: all that lie there, as they began."""
+    files = sorted(sweep_dir.rglob(".hydra/overrides.yaml"), key=lambda file: file.stat().st_mtime_ns)
+    folders = [file.parent.parent for file in files]
+    return [_outcome(str(folder.relative_to(sweep_dir)), folder) for folder in folders]
 
 
 def _outcome(name: str, folder: Path | None) -> CellOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +20,16 @@ from pruneflow.terminal import console, print_whole
 
 __all__ = ["show_config", "show_prepared", "show_result", "show_sweep"]
 
+LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
+
 
 def show_config(config: Any, title: str) -> None:
-    """Print a config, nested dictionaries, as a tree."""
-    tree = Tree(f"[bold]{escape(title)}[/bold]", guide_style="dim")
-    _grow(tree, config)
-    console.print(tree)
+    """Print a title, in one line that can be copied, and a config, nested dictionaries, as a tree."""
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    if config:
+        tree = Tree("config", guide_style="dim")
+        _grow(tree, config)
+        print_whole(tree)
 
 
 def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
@@ -89,23 +94,33 @@ def show_result(result: Result, run_dir: Path) -> None:
         f"difference in probability {tflite.max_difference:.2g}.",
         soft_wrap=True,
     )
+    if tflite.agreement < LEAST_AGREEMENT:
+        _shout(
+            f"{tflite.file} is not the network that was trained: it differs from Keras on "
+            f"{1 - tflite.agreement:.2%} of the test examples. With export=int8 raise "
+            "export.calibration_samples; otherwise take export=dynamic-range or export=float."
+        )
     if result.data.note:
-        console.print(f"[bold yellow]{escape(result.data.note)}[/bold yellow]", soft_wrap=True)
+        _shout(result.data.note)
     console.print(
-        f"done dataset={result.data.name} model={result.config['model']['name']} export={tflite.kind} "
-        f"sparsity={result.pruned.measured_sparsity:.4f} accuracy={tflite.accuracy:.4f} "
-        f"gzip_bytes={tflite.gzip_bytes} run={escape(str(run_dir))}",
+        f"done dataset={shlex.quote(result.data.name)} model={shlex.quote(result.config['model']['name'])} "
+        f"export={tflite.kind} sparsity={result.pruned.measured_sparsity:.4f} accuracy={tflite.accuracy:.4f} "
+        f"gzip_bytes={tflite.gzip_bytes} run={shlex.quote(str(run_dir))}",
+        markup=False,
         soft_wrap=True,
     )
+
+
+def _shout(line: str) -> None:
+    console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table("cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
-    finished = [cell.result for cell in cells if cell.result]
-    for result in _distinct_baselines(finished):
-        table.add_row("dense", *_dense_row(result))
+    for name, row in _baselines(cells):
+        table.add_row(name, *row)
     for cell in cells:
         if cell.result:
             row = _export_row(cell.result, cell.result["tflite"][0])
@@ -122,16 +137,26 @@ def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
             )
     failed = sum(not cell.result for cell in cells)
     console.print(
-        f"done cells={len(cells)} failed={failed} table={escape(str(sweep_dir / 'sweep.csv'))}",
+        f"done cells={len(cells)} failed={failed} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",
+        markup=False,
         soft_wrap=True,
     )
 
 
-def _distinct_baselines(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    seen: dict[tuple[str, ...], dict[str, Any]] = {}
-    for result in results:
-        seen.setdefault(tuple(_dense_row(result)), result)
-    return list(seen.values())
+def _baselines(cells: Sequence[CellOutcome]) -> list[tuple[str, list[str]]]:
+    """Name and row of each dense baseline; of several, each is named by what its cells have in common."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        if cell.result:
+            names.setdefault(tuple(_dense_row(cell.result)), []).append(cell.name)
+    several = len(names) > 1
+    return [(escape(_baseline_name(of_cells, several)), list(row)) for row, of_cells in names.items()]
+
+
+def _baseline_name(cells: Sequence[str], several: bool) -> str:
+    first, *others = [cell.split(",") for cell in cells]
+    shared = [part for part in first if all(part in other for other in others)]
+    return ",".join(["dense", *shared]) if several else "dense"
 
 
 def _table(*first: str) -> Table:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -17,34 +22,121 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column
 
-__all__ = ["Advance", "bar", "console", "error_console", "print_whole"]
+from pruneflow.errors import PruneflowError
 
-console = Console(highlight=False)
-if not console.is_terminal:
-    console.width = 120  # a log has no width of its own
-error_console = Console(stderr=True, highlight=False)
+__all__ = ["Advance", "bar", "console", "error_console", "print_whole", "printing"]
 
 PLAIN_INTERVAL_S = 10.0
+LOG_WIDTH = 120  # a log has no width of its own
+BAR_WIDTH = 28
+CLOSED = 141  # what a shell reports of a program that wrote into a closed pipe: 128 + SIGPIPE
 
 
+@contextmanager
+def printing() -> Iterator[None]:
+    """Write out what the block prints to standard output, and answer where that cannot be done.
+
+    Raises:
+        SystemExit: with 141, where nobody reads any more, as behind ``| head``.
+        PruneflowError: where it cannot be written for another reason, such as a full disk.
+    """
+    with _answered():
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _leave()
+    except OSError as error:
+        if error.filename:  # not of standard output, but of a file that the block read
+            raise
+        _discard_output()
+        reason = error.strerror or error
+        raise PruneflowError(
+            f"Standard output cannot be written: {reason}. Make room there, or send it elsewhere."
+        ) from error
+
+
+def _leave() -> NoReturn:
+    _discard_output()
+    raise SystemExit(CLOSED)
+
+
+def _discard_output() -> None:
+    """Forget what cannot be written, so that Python does not try once more when it ends."""
+    with suppress(OSError, ValueError):  # no file behind standard output
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+class _Output(Console):
+    """Standard output."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as any console does; see `printing` for what is answered where that fails."""
+        with _answered():
+            super().print(*objects, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Leave with the exit code of a closed pipe; rich would take 1."""
+        _leave()
+
+
+console = _Output(highlight=False)
+if not console.is_terminal:
+    console.width = LOG_WIDTH
+error_console = Console(stderr=True, highlight=False)
+
+
+@dataclass
 class Advance:
-    """Moves one progress bar on; ``note`` is a short text beside it, such as the current loss."""
+    """Moves one progress bar on.
 
-    def __init__(self, move: Callable[[float, str], None]) -> None:
-        self._move = move
+    Attributes:
+        total: Amount of work, or None where it is not known.
+        show: Called after each move.
+        start: When it began, seconds of the monotonic clock.
+        done: Amount of work that is done.
+        note: A short text beside the bar, such as the current loss.
+    """
+
+    total: float | None
+    show: Callable[[Advance], None]
+    start: float
+    done: float = 0.0
+    note: str = ""
 
     def __call__(self, amount: float = 1, note: str = "") -> None:
-        """Move on by ``amount`` units."""
-        self._move(amount, note)
+        """Move on by ``amount`` units; an empty ``note`` leaves the one that is there."""
+        self.done += amount
+        self.note = note or self.note
+        self.show(self)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self.start
+
+    @property
+    def whole(self) -> bool:
+        """Whether all the work is done, as far as that is known."""
+        return self.total is None or self.done >= self.total
 
 
 @contextmanager
 def bar(description: str, *, total: float | None, unit: str = "") -> Iterator[Advance]:
-    """Show progress of ``total`` units of work, with the time left.
+    """Show progress of ``total`` units of work, with the time left, and at the end how long it took.
 
-    Where standard output is no terminal a plain line appears at the end, and every ten seconds before it.
+    On a terminal a bar is drawn, which gives way to that last line; elsewhere there is a plain line every ten
+    seconds. What was left early, by an exception or short of ``total``, has no last line.
 
     Args:
         description: What is being done, such as ``"Training, dense, epoch 1/4"``.
@@ -54,60 +146,71 @@ def bar(description: str, *, total: float | None, unit: str = "") -> Iterator[Ad
     Yields:
         A callable ``advance(amount, note)``.
     """
-    show = _live if console.is_terminal else _plain
-    with show(description, total, unit) as advance:
+    drawn = console.is_terminal and not console.is_dumb_terminal
+    show = _live(description, total, unit) if drawn else _plain(description)
+    with show as shown:
+        advance = Advance(total, shown, time.monotonic())
         yield advance
+    if advance.whole:
+        _print_line(f"{description}: {advance.seconds:.1f} s", advance.note)
 
 
 @contextmanager
-def _live(description: str, total: float | None, unit: str) -> Iterator[Advance]:
-    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+def _live(description: str, total: float | None, unit: str) -> Iterator[Callable[[Advance], None]]:
+    """Draw a bar; where the terminal is narrow, what is cut is the note, not what is being done."""
+    width = min(BAR_WIDTH, max(4, console.width - 92))
+    amount = (
+        DownloadColumn(table_column=_kept(14))
+        if unit == "bytes"
+        else MofNCompleteColumn(table_column=_kept(9))
+    )
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description}", markup=False, table_column=_kept(cell_len(description))),
+        BarColumn(bar_width=width, table_column=_kept(width)),
         amount,
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(table_column=_kept(7)),
+        TextColumn("left", table_column=_kept(4)),
+        TimeRemainingColumn(table_column=_kept(7)),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
+        transient=True,
     ) as progress:
         task = progress.add_task(description, total=total, note="")
+        yield lambda advance: progress.update(task, completed=advance.done, note=advance.note)
 
-        def move(amount: float, note: str) -> None:
-            progress.update(task, advance=amount)
-            if note:
-                progress.update(task, note=note)
 
-        yield Advance(move)
+def _kept(width: int) -> Column:
+    return Column(no_wrap=True, min_width=width)
 
 
 @contextmanager
-def _plain(description: str, total: float | None, unit: str) -> Iterator[Advance]:
-    start = shown = time.monotonic()
-    done, text = 0.0, ""
+def _plain(description: str) -> Iterator[Callable[[Advance], None]]:
+    shown = time.monotonic()
 
-    def move(amount: float, note: str) -> None:
-        nonlocal done, shown, text
-        done, text = done + amount, note or text
-        now = time.monotonic()
-        if now - shown >= PLAIN_INTERVAL_S and total and done < total:
-            shown = now
-            left = (now - start) / done * (total - done) if done else 0.0
-            _print_line(f"{description}: {done / total:.0%}, {left:.0f} s left", text)
+    def show(advance: Advance) -> None:
+        nonlocal shown
+        total, done = advance.total, advance.done
+        if time.monotonic() - shown >= PLAIN_INTERVAL_S and total and 0 < done < total:
+            shown = time.monotonic()
+            left = advance.seconds / done * (total - done)
+            _print_line(f"{description}: {done / total:.0%}, {left:.0f} s left", advance.note)
 
-    yield Advance(move)
-    _print_line(f"{description}: {time.monotonic() - start:.1f} s", text)
+    yield show
 
 
-def print_whole(table: Table) -> None:
-    """Print a table; where nobody watches, as wide as it needs to be."""
+def print_whole(shown: RenderableType) -> None:
+    """Print a table or a tree; where nobody watches, as wide as it needs to be."""
     if console.is_terminal:
-        console.print(table)
-    else:
-        wide = console.options.update(width=10_000)
-        console.print(table, width=max(console.width, Measurement.get(console, wide, table).maximum))
+        console.print(shown)
+        return
+    usual = console.width
+    wide = console.options.update(width=10_000)
+    console.width = max(usual, Measurement.get(console, wide, shown).maximum)
+    try:
+        console.print(shown)
+    finally:
+        console.width = usual
 
 
 def _print_line(line: str, note: str) -> None:
-    console.print(line + (f"  {note}" if note else ""), soft_wrap=True)
+    console.print(line + (f"  {note}" if note else ""), soft_wrap=True, markup=False)

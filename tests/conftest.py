@@ -18,7 +18,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import config
+    from pruneflow import config, plugins
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:
@@ -102,4 +102,5 @@ QUICK_LSTM = [
 def composed() -> Iterator[Callable[..., config.Config]]:
     """Compose overrides into a typed config."""
     with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
+        plugins.prefer_own_yaml()
         yield lambda *overrides: config.from_hydra(hydra.compose("config", list(overrides)))

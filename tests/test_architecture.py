@@ -23,9 +23,11 @@ ROOMS = [
     *("data", "datasets"),
     *("backend", "tasks", "models"),
     *("sparsity.schedules", "sparsity.measure", "sparsity.prune", "sparsity"),
-    *("batches", "optimizers", "callbacks", "trainer", "device"),
-    *("exporters", "evaluate", "sizes", "results", "artefacts", "comparison"),
-    *("config", "pipeline", "sweep", "tables", "refusals", "help", "jobs", "cli", "__main__"),
+    *("batches", "optimizers", "events", "callbacks", "checkpoints", "fitting", "trainer", "device"),
+    *("exporters", "evaluate", "sizes", "stages", "clean", "results", "objectives", "config"),
+    *("preparation", "networks", "artefacts", "comparison"),
+    *("pipeline", "sweep", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
+    *("plugins", "launchers", "cells", "search", "unfinished", "jobs", "cli", "__main__"),
 ]
 
 

@@ -17,20 +17,30 @@ import pytest
 from conftest import QUICK
 
 import pruneflow
-from pruneflow import cli
+from pruneflow import cli, isolation
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 
 
 def rows_of(title):
-    """What is typed and how the answer begins, from a table of docs/bad_input.md."""
+    """What is typed and what is answered, from a table of docs/bad_input.md."""
     table = DOCUMENTED.split(f"## {title}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| `(.+?)` \| (.+?) ?\.\.\.\s*.*\|$", table, flags=re.M)
+    rows = re.findall(r"^\| `(.+?)` \| (.+) \|$", table, flags=re.M)
+    assert rows
     assert len(rows) == len(re.findall(r"^\| `", table, flags=re.M))
     return rows
 
 
-REFUSED = rows_of("Settings")
+REFUSED, UNREADABLE = rows_of("Settings"), rows_of("Files and folders")
+OWN_YAML = [(file, *rest.rsplit(" | ", 1)) for file, rest in rows_of("Your own YAML")]
+
+
+def assert_answered(shown, answer):
+    """That standard error has the answer of the table, in which ``...`` stands for anything, and no more."""
+    pattern = r".*".join(re.escape(piece.strip()) for piece in answer.split("..."))
+    assert re.fullmatch(pattern, shown.err.strip(), flags=re.S), shown.err
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
 
 
 def command(arguments, **options):
@@ -44,14 +54,49 @@ def exit_code(arguments):
     return stop.value.code
 
 
-@pytest.mark.parametrize(("typed", "message"), REFUSED)
-def test_bad_input_gets_one_message_and_leaves_nothing(typed, message, capsys, tmp_path):
-    assert exit_code(typed.split()) in (1, 2)
-    shown = capsys.readouterr()
-    assert shown.err.startswith(message)
-    assert "Traceback" not in shown.err
-    assert shown.out == ""
+@pytest.mark.parametrize(("typed", "answer"), REFUSED)
+def test_bad_input_gets_one_message_and_leaves_nothing(typed, answer, capsys, tmp_path):
+    assert exit_code(typed.split()) == 2
+    assert_answered(capsys.readouterr(), answer)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("typed", "answer"), UNREADABLE)
+def test_files_that_cannot_be_read_or_made_get_one_message_and_leave_nothing(typed, answer, capsys, tmp_path):
+    assert exit_code(typed.split()) == 1
+    assert_answered(capsys.readouterr(), answer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_own_yaml(folder, file, lines):
+    """Write a user's file, whose lines stand in a table each as `code`, and name it as an override does."""
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text("\n".join(re.findall(r"`(.+?)`", lines)) + "\n")
+    return f"{file.split('/')[0]}=mine"
+
+
+@pytest.mark.parametrize(("file", "lines", "answer"), OWN_YAML)
+def test_mistakes_in_a_users_yaml_are_named_with_the_file(file, lines, answer, capsys, tmp_path):
+    chosen = write_own_yaml(tmp_path / "mine", file, lines)
+    assert exit_code(["--config-dir", "mine", chosen]) == 2
+    shown = capsys.readouterr()
+    assert_answered(shown._replace(err=shown.err.replace(f"{tmp_path}/", "")), answer)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_yaml_file_that_cannot_be_read_is_no_traceback_where_the_config_is_only_shown(capsys, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    for content, answer in [
+        (b"# @package _global_\n# caf\xe9\n", "A YAML file holds byte 0xe9, which is not UTF-8. ..."),
+        (b"# @package _global_\ndefaults: constant\n", "experiment/mine.yaml: its defaults are no list. ..."),
+        (
+            b"# @package _global_\ndefaults: [{override /schedule: constant, override /export: int8}]\n",
+            "experiment/mine.yaml: two entries of its defaults list are one. ...",
+        ),
+    ]:
+        (tmp_path / "mine" / "experiment" / "mine.yaml").write_bytes(content)
+        assert exit_code(["--cfg", "job", "--config-dir", "mine", "experiment=mine"]) == 2
+        assert_answered(capsys.readouterr(), answer)
 
 
 @pytest.mark.parametrize(("typed", "message"), rows_of("Settings that need the network or the machine"))
@@ -61,9 +106,7 @@ def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, c
     if "gpu" in typed and backend.tensorflow().config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
     assert exit_code([typed]) == 2
-    shown = capsys.readouterr()
-    assert shown.err.startswith(message)
-    assert "Traceback" not in shown.err
+    assert_answered(capsys.readouterr(), message)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,7 +139,13 @@ def lines_that_import_tensorflow(lines, tiny_data):
 
 
 def test_help_config_and_every_refusal_come_without_tensorflow(tiny_data):
-    free = ["--help", "--version", "--cfg job", "--info defaults", *(typed for typed, _ in REFUSED)]
+    free = [
+        "--help",
+        "--version",
+        "--cfg job",
+        "--info defaults",
+        *(typed for typed, _ in REFUSED + UNREADABLE),
+    ]
     assert lines_that_import_tensorflow(free, tiny_data) == ""
 
 
@@ -107,9 +156,8 @@ def test_the_check_above_can_fail(tiny_data):
 def test_help_lists_every_option_and_nothing_internal(capfd):
     assert exit_code(["--help"]) == 0
     shown = capfd.readouterr().out
-    for file in Path(cli.config_folder()).rglob("*.yaml"):
-        if file.name != "config.yaml" and "recipe" not in file.parts:
-            assert file.stem in shown, file
+    for file in Path(cli.config_folder()).glob("*/*.yaml"):
+        assert file.stem in shown, file
     assert shown.count("python -m pruneflow") >= 5
     for internal in ("schema", "== Config", "hydra/"):
         assert internal not in shown
@@ -139,7 +187,7 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     assert header.split() == ["dataset", "model", "sparsity", "size", "compression", "accuracy"]
     rows = [line for line in shown.splitlines() if line.startswith("mnist ")]
     assert [row.split()[2] for row in rows] == ["dense", "pruned", "TFLite"]
-    (run_dir,) = (tmp_path / "outputs").glob("*/*")
+    (run_dir,) = (tmp_path / "outputs").glob("2*/*")
     names = {path.name for path in run_dir.iterdir()}
     files = {"dense.h5", "pruned.h5", "dense-float.tflite", "pruned-float.tflite", "result.json"}
     assert names == {".hydra", "dense", "pruned", *files}
@@ -227,19 +275,22 @@ def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
 def pretend_to_run(monkeypatch):
     """Leave a result without training, where only the folders matter."""
     from pruneflow import pipeline, tables
+    from pruneflow.config import plain
 
     row = {"data": {"name": "mnist"}, "dense": {"tflite_gzip_bytes": 4, "accuracy": 0.5}, "format": 1}
-    row["config"] = {"model": {"name": "cnn"}, "schedule": {}, "trainer": {}}
-    row |= {"pruned": {"measured_sparsity": 0.8}, "phases": {"pruned": {"examples_per_second": 1}}}
+    row["pruned"] = {"measured_sparsity": 0.8, "validation_accuracy": 0.5}
+    row |= {"phases": {"pruned": {"examples_per_second": 1}}}
     row["tflite"] = [{"kind": "float", "gzip_bytes": 1, "accuracy": 0.5}]
 
     def run(config, ready, run_dir, *, command):
-        (run_dir / "result.json").write_text(json.dumps({**row, "command": command, "ratios": {}}))
+        (run_dir / "result.json").write_text(
+            json.dumps({**row, "config": plain(config), "command": command, "ratios": {}})
+        )
         raise SystemError("stop here")
 
     monkeypatch.setattr(pipeline, "run", run)
     monkeypatch.setattr(tables, "show_prepared", lambda ready: None)
-    monkeypatch.setattr(cli, "_fail", lambda run_dir, error: None)
+    monkeypatch.setattr(isolation, "fail", lambda run_dir, error: None)
 
 
 def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
@@ -285,10 +336,38 @@ def test_tables_show_every_figure_whatever_the_width(width):
         assert figure in shown
 
 
-def test_a_terminal_gets_progress_bars_with_time_left():
+def buffered():
+    """An environment in which Python keeps what is printed until it is flushed, as it does by default."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.parametrize("typed", [["--help"], ["--cfg", "all"], QUICK])
+def test_where_nobody_reads_the_output_it_ends_quietly(typed):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    line = [sys.executable, "-m", "pruneflow", *typed]
+    done = subprocess.run(line, stdout=theirs, stderr=subprocess.PIPE, text=True, env=buffered(), timeout=300)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("typed", [["--version"], ["--cfg", "all"], QUICK])
+def test_an_output_that_is_full_is_named(typed):
+    line = [sys.executable, "-m", "pruneflow", *typed]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            line, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered(), timeout=300
+        )
+    answer = "Standard output cannot be written: No space left on device."
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"{answer} Make room there, or send it elsewhere."]
+
+
+def test_a_terminal_gets_progress_bars_with_time_left_and_whole_lines_at_the_end():
     ours, theirs = pty.openpty()
     line = [sys.executable, "-m", "pruneflow", *QUICK, "trainer.epochs=4"]
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "140"}
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
     process = subprocess.Popen(line, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     shown = b""
@@ -298,8 +377,11 @@ def test_a_terminal_gets_progress_bars_with_time_left():
     os.close(ours)
     assert process.wait(timeout=60) == 0
     text = shown.decode()
-    assert "Training, pruned, epoch 4/4" in text
-    assert re.search(r"9/9.*left.*validation accuracy", text)
+    assert re.search(r"Training, pruned, epoch 1/4 .*/9.* left ", text)
+    for epoch in (1, 2, 3, 4):
+        assert re.search(
+            rf"Training, pruned, epoch {epoch}/4: .* s  loss .*validation accuracy \d\.\d{{4}}", text
+        )
 
 
 def test_config_dir_adds_a_users_yaml(tmp_path):

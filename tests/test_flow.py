@@ -73,7 +73,8 @@ def test_a_result_has_every_promised_field(composed, tmp_path):
 def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
     lstm = [*MODELS["lstm"], "model.dropout=0.3", "model.embedding_dropout=0.2"]
     for overrides in (MODELS["cnn"], lstm):
-        first, second = (run(composed, tmp_path / f"run{turn}", *overrides) for turn in (1, 2))
+        anew = [*overrides, "stages.reuse=false"]
+        first, second = (run(composed, tmp_path / f"run{turn}", *anew) for turn in (1, 2))
         for name in ("dense-float.tflite", "pruned-float.tflite"):
             assert (tmp_path / "run1" / name).read_bytes() == (tmp_path / "run2" / name).read_bytes()
         assert first.pruned == second.pruned
@@ -210,13 +211,12 @@ def test_int8_takes_and_gives_int8_for_images_and_int32_ids_for_texts(composed, 
     assert dtypes == {"cnn": ["int8", "int8"], "lstm": ["int32", "int8"]}
 
 
-def test_calibration_sees_training_examples_only(composed, tmp_path):
+def test_calibration_sees_training_examples_only(composed):
     config = composed("export=int8", "export.calibration_samples=7")
     data = config.dataset.load()
-    seen = [example[0] for example in config.export._calibration(data)]
+    seen = config.export.samples(data)
     assert len(seen) == 7
-    training = {example.tobytes() for example in data.spec.model_input(data.train.x)}
-    assert {example[0].tobytes() for example in seen} <= training
+    assert {example.tobytes() for example in seen} <= {example.tobytes() for example in data.train.x}
 
 
 def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch):

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
 from pruneflow import cli
+from pruneflow.config import from_hydra
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,6 +24,7 @@ COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.s
 # What these need lies beside the user's own data; test_a_sentence... and tests/test_data_*.py run their kind.
 OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command]
 COMMANDS = [command for command in COMMANDS if command not in OWN_DATA]
+OWN_YAML = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
 RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow")]
 
 
@@ -36,6 +39,8 @@ def test_every_command_of_the_readme_runs(command, capfd):
     if any(argument.startswith(("--help", "--cfg")) for argument in arguments):
         assert exit_code(arguments) == 0
         return
+    if "--config-dir" in arguments:
+        write_own_yaml(Path())
     absolute_steps = any("experiment=mnist_cnn" in argument for argument in arguments)
     if absolute_steps:
         arguments += ["schedule.begin_step=1", "schedule.end_step=9", "model.dense_units=[32]"]
@@ -46,6 +51,34 @@ def test_every_command_of_the_readme_runs(command, capfd):
     assert shown.err == ""
     assert shown.out.splitlines()[-1].startswith("done ")
     assert list(Path("outputs").rglob("result.json"))
+
+
+def write_own_yaml(folder):
+    """The YAML files of the README, where their first comment says."""
+    for text in OWN_YAML:
+        (name,) = re.findall(r"^# (mine/\S+)$", text, flags=re.M)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_the_yaml_files_of_the_readme_compose(tmp_path):
+    write_own_yaml(tmp_path)
+    assert {path.parent.name for path in (tmp_path / "mine").rglob("*.yaml")} == {
+        *("schedule", "experiment", "recipe")
+    }
+    (command,) = [command for command in RUNS if "--config-dir mine" in command]
+    config = composed_by_hydra(shlex.split(command)[5:], tmp_path / "mine")
+    assert (config.schedule.final_sparsity, config.schedule.end_fraction) == (0.7, 0.9)
+    assert (config.schedule.initial_sparsity, config.export.name) == (0.5, "int8")
+    assert (config.model.filters, config.trainer.dense_epochs, config.trainer.epochs) == ([16], 1, 2)
+    alone = composed_by_hydra(["schedule=gentle"], tmp_path / "mine")
+    assert (alone.schedule.final_sparsity, alone.trainer.dense_epochs) == (0.7, 4)
+
+
+def composed_by_hydra(overrides, folder):
+    with hydra.initialize_config_dir(str(cli.config_folder()), version_base="1.3"):
+        search = f"hydra.searchpath=[file://{folder}]"
+        return from_hydra(hydra.compose("config", [*overrides, search]))
 
 
 def test_other_commands_are_those_that_are_known_here():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import struct
@@ -20,12 +21,20 @@ from pruneflow.errors import DataError
 
 __all__ = [
     *("LARGEST_BYTES", "array_names", "decoded", "read_arrays", "read_text", "reading", "refuse_kind"),
-    "write_arrays",
+    *("refuse_other_encoding", "write_arrays"),
 ]
 
 SUFFIX = ".npy"
 NPZ = "a whole .npz file without pickles"
 LARGEST_BYTES = 1 << 32  # of one array or text file; what declares more is refused, not unpacked
+
+PEEK_BYTES = 64
+MARKS = {  # the mark of UTF-32 begins with that of UTF-16
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 BROKEN = (
     *(OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError),
@@ -104,8 +113,9 @@ def decoded(content: bytes, where: object) -> str:
         where: Name of the file, for messages.
 
     Raises:
-        DataError: naming the first byte that is not UTF-8.
+        DataError: naming the encoding where it can be told, else the first byte that is not UTF-8.
     """
+    refuse_other_encoding(content, where)
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -113,6 +123,26 @@ def decoded(content: bytes, where: object) -> str:
             f"{where}: byte {error.start} (0x{content[error.start]:02x}) is not UTF-8. Convert the file, for "
             "instance with iconv -f latin1 -t utf-8."
         ) from error
+
+
+def refuse_other_encoding(content: bytes, where: object) -> None:
+    """Refuse a text that is UTF-16 or UTF-32: by its byte order mark, or by every other byte being 0.
+
+    Args:
+        content: The bytes of a file, or the first few of them.
+        where: Name of the file, for messages.
+
+    Raises:
+        DataError: naming the encoding.
+    """
+    first = content[:PEEK_BYTES]
+    found = [name for mark, name in MARKS.items() if first.startswith(mark)]
+    for name, ascii_zeros in (("utf-16le", first[1::2]), ("utf-16be", first[0:-1:2])):
+        if not found and 2 * ascii_zeros.count(0) > len(ascii_zeros):
+            found = [name]
+    if found:
+        remedy = f"Convert it with iconv -f {found[0]} -t utf-8 FILE > NEW_FILE."
+        raise DataError(f"{where}: is {found[0].upper()}, not UTF-8. {remedy}")
 
 
 @contextmanager
@@ -136,13 +166,14 @@ def reading(path: Path, what: str = NPZ) -> Iterator[None]:
         raise DataError(f"{path}: not {what} ({error or type(error).__name__}).") from error
 
 
-def refuse_kind(path: Path, *, allowed: str, holds: str) -> None:
-    """Refuse a path that is neither missing nor a file with the suffix ``allowed``.
+def refuse_kind(path: Path, *, allowed: Sequence[str], holds: str, others: str) -> None:
+    """Refuse a path that is neither missing nor a file with one of the suffixes ``allowed``.
 
     Args:
         path: File or folder.
-        allowed: Suffix, such as ``".npz"``.
+        allowed: Suffixes, such as ``".npz"``.
         holds: What a folder would have to hold, for the message.
+        others: What to do with other data, a sentence.
 
     Raises:
         DataError: naming the path.
@@ -150,6 +181,6 @@ def refuse_kind(path: Path, *, allowed: str, holds: str) -> None:
     with reading(path):
         kind = stat.S_IFMT(path.stat().st_mode)
     if kind == stat.S_IFDIR:
-        raise DataError(f"{path}: holds neither {holds}.")
-    if kind != stat.S_IFREG or path.suffix.lower() != allowed:
-        raise DataError(f"{path}: not a file whose name ends with {allowed}.")
+        raise DataError(f"{path}: holds neither {holds}. {others}")
+    if kind != stat.S_IFREG or path.suffix.lower() not in allowed:
+        raise DataError(f"{path}: not a file whose name ends with {' or '.join(allowed)}. {others}")

@@ -22,9 +22,10 @@ __all__ = ["FILE", "FORMATS", "from_keras", "from_wheel", "is_table", "of_table"
 
 FILE = "imdb.npz"
 FORMATS = (
-    "imdb.npz (flat or as the Keras file), the aclImdb folder or its .tar.gz, a .csv file, or a folder that "
-    "holds imdb.npz or aclImdb"
+    "imdb.npz (flat or as the Keras file), the aclImdb folder or its .tar.gz, a .csv file with commas, or a "
+    "folder that holds imdb.npz or aclImdb"
 )
+OTHERS = "Images need model=cnn dataset=mnist."
 ADDRESS = "https://storage.googleapis.com/tensorflow/tf-keras-datasets"
 
 KERAS = RemoteFile(f"{ADDRESS}/imdb.npz", "69664113be75683a8fe16e3ed0ab59fda8886cb3cd7ada244f7d9544e4676b9f")
@@ -60,7 +61,7 @@ def read(path: Path, index: Ranks | None = None) -> Corpus:
         return of_texts(path, aclimdb.read_folder(path), ranks=index, names=NAMES)
     if name.endswith((".tar.gz", ".tgz")):
         return of_texts(path, aclimdb.read_archive(path), ranks=index, names=NAMES)
-    refuse_kind(path, allowed=".npz", holds=f"{FILE} nor aclImdb")
+    refuse_kind(path, allowed=(".npz", ".tar.gz", ".csv"), holds=f"{FILE} nor aclImdb", others=OTHERS)
     return read_ranks(path, index)
 
 

@@ -24,6 +24,7 @@ FILE = "mnist.npz"
 FORMATS = (
     "a .npz file with x_train, y_train, x_test, y_test, or a folder that holds mnist.npz or four IDX files"
 )
+OTHERS = "Texts need model=lstm dataset=imdb."
 
 KERAS = RemoteFile(
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz",
@@ -49,7 +50,7 @@ def read(path: Path) -> tuple[Halves, Spec]:
     """
     if path.is_dir() and holds_idx(path):
         return checked_images(path, read_idx_folder(path))
-    refuse_kind(path, allowed=".npz", holds=f"{FILE} nor IDX files")
+    refuse_kind(path, allowed=(".npz",), holds=f"{FILE} nor IDX files", others=OTHERS)
     arrays = read_arrays(path, LAYOUT)
     return checked_images(path, arrays, note=read_text(path, "note"), origin=read_text(path, "source"))
 

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.data.corpus import Texts, held_out
-from pruneflow.data.files import decoded, reading
+from pruneflow.data.files import PEEK_BYTES, decoded, reading, refuse_other_encoding
 from pruneflow.errors import DataError
 
 __all__ = ["Columns", "read_table", "two_halves"]
 
 FORM = "a whole CSV file in UTF-8"
 MISSING = ("", "nan")
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ def read_table(
     """
     table = _Table(path, [], [], [])
     with reading(path, FORM):
+        with path.open("rb") as stream:
+            refuse_other_encoding(stream.read(PEEK_BYTES), path)
         try:
             _fill(table, columns)
         except csv.Error as error:
@@ -139,11 +142,22 @@ def _fill(table: _Table, columns: Columns) -> None:
 
 def _position(path: Path, header: list[str], key: str, name: str) -> int:
     if header.count(name) != 1:
+        _refuse_separator(path, header)
         times = "more than one" if name in header else "no"
         raise DataError(
             f"{path}: {times} column {name!r} among {', '.join(header) or 'none'}. Set dataset.{key}_column."
         )
     return header.index(name)
+
+
+def _refuse_separator(path: Path, header: list[str]) -> None:
+    """A first line without a comma, but with another separator, is that of another form."""
+    for sign, name in SEPARATORS.items():
+        if len(header) == 1 and sign in header[0]:
+            raise DataError(
+                f"{path}: {name} separate its columns, and only commas do here. Save it with commas, for "
+                f"instance with pandas: read_csv(FILE, sep={sign!r}).to_csv(NEW_FILE, index=False)."
+            )
 
 
 def _order(label: str) -> tuple[bool, float, str]:

@@ -15,7 +15,7 @@ from pruneflow.options import require
 from pruneflow.sparsity.measure import WeightSparsity, count_zeros
 from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Pruning", "Selection", "measure", "strip", "thresholds", "wrap"]
+__all__ = ["Pruning", "Selection", "masks", "measure", "strip", "thresholds", "wrap"]
 
 
 @dataclass(kw_only=True)
@@ -169,6 +169,15 @@ def measure(wrapped: Any, requested_sparsity: float) -> list[WeightSparsity]:
                 )
             )
     return measured
+
+
+def masks(wrapped: Any) -> dict[str, Any]:
+    """Mask of every pruned weight, by ``layer/weight``: arrays of its shape, 1 = kept."""
+    return {
+        f"{layer.layer.name}/{_weight_name(weight)}": mask.numpy()
+        for layer in _wrappers(wrapped)
+        for weight, mask, _ in layer.pruning_vars
+    }
 
 
 def thresholds(wrapped: Any) -> dict[str, float]:

@@ -1,0 +1,38 @@
+"""Running pruneflow as a user does, and timing it: what the benchmarks share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def run(folder: Path, arguments: list[str], *, expected: int = 0) -> float:
+    """Run ``python -m pruneflow`` in ``folder``; its output is added to ``folder/log``.
+
+    Returns:
+        Wall seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with (folder / "log").open("a") as log:
+        line = [sys.executable, "-m", "pruneflow", *arguments]
+        done = subprocess.run(line, cwd=folder, stdout=log, stderr=log, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode != expected:
+        raise SystemExit(f"{' '.join(line)} ended with {done.returncode}; see {folder / 'log'}")
+    return seconds
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """Every result.json below ``folder``, in the order in which they were written."""
+    files = sorted(folder.rglob("result.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def show(label: str, value: str) -> None:
+    """Print one figure."""
+    print(f"{label:<58} {value}", flush=True)

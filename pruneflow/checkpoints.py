@@ -1,0 +1,262 @@
+"""Checkpoints: the whole state of a training phase in one file, from which it goes on bit for bit."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow import backend
+from pruneflow.events import pack, unpack
+from pruneflow.files import write_file
+from pruneflow.terminal import console
+
+__all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
+
+keras: Any = backend.keras()
+
+_FACTS = "facts.json"
+_EVENTS = "events.zip"
+_VARIABLES = "variables/"
+_METRICS = "metrics/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """State of a phase after some of its steps.
+
+    Attributes:
+        epoch: Epoch of the next step, from 0.
+        step: The next step within that epoch, from 0.
+        seconds: Wall seconds that the phase took so far.
+        kept: What callbacks know, by their name.
+        arrays: Values of all variables and metrics, by name.
+        events: The TensorBoard files so far, as ``events.pack`` made them.
+    """
+
+    epoch: int
+    step: int
+    seconds: float
+    kept: dict[str, Any]
+    arrays: dict[str, npt.NDArray[Any]]
+    events: bytes
+
+    def write(self, file: Path) -> None:
+        """Write the checkpoint whole, or leave the earlier one as it is.
+
+        Raises:
+            PruneflowError: if the disk is full.
+        """
+        facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "kept": self.kept}
+        content = io.BytesIO()
+        with zipfile.ZipFile(content, "w") as archive:
+            archive.writestr(_FACTS, json.dumps(facts))
+            archive.writestr(_EVENTS, self.events)
+            for name, array in self.arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        write_file(file, content.getvalue())
+
+    @classmethod
+    def read(cls, file: Path) -> Checkpoint:
+        """Read a checkpoint; zip's checksums tell a broken one.
+
+        Raises:
+            OSError, ValueError, KeyError, zipfile.BadZipFile: if it is broken.
+        """
+        with zipfile.ZipFile(file) as archive:
+            facts = json.loads(archive.read(_FACTS))
+            events = archive.read(_EVENTS)
+            names = [name for name in archive.namelist() if name.endswith(".npy")]
+            arrays = {name.removesuffix(".npy"): _array(archive.read(name)) for name in names}
+        return cls(facts["epoch"], facts["step"], facts["seconds"], facts["kept"], arrays, events)
+
+
+def latest(file: Path) -> Checkpoint | None:
+    """The checkpoint in ``file``; None where there is none that can be used, and a word if it is broken."""
+    if not file.exists():
+        return None
+    try:
+        return Checkpoint.read(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        console.print(
+            f"[bold yellow]Checkpoint {file} is broken ({error}): the phase starts anew.[/bold yellow]",
+            soft_wrap=True,
+        )
+        return None
+
+
+def _array(content: bytes) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Attributes of a callback that a checkpoint keeps: numbers, or lists of arrays."""
+
+    name: str
+    callback: Any
+    attributes: tuple[str, ...]
+
+    def state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Numbers and arrays."""
+        numbers, arrays = {}, {}
+        for attribute in self.attributes:
+            value = getattr(self.callback, attribute)
+            if isinstance(value, list):
+                arrays.update({f"{self.name}/{attribute}/{i}": array for i, array in enumerate(value)})
+            else:
+                numbers[attribute] = value if value is None else float(value)
+        return numbers, arrays
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Set the attributes to what the checkpoint holds."""
+        for attribute in self.attributes:
+            prefix = f"{self.name}/{attribute}/"
+            arrays = [array for name, array in checkpoint.arrays.items() if name.startswith(prefix)]
+            value = arrays or checkpoint.kept[self.name].get(attribute)
+            setattr(self.callback, attribute, _whole(value) if isinstance(value, float) else value)
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if value.is_integer() else value
+
+
+class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes a checkpoint now and then, and takes a phase up from one.
+
+    Must come last: other callbacks' state of a step is whole only after they have run.
+    """
+
+    _supports_tf_logs = True  # reading the loss would wait for the step to finish
+
+    def __init__(
+        self, file: Path, events: Path, *, every_seconds: float | None, kept: Sequence[Kept], writers: Any
+    ) -> None:
+        """Set up, without reading or writing.
+
+        Args:
+            file: The checkpoint file.
+            events: Folder of the phase's TensorBoard files.
+            every_seconds: Least seconds between two checkpoints; None writes none.
+            kept: What to keep of other callbacks.
+            writers: Gives the open summary writers, to be flushed before their files are read.
+        """
+        super().__init__()
+        self.file, self.events = file, events
+        self.every_seconds, self.kept, self.writers = every_seconds, kept, writers
+        self._resumed: Checkpoint | None = None
+        self._epoch = 0
+        self._start = self._last = 0.0
+
+    def resume(self, model: Any, example: Callable[[], Any]) -> Checkpoint | None:
+        """Put ``model``, compiled, into the state of the checkpoint, and the event files with it.
+
+        Args:
+            model: What will be fitted.
+            example: Gives a batch (x, y), from which Keras makes its metrics.
+
+        Returns:
+            The checkpoint; None where the phase starts at its beginning.
+        """
+        found = latest(self.file)
+        if found is None:
+            return None
+        model.test_on_batch(*example())
+        variables = _variables(model)
+        if {name: value.shape for name, value in found.arrays.items() if name.startswith(_VARIABLES)} != {
+            name: tuple(variable.shape) for name, variable in variables.items()
+        }:
+            console.print(f"Checkpoint {self.file} is of another network: the phase starts anew.")
+            return None
+        for name, variable in variables.items():
+            variable.assign(found.arrays[name])
+        unpack(found.events, self.events)
+        model._training_state = self  # where Keras' fit asks at which epoch and step it starts
+        self._resumed = found
+        return found
+
+    def maybe_load_initial_counters_from_ckpt(self, *_: Any, **__: Any) -> tuple[int, int]:
+        """Epoch and step at which Keras' ``fit`` begins."""
+        assert self._resumed is not None
+        return self._resumed.epoch, self._resumed.step
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Give other callbacks back what they knew."""
+        self._start = self._last = time.monotonic()
+        if self._resumed:
+            for kept in self.kept:
+                kept.restore(self._resumed)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Give the metrics of an epoch that was begun their sums back."""
+        self._epoch = epoch
+        if self._resumed and (epoch, True) == (self._resumed.epoch, self._resumed.step > 0):
+            for name, variable in _metrics(self.model).items():
+                variable.assign(self._resumed.arrays[name])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Write a checkpoint where one is due; the end of an epoch has its own."""
+        if batch + 1 < self.params["steps"]:
+            self._write_if_due(self._epoch, batch + 1)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write a checkpoint where one is due and training goes on."""
+        if epoch + 1 < self.params["epochs"] and not self.model.stop_training:
+            self._write_if_due(epoch + 1, 0)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Let go of the model."""
+        self.model._training_state = None
+
+    def _write_if_due(self, epoch: int, step: int) -> None:
+        now = time.monotonic()
+        if self.every_seconds is None or now - self._last < self.every_seconds:
+            return
+        arrays = {name: variable.numpy() for name, variable in _variables(self.model).items()}
+        arrays.update({name: variable.numpy() for name, variable in _metrics(self.model).items()})
+        numbers = {}
+        for kept in self.kept:
+            numbers[kept.name], more = kept.state()
+            arrays.update(more)
+        for writer in self.writers():
+            writer.flush()
+        before = self._resumed.seconds if self._resumed else 0.0
+        seconds = before + now - self._start
+        Checkpoint(epoch, step, seconds, numbers, arrays, pack(self.events)).write(self.file)
+        self._last = time.monotonic()
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    """Weights, masks, pruning step, optimizer and the states of random generators, in a fixed order."""
+    generators = [generator.state for generator in _generators(model)]
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables, "random": generators}
+    return {
+        f"{_VARIABLES}{group}/{index}": variable
+        for group, variables in groups.items()
+        for index, variable in enumerate(list(variables))
+    }
+
+
+def _metrics(model: Any) -> dict[str, Any]:
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    return {f"{_METRICS}{index}": variable for index, variable in enumerate(variables)}
+
+
+def _generators(model: Any) -> list[Any]:
+    """What dropout draws from; Keras leaves it out of its own checkpoints."""
+    found = []
+    for layer in model._flatten_layers():
+        random = getattr(layer, "_random_generator", None)
+        if random is not None and getattr(random, "_generator", None) is not None:
+            found.append(random._generator)
+    return found

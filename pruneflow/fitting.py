@@ -1,0 +1,251 @@
+"""One training phase: everything that decides its result in one value, and the loop that follows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Data
+from pruneflow.optimizers import Decay, OptimizerParameters
+from pruneflow.sparsity.schedules import Plan
+from pruneflow.tasks import task_of
+from pruneflow.terminal import console
+
+__all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
+
+
+@dataclass(kw_only=True)
+class EarlyStopping:
+    """Stop a phase when validation no longer improves.
+
+    Attributes:
+        patience: Epochs without improvement before stopping; null never stops early.
+        monitor: ``"loss"`` or ``"accuracy"``, on the validation part.
+        min_delta: Smallest change that counts as an improvement.
+        restore_best: Whether the weights of the best epoch are taken, not the last ones.
+    """
+
+    patience: int | None
+    monitor: str
+    min_delta: float
+    restore_best: bool
+
+    def callback(self, *, first_epoch: int) -> Any:
+        """The callback of ``tf_keras``, which looks at no epoch before ``first_epoch``; None never stops."""
+        if self.patience is None:
+            return None
+        return backend.keras().callbacks.EarlyStopping(
+            monitor=f"val_{self.monitor}",
+            mode="min" if self.monitor == "loss" else "max",
+            patience=self.patience,
+            min_delta=self.min_delta,
+            restore_best_weights=self.restore_best,
+            start_from_epoch=first_epoch,
+        )
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one training phase cost.
+
+    Attributes:
+        seconds: Wall time of the phase, validation included.
+        examples_per_second: Training examples per second, validation not included.
+        epochs: Epochs that were trained.
+    """
+
+    seconds: float
+    examples_per_second: float
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Journal:
+    """Where a phase writes while it is under way.
+
+    Attributes:
+        events: Folder of its TensorBoard files.
+        checkpoint: File of its latest checkpoint.
+        checkpoint_seconds: Least seconds between two checkpoints; None writes none.
+    """
+
+    events: Path
+    checkpoint: Path
+    checkpoint_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a network is trained in one phase; with network, data and plan, all that decides the result.
+
+    Attributes:
+        name: ``"dense"`` or ``"pruned"``.
+        epochs: Epochs.
+        batch_size: Examples per step.
+        learning_rate: Learning rate of the first step.
+        decay: How it falls.
+        optimizer: Name of the optimizer.
+        optimizer_parameters: Its parameters.
+        early_stopping: When to stop before the last epoch.
+        seed: Fixes batch order and dropout.
+    """
+
+    name: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    decay: Decay
+    optimizer: str
+    optimizer_parameters: OptimizerParameters
+    early_stopping: EarlyStopping
+    seed: tuple[int, int]
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What decides the result, and nothing that does not, as JSON takes it."""
+        if not self.epochs:
+            return {"epochs": 0}
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "decay": self.decay.inputs,
+            "optimizer": self.optimizer,
+            "optimizer_parameters": self.optimizer_parameters.given(),
+            "early_stopping": asdict(self.early_stopping) if self.early_stopping.patience else None,
+            "seed": list(self.seed),
+        }
+
+    def run(self, model: Any, data: Data, journal: Journal, plan: Plan | None = None) -> Phase:
+        """Train ``model`` in place, from its latest checkpoint if there is one.
+
+        Args:
+            model: A built ``tf_keras.Model``; with a plan, one that ``sparsity.prune.wrap`` returned.
+            data: Trained on ``data.train``, watched on ``data.validation``.
+            journal: Where the phase writes.
+            plan: When masks change; early stopping waits for its end. None trains without pruning.
+        """
+        from pruneflow.batches import Order, evaluation_batches, steps_per_epoch, training_batches
+
+        steps = steps_per_epoch(len(data.train), self.batch_size)
+        backend.set_seed(*self.seed)
+        self._compile(model, total_steps=steps * self.epochs)
+        validation = evaluation_batches(data.validation, data.spec)
+        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), plan=plan)
+        begun = callbacks.resume(model, lambda: next(iter(validation)))
+        order = Order(range(begun.epoch, self.epochs), self.batch_size, self.seed, skip=begun.step)
+        start = time.perf_counter()
+        try:
+            model.fit(
+                training_batches(data.train, data.spec, order),
+                epochs=self.epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                callbacks=callbacks.made(),
+                verbose=0,
+            )
+        finally:
+            callbacks.close()
+        seconds = begun.seconds + time.perf_counter() - start
+        return callbacks.phase(seconds)
+
+    def _compile(self, model: Any, *, total_steps: int) -> None:
+        rate = self.decay.learning_rate(self.learning_rate, total_steps=total_steps)
+        optimizer = self.optimizer_parameters.build(self.optimizer, rate)
+        task = task_of(model)
+        model.compile(optimizer, loss=task.keras_loss(), metrics=[task.keras_metric()])
+        model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Where a phase starts."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+
+
+class _Callbacks:
+    """The callbacks of one phase, in the order in which they must run."""
+
+    def __init__(self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: Plan | None) -> None:
+        from pruneflow.callbacks import ScalarLog, SparsityLog, Throughput, TrainingProgress
+        from pruneflow.checkpoints import Checkpoints, Kept
+
+        self.fit, self.journal, self.plan = fit, journal, plan
+        self.throughput = Throughput(examples)
+        self.log = (
+            SparsityLog(journal.events, self.throughput, plan)
+            if plan
+            else ScalarLog(journal.events, self.throughput)
+        )
+        # In the pruning phase only epochs that end at the final sparsity are compared.
+        first_epoch = -(-plan.end_step // steps) - 1 if plan else 0
+        self.stopping = fit.early_stopping.callback(first_epoch=first_epoch)
+        self.progress = TrainingProgress(fit.name, epochs=fit.epochs, steps=steps)
+        self.summaries: Any = None
+        kept = [
+            Kept("throughput", self.throughput, ("examples", "seconds", "epoch_seconds")),
+            Kept("log", self.log, ("step",)),
+        ]
+        if self.stopping:
+            attributes = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
+            kept.append(Kept("early_stopping", self.stopping, attributes))
+        self.checkpoints = Checkpoints(
+            journal.checkpoint,
+            journal.events,
+            every_seconds=journal.checkpoint_seconds,
+            kept=kept,
+            writers=self._writers,
+        )
+
+    def resume(self, model: Any, example: Callable[[], Any]) -> _Begun:
+        """Take the phase up where its latest checkpoint is; the files of TensorBoard too."""
+        found = self.checkpoints.resume(model, example)
+        if not found:
+            return _Begun()
+        self.progress.begun = (found.epoch, found.step)
+        console.print(
+            f"Resumes    {self.fit.name} training at epoch {found.epoch + 1}/{self.fit.epochs}, "
+            f"step {found.step + 1}",
+            soft_wrap=True,
+        )
+        return _Begun(found.epoch, found.step, found.seconds)
+
+    def made(self) -> list[Any]:
+        """The callbacks; TensorBoard's open their files when they are made."""
+        from pruneflow.callbacks import Summaries
+
+        folder = str(self.journal.events)
+        if self.plan:
+            self.summaries = Summaries(folder, write_graph=False)
+            self.summaries.begun = self.progress.begun
+            first = [backend.tfmot().sparsity.keras.UpdatePruningStep(), self.summaries]
+        else:
+            self.summaries = backend.keras().callbacks.TensorBoard(folder, write_graph=False)
+            first = [self.summaries]
+        stopping = [self.stopping] if self.stopping else []
+        return [*first, self.throughput, self.log, *stopping, self.progress, self.checkpoints]
+
+    def _writers(self) -> list[Any]:
+        own = [self.log.writer, getattr(self.summaries, "_file_writer", None)]
+        return [writer for writer in [*own, *self.summaries._writers.values()] if writer]
+
+    def phase(self, seconds: float) -> Phase:
+        """What the phase cost."""
+        throughput = self.throughput
+        epochs = throughput.examples // throughput.examples_per_epoch
+        return Phase(seconds, throughput.examples_per_second, epochs)
+
+    def close(self) -> None:
+        """Close what an exception left open; the exception is told, not what closing says."""
+        self.progress.close()
+        for writer in self._writers() if self.summaries else []:
+            with suppress(backend.tensorflow().errors.OpError):
+                writer.close()

@@ -1,0 +1,146 @@
+"""The work of one cell: in this process while that loses little memory, then in a child of its own.
+
+TensorFlow 2.21 loses about three times the weights of each network that is trained (tensorflow issue 62854)
+and one and a half times those of each that is converted (122598); a long grid in one process adds this up.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TextIO
+
+from pruneflow import refusals
+from pruneflow.config import Config
+from pruneflow.errors import PruneflowError
+from pruneflow.results import resident_memory_bytes
+from pruneflow.sweep import FAILURE_FILE, record_failure
+from pruneflow.terminal import error_console
+
+__all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
+
+BUDGET_BYTES = 256 * 2**20  # what this process may lose; a child costs the seconds in which TensorFlow loads
+
+_after_first: int | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One cell.
+
+    Attributes:
+        config: Its settings.
+        run_dir: Its folder, which exists.
+        command: The command line that runs it alone.
+    """
+
+    config: Config
+    run_dir: Path
+    command: str
+
+
+def carry_out(work: Work) -> None:
+    """Train, prune, export and evaluate; leave ``result.json``, or ``failure.json`` with the reason."""
+    global _after_first
+    from pruneflow import pipeline, tables
+
+    try:
+        ready = pipeline.prepare(work.config)
+        tables.show_prepared(ready)
+        result = pipeline.run(work.config, ready, work.run_dir, command=work.command)
+    except Exception as error:
+        fail(work.run_dir, error)
+    else:
+        tables.show_result(result, work.run_dir)
+    gc.collect()
+    _after_first = _after_first or resident_memory_bytes()
+
+
+def is_due() -> bool:
+    """Whether this process has lost so much memory since its first cell that the next one gets a child."""
+    return _after_first is not None and resident_memory_bytes() - _after_first > BUDGET_BYTES
+
+
+def in_child(work: Work) -> None:
+    """Do the work in a process of its own, which ends with this one and holds none of its locks."""
+    line = [sys.executable, "-m", "pruneflow.isolation"]
+    labelled = sys.stdout is not sys.__stdout__  # somebody wants to see the lines first
+    output = subprocess.PIPE if labelled else None
+    with subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=output, stderr=output) as child:
+        try:
+            assert child.stdin
+            with suppress(BrokenPipeError):  # it died at once, as its exit status tells
+                child.stdin.write(pickle.dumps(work))
+            code = _followed(child)
+        except BaseException:
+            child.terminate()
+            raise
+    if code and not (work.run_dir / FAILURE_FILE).exists():
+        fail(work.run_dir, PruneflowError(f"The process of this cell ended with {code}. Is memory short?"))
+
+
+def _followed(child: subprocess.Popen[bytes]) -> int:
+    """Pass on what a child writes, where it does not write here itself.
+
+    Returns:
+        Its exit status.
+    """
+    streams = [(child.stdout, sys.stdout), (child.stderr, sys.stderr)]
+    threads = [threading.Thread(target=_pass_on, args=pair, daemon=True) for pair in streams if pair[0]]
+    for thread in threads:
+        thread.start()
+    code = child.wait()
+    for thread in threads:
+        thread.join()
+    return code
+
+
+def _pass_on(source: IO[bytes], target: TextIO) -> None:
+    for line in source:
+        target.write(line.decode(errors="replace"))
+
+
+def fail(run_dir: Path, error: Exception) -> None:
+    """Say why a cell failed, and leave the message in its folder."""
+    message = refusals.failure_in_words(error)
+    _say(message)
+    if not message:
+        traceback.print_exception(error)
+    try:
+        record_failure(run_dir, message or f"{type(error).__name__}: {error}")
+    except PruneflowError as second:  # such as the same full disk
+        if str(second) != message:
+            _say(str(second))
+
+
+def _say(message: str) -> None:
+    if message:
+        error_console.print(message, style="bold red", markup=False, soft_wrap=True)
+
+
+def _serve() -> None:
+    """Do the work that standard input brings; end when the parent does."""
+    work = pickle.load(sys.stdin.buffer)  # written by the parent
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        carry_out(work)
+    except KeyboardInterrupt:  # Ctrl-C reaches the parent too, which says so
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):  # past Python's buffer, whose lock would be held when the interpreter ends
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _serve()

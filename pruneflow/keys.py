@@ -1,0 +1,54 @@
+"""Which keys and groups there are, and the answer to one that is not there."""
+
+from __future__ import annotations
+
+import difflib
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.base import Node
+
+from pruneflow.options import choices
+
+__all__ = ["LOOK", "is_group", "takes", "unknown_key"]
+
+LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."
+
+
+def unknown_key(key: str) -> str:
+    """Say that there is no such key, and what is near. Hydra would advise ``+key``, which nothing takes."""
+    near = difflib.get_close_matches(key, sorted(_keys()), n=3, cutoff=0.6)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    return f"{key}: there is no such key. {hint}{LOOK}"
+
+
+def is_group(key: str) -> bool:
+    """Whether a key chooses options, such as ``export`` or ``trainer/recipe@trainer``."""
+    return bool(choices(key)) or key == "experiment" or "/" in key
+
+
+def takes(key: str, kind: type[Node]) -> bool:
+    """Whether some option has the key, for values of this kind, such as ``ListConfig``."""
+    return isinstance(_keys().get(key), kind)
+
+
+def _keys() -> dict[str, Node | None]:
+    """Every key that some option has, as typed on the command line, and what holds its value."""
+    schema = ConfigStore.instance().repo["schema"]
+    found = _leaves(schema["config.yaml"].node, prefix="")
+    for group, options in schema.items():
+        for entry in options.values() if isinstance(options, dict) else []:
+            found |= _leaves(entry.node, prefix=f"{group}.")
+    return found
+
+
+def _leaves(node: DictConfig, *, prefix: str) -> dict[str, Node | None]:
+    found: dict[str, Node | None] = {}
+    for key in map(str, node):
+        value = node._get_node(key)
+        if isinstance(value, DictConfig):
+            group = OmegaConf.structured(value._metadata.ref_type) if value._is_missing() else value
+            found |= _leaves(group, prefix=f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value if isinstance(value, Node) else None
+    return found

@@ -1,0 +1,275 @@
+"""The stages that train: a dense baseline, and the pruned copy of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from pruneflow import backend
+from pruneflow.config import Config, plain
+from pruneflow.events import pack, unpack
+from pruneflow.files import write_file
+from pruneflow.fitting import Journal
+from pruneflow.preparation import Prepared
+from pruneflow.results import PhaseCost, library_versions
+from pruneflow.sizes import Size, size_of
+from pruneflow.sparsity import measure, prune
+from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.stages import Stage, Store
+from pruneflow.terminal import console
+
+__all__ = [
+    "DENSE_VERSION",
+    "PRUNED_VERSION",
+    "Network",
+    "dense_inputs",
+    "dense_network",
+    "pruned_inputs",
+    "pruned_network",
+]
+
+# Raise one of these in the commit that changes the weights which the same settings give: the stage gets
+# another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
+# change of the pruned stage too, which has the dense digest among its inputs.
+DENSE_VERSION = 1
+PRUNED_VERSION = 1
+
+NETWORK, MASKS, EVENTS, FACTS, CHECKPOINT = (
+    "network.h5",
+    "masks.npz",
+    "events.zip",
+    "facts.json",
+    "checkpoint.zip",
+)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network of a run.
+
+    Attributes:
+        stage: Where it was taken from.
+        file: Its ``.h5`` file in the folder of the run.
+        size: Size of that file.
+        trained: Whether it was trained, or holds initial weights.
+        cost: What its training took, when it was done.
+        parameters: Number of its weights, as Keras counts them.
+        layers: Zeros of the pruned weights, as counted; empty for a dense network.
+        not_pruned: Name of each layer that was left, and why; empty for a dense network.
+        build: Builds an untrained network of the same shape.
+    """
+
+    stage: Stage
+    file: Path
+    size: Size
+    trained: bool
+    cost: PhaseCost
+    parameters: int
+    layers: list[WeightSparsity]
+    not_pruned: dict[str, str]
+    build: Callable[[], Any]
+
+    @cached_property
+    def model(self) -> Any:
+        """The network, plain and in float32: a ``tf_keras.Model``, read when it is first asked for."""
+        with backend.float32():
+            model = self.build()
+        model.load_weights(self.file)
+        return model
+
+
+def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
+    """Everything that the weights of the dense network depend on, as JSON takes it."""
+    return {
+        "version": DENSE_VERSION,
+        "libraries": library_versions("tensorflow", "tf_keras", "numpy"),
+        "device": _arithmetic(ready.device),
+        "data": ready.data.digest,
+        "spec": asdict(ready.data.spec),
+        "model": _network_settings(config.model),
+        "seed": config.seed,
+        "fit": config.trainer.dense_fit(config.seed).inputs,
+    }
+
+
+def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, Any]:
+    """Everything that the weights of the pruned network depend on, as JSON takes it.
+
+    Args:
+        config: The settings.
+        ready: Data, plan and layers.
+        dense: Digest of the dense network.
+    """
+    plan = ready.plan
+    return {
+        "version": PRUNED_VERSION,
+        "libraries": library_versions("tensorflow-model-optimization"),
+        "dense": dense,
+        "layers": list(ready.selection.pruned),
+        "updates": [[step, plan.sparsity_of_update(step)] for step in plan.updates],
+        "steps": plan.total_steps,
+        "fit": config.trainer.pruned_fit(config.seed).inputs,
+    }
+
+
+def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) -> Network:
+    """Train the baseline, or take it from the store; without dense epochs it keeps its initial weights.
+
+    Returns:
+        The network; ``dense.h5`` and, where it was trained, ``dense/`` with its curves are in ``run_dir``.
+    """
+    fit = config.trainer.dense_fit(config.seed)
+
+    def make(folder: Path) -> None:
+        backend.keras().backend.clear_session()
+        backend.set_seed(config.seed)
+        model = config.model.build(ready.data.spec)
+        facts: dict[str, Any] = {"trained": bool(fit.epochs), "seconds": 0.0, "examples_per_second": None}
+        if fit.epochs:
+            journal = _journal(config, folder, run_dir / "dense")
+            phase = fit.run(model, ready.data, journal)
+            facts |= {"seconds": phase.seconds, "examples_per_second": phase.examples_per_second}
+        with backend.float32():  # exports start from float32, whatever the precision of training
+            plain_model = config.model.build(ready.data.spec)
+        plain_model.set_weights(model.get_weights())
+        _keep(plain_model, facts, folder, events=run_dir / "dense")
+
+    stage, facts = store.get("dense", dense_inputs(config, ready), make=make, read=_deliver(run_dir, "dense"))
+    _say_where_from(stage, "dense")
+    return _network(stage, facts, run_dir / "dense.h5", _builder(config, ready), {})
+
+
+def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Network:
+    """Prune a copy of the dense network, or take it from the store; its zeros are counted before it is kept.
+
+    Returns:
+        The stripped network; ``pruned.h5`` and ``pruned/`` with its curves are in ``run_dir``.
+
+    Raises:
+        SparsityNotReachedError: if the zeros miss the request.
+    """
+    fit, plan = config.trainer.pruned_fit(config.seed), ready.plan
+
+    def make(folder: Path) -> None:
+        backend.keras().backend.clear_session()
+        start = config.model.build(ready.data.spec)
+        start.load_weights(dense.file)
+        backend.set_seed(config.seed, 1)
+        wrapped = prune.wrap(start, plan, ready.selection.pruned)
+        phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
+        layers = prune.measure(wrapped, plan.sparsity_after(plan.total_steps))
+        measure.require_target(layers)
+        _write_masks(prune.masks(wrapped), folder / MASKS)
+        with backend.float32():
+            stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
+        facts = {
+            "trained": True,
+            "seconds": phase.seconds,
+            "examples_per_second": phase.examples_per_second,
+            "layers": [asdict(layer) for layer in layers],
+        }
+        _keep(stripped, facts, folder, events=run_dir / "pruned")
+
+    inputs = pruned_inputs(config, ready, dense=dense.stage.digest)
+    stage, facts = store.get("pruned", inputs, make=make, read=_deliver(run_dir, "pruned"))
+    _say_where_from(stage, "pruned")
+    return _network(stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
+
+
+def _say_where_from(stage: Stage, name: str) -> None:
+    if stage.reused:
+        console.print(f"Reused     {name} network, trained before: {escape(stage.path)}", soft_wrap=True)
+
+
+def _builder(config: Config, ready: Prepared) -> Callable[[], Any]:
+    return lambda: config.model.build(ready.data.spec)
+
+
+def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
+    """What of a device changes bits."""
+    keys = ["kind", "precision", "threads", "inter_op_threads"]
+    return {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
+
+
+def _network_settings(model: Any) -> dict[str, Any]:
+    """What decides a network: its option and every setting but the label."""
+    settings = plain(model)
+    del settings["name"]
+    return {"option": model.option_name, **settings}
+
+
+def _journal(config: Config, folder: Path, events: Path) -> Journal:
+    shutil.rmtree(events, ignore_errors=True)  # what a killed run left; the checkpoint has its own copy
+    return Journal(events, folder / CHECKPOINT, config.stages.checkpoint_seconds)
+
+
+def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> None:
+    """Write what a trained network is into the folder of its stage."""
+    content = _h5(model)
+    write_file(folder / NETWORK, content)
+    write_file(folder / EVENTS, pack(events))
+    facts = {**facts, "size": asdict(size_of(content)), "parameters": int(model.count_params())}
+    write_file(folder / FACTS, json.dumps(facts).encode())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:
+    """Copy a network and its curves from the store into the folder of the run."""
+
+    def read(stage: Stage) -> dict[str, Any]:
+        folder = Path(stage.path)
+        write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
+        if stage.reused:
+            unpack((folder / EVENTS).read_bytes(), run_dir / name)
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+        return facts
+
+    return read
+
+
+def _network(
+    stage: Stage, facts: dict[str, Any], file: Path, build: Callable[[], Any], left: dict[str, str]
+) -> Network:
+    layers = [{**layer, "shape": tuple(layer["shape"])} for layer in facts.get("layers", [])]
+    return Network(
+        stage=stage,
+        file=file,
+        size=Size(**facts["size"]),
+        trained=facts["trained"],
+        cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
+        parameters=facts["parameters"],
+        layers=[WeightSparsity(**layer) for layer in layers],
+        not_pruned=left,
+        build=build,
+    )
+
+
+def _h5(model: Any) -> bytes:
+    """The bytes of ``model`` saved as the guide does, without the optimizer; loads without tfmot."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 2 calls its own .h5 format legacy
+        file = Path(folder) / NETWORK
+        model.save(file, include_optimizer=False)
+        return file.read_bytes()
+
+
+def _write_masks(masks: dict[str, Any], file: Path) -> None:
+    """Write masks as bits: ``<layer>/<weight>`` packed along the flattened weight, beside its shape."""
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {}
+    for name, mask in masks.items():
+        arrays[name] = np.packbits(mask.astype(bool).ravel())
+        arrays[f"{name}:shape"] = np.asarray(mask.shape, np.int64)
+    np.savez_compressed(content, **arrays)
+    write_file(file, content.getvalue())

@@ -1,0 +1,94 @@
+"""What a search may optimise: figures of the validation part and of sizes, never of the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pruneflow.options import require
+
+__all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
+
+# Name: which way is better, where the figure stands in a result, how it is shown.
+OBJECTIVES: dict[str, tuple[str, tuple[str | int, ...], str]] = {
+    "validation_accuracy": ("maximize", ("pruned", "validation_accuracy"), ".4f"),
+    "gzip_bytes": ("minimize", ("tflite", 0, "gzip_bytes"), ",.0f"),
+    "bytes": ("minimize", ("tflite", 0, "bytes"), ",.0f"),
+    "sparsity": ("maximize", ("pruned", "measured_sparsity"), ".4f"),
+    "compression_ratio": ("maximize", ("pruned", "compression_ratio"), ".2f"),
+}
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuse an empty list, a name that is there twice, and what a search must not see.
+
+    Raises:
+        ConfigError: naming what is allowed.
+    """
+    allowed = f"allowed are {', '.join(OBJECTIVES)}, each once"
+    require(
+        bool(names) and len(set(names)) == len(names) and set(names) <= set(OBJECTIVES),
+        "objective",
+        list(names),
+        f"{allowed}; nothing is chosen by the test part",
+        "Give a list of one or more of these.",
+    )
+
+
+def directions(names: Sequence[str]) -> list[str]:
+    """Which way is better, for each objective: ``"maximize"`` or ``"minimize"``.
+
+    >>> directions(["validation_accuracy", "gzip_bytes"])
+    ['maximize', 'minimize']
+    """
+    return [OBJECTIVES[name][0] for name in names if name in OBJECTIVES]
+
+
+def values(result: Mapping[str, Any], names: Sequence[str]) -> list[float]:
+    """Read the objectives off a result.
+
+    Args:
+        result: What ``result.json`` holds.
+        names: Names of objectives.
+    """
+    return [float(_pick(result, OBJECTIVES[name][1])) for name in names]
+
+
+def _pick(result: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        result = result[part]
+    return result
+
+
+def shown(figures: Sequence[float], names: Sequence[str]) -> str:
+    """Spell the objectives of a cell.
+
+    >>> shown([0.98, 23669], ["validation_accuracy", "gzip_bytes"])
+    'validation_accuracy 0.9800, gzip_bytes 23,669'
+    """
+    return ", ".join(
+        f"{name} {value:{OBJECTIVES[name][2]}}" for name, value in zip(names, figures, strict=True)
+    )
+
+
+def best(points: Sequence[Sequence[float]], names: Sequence[str]) -> list[int]:
+    """Which points no other one beats, by being as good in every objective and better in one (Pareto front).
+
+    Args:
+        points: Values of the objectives of each point.
+        names: Names of the objectives.
+
+    Returns:
+        Their places in ``points``, those with the best first objective first.
+
+    >>> best([[0.90, 100], [0.95, 200], [0.90, 150]], ["validation_accuracy", "gzip_bytes"])
+    [1, 0]
+    """
+    signs = [1 if direction == "maximize" else -1 for direction in directions(names)]
+    scores = [tuple(sign * value for sign, value in zip(signs, point, strict=True)) for point in points]
+    front = [place for place, score in enumerate(scores) if not any(_beats(other, score) for other in scores)]
+    return sorted(front, key=lambda place: scores[place], reverse=True)
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(mine >= theirs for mine, theirs in zip(one, other, strict=True))

@@ -1,0 +1,59 @@
+"""What is known before any training: the data, the plan, the layers to prune, the device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.config import Config, plan_for
+from pruneflow.data import Data
+from pruneflow.sparsity import prune
+from pruneflow.sparsity.schedules import Plan
+
+__all__ = ["Prepared", "prepare"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before any training: data, plan, layers to prune; and how long loading took."""
+
+    data: Data
+    plan: Plan
+    selection: prune.Selection
+    device: dict[str, Any]
+    load_seconds: float
+
+
+def prepare(config: Config) -> Prepared:
+    """Load the data and check everything that can be checked without training.
+
+    Raises:
+        PruneflowError: whatever would stop the run later.
+    """
+    data, seconds = _load(config.dataset)
+    plan = plan_for(config, data)
+    device = config.device.configure()
+    selection = config.pruning.select(config.model.build(data.spec))
+    backend.keras().backend.clear_session()
+    return Prepared(data, plan, selection, device, seconds)
+
+
+_loaded: dict[str, tuple[Data, float]] = {}
+
+
+def _load(dataset: Any) -> tuple[Data, float]:
+    """Load once per process: the check before a run and the cells of a sweep share the arrays.
+
+    Returns:
+        The data, and the seconds that loading took when it was done.
+    """
+    key = repr(dataset)
+    if key not in _loaded:
+        start = time.perf_counter()
+        data = dataset.load()
+        while len(_loaded) >= 2:  # a sweep over many data settings must not keep them all
+            del _loaded[next(iter(_loaded))]
+        _loaded[key] = data, time.perf_counter() - start
+    return _loaded[key]

@@ -1,0 +1,98 @@
+"""A search: cells that a sweeper chooses one after the other, such as ``hydra/sweeper=optuna``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from pruneflow import objectives
+from pruneflow.errors import ConfigError
+from pruneflow.options import require
+from pruneflow.sweep import CellOutcome
+from pruneflow.terminal import console
+
+__all__ = ["check", "is_search", "probes", "show_best"]
+
+HYDRAS_OWN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def is_search(settings: DictConfig) -> bool:
+    """Whether Hydra's settings name a sweeper that chooses cells itself, unlike Hydra's own grid."""
+    return str(settings.sweeper._target_) != HYDRAS_OWN
+
+
+def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Override]) -> None:
+    """Refuse a search over nothing or over what a glob finds, and directions that do not fit the objectives.
+
+    Args:
+        settings: Hydra's settings.
+        objective: Names of the objectives.
+        overrides: All of the command line.
+
+    Raises:
+        ConfigError: for the first of these.
+    """
+    ranges = [override for override in overrides if override.is_sweep_override()]
+    own = settings.sweeper.get("custom_search_space") or settings.sweeper.get("search_space")
+    require(
+        bool(own or ranges),
+        "hydra/sweeper",
+        settings.runtime.choices["hydra/sweeper"],
+        "there is nothing to search",
+        "Give a key a range or a list, such as 'schedule.final_sparsity=interval(0.5,0.95)'.",
+    )
+    for override in ranges:
+        if isinstance(override.value(), Glob):
+            raise ConfigError(f"{override.input_line}: a search takes no glob. List the options.")
+    found = OmegaConf.select(settings, "sweeper.direction")
+    directions = list(found) if isinstance(found, (list, ListConfig)) else [found]
+    require(
+        found is None or len(directions) == len(objective),
+        "hydra.sweeper.direction",
+        directions,
+        f"there are {len(objective)} objectives: {', '.join(objective)}",
+        "Leave it out: it follows from objective.",
+    )
+
+
+def probes(overrides: Sequence[Override]) -> list[list[str]]:
+    """Cells that a search may come to: the first value of each range, then each other end of one of them.
+
+    Args:
+        overrides: All of the command line, ranges among them; of the same key the last one counts.
+
+    Returns:
+        The overrides of each.
+    """
+    last = {override.key_or_group: override for override in overrides}.values()
+    fixed = [override.input_line or "" for override in last if not override.is_sweep_override()]
+    ranges = [_ends(override) for override in last if override.is_sweep_override()]
+    first = [ends[0] for ends in ranges]
+    others = [
+        [*first[:place], end, *first[place + 1 :]] for place, ends in enumerate(ranges) for end in ends[1:]
+    ]
+    return [[*fixed, *cell] for cell in (first, *others)]
+
+
+def _ends(override: Override) -> list[str]:
+    """``key=value`` for both ends of a range, and for each of listed values."""
+    value, key = override.value(), override.get_key_element()
+    if isinstance(value, IntervalSweep):
+        return [f"{key}={value.start}", f"{key}={value.end}"]
+    if isinstance(value, RangeSweep):
+        return [f"{key}={value.start}", f"{key}={value.stop}"]
+    return [f"{key}={text}" for text in override.sweep_string_iterator()]
+
+
+def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
+    """Print the cells that no other one beats, with their objectives."""
+    done = [(cell.name, objectives.values(cell.result, objective)) for cell in cells if cell.result]
+    if not done:
+        return
+    console.print()
+    console.print(f"Best of {len(done)} by {', '.join(objective)} (validation part and sizes):")
+    for place in objectives.best([values for _, values in done], objective):
+        name, values = done[place]
+        console.print(f"  {name}: {objectives.shown(values, objective)}", markup=False, soft_wrap=True)

@@ -1,0 +1,82 @@
+"""Runs and sweeps that were cut off: the same command goes on in the folder where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pruneflow.files import write_file
+from pruneflow.stages import Store
+
+__all__ = ["Claim", "claimed", "identity_of", "left"]
+
+
+def identity_of(cells: Any, versions: dict[str, str]) -> str:
+    """SHA-256 over what a command does: the settings of its cells, and the versions that carry them out."""
+    text = json.dumps({"cells": cells, "versions": versions}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Claim:
+    """A command that is being carried out.
+
+    Attributes:
+        left: Folder that the same command left unfinished, or None.
+        record: Where the folder is noted down; None where the same command runs in another process.
+    """
+
+    left: Path | None
+    record: Path | None
+
+    def begin(self, folder: Path) -> None:
+        """Note down that the command works in ``folder``."""
+        if self.record:
+            write_file(self.record, json.dumps({"folder": str(folder.absolute())}).encode())
+
+    def finish(self) -> None:
+        """Note down that nothing of it is left to do."""
+        if self.record:
+            self.record.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(store: Store, identity: str) -> Iterator[Claim]:
+    """Claim a command for this process; the claim ends with the process, however it ends.
+
+    Args:
+        store: Its settings say whether unfinished runs are taken up.
+        identity: What ``identity_of`` returned.
+    """
+    record = store.folder / "runs" / f"{identity}.json"
+    lock = FileLock(store.folder / "locks" / f"run-{identity}")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield Claim(None, None)
+        return
+    try:
+        yield Claim(left(store, identity), record)
+    finally:
+        lock.release()
+
+
+def left(store: Store, identity: str) -> Path | None:
+    """The folder in which the command was cut off; None where there is none to take up."""
+    if not store.reuse:
+        return None
+    try:
+        record = store.folder / "runs" / f"{identity}.json"
+        folder = Path(json.loads(record.read_text())["folder"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder.is_dir() else None

@@ -1,0 +1,205 @@
+"""Grids never do the same work twice, and go on where they were cut off."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from test_cli import exit_code
+
+from pruneflow import unfinished
+from pruneflow.stages import Store
+
+STAGES = ("dense", "pruned", "export", "evaluate")
+
+
+def results(folder):
+    files = sorted(folder.rglob("result.json"), key=lambda file: file.stat().st_mtime_ns)
+    return {file.parent: json.loads(file.read_text()) for file in files}
+
+
+def test_a_grid_of_three_by_three_trains_one_baseline_and_three_pruned_networks(tmp_path, capsys):
+    grid = ["-m", "schedule.final_sparsity=0.5,0.8,0.9", "export=float,dynamic-range,int8"]
+    assert exit_code([*QUICK, *grid]) == 0
+    found = list(results(tmp_path / "outputs" / "sweeps").values())
+    assert len(found) == 9
+    made = {stage: sum(not result["stages"][stage]["reused"] for result in found) for stage in STAGES}
+    distinct = {stage: len({result["stages"][stage]["digest"] for result in found}) for stage in STAGES}
+    assert made == distinct == {"dense": 1, "pruned": 3, "export": 9, "evaluate": 9}
+    assert len({result["dense"]["accuracy"] for result in found}) == 1
+    for result in found:
+        for stage in STAGES:
+            assert set(result["stages"][stage]) == {"digest", "path", "reused"}
+            assert Path(result["stages"][stage]["path"], "manifest.json").is_file()
+    capsys.readouterr()
+    # Finished: the same command makes a new sweep of it, and computes nothing.
+    assert exit_code([*QUICK, *grid]) == 0
+    assert len(list((tmp_path / "outputs" / "sweeps").glob("*/*"))) == 2
+    again = list(results(tmp_path / "outputs" / "sweeps").values())[9:]
+    assert all(result["stages"][stage]["reused"] for result in again for stage in STAGES)
+    assert "Training" not in capsys.readouterr().out
+
+
+def test_nothing_is_reused_where_that_is_asked_for(tmp_path):
+    for _ in range(2):
+        assert exit_code([*QUICK, "stages.reuse=false"]) == 0
+    first, second = results(tmp_path / "outputs").values()
+    assert not any(result["stages"][stage]["reused"] for result in (first, second) for stage in STAGES)
+    assert first["pruned"] == second["pruned"]
+
+
+def start(folder, *arguments):
+    with (folder / "log").open("a") as log:
+        line = [sys.executable, "-u", "-m", "pruneflow", *arguments]
+        return subprocess.Popen(line, cwd=folder, stdout=log, stderr=log)
+
+
+def kill_when(process, ready):
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+LONG = [*QUICK, "trainer.dense_epochs=60", "stages.checkpoint_seconds=0.1"]
+
+
+def test_a_killed_run_goes_on_in_its_folder_with_the_same_command(tmp_path):
+    first = start(tmp_path, *LONG)
+    kill_when(first, lambda: list(tmp_path.rglob("checkpoint.zip")))
+    (folder,) = (tmp_path / "outputs").glob("2*/*")
+    assert not (folder / "result.json").exists()
+    assert start(tmp_path, *LONG).wait() == 0
+    said = (tmp_path / "log").read_text()
+    assert f"Continues  {folder}" in said.replace("\n", "")
+    assert "Resumes    dense training at epoch" in said
+    assert list(results(tmp_path / "outputs")) == [folder]
+    # Now it is finished: typed once more it is another run, which reuses all of it.
+    assert start(tmp_path, *LONG).wait() == 0
+    assert len(list((tmp_path / "outputs").glob("2*/*"))) == 2
+
+
+def test_another_command_does_not_go_on_in_a_folder_that_was_left(tmp_path):
+    first = start(tmp_path, *LONG)
+    kill_when(first, lambda: list(tmp_path.rglob("checkpoint.zip")))
+    assert start(tmp_path, *QUICK, "seed=1").wait() == 0
+    assert len(list((tmp_path / "outputs").glob("2*/*"))) == 2
+    # What it had in common with the first command would have been taken up; seed 1 has nothing in common.
+    assert "Resumes" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("where", [[], ["hydra.sweep.dir=grid"]], ids=["default folder", "named folder"])
+def test_a_killed_grid_goes_on_recognises_what_is_finished_and_shows_all(tmp_path, where):
+    grid = [*QUICK, "-m", "seed=0,1,2", "export=float", *where]
+    first = start(tmp_path, *grid)
+    kill_when(first, lambda: list(tmp_path.rglob("seed=1/dense/events.*")))
+    before = {folder: (folder / "result.json").stat().st_mtime_ns for folder in results(tmp_path)}
+    assert [folder.name for folder in before] == ["seed=0"]
+    assert start(tmp_path, *grid).wait() == 0
+    after = results(tmp_path)
+    assert sorted(folder.name for folder in after) == ["seed=0", "seed=1", "seed=2"]
+    assert len({folder.parent for folder in after}) == 1
+    (kept,) = before
+    assert (kept / "result.json").stat().st_mtime_ns == before[kept]
+    said = (tmp_path / "log").read_text()
+    assert f"Finished   before: {kept}" in said.replace("\n", "")
+    assert "done cells=3 failed=0" in said
+    table = (kept.parent / "sweep.csv").read_text().splitlines()
+    assert [line.split(",")[1] for line in table[1:]] == ["done"] * 3
+
+
+def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(tmp_path, monkeypatch, capsys):
+    from pruneflow import pipeline
+    from pruneflow.errors import PruneflowError
+
+    whole, ran = pipeline.run, []
+
+    def run(config, ready, run_dir, *, command):
+        ran.append(config.seed)
+        if ran.count(1) == 1 and config.seed == 1:
+            raise PruneflowError("no room")
+        return whole(config, ready, run_dir, command=command)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    grid = [*QUICK, "-m", "seed=0,1,2"]
+    assert exit_code(grid) == 1
+    assert "failed seed=1: no room" in capsys.readouterr().out
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    assert (sweep / "seed=1" / "failure.json").exists()
+    assert exit_code(grid) == 0
+    assert ran == [0, 1, 2, 1]
+    assert not (sweep / "seed=1" / "failure.json").exists()
+    assert "Continues" in (said := capsys.readouterr().out) and "2 of 3 cells are finished" in said
+    assert list((tmp_path / "outputs" / "sweeps").glob("*/*")) == [sweep]
+    assert (sweep / "sweep.csv").read_text().count(",done,") == 3
+
+
+def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, tmp_path):
+    from pruneflow import results as module
+    from pruneflow.config import plain
+    from pruneflow.errors import PruneflowError
+
+    settings = plain(composed(*QUICK))
+    assert module.finished(tmp_path, settings) is None
+    (tmp_path / "result.json").write_text(json.dumps({"format": module.FORMAT, "config": settings}))
+    other_store = {**settings, "stages": {"dir": "elsewhere"}}
+    assert module.finished(tmp_path, other_store)["config"]["seed"] == 0
+    with pytest.raises(PruneflowError, match="holds the result of other settings"):
+        module.finished(tmp_path, {**settings, "seed": 1})
+
+
+def claim(store, identity):
+    return unfinished.claimed(store, identity)
+
+
+def test_a_command_that_runs_already_is_not_joined(tmp_path):
+    store = Store(tmp_path / "store")
+    (tmp_path / "folder").mkdir()
+    with claim(store, "a" * 64) as first:
+        first.begin(tmp_path / "folder")
+        with claim(store, "a" * 64) as second:
+            assert (second.left, second.record) == (None, None)
+            second.begin(tmp_path / "other")  # notes nothing down
+        with claim(store, "b" * 64) as other:
+            assert other.left is None and other.record is not None
+    with claim(store, "a" * 64) as third:
+        assert third.left == tmp_path / "folder"
+        third.finish()
+    with claim(store, "a" * 64) as fourth:
+        assert fourth.left is None
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"folder": "/nowhere/at/all"}'])
+def test_a_record_that_cannot_be_used_means_a_new_folder(tmp_path, record):
+    store = Store(tmp_path)
+    file = store.folder / "runs" / ("a" * 64 + ".json")
+    file.parent.mkdir(parents=True)
+    file.write_text(record)
+    assert unfinished.left(store, "a" * 64) is None
+
+
+def test_without_reuse_nothing_is_taken_up(tmp_path):
+    with claim(Store(tmp_path), "a" * 64) as first:
+        first.begin(tmp_path)
+    assert unfinished.left(Store(tmp_path), "a" * 64) == tmp_path
+    assert unfinished.left(Store(tmp_path, reuse=False), "a" * 64) is None
+
+
+def test_real_runs_killed_three_times_at_random_moments_end_with_the_same_bits(tmp_path, tiny_data):
+    script = Path(__file__).parent.parent / "benchmarks" / "kills.py"
+    line = [sys.executable, str(script), "--kills=3", "--least=4.5", "--most=8"]
+    line += [*QUICK, "trainer.dense_epochs=60", "trainer.epochs=60", "model.dropout=0.3", "device.threads=1"]
+    line += ["stages.checkpoint_seconds=0.1"]
+    environment = {**os.environ, "PRUNEFLOW_DATA_DIR": str(tiny_data)}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "files, results and curves that differ" in done.stdout
+    assert done.stdout.splitlines()[-2].split() == ["kills", "3"]
+    assert done.stdout.splitlines()[-1].split()[-1] == "0"

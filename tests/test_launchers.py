@@ -1,0 +1,569 @@
+"""Sweeps side by side and searches, on the real engines; the commands are those of docs/parallel.md."""
+
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from omegaconf import OmegaConf
+from test_cli import command, exit_code
+
+from pruneflow import launchers, objectives, plugins
+from pruneflow.cells import Labelled
+from pruneflow.config import config_folder
+from pruneflow.device import processors
+from pruneflow.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "parallel.md").read_text(), flags=re.S)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
+
+
+def documented(part):
+    """The words after ``python -m pruneflow`` of the one documented command that has ``part``, made quick."""
+    (line,) = [line for line in COMMANDS if part in line]
+    assert line.startswith("python -m pruneflow ")
+    return [*shlex.split(line)[3:], *QUICK]
+
+
+def outcomes(sweep_dir):
+    """Each cell's result and the row of each cell in the table."""
+    results = {file.parent.name: json.loads(file.read_text()) for file in sweep_dir.glob("*/result.json")}
+    with (sweep_dir / "sweep.csv").open() as file:
+        return results, {row["cell"]: row for row in csv.DictReader(file)}
+
+
+def only_sweep(folder):
+    (sweep_dir,) = (folder / "outputs" / "sweeps").glob("*/*")
+    return sweep_dir
+
+
+def break_cell(folder):
+    """Let a cell fail at its end: a folder lies where its file would go."""
+    (folder / "pruned-float.tflite" / "in the way").mkdir(parents=True)
+
+
+def test_every_documented_command_is_run_here():
+    source = Path(__file__).read_text()
+    parts = re.findall(r'documented\("(.+?)"\)', source)
+    runs = [line for line in COMMANDS if line.startswith("python")]
+    assert len(runs) == len(COMMANDS) == len(set(parts)) == 7
+    assert all(sum(part in line for part in parts) == 1 for line in runs)
+
+
+# joblib
+
+
+def test_cells_beside_each_other_divide_the_processors_and_give_the_bits_of_cells_in_turn(tmp_path):
+    """Three cells on two workers, the last one broken: it stops neither the others nor the table."""
+    beside, in_turn = tmp_path / "beside", tmp_path / "in turn"
+    break_cell(beside / "sweep" / "seed=3")
+    in_turn.mkdir()
+    done = command([*documented("seed=1,2,3"), "hydra.sweep.dir=sweep"], cwd=beside)
+    assert done.returncode == 1
+    share = max(1, processors() // 2)
+    first, *lines = done.stdout.splitlines()
+    assert first == f"Cells      2 at a time, each with {share} of {processors()} processors"
+    until_table = lines[: lines.index("")]
+    assert {line.split(" | ")[0].rstrip(" |") for line in until_table} == {"seed=1", "seed=2", "seed=3"}
+    assert "\x1b" not in done.stdout
+    assert done.stderr.startswith("seed=3 | ") and "Traceback" not in done.stderr
+    results, rows = outcomes(beside / "sweep")
+    assert [row["status"] for row in rows.values()] == ["done", "done", "failed"]
+    for result in results.values():
+        assert result["config"]["device"]["threads"] is None
+        assert (result["device"]["threads"], result["device"]["inter_op_threads"]) == (share, share)
+
+    arguments = [*QUICK, "-m", "seed=1,2", f"device.threads={share}", "hydra.sweep.dir=sweep"]
+    assert command(arguments, cwd=in_turn).returncode == 0
+    for seed in (1, 2):
+        for name in ("pruned.h5", "pruned-float.tflite"):
+            file = Path("sweep", f"seed={seed}", name)
+            assert (beside / file).read_bytes() == (in_turn / file).read_bytes()
+
+
+def processes_of(session):
+    """Command lines of the processes of a session, but for those that have ended."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, its_session = (folder / "stat").read_text().rpartition(") ")[2].split()[:4]
+            if int(its_session) == session and state != "Z":
+                found.append((folder / "cmdline").read_text())
+        except OSError:  # ended in the meantime
+            continue
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_no_worker_outlives_the_sweep(tmp_path, sent, code):
+    arguments = [*QUICK, "trainer.dense_epochs=100000", "-m", "seed=1,2", "hydra/launcher=joblib"]
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pruneflow", *arguments, "hydra.launcher.n_jobs=2"],
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    wait_for(lambda: log.read_text().count("epoch 2/") == 2)
+    assert len([line for line in processes_of(process.pid) if "LokyProcess" in line]) == 2
+    process.send_signal(sent)
+    assert process.wait(timeout=60) == code
+    wait_for(lambda: not [line for line in processes_of(process.pid) if "LokyProcess" in line], seconds=30)
+    if sent == signal.SIGTERM:
+        assert log.read_text().splitlines()[-1].startswith("Terminated.")
+        assert "Traceback" not in log.read_text()
+
+
+def wait_for(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+# submitit
+
+
+def test_jobs_of_this_machine_leave_visible_logs_and_take_threads_that_are_given(tmp_path):
+    done = command([*documented("submitit_local"), "device.inter_op_threads=2"])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    sweep_dir = only_sweep(tmp_path)
+    logs = f"{sweep_dir.relative_to(tmp_path)}/submitit"
+    told = f"Cells      as jobs, each with 1 processor; what they print is in {logs}"
+    assert done.stdout.splitlines()[0] == told
+    results, rows = outcomes(sweep_dir)
+    assert set(results) == set(rows) == {"seed=1", "seed=2"}
+    used = [result["device"] for result in results.values()]
+    assert [(device["threads"], device["inter_op_threads"]) for device in used] == [(1, 2)] * 2
+    texts = [file.read_text() for file in sweep_dir.glob("submitit/*/*.out")]
+    assert sorted(re.findall(r"^(seed=.) \| done", "\n".join(texts), flags=re.M)) == ["seed=1", "seed=2"]
+
+
+SBATCH = """\
+import os, re, subprocess, sys
+script = sys.argv[1]
+first, last = re.search(r"--array=(\\d+)-(\\d+)", open(script).read()).groups()
+for task in range(int(first), int(last) + 1):
+    job = {"SLURM_JOB_ID": str(700 + task), "SLURM_ARRAY_JOB_ID": "700", "SLURM_ARRAY_TASK_ID": str(task)}
+    job |= {"SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0"}
+    job |= {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_JOB_NODELIST": "here"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.Popen(["bash", script], env={**os.environ, **job}, **quiet)
+print("Submitted batch job 700")
+"""
+
+SRUN = """\
+import os, sys
+assert sys.argv[1:3] == ["--unbuffered", "--output"]
+output, line = sys.argv[3], sys.argv[4:]
+for sign, name in ("%A", "ARRAY_JOB_ID"), ("%a", "ARRAY_TASK_ID"), ("%t", "PROCID"), ("%j", "JOB_ID"):
+    output = output.replace(sign, os.environ[f"SLURM_{name}"])
+os.makedirs(os.path.dirname(output), exist_ok=True)
+for stream in (1, 2):
+    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), stream)
+os.execvp(line[0], line)
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Stand-ins for Slurm's programs, which run the tasks of an array job on this machine."""
+    programs = {"sbatch": SBATCH, "srun": SRUN, "sacct": "print('JobID|State|NodeList')"}
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!{sys.executable}\n{text}")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_what_goes_to_slurm_asks_for_what_the_settings_say_and_runs(slurm, tmp_path, tiny_data):
+    typed = documented("submitit_slurm")
+    places = {"/shared/data": str(tiny_data), "/shared": str(tmp_path / "shared")}
+    for place, here in places.items():
+        typed = [word.replace(place, here) for word in typed]
+    done = command(typed)
+    assert done.returncode == 0, done.stderr
+    results, _ = outcomes(tmp_path / "shared" / "seeds")
+    assert set(results) == {"seed=1", "seed=2"}
+    assert {result["device"]["threads"] for result in results.values()} == {min(8, processors())}
+    assert (tmp_path / "shared" / "stages").is_dir()
+    (script,) = (tmp_path / "shared" / "seeds" / "submitit").glob("*/*.sh")
+    asked = set(re.findall(r"#SBATCH (\S+)", script.read_text()))
+    assert {"--partition=short", "--time=60", "--cpus-per-task=8", "--array=0-1%2", "--mem=4GB"} <= asked
+    assert list(tmp_path.glob("outputs")) == []
+
+
+# Ray
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home folder."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in [name for name in os.environ if name.startswith("RAY_")]:
+        monkeypatch.delenv(name)
+    return folder
+
+
+def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, tmp_path):
+    done = command(documented("seed=3,4"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    results, rows = outcomes(only_sweep(tmp_path))
+    assert set(results) == set(rows) == {"seed=3", "seed=4"}
+    assert {result["device"]["threads"] for result in results.values()} == {1}
+    shown = done.stdout.splitlines()
+    of_cells = shown[: shown.index("")]
+    assert all(re.match(r"Cells |\(_run_job pid=\d+\) seed=[34] \|", line) for line in of_cells)
+    assert sum("done dataset=mnist" in line for line in of_cells) == 2
+    assert not (home / ".ray").exists()
+
+
+@pytest.fixture
+def cluster(home, tmp_path_factory):
+    """A Ray cluster that runs already, in another folder; its address."""
+    ray = shutil.which("ray", path=str(Path(sys.executable).parent))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = tempfile.mkdtemp(prefix="ray-")  # a socket's path must be short
+    line = [ray, "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
+    line += [f"--port={port}", f"--temp-dir={place}"]
+    environment = {name: value for name, value in os.environ.items() if name != "PRUNEFLOW_DATA_DIR"}
+    head = subprocess.Popen(
+        line,
+        cwd=tmp_path_factory.mktemp("head"),
+        env={**environment, "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_for(lambda: list(Path(place).glob("session_latest/sockets/raylet*")))
+        yield f"127.0.0.1:{port}"
+    finally:
+        head.terminate()
+        head.wait(timeout=60)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def test_a_cluster_that_runs_already_gets_the_cells_with_all_paths(cluster, tmp_path, tiny_data):
+    typed = " ".join(documented("address=auto")).replace("address=auto", f"address={cluster}")
+    typed = typed.replace("/shared/data", str(tiny_data)).replace("/shared/stages", "stages")
+    done = command(typed.replace("/shared", str(tmp_path / "shared")).split())
+    assert done.returncode == 0, done.stderr
+    results, _ = outcomes(tmp_path / "shared" / "seeds")
+    assert set(results) == {"seed=1", "seed=2"}
+    assert (tmp_path / "stages").is_dir()  # a relative folder counts from where the command was typed
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere.invalid:6379"])
+def test_a_cluster_that_does_not_answer_is_refused(address, capsys, tmp_path):
+    typed = f"hydra.launcher.ray.init.address={address}"
+    assert exit_code(["-m", "seed=1,2", "hydra/launcher=ray", typed]) == 2
+    assert capsys.readouterr().err.startswith(f"{typed}: no Ray cluster answers there. Start one")
+    assert not (tmp_path / "outputs" / "sweeps").exists()
+
+
+# Optuna
+
+
+def test_a_search_returns_the_best_on_the_validation_part_and_survives_a_failed_cell(tmp_path):
+    sweep_dir = tmp_path / "search"
+    break_cell(sweep_dir / "1-1")
+    own = ["hydra.sweeper.n_trials=3", "hydra.sweep.dir=search", "hydra.sweep.subdir=${hydra.job.num}"]
+    done = command([*documented("hydra.sweeper.n_trials=8"), *own])
+    assert done.returncode == 1
+    results, rows = outcomes(sweep_dir)
+    assert [(name, row["status"]) for name, row in rows.items()] == [
+        ("0-0", "done"),
+        ("1-1", "failed"),
+        ("2-2", "done"),
+    ]
+    accuracies = {name: result["pruned"]["validation_accuracy"] for name, result in results.items()}
+    found = OmegaConf.load(sweep_dir / "optimization_results.yaml")
+    assert found.best_value == max(accuracies.values())
+    sparsities = [result["pruned"]["requested_sparsity"] for result in results.values()]
+    assert found.best_params["schedule.final_sparsity"] in sparsities
+    assert len(set(sparsities)) == 2 and all(0.5 <= sparsity <= 0.95 for sparsity in sparsities)
+    assert "Best of 2 by validation_accuracy" in done.stdout
+
+
+def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_path):
+    done = command([*documented("experiment=search"), "hydra.sweeper.n_trials=4"])
+    assert done.returncode == 0, done.stderr
+    sweep_dir = only_sweep(tmp_path)
+    results, rows = outcomes(sweep_dir)
+    assert len(results) == len(rows) == 4
+    assert [re.match(r"\d-final_sparsity=0\.\d+,learning_rate=0\.\d+$", name) is None for name in rows] == [
+        False
+    ] * 4
+    points = {
+        name: (result["pruned"]["validation_accuracy"], result["tflite"][0]["gzip_bytes"])
+        for name, result in results.items()
+    }
+    front = {
+        name
+        for name, (accuracy, size) in points.items()
+        if not any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in points.values())
+    }
+    found = OmegaConf.load(sweep_dir / "optimization_results.yaml")
+    assert sorted(map(tuple, (s["values"] for s in found.solutions))) == sorted(
+        points[name] for name in front
+    )
+    shown = done.stdout.splitlines()
+    start = shown.index("Best of 4 by validation_accuracy, gzip_bytes (validation part and sizes):")
+    assert {line.split(":")[0].strip() for line in shown[start + 1 : start + 1 + len(front)]} == front
+    share = max(1, processors() // 2)
+    assert {result["device"]["threads"] for result in results.values()} == {share}
+
+
+SEARCH = ["-m", "hydra/sweeper=optuna"]
+REFUSED = [
+    (["objective=[accuracy]"], "objective=[accuracy]: allowed are validation_accuracy, gzip_bytes, "),
+    (["objective=[]"], "objective=[]: allowed are validation_accuracy"),
+    (["objective=[bytes,bytes]"], "objective=[bytes,bytes]: allowed are validation_accuracy"),
+    ([*SEARCH, "seed=1"], "hydra/sweeper=optuna: there is nothing to search. Give a key a range"),
+    ([*SEARCH, "schedule=glob(*)"], "schedule=glob(*): a search takes no glob."),
+    ([*SEARCH, "schedule.final_sparsity=interval(0.5,1.5)"], "schedule.final_sparsity=1.5: sparsity is"),
+    ([*SEARCH, "trainer.batch_size=range(20,361)"], "trainer.batch_size=361: the training part has 360"),
+    ([*SEARCH, "model=cnn,lstm"], "model=lstm: it reads sequences of tokens"),
+    (
+        [*SEARCH, "seed=1,2", "hydra.sweeper.direction=[maximize,minimize]"],
+        "hydra.sweeper.direction=[maximize,minimize]: there are 1 objectives: validation_accuracy.",
+    ),
+    ([*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=many"], "hydra.sweeper.n_trials=many: it must be a whole"),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+        "hydra.launcher.n_jobs=0: allowed",
+    ),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=0.5"],
+        "hydra.launcher.timeout_min=0.5: it must be a whole number. See conf/hydra/launcher/submitit_local",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "message"), REFUSED, ids=[typed[-1] for typed, _ in REFUSED])
+def test_what_a_launcher_or_a_search_cannot_do_is_refused_before_anything_starts(
+    typed, message, capsys, tmp_path
+):
+    assert exit_code([*QUICK, *typed]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(message)
+    assert "Traceback" not in shown.err
+    assert not (tmp_path / "outputs" / "sweeps").exists()
+
+
+CHOICES = {
+    "hydra/launcher=joblib": "parallel",
+    "hydra/launcher=ray": "ray",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+    "hydra/sweeper=optuna": "optuna",
+    "experiment=search": "optuna",
+}
+
+WITHOUT_PLUGINS = """
+import sys
+sys.modules["hydra_plugins"] = None  # as where none is installed
+from pruneflow import cli
+for choice in sys.argv[1:]:
+    try:
+        cli.main(["-m", "seed=1,2", choice])
+    except SystemExit as end:
+        print(end.code, file=sys.stderr)
+"""
+
+
+def test_a_missing_plugin_is_answered_with_the_extra_that_brings_it(tmp_path):
+    line = [sys.executable, "-c", WITHOUT_PLUGINS, *CHOICES]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    answers = done.stderr.splitlines()
+    assert len(answers) == 2 * len(CHOICES)
+    for (choice, extra), answer, code in zip(CHOICES.items(), answers[::2], answers[1::2], strict=True):
+        shown = choice if "/" in choice else "hydra/sweeper=optuna"
+        assert answer.startswith(f"{shown}: hydra_")
+        assert f' is not installed. Install it with pip install "pruneflow[{extra}]" ' in answer
+        assert code == "2"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("file", sorted((config_folder() / "hydra").rglob("*.yaml")), ids=lambda f: f.stem)
+def test_our_settings_are_keys_of_the_plugin(composed, file):
+    """Each file against what the installed plugin registers under its name."""
+    name = str(file.relative_to(config_folder() / "hydra").with_suffix(""))
+    ours = OmegaConf.load(file)
+    ours.pop("defaults", None)
+    assert set(ours) <= set(plugins._registered[name]), name
+
+
+# Shares, without an engine
+
+
+def settings(plugin, job=None, **launcher):
+    target = f"hydra_plugins.hydra_{plugin}_launcher.Some"
+    return OmegaConf.create({"job": job or {"num": 0}, "launcher": {"_target_": target, **launcher}})
+
+
+@pytest.mark.parametrize(
+    ("cell", "share"),
+    [
+        (settings("joblib", n_jobs=2), 4),
+        (settings("joblib", n_jobs=3), 2),
+        (settings("joblib", n_jobs=20), 1),
+        (settings("ray", ray={"remote": {"num_cpus": 3}}), 3),
+        (settings("ray", ray={"remote": {"num_cpus": 0.5}}), 1),
+        (settings("ray", ray={"remote": {}}), 1),
+        (settings("submitit", cpus_per_task=4), 4),
+        (settings("submitit", cpus_per_task=16), 8),
+        (settings("submitit", cpus_per_task=None), None),
+        (settings("unknown"), None),
+        (settings("joblib", job={"num": "???"}, n_jobs=2), None),  # a run of its own
+    ],
+)
+def test_the_share_of_a_cell_of_eight_processors(cell, share, monkeypatch):
+    monkeypatch.setattr(launchers, "processors", lambda: 8)
+    assert launchers.share(cell) == share
+
+
+@pytest.mark.parametrize(
+    ("n_jobs", "cells", "at_a_time"),
+    [(-1, 20, 8), (-1, 3, 3), (-2, 20, 7), (-20, 5, 1), (4, 20, 4), (4, 2, 2), (20, 20, 20)],
+)
+def test_no_more_cells_run_at_a_time_than_there_are(n_jobs, cells, at_a_time, monkeypatch):
+    monkeypatch.setattr(launchers, "processors", lambda: 8)
+    engine = launchers.engine_of(settings("joblib", n_jobs=n_jobs))
+    assert engine.pinned(cells) == [f"hydra.launcher.n_jobs={at_a_time}"]
+
+
+class LostError(Exception):
+    """What submitit raises of a job that left no result."""
+
+    __module__ = "submitit.core.utils"
+
+
+class Job:
+    """A job of submitit, and what it was told."""
+
+    job_id = "700_1"
+
+    def __init__(self):
+        self.told = []
+
+    def wait(self):
+        self.told.append("wait")
+
+    def cancel(self):
+        self.told.append("cancel")
+
+
+def run_until(error, plugin_class):
+    """Two jobs are started, and then ``error`` is raised; what became of them."""
+    engine = launchers.engine_of(settings("submitit", cpus_per_task=1, submitit_folder="x/%j"))
+    engine.launcher._target_ = f"hydra_plugins.hydra_submitit_launcher.submitit_launcher.{plugin_class}"
+    started = [Job(), Job()]
+
+    def launch():
+        jobs = started  # noqa: F841, where the plugin keeps them
+        raise error
+
+    return engine, launch, started
+
+
+def test_when_one_cell_dies_the_others_are_waited_for(capsys):
+    error = LostError("Job 700 has not\nproduced any output\n----------\nits log")
+    engine, launch, started = run_until(error, "LocalLauncher")
+    assert launchers.run_cells(launch, engine, 2) is False
+    assert [job.told for job in started] == [["wait"], ["wait"]]
+    said = capsys.readouterr().err
+    assert said == "A cell ended without a result: Job 700 has not produced any output\n"
+
+
+def test_ctrl_c_ends_jobs_of_this_machine_and_names_those_in_the_queue(capsys):
+    engine, launch, started = run_until(KeyboardInterrupt(), "LocalLauncher")
+    with pytest.raises(KeyboardInterrupt):
+        launchers.run_cells(launch, engine, 2)
+    assert [job.told for job in started] == [["cancel"], ["cancel"]]
+    engine, launch, started = run_until(KeyboardInterrupt(), "SlurmLauncher")
+    with pytest.raises(KeyboardInterrupt):
+        launchers.run_cells(launch, engine, 2)
+    assert [job.told for job in started] == [[], []]
+    assert capsys.readouterr().err == "The jobs stay in the queue. To end them: scancel 700\n"
+
+
+def test_an_error_of_our_own_is_not_taken_for_one_of_an_engine():
+    engine, launch, _ = run_until(ZeroDivisionError(), "SlurmLauncher")
+    with pytest.raises(ZeroDivisionError):
+        launchers.run_cells(launch, engine, 2)
+
+
+def test_numbers_of_threads_that_are_given_win_over_the_share(composed):
+    device = composed("device.evaluation_threads=5").device
+    device.share = 3
+    assert device.interpreters == 5
+    device = composed().device
+    assert device.interpreters == processors()
+    device.share = 3
+    assert device.interpreters == 3
+
+
+def test_lines_that_cells_share_are_whole_and_named():
+    below = io.StringIO()
+    stream = Labelled(below, "seed=1")
+    stream.write("Epoch ")
+    assert below.getvalue() == ""
+    stream.write("1\n\nEpoch 2\nEp")
+    assert below.getvalue() == "seed=1 | Epoch 1\nseed=1 |\nseed=1 | Epoch 2\n"
+    assert not stream.isatty()
+
+
+@pytest.mark.parametrize(
+    ("points", "best"),
+    [
+        ([(0.9, 100)], [0]),
+        ([(0.9, 100), (0.9, 100)], [0, 1]),
+        ([(0.9, 100), (0.95, 100)], [1]),
+        ([(0.9, 100), (0.9, 99)], [1]),
+        ([(0.9, 100), (0.95, 200), (0.92, 300)], [1, 0]),
+        ([], []),
+    ],
+)
+def test_the_best_cells_are_those_that_no_other_beats(points, best):
+    assert objectives.best(points, ["validation_accuracy", "gzip_bytes"]) == best
+
+
+def test_objectives_are_read_off_a_result_in_their_order():
+    result = {
+        "pruned": {
+            "validation_accuracy": 0.9,
+            "measured_sparsity": 0.8,
+            "compression_ratio": 5.0,
+            "accuracy": 1,
+        },
+        "tflite": [{"bytes": 70, "gzip_bytes": 30, "accuracy": 1}],
+    }
+    names = ["gzip_bytes", "sparsity", "bytes", "compression_ratio", "validation_accuracy"]
+    assert objectives.values(result, names) == [30, 0.8, 70, 5.0, 0.9]
+    assert objectives.directions(names) == ["minimize", "maximize", "minimize", "maximize", "maximize"]
+    with pytest.raises(ConfigError, match="nothing is chosen by the test part"):
+        objectives.check(["test_accuracy"])

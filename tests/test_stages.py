@@ -1,0 +1,436 @@
+"""The store of stages: found again under what they depend on, never trusted when broken, never made twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+
+from pruneflow import clean, pipeline, stages
+from pruneflow.artefacts import export_inputs
+from pruneflow.config import plain
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.networks import dense_inputs, pruned_inputs
+from pruneflow.stages import Store, digest_of
+
+
+def get(store, inputs, content="result", made=None):
+    """Take a stage that holds one file."""
+
+    def make(folder):
+        if made is not None:
+            made.append(inputs)
+        (folder / "file").write_text(content)
+
+    return store.get("dense", inputs, make=make, read=lambda stage: (Path(stage.path) / "file").read_text())
+
+
+def test_a_stage_is_made_once_for_the_same_inputs_and_again_for_others(tmp_path):
+    made = []
+    first, _ = get(Store(tmp_path), {"a": 1, "b": [2, 3]}, made=made)
+    again, content = get(Store(tmp_path), {"b": [2, 3], "a": 1}, made=made)
+    other, _ = get(Store(tmp_path), {"a": 1, "b": [3, 2]}, made=made)
+    assert (first.reused, again.reused, other.reused) == (False, True, False)
+    assert (first.digest, first.path, content) == (again.digest, again.path, "result")
+    assert other.digest != first.digest
+    assert made == [{"a": 1, "b": [2, 3]}, {"a": 1, "b": [3, 2]}]
+
+
+def test_a_digest_depends_on_the_name_of_the_stage_and_on_every_value():
+    inputs = {"seed": 0, "fit": {"epochs": 2}}
+    digests = {
+        digest_of("dense", inputs),
+        digest_of("pruned", inputs),
+        digest_of("dense", {**inputs, "seed": 1}),
+        digest_of("dense", {**inputs, "fit": {"epochs": 2.5}}),
+        digest_of("dense", {**inputs, "fit": {"epochs": None}}),
+    }
+    assert len(digests) == 5
+    assert all(len(digest) == 64 for digest in digests)
+
+
+def test_without_reuse_everything_is_made_anew_and_replaces_what_was_there(tmp_path):
+    get(Store(tmp_path), {"a": 1}, "old")
+    left = Path(get(Store(tmp_path), {"a": 2}, "x")[0].path).with_name("left.part")
+    left.mkdir()
+    stage, content = get(Store(tmp_path, reuse=False), {"a": 1}, "new")
+    assert (stage.reused, content) == (False, "new")
+    assert get(Store(tmp_path), {"a": 1}, "newer")[1] == "new"
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def flip(file):
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+
+
+BREAKS = {
+    "truncated": (lambda folder: cut(folder / "file"), "file has another SHA-256 than when it was written"),
+    "one bit": (lambda folder: flip(folder / "file"), "file has another SHA-256 than when it was written"),
+    "missing": (lambda folder: (folder / "file").unlink(), "file is missing"),
+    "manifest broken": (lambda folder: flip(folder / "manifest.json"), "manifest.json cannot be read"),
+    "manifest missing": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json cannot be read"),
+    "of another": (lambda folder: swap(folder), "manifest.json belongs to another stage"),
+}
+
+
+def swap(folder):
+    """The inputs in the manifest no longer give the digest that the folder is named by."""
+    file = folder / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["inputs"] = {"a": 7}
+    file.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_corrupt_stage_is_noticed_said_and_computed_anew(tmp_path, how, capsys):
+    break_it, problem = BREAKS[how]
+    stage, _ = get(Store(tmp_path), {"a": 1})
+    break_it(Path(stage.path))
+    again, content = get(Store(tmp_path), {"a": 1}, "result")
+    assert (again.reused, content) == (False, "result")
+    assert f"Stage {stage.path} is corrupt ({problem}) and is computed anew." in capsys.readouterr().out
+    assert get(Store(tmp_path), {"a": 1})[0].reused
+
+
+def test_a_manifest_that_is_cut_in_its_blank_end_still_says_everything(tmp_path):
+    stage, _ = get(Store(tmp_path), {"a": 1})
+    cut(Path(stage.path) / "manifest.json")  # only the last line feed
+    assert get(Store(tmp_path), {"a": 1})[0].reused
+    cut(Path(stage.path) / "manifest.json")
+    assert not get(Store(tmp_path), {"a": 1})[0].reused
+
+
+def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
+    store = Store(tmp_path)
+
+    def fail(folder):
+        (folder / "checkpoint").write_text("half way")
+        raise PruneflowError("disk full")
+
+    with pytest.raises(PruneflowError, match="disk full"):
+        store.get("dense", {"a": 1}, make=fail, read=lambda stage: None)
+    seen = []
+
+    def make(folder):
+        seen.append((folder / "checkpoint").read_text())
+
+    stage, _ = store.get("dense", {"a": 1}, make=make, read=lambda stage: None)
+    assert (stage.reused, seen) == (False, ["half way"])
+
+
+def test_what_another_version_wrote_is_ignored_with_a_word(tmp_path, composed, capsys):
+    (tmp_path / "store" / "v0" / "dense" / "abc").mkdir(parents=True)
+    config = composed(f"stages.dir={tmp_path / 'store'}")
+    store = config.stages.open()
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"v0 in {tmp_path / 'store'}: written by another version of pruneflow" in said
+    get(store, {"a": 1})
+    assert (tmp_path / "store" / "v0" / "dense" / "abc").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("stages.dir=''", "stages.dir=: it is empty. Name a folder."),
+        (
+            "stages.checkpoint_seconds=-1",
+            "stages.checkpoint_seconds=-1.0: allowed are numbers from 0 (after every step), or null (never). "
+            "30 costs less than a hundredth of the time.",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(composed, override, answer):
+    with pytest.raises(ConfigError) as refused:
+        composed(override)
+    assert str(refused.value) == answer
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PruneflowError, match=r"file.* cannot be written: .*choose another stages\.dir"):
+        get(Store(tmp_path / "file"), {"a": 1})
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+from pruneflow.stages import Store
+
+folder, log, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+
+def make(work):
+    with log.open("a") as file:
+        file.write("made\\n")
+    time.sleep(seconds)
+    (work / "file").write_text("result")
+
+stage, content = Store(folder).get(
+    "dense", {"a": 1}, make=make, read=lambda stage: (Path(stage.path) / "file").read_text()
+)
+print(stage.reused, content)
+"""
+
+
+def process(tmp_path, seconds):
+    line = [sys.executable, "-c", PROCESS, str(tmp_path / "store"), str(tmp_path / "log"), str(seconds)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+
+
+def made(tmp_path):
+    log = tmp_path / "log"
+    return log.read_text().count("made") if log.exists() else 0
+
+
+def test_two_processes_that_need_the_same_stage_make_it_once(tmp_path):
+    both = [process(tmp_path, 1.0) for _ in range(2)]
+    outputs = sorted(one.communicate(timeout=60)[0] for one in both)
+    assert made(tmp_path) == 1
+    assert outputs[0] == "False result\n"
+    assert outputs[1].endswith("True result\n")
+    assert "Waits      for another run that makes stage dense" in outputs[1]
+
+
+def test_a_lock_whose_owner_was_killed_is_taken_over(tmp_path):
+    owner = process(tmp_path, 600)
+    while not made(tmp_path):
+        time.sleep(0.02)
+    waiting = process(tmp_path, 0)
+    assert waiting.stdout.readline().startswith("Waits ")
+    owner.send_signal(signal.SIGKILL)
+    assert waiting.communicate(timeout=20)[0] == "False result\n"
+    assert made(tmp_path) == 2
+    owner.communicate()
+
+
+# Every setting, another value for it, and the stages that the change makes anew. A later stage depends on the
+# earlier ones, so that the first one says it all; "" stands for none.
+SETTINGS = {
+    "model.name": ("other", ""),
+    "model.filters": ("[13]", "dense"),
+    "model.kernel_size": ("4", "dense"),
+    "model.padding": ("same", "dense"),
+    "model.pool_size": ("3", "dense"),
+    "model.convolution_activation": ("linear", "dense"),
+    "model.batch_normalization": ("all", "dense"),
+    "model.dense_units": ("[7]", "dense"),
+    "model.dropout": ("0.5", "dense"),
+    "model.output_activation": ("softmax", "dense"),
+    "dataset.name": ("other", ""),
+    "dataset.path": ("copy/mnist.npz", ""),  # the same arrays at another place
+    "dataset.cache_dir": ("copy", ""),
+    "dataset.split_seed": ("7", "dense"),
+    "dataset.limit": ("300", "dense"),
+    "dataset.validation_fraction": ("0.2", "dense"),
+    "dataset.download": ("false", ""),
+    "schedule.name": ("other", ""),
+    "schedule.initial_sparsity": ("0.3", "pruned"),
+    "schedule.final_sparsity": ("0.9", "pruned"),
+    "schedule.begin_fraction": ("0.3", "pruned"),
+    "schedule.end_fraction": ("0.9", "pruned"),
+    "schedule.begin_step": ("3", "pruned"),
+    "schedule.end_step": ("17", "pruned"),
+    "schedule.frequency": ("2", "pruned"),
+    "schedule.power": ("2", "pruned"),
+    "export.name": ("other", ""),
+    "trainer.dense_epochs": ("2", "dense"),
+    "trainer.epochs": ("3", "pruned"),
+    "trainer.dense_batch_size": ("30", "dense"),
+    "trainer.batch_size": ("30", "pruned"),
+    "trainer.dense_learning_rate": ("0.1", "dense"),
+    "trainer.learning_rate": ("0.1", "pruned"),  # the recipe of mnist names the dense one
+    "trainer.dense_learning_rate_decay": ("constant", "dense"),
+    "trainer.learning_rate_decay": ("cosine", "pruned"),
+    "trainer.decay_at": ("[0.1]", ""),  # no phase is stepwise
+    "trainer.decay_factor": ("0.5", ""),
+    "trainer.optimizer": ("sgd", "dense"),
+    "trainer.optimizer_parameters.momentum": ("0.5", "refused"),  # not one of adam's
+    "trainer.optimizer_parameters.nesterov": ("true", "refused"),
+    "trainer.optimizer_parameters.rho": ("0.5", "refused"),
+    "trainer.optimizer_parameters.centered": ("true", "refused"),
+    "trainer.optimizer_parameters.beta_1": ("0.5", "dense"),
+    "trainer.optimizer_parameters.beta_2": ("0.5", "dense"),
+    "trainer.optimizer_parameters.epsilon": ("0.5", "dense"),
+    "trainer.optimizer_parameters.amsgrad": ("true", "dense"),
+    "trainer.optimizer_parameters.initial_accumulator_value": ("0.5", "refused"),
+    "trainer.optimizer_parameters.weight_decay": ("0.5", "dense"),
+    "trainer.optimizer_parameters.clipnorm": ("1", "dense"),
+    "trainer.optimizer_parameters.clipvalue": ("1", "dense"),
+    "trainer.optimizer_parameters.global_clipnorm": ("1", "dense"),
+    "trainer.early_stopping.patience": ("1", "dense"),
+    "trainer.early_stopping.monitor": ("accuracy", ""),  # nothing stops early
+    "trainer.early_stopping.min_delta": ("0.1", ""),
+    "trainer.early_stopping.restore_best": ("false", ""),
+    "device.kind": ("cpu", ""),  # what auto finds here
+    "device.memory_growth": ("false", ""),
+    "device.precision": ("mixed_bfloat16", "dense"),
+    "device.threads": (None, "dense"),  # set once per process: tested on what configure() returns
+    "device.inter_op_threads": (None, "dense"),
+    "device.evaluation_threads": ("1", ""),
+    "pruning.include": ("[dense]", "pruned"),
+    "pruning.skip": ("[dense]", "pruned"),
+    "stages.dir": ("elsewhere", ""),
+    "stages.reuse": ("false", ""),
+    "stages.checkpoint_seconds": ("1", ""),
+    "objective": ("[gzip_bytes]", ""),
+    "seed": ("1", "dense"),
+}
+
+
+def leaves(values, prefix=""):
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def digests(config, **device):
+    ready = pipeline.prepare(config)
+    ready = replace(ready, device={**ready.device, **device})
+    dense = digest_of("dense", dense_inputs(config, ready))
+    pruned = digest_of("pruned", pruned_inputs(config, ready, dense=dense))
+    return dense, pruned, digest_of("export", export_inputs(config.export, network=pruned))
+
+
+CHANGED = {"": (), "dense": (0, 1, 2), "pruned": (1, 2), "export": (2,)}
+
+
+def test_every_setting_is_in_the_table(composed):
+    assert set(leaves(plain(composed()))) == set(SETTINGS)
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_other(
+    composed, tiny_data, tmp_path, key
+):
+    from pruneflow import backend
+
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "mnist.npz").write_bytes((tiny_data / "mnist.npz").read_bytes())
+    value, first = SETTINGS[key]
+    before = digests(composed(*QUICK))
+    if first == "refused":
+        with pytest.raises(ConfigError):
+            composed(*QUICK, f"{key}={value}")
+        return
+    try:
+        if value is None:
+            after = digests(composed(*QUICK), **{key.removeprefix("device."): 99})
+        else:
+            after = digests(composed(*QUICK, f"{key}={value}"))
+    finally:
+        backend.keras().mixed_precision.set_global_policy("float32")
+    assert tuple(i for i in range(3) if before[i] != after[i]) == CHANGED[first]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "first"),
+    [
+        (["export=dynamic-range"], "export"),
+        (["export=int8"], "export"),
+        (["schedule=constant"], "pruned"),
+        (
+            ["device.kind=cpu", "schedule.begin_step=1", "schedule.end_step=14"],
+            "",
+        ),  # what fractions give here
+        (["trainer.dense_learning_rate=0.002"], ""),  # what it is already
+        (["trainer.early_stopping.patience=2", "trainer.early_stopping.monitor=accuracy"], "dense"),
+        (["trainer.learning_rate_decay=stepwise", "trainer.decay_factor=0.5"], "pruned"),
+    ],
+)
+def test_equal_work_has_equal_digests_however_it_is_asked_for(composed, overrides, first):
+    before, after = digests(composed(*QUICK)), digests(composed(*QUICK, *overrides))
+    assert tuple(i for i in range(3) if before[i] != after[i]) == CHANGED[first]
+
+
+@pytest.mark.parametrize("stage", ["dense", "pruned", "export"])
+def test_a_raised_version_constant_changes_the_digest(composed, monkeypatch, stage):
+    from pruneflow import artefacts, networks
+
+    config = composed(*QUICK)
+    before = digests(config)
+    module = artefacts if stage == "export" else networks
+    monkeypatch.setattr(module, f"{stage.upper()}_VERSION", 99)
+    assert tuple(i for i in range(3) if before[i] != digests(config)[i]) == CHANGED[stage]
+
+
+def test_another_version_of_a_library_changes_the_digests(composed, monkeypatch):
+    from importlib import metadata
+
+    config = composed(*QUICK)
+    before, real = digests(config), metadata.version
+    for name, first in (("tf_keras", 0), ("tensorflow-model-optimization", 1), ("rich", 3)):
+        monkeypatch.setattr(metadata, "version", lambda asked, n=name: "99" if asked == n else real(asked))
+        after = digests(config)
+        assert [before[i] != after[i] for i in range(3)] == [i >= first for i in range(3)]
+
+
+def finished(folder):
+    return [path for path in folder.iterdir() if path.is_dir()]
+
+
+def test_cleaning_deletes_what_was_not_used_for_long_then_the_longest_unused(tmp_path, capsys):
+    ages = {1: 40, 2: 10, 3: 5}
+    places = {}
+    for number, days in ages.items():
+        stage, _ = get(Store(tmp_path), {"a": number}, "x" * 1000)
+        places[number] = Path(stage.path)
+        then = time.time() - days * 86_400
+        os.utime(places[number] / "manifest.json", (then, then))
+    assert clean.main([f"--dir={tmp_path}", "--unused-days=30"]) == 0
+    assert [number for number in ages if places[number].exists()] == [2, 3]
+    get(Store(tmp_path), {"a": 2})  # used now
+    assert clean.main([f"--dir={tmp_path}", "--max-size=2k"]) == 0
+    assert [number for number in ages if places[number].exists()] == [2]
+    assert "Deleted 1 stages" in capsys.readouterr().out
+
+
+def test_cleaning_leaves_alone_what_a_run_works_on_and_takes_what_killed_runs_left(tmp_path):
+    owner = process(tmp_path, 600)
+    while not made(tmp_path):
+        time.sleep(0.02)
+    store = tmp_path / "store"
+    (work,) = finished(store / "v1" / "dense")
+    (store / "v0").mkdir()
+    clean.clean(store, unused_s=-1)
+    assert work.exists() and not (store / "v0").exists()
+    owner.kill()
+    owner.communicate()
+    clean.clean(store, unused_s=-1)
+    assert not work.exists()
+    assert get(Store(store), {"a": 1})[1] == "result"
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ([], "nothing to do: give --unused-days, --max-size or both"),
+        (["--max-size=big"], "big: write a number and a unit, for instance 500M or 5G"),
+        (["--dir=nowhere", "--max-size=5G"], "--dir=nowhere: there is no such folder"),
+    ],
+)
+def test_cleaning_refuses_what_it_cannot_do(line, answer, capsys):
+    with pytest.raises(SystemExit) as ended:
+        clean.main(line)
+    assert ended.value.code == 2
+    assert answer in capsys.readouterr().err
+
+
+def test_sizes_are_read_as_written():
+    assert [clean._size(text) for text in ("7", "500M", "1.5G", "2kB")] == [7, 500 * 10**6, 15 * 10**8, 2000]
+
+
+def test_a_checkpoint_interval_of_nothing_means_never(composed):
+    assert composed("stages.checkpoint_seconds=null").stages.checkpoint_seconds is None
+    assert stages.Stages(dir="x", reuse=True, checkpoint_seconds=0).folder == Path("x")

@@ -1,0 +1,195 @@
+"""What is shown: progress that says at the end how it went, tables and commands that are not cut."""
+
+import io
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+from rich.table import Table
+
+from pruneflow import tables, terminal
+from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult
+from pruneflow.sweep import CellOutcome
+
+FIGURES = "loss 0.1234  accuracy 0.9876  validation accuracy 0.8765"
+EPOCH = f"""
+from pruneflow.terminal import bar
+try:
+    with bar("Training, pruned, epoch 3/4", total=STEPS) as advance:
+        advance(9, "{FIGURES}")
+        if INTERRUPTED:
+            raise KeyboardInterrupt
+except KeyboardInterrupt:
+    pass
+"""
+
+
+def on_a_terminal(*, steps=9, interrupted=False, **environment):
+    """What a terminal is sent in one epoch, in which 9 steps are made."""
+    ours, theirs = pty.openpty()
+    script = EPOCH.replace("STEPS", str(steps)).replace("INTERRUPTED", str(interrupted))
+    line = [sys.executable, "-c", script]
+    process = subprocess.Popen(line, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
+    os.close(theirs)
+    shown = b""
+    try:
+        while part := os.read(ours, 65536):
+            shown += part
+    except OSError:  # how a pseudo-terminal ends
+        pass
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    return shown.decode()
+
+
+def lines_that_stay(shown):
+    """What is left on a terminal: bars are wiped by the code that clears a line."""
+    written = [re.split(r"\x1b\[2K", line)[-1] for line in shown.replace("\r\n", "\n").split("\n")]
+    return [text for line in written if (text := re.sub(r"\x1b\[[?0-9;]*[A-Za-z]|\r", "", line))]
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_the_last_line_of_an_epoch_is_whole_on_every_terminal(width):
+    shown = on_a_terminal(TERM="xterm", COLUMNS=str(width))
+    assert re.fullmatch(rf"Training, pruned, epoch 3/4: \d\.\d s  {FIGURES}", lines_that_stay(shown)[-1])
+
+
+def test_a_narrow_bar_keeps_what_is_being_done():
+    shown = on_a_terminal(TERM="xterm", COLUMNS="60", steps=1000)
+    (frame,) = {frame for frame in re.findall(r"Training[^\r]*", shown) if "9/1000" in frame}
+    assert "Training, pruned, epoch 3/4 " in frame
+
+
+def test_a_dumb_terminal_gets_plain_lines():
+    shown = on_a_terminal(TERM="dumb")
+    assert "\x1b" not in shown
+    assert re.fullmatch(rf"Training, pruned, epoch 3/4: \d\.\d s  {FIGURES}\r\n", shown)
+
+
+@pytest.mark.parametrize("term", ["xterm", "dumb"])
+@pytest.mark.parametrize("how", [{"interrupted": True}, {"steps": 10}])
+def test_what_was_left_early_is_not_shown_as_done(term, how):
+    assert "epoch 3/4:" not in on_a_terminal(TERM=term, COLUMNS="80", **how)
+
+
+def test_work_of_unknown_size_is_done_where_its_block_ends(capsys):
+    with terminal.bar("Reading [folder]", total=None) as advance:
+        advance(3, "[note]")
+    assert re.fullmatch(r"Reading \[folder\]: 0\.\d s  \[note\]\n", capsys.readouterr().out)
+
+
+def test_a_log_gets_a_line_every_ten_seconds_with_the_time_left(capsys, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    with terminal.bar("Evaluating", total=100) as advance:
+        for _ in range(4):
+            clock[0] += 6
+            advance(25)
+    assert capsys.readouterr().out.splitlines() == ["Evaluating: 50%, 12 s left", "Evaluating: 24.0 s"]
+
+
+def test_a_table_in_a_log_is_as_wide_as_its_names(capsys):
+    table = Table(box=None, pad_edge=False)
+    table.add_column("cell", overflow="fold")
+    table.add_row("x" * 200)
+    width = terminal.console.width
+    terminal.print_whole(table)
+    assert capsys.readouterr().out.split() == ["cell", "x" * 200]
+    assert terminal.console.width == width
+
+
+def test_the_command_and_the_settings_of_a_run_are_not_wrapped_in_a_log(capsys):
+    command = "python -m pruneflow " + " ".join(f"dataset.name='[{'a b ' * 9}]'" for _ in range(9))
+    tables.show_config({"dataset": {"path": "/folder" * 40, "limit": None}}, command)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:3] == [command, "config", "└── dataset"]
+    assert shown[3] == f"    ├── path: {'/folder' * 40}"
+    tables.show_config({}, command)
+    assert capsys.readouterr().out.splitlines() == [command]
+
+
+class Unwritable(io.StringIO):
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_the_output():
+    with pytest.raises(PermissionError), terminal.printing():
+        raise PermissionError(13, "Permission denied", "mine/experiment/mine.yaml")
+
+
+@pytest.mark.parametrize("print_it", [terminal.console.print, terminal.print_whole])
+def test_a_closed_pipe_ends_the_program_as_a_shell_reports_it(monkeypatch, print_it):
+    monkeypatch.setattr(sys, "stdout", Unwritable(BrokenPipeError(32, "Broken pipe")))
+    with pytest.raises(SystemExit) as stop:
+        print_it("text")
+    assert stop.value.code == 141
+
+
+def cell(name, accuracy):
+    """A finished cell whose dense baseline has this accuracy."""
+    result = {
+        "data": {"name": "mnist"},
+        "config": {"model": {"name": "cnn"}},
+        "dense": {"tflite_gzip_bytes": 4000, "accuracy": accuracy},
+        "pruned": {"measured_sparsity": 0.8},
+        "phases": {"pruned": {"examples_per_second": 10.0}},
+        "tflite": [{"kind": "float", "gzip_bytes": 1000, "accuracy": 0.5}],
+    }
+    return CellOutcome(name, result, "")
+
+
+def dense_rows(cells, folder, capsys):
+    tables.show_sweep(cells, folder)
+    return [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("dense")]
+
+
+def test_the_dense_baselines_of_a_sweep_are_told_apart(capsys, tmp_path):
+    names = [f"final_sparsity={sparsity},seed={seed}" for seed in (0, 1) for sparsity in (0.5, 0.8)]
+    accuracies = (0.75, 0.75, 0.25, 0.25)
+    cells = [cell(name, accuracy) for name, accuracy in zip(names, accuracies, strict=True)]
+    assert dense_rows(cells, tmp_path, capsys) == ["dense,seed=0", "dense,seed=1"]
+    assert dense_rows(cells[:2], tmp_path, capsys) == ["dense"]
+
+
+def filled(part, **values):
+    """A part of a result with these values, and nothing where no table looks."""
+    return part(**{field.name: None for field in fields(part)} | values)
+
+
+def result(*, agreement):
+    tflite = {"kind": "int8", "file": "pruned-int8.tflite", "accuracy": 0.5, "agreement": agreement}
+    return filled(
+        Result,
+        config={"model": {"name": "cnn"}},
+        data=filled(DataFacts, name="my data", test=10),
+        dense=filled(DenseResult, accuracy=0.5, tflite_gzip_bytes=4000),
+        pruned=filled(PrunedResult, accuracy=0.5, measured_sparsity=0.8, tflite_gzip_bytes=1000),
+        tflite=[filled(TfliteResult, **tflite, max_difference=0.1, gzip_bytes=1000)],
+        ratios={"guide": 8.0},
+    )
+
+
+def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys, tmp_path):
+    tables.show_result(result(agreement=0.979), tmp_path)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "is not the network" in line]
+    assert "pruned-int8.tflite" in line and "2.10% of the test examples" in line
+    assert "export.calibration_samples" in line and "export=dynamic-range" in line
+    tables.show_result(result(agreement=0.98), tmp_path)
+    assert "is not the network" not in capsys.readouterr().out
+
+
+def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
+    tables.show_result(result(agreement=1.0), tmp_path / "my runs")
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[:2] == ["done", "dataset=my data"]
+    assert words[-1] == f"run={tmp_path}/my runs"
