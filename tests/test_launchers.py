@@ -234,7 +234,9 @@ def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, tmp_pa
     shown = done.stdout.splitlines()
     of_cells = shown[: shown.index("")]
     assert all(re.match(r"Cells |\(_run_job pid=\d+\) seed=[34] \|", line) for line in of_cells)
-    assert sum("done dataset=mnist" in line for line in of_cells) == 2
+    for line in (" | Pruned     conv2d, dense", " | done dataset=mnist"):
+        assert sum(line in shown for shown in of_cells) == 2
+    assert "repeated" not in done.stdout
     assert not (home / ".ray").exists()
 
 
@@ -266,14 +268,15 @@ def cluster(home, tmp_path_factory):
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_a_cluster_that_runs_already_gets_the_cells_with_all_paths(cluster, tmp_path, tiny_data):
+def test_a_cluster_that_runs_already_works_where_the_command_was_typed(cluster, tmp_path, tiny_data):
+    """Relative folders, of a cluster that was started in another one."""
     typed = " ".join(documented("address=auto")).replace("address=auto", f"address={cluster}")
-    typed = typed.replace("/shared/data", str(tiny_data)).replace("/shared/stages", "stages")
-    done = command(typed.replace("/shared", str(tmp_path / "shared")).split())
+    typed = typed.replace("/shared/data", str(tiny_data)).replace("/shared/", "")
+    done = command(typed.split())
     assert done.returncode == 0, done.stderr
-    results, _ = outcomes(tmp_path / "shared" / "seeds")
+    results, _ = outcomes(tmp_path / "seeds")
     assert set(results) == {"seed=1", "seed=2"}
-    assert (tmp_path / "stages").is_dir()  # a relative folder counts from where the command was typed
+    assert len(list(tmp_path.glob("stages/*/pruned/*"))) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere.invalid:6379"])

@@ -25,7 +25,7 @@ COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.s
 OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command]
 COMMANDS = [command for command in COMMANDS if command not in OWN_DATA]
 OWN_YAML = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
-RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow")]
+RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow ")]
 
 
 def test_the_readme_has_commands():
@@ -81,12 +81,24 @@ def composed_by_hydra(overrides, folder):
         return from_hydra(hydra.compose("config", [*overrides, search]))
 
 
+CLEANING = "python -m pruneflow.clean --unused-days 30 --max-size 5G"
+
+
+def test_the_command_that_cleans_the_store_runs(tmp_path):
+    (tmp_path / "outputs" / ".stages").mkdir(parents=True)
+    line = [sys.executable, *shlex.split(CLEANING)[1:]]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Deleted 0 stages, 0.0 MB.")
+
+
 def test_other_commands_are_those_that_are_known_here():
     others = {command for command in COMMANDS if command not in RUNS}
     assert others == {
         "pip install -e . && python -m pruneflow",  # the parts: .ci/run and the test above
         'pip install -e ".[dev]" && pytest',  # .ci/run
         "tensorboard --logdir outputs",
+        CLEANING,
     }
     ci = (ROOT / ".ci" / "run").read_text()
     assert '-e ".[dev]"' in ci and "\npytest" in ci
