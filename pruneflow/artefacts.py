@@ -90,7 +90,9 @@ def export(
         advance()
         exported = _exported(store, export, pruned, data)
         advance()
-        as_float = exported if export.kind == to_float.kind else _exported(store, to_float, pruned, data)
+        as_float = (
+            exported if _settings(export) == _settings(to_float) else _exported(store, to_float, pruned, data)
+        )
         advance()
     write_file(run_dir / "dense-float.tflite", dense_file.content)
     write_file(file, exported.content)
@@ -129,7 +131,7 @@ def _exported(store: Store, export: Export, network: Network, data: Data) -> Exp
 
 
 def _settings(export: Export) -> dict[str, Any]:
-    """What decides a conversion: its kind and every setting but the label."""
+    """What decides a conversion: its option and every setting but the label."""
     settings = plain(export)
     del settings["name"]
-    return {"kind": export.kind, **settings}
+    return {"option": export.option_name, **settings}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import time
@@ -23,6 +24,7 @@ __all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
 
 keras: Any = backend.keras()
 
+_DIGEST_BYTES = 32
 _FACTS = "facts.json"
 _EVENTS = "events.zip"
 _VARIABLES = "variables/"
@@ -63,16 +65,22 @@ class Checkpoint:
             for name, array in self.arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-        write_file(file, content.getvalue())
+        archived = content.getvalue()
+        write_file(file, hashlib.sha256(archived).digest() + archived)
 
     @classmethod
     def read(cls, file: Path) -> Checkpoint:
-        """Read a checkpoint; zip's checksums tell a broken one.
+        """Read a checkpoint; the SHA-256 before it tells a broken one.
 
         Raises:
-            OSError, ValueError, KeyError, zipfile.BadZipFile: if it is broken.
+            OSError: if it cannot be read.
+            ValueError: if it is broken.
         """
-        with zipfile.ZipFile(file) as archive:
+        content = file.read_bytes()
+        digest, archived = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if hashlib.sha256(archived).digest() != digest:
+            raise ValueError("its SHA-256 does not match")
+        with zipfile.ZipFile(io.BytesIO(archived)) as archive:
             facts = json.loads(archive.read(_FACTS))
             events = archive.read(_EVENTS)
             names = [name for name in archive.namelist() if name.endswith(".npy")]
@@ -86,7 +94,7 @@ def latest(file: Path) -> Checkpoint | None:
         return None
     try:
         return Checkpoint.read(file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         console.print(
             f"[bold yellow]Checkpoint {file} is broken ({error}): the phase starts anew.[/bold yellow]",
             soft_wrap=True,

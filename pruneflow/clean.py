@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import re
+import secrets
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pruneflow.stages import LAYOUT, MANIFEST, Store, in_use
+from pruneflow.stages import LAYOUT, MANIFEST, Store, in_use, other_layouts
 
 __all__ = ["Entry", "clean", "entries", "main"]
 
@@ -40,20 +42,22 @@ def entries(folder: Path) -> list[Entry]:
 
 
 def _paths(folder: Path) -> Iterator[Path]:
-    for layout in sorted(folder.glob("v*/")):
-        if layout.name != LAYOUT:
-            yield layout
-            continue
-        for kind in sorted(layout.iterdir()):
-            if kind.is_dir() and kind.name not in Store.OWN_FOLDERS:
-                yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
+    yield from other_layouts(folder)
+    for kind in sorted((folder / LAYOUT).glob("*")):
+        if kind.is_dir() and kind.name not in Store.OWN_FOLDERS:
+            yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
 
 
 def _entry(path: Path) -> Entry:
-    files = [file.stat() for file in path.rglob("*") if file.is_file()]
-    manifest = path / MANIFEST
-    used = manifest.stat().st_mtime if manifest.exists() else max((f.st_mtime for f in files), default=0.0)
-    return Entry(path, sum(file.st_size for file in files), used)
+    files = {}
+    for file in path.rglob("*"):
+        with suppress(FileNotFoundError):  # a run beside this command renames what it has finished
+            if file.is_file():
+                files[file] = file.stat()
+    newest = max((found.st_mtime for found in files.values()), default=0.0)
+    manifest = files.get(path / MANIFEST)
+    used = manifest.st_mtime if manifest else newest
+    return Entry(path, sum(found.st_size for found in files.values()), used)
 
 
 def clean(folder: Path, *, unused_s: float | None = None, size_bytes: int | None = None) -> list[Entry]:
@@ -70,17 +74,21 @@ def clean(folder: Path, *, unused_s: float | None = None, size_bytes: int | None
     for entry in found:
         old = unused_s is not None and time.time() - entry.used > unused_s
         much = size_bytes is not None and total > size_bytes
-        if (old or much) and _delete(entry.path):
+        if (old or much) and _delete(entry):
             deleted.append(entry)
             total -= entry.size_bytes
     return deleted
 
 
-def _delete(path: Path) -> bool:
-    with in_use(path) as busy:
-        if not busy:
-            shutil.rmtree(path)
-    return not busy
+def _delete(entry: Entry) -> bool:
+    """Delete it, unless a run works on it or has used it in the meantime."""
+    with in_use(entry.path) as busy:
+        wanted = not busy and entry.path.exists() and _entry(entry.path).used <= entry.used
+        if wanted:
+            away = entry.path.with_name(f"{entry.path.name[:12]}.{secrets.token_hex(4)}.trash")
+            entry.path.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
+    return wanted
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -94,8 +102,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("nothing to do: give --unused-days, --max-size or both")
     if not chosen.dir.is_dir():
         parser.error(f"--dir={chosen.dir}: there is no such folder; name the one in stages.dir")
+    return _carry_out(chosen)
+
+
+def _carry_out(chosen: argparse.Namespace) -> int:
     unused_s = None if chosen.unused_days is None else chosen.unused_days * DAY_S
-    deleted = clean(chosen.dir, unused_s=unused_s, size_bytes=chosen.max_size)
+    try:
+        deleted = clean(chosen.dir, unused_s=unused_s, size_bytes=chosen.max_size)
+    except OSError as error:
+        print(
+            f"{error.filename} cannot be deleted: {error.strerror}. Check its permissions.", file=sys.stderr
+        )
+        return 1
     left = entries(chosen.dir)
     print(f"Deleted {len(deleted)} stages, {_mb(deleted)}.")
     print(f"Left    {len(left)} stages, {_mb(left)}, in {chosen.dir}.")

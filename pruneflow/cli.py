@@ -34,6 +34,10 @@ OmegaConf.register_new_resolver("pruneflow.cell", cell_name, replace=True)
 OmegaConf.register_new_resolver("pruneflow.directions", objectives.directions, replace=True)
 
 
+STAYS = "Nothing half-written stays."
+GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the last checkpoint."
+
+
 class Terminated(BaseException):
     """SIGTERM, raised where the program stands, so that it unwinds as for Ctrl-C."""
 
@@ -51,13 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         code = _say(refusals.failure_in_words(error), 1)
     except KeyboardInterrupt:
-        code = _say(
-            "Interrupted. Nothing half-written stays. The same command goes on from the last checkpoint.", 130
-        )
+        code = _say(f"Interrupted. {GOES_ON}", 130)
     except Terminated:
-        code = _say(
-            "Terminated. Nothing half-written stays. The same command goes on from the last checkpoint.", 143
-        )
+        code = _say(f"Terminated. {GOES_ON}", 143)
     sys.exit(code)
 
 
@@ -115,7 +115,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
         config = from_hydra(composed)
         config.device.share = launchers.share(settings)
-        found = results.finished(run_dir, plain(config))
+        found = _finished(run_dir, config)
     except Exception as error:
         isolation.fail(run_dir, error)
         return None
@@ -127,6 +127,18 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     carry_out(isolation.Work(config, run_dir, command))
     found = results.finished(run_dir, plain(config))
     return _objectives(found, config) if found else None
+
+
+def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
+    """The result of a cell that ended before, where it was of the same data and device."""
+    from pruneflow import pipeline
+
+    found = results.finished(run_dir, plain(config))
+    if not found:
+        return None
+    ready = pipeline.prepare(config)
+    same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
+    return found if same else None
 
 
 def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...]:

@@ -28,6 +28,7 @@ class Export:
     """
 
     kind: ClassVar[str]
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
 
     name: str
 

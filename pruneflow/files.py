@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
 
-__all__ = ["write_file"]
+__all__ = ["remove_temporaries", "write_file"]
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -32,3 +33,13 @@ def write_file(path: Path, content: bytes) -> None:
                 f"{path} cannot be written: {error.strerror}. Free space or permissions there."
             ) from error
         raise
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Delete what processes that were killed while they wrote left in ``folder``; nobody may write there."""
+    for file in folder.glob(".*"):
+        if _TEMPORARY.fullmatch(file.name):
+            file.unlink(missing_ok=True)
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")

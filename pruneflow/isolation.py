@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from typing import IO, TextIO
 from pruneflow import refusals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
+from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
 from pruneflow.sweep import FAILURE_FILE, record_failure
 from pruneflow.terminal import error_console
@@ -53,6 +55,7 @@ def carry_out(work: Work) -> None:
     from pruneflow import pipeline, tables
 
     try:
+        remove_temporaries(work.run_dir)
         ready = pipeline.prepare(work.config)
         tables.show_prepared(ready)
         result = pipeline.run(work.config, ready, work.run_dir, command=work.command)
@@ -105,7 +108,8 @@ def _followed(child: subprocess.Popen[bytes]) -> int:
 
 def _pass_on(source: IO[bytes], target: TextIO) -> None:
     for line in source:
-        target.write(line.decode(errors="replace"))
+        with suppress(OSError):  # nobody reads on: the child must not wait for that
+            target.write(line.decode(errors="replace"))
 
 
 def fail(run_dir: Path, error: Exception) -> None:
@@ -130,6 +134,7 @@ def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
     work = pickle.load(sys.stdin.buffer)  # written by the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays
     try:
         carry_out(work)
     except KeyboardInterrupt:  # Ctrl-C reaches the parent too, which says so

@@ -46,6 +46,7 @@ class Job:
             at the ends of its ranges.
         settings: Hydra's own.
         named: Whether the command names the folder.
+        typed: Overrides as they were typed.
     """
 
     cells: list[list[str]]
@@ -55,6 +56,7 @@ class Job:
     configs: list[Config]
     settings: DictConfig
     named: bool
+    typed: list[str]
 
     @classmethod
     def of(cls, parsed: Any) -> Job:
@@ -78,6 +80,7 @@ class Job:
             swept = [*_swept_in_yaml(settings), *typed]
             if sweep:
                 plugins.check(settings.hydra)
+                launchers.engine_of(settings.hydra).check()
             searches = sweep and search.is_search(settings.hydra)
             cells = _cells(swept) if sweep and not searches else [] if searches else [list(parsed.overrides)]
             probes = search.probes(swept) if searches else cells
@@ -88,7 +91,7 @@ class Job:
             folder = _folder(settings, key)
             named = any(override.key_or_group == key for override in typed)
         constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
-        return cls(cells, constant, sweep, folder, configs, settings.hydra, named)
+        return cls(cells, constant, sweep, folder, configs, settings.hydra, named, list(parsed.overrides))
 
     @property
     def pinned(self) -> list[str]:
@@ -134,14 +137,23 @@ class Job:
     @property
     def identity(self) -> str:
         """What tells this command from others: its cells, how they are launched, the versions at work."""
+        from pruneflow.pipeline import STAGE_VERSIONS
+
         cells = [{**plain(config), "stages": None} for config in self.configs]
         launcher, sweeper = (
             OmegaConf.to_container(self.settings[name], resolve=False) for name in ("launcher", "sweeper")
         )
-        return unfinished.identity_of(
-            {"cells": cells, "names": self.names, "sweep": self.sweep, "by": [launcher, sweeper]},
-            results.versions(),
-        )
+        facts = {
+            "cells": cells,
+            "names": self.names,
+            "sweep": self.sweep,
+            "by": [launcher, sweeper],
+            "words": sorted(self.typed) if not self.cells else [],  # what a search searches
+            "in": str(Path.cwd()),
+            "folder": str(self.folder.absolute()) if self.named else "",
+            "code": STAGE_VERSIONS,
+        }
+        return unfinished.identity_of(facts, results.versions())
 
     @property
     def _store(self) -> Store:
@@ -160,12 +172,21 @@ class Job:
             Whether every cell is done.
         """
         with unfinished.claimed(self._store, self.identity) as claim:
+            if claim.record is None:
+                self._beside_itself()
             job = self._in_its_folder(claim.left)
             claim.begin(job.folder)
             done = job._carry_out(lambda: hydra(job.pinned))
             if done:
                 claim.finish()
         return done
+
+    def _beside_itself(self) -> None:
+        """The same command runs already: it keeps its folder."""
+        key = "hydra.sweep.dir" if self.sweep else "hydra.run.dir"
+        problem = "the same command is running in this folder"
+        require(not self.named, key, self.folder, problem, "Wait for it, or name another.")
+        console.print("Beside     the same command, which is running: in a folder of its own")
 
     def _in_its_folder(self, left: Path | None) -> Job:
         """The job in the folder that it was cut off in, or in one that holds none yet."""

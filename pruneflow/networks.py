@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tempfile
 import warnings
@@ -26,7 +27,7 @@ from pruneflow.results import PhaseCost, library_versions
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
-from pruneflow.stages import Stage, Store
+from pruneflow.stages import SCRATCH, Stage, Store
 from pruneflow.terminal import console
 
 __all__ = [
@@ -50,7 +51,7 @@ NETWORK, MASKS, EVENTS, FACTS, CHECKPOINT = (
     "masks.npz",
     "events.zip",
     "facts.json",
-    "checkpoint.zip",
+    f"{SCRATCH}/checkpoint.zip",
 )
 
 
@@ -199,7 +200,8 @@ def _builder(config: Config, ready: Prepared) -> Callable[[], Any]:
 def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
     """What of a device changes bits."""
     keys = ["kind", "precision", "threads", "inter_op_threads"]
-    return {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
+    found = {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
+    return {**found, "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")}
 
 
 def _network_settings(model: Any) -> dict[str, Any]:
@@ -221,7 +223,6 @@ def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> N
     write_file(folder / EVENTS, pack(events))
     facts = {**facts, "size": asdict(size_of(content)), "parameters": int(model.count_params())}
     write_file(folder / FACTS, json.dumps(facts).encode())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import results
-from pruneflow.artefacts import export
-from pruneflow.comparison import compare
+from pruneflow.artefacts import EXPORT_VERSION, export
+from pruneflow.comparison import EVALUATE_VERSION, compare
 from pruneflow.config import Config, plain
-from pruneflow.networks import dense_network, pruned_network
+from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, dense_network, pruned_network
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
 from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Prepared", "prepare", "run"]
+__all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
+
+STAGE_VERSIONS = (DENSE_VERSION, PRUNED_VERSION, EXPORT_VERSION, EVALUATE_VERSION)
 
 
 def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") -> Result:

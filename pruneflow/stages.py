@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 import shutil
 import time
@@ -16,14 +17,28 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
+from pruneflow.files import remove_temporaries, write_file
 from pruneflow.options import require
 from pruneflow.terminal import console
 
-__all__ = ["LAYOUT", "MANIFEST", "Stage", "Stages", "Store", "digest_of", "in_use", "locked"]
+__all__ = [
+    "LAYOUT",
+    "MANIFEST",
+    "SCRATCH",
+    "Stage",
+    "Stages",
+    "Store",
+    "digest_of",
+    "in_use",
+    "locked",
+    "other_layouts",
+]
 
 LAYOUT = "v1"  # of the store's folders and manifests; another one lies beside it and is left alone
 MANIFEST = "manifest.json"
+SCRATCH = (
+    "scratch"  # in the folder of a stage that is being made: what helps to make it, such as a checkpoint
+)
 LOCK_POLL_S = 0.1
 
 T = TypeVar("T")
@@ -62,7 +77,7 @@ class Stages:
 
     def open(self) -> Store:
         """The store that these settings name; what other versions wrote there is ignored with a word."""
-        others = sorted(folder.name for folder in self.folder.glob("v*/") if folder.name != LAYOUT)
+        others = [folder.name for folder in other_layouts(self.folder)]
         if others:
             console.print(
                 f"[bold yellow]Ignored    {', '.join(others)} in {self.folder}: written by another version "
@@ -104,7 +119,7 @@ class Store:
     """Finished stages below one folder, and the checkpoints of those that are under way.
 
     A stage is made in ``<digest>.part``, under a lock that ends with its owner, and renamed when it is whole.
-    A ``.part`` that a killed process left is handed to the next one that makes the stage.
+    The ``scratch`` in a ``.part`` that a killed process left is handed to the next one that makes the stage.
     """
 
     OWN_FOLDERS = ("locks", "runs")  # beside those of the kinds of stages
@@ -125,7 +140,8 @@ class Store:
         Args:
             name: Kind of the stage, such as ``"dense"``.
             inputs: Everything that the result depends on, as JSON takes it.
-            make: Writes the result into an existing folder, which may hold what an earlier call left there.
+            make: Writes the result into an existing folder, whose ``scratch`` holds what an earlier call left
+                there that was cut off.
             read: Reads what the caller wants from the finished stage, while nobody else can remove it.
 
         Returns:
@@ -149,13 +165,19 @@ class Store:
 
     def _make(self, place: Path, facts: dict[str, Any], make: Callable[[Path], None]) -> None:
         work = place.with_suffix(".part")
-        if not self.reuse:
-            shutil.rmtree(work, ignore_errors=True)
+        scratch = work / SCRATCH
         with _writing(self.folder):
-            work.mkdir(exist_ok=True)
-        make(work)
-        _write_manifest(work, facts)
+            if not self.reuse:
+                _remove(work)
+            scratch.mkdir(parents=True, exist_ok=True)
+            done = not _problem(work, place.name)  # it was cut off between the manifest and the new name
+            if not done:
+                _clear(work)
+        if not done:
+            make(work)
+            _write_manifest(work, facts)
         with _writing(self.folder):
+            shutil.rmtree(scratch)
             _remove(place)
             work.rename(place)
 
@@ -187,7 +209,13 @@ def locked(file: Path, *, waiting_for: str) -> Iterator[None]:
 
 @contextmanager
 def in_use(place: Path) -> Iterator[bool]:
-    """Whether a run works on the stage in ``place``, finished or not; if none does, none can start to."""
+    """Whether a run works on the stage in ``place``, finished or not; if none does, none can start to.
+
+    For the store of another version: whether a run works on any of its stages at this moment.
+    """
+    if (place / "locks").is_dir():
+        yield any(_held(file) for file in (place / "locks").iterdir())
+        return
     lock = FileLock(_lock_of(place))
     lock_file = Path(lock.lock_file)
     if not lock_file.parent.is_dir():
@@ -204,16 +232,43 @@ def in_use(place: Path) -> Iterator[bool]:
         lock.release()
 
 
+def _held(file: Path) -> bool:
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
 def _lock_of(place: Path) -> Path:
     """The lock of the stage in ``<kind>/<digest>``, whole or still ``.part``."""
     return place.parent.parent / "locks" / f"{place.parent.name}-{place.stem}"
 
 
+def other_layouts(folder: Path) -> list[Path]:
+    """Stores of other versions in the folder of a store; what else lies there is none of ours."""
+    found = [place for place in folder.glob("v*") if re.fullmatch(r"v\d+", place.name)]
+    return sorted(place for place in found if place.name != LAYOUT and (place / "locks").is_dir())
+
+
+def _clear(work: Path) -> None:
+    """Delete what a process that was killed left, but for its scratch."""
+    for path in work.iterdir():
+        if path.is_dir() and path.name != SCRATCH:
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    remove_temporaries(work / SCRATCH)
+
+
 def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     files = {
-        str(file.relative_to(folder)): _sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()
+        str(file.relative_to(folder)): _sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.relative_to(folder).parts[0] != SCRATCH
     }
-    files.pop(MANIFEST, None)
     manifest = {"layout": LAYOUT, **facts, "files": files, "finished": time.time()}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
 
@@ -222,7 +277,7 @@ def _is_whole(place: Path) -> bool:
     """Whether a finished stage is there and every byte of it is as it was written."""
     if not place.exists():
         return False
-    problem = _problem(place)
+    problem = _problem(place, place.name)
     if problem:
         console.print(
             f"[bold yellow]Stage {place} is corrupt ({problem}) and is computed anew.[/bold yellow]",
@@ -231,21 +286,24 @@ def _is_whole(place: Path) -> bool:
     return not problem
 
 
-def _problem(place: Path) -> str:
+def _problem(place: Path, digest: str) -> str:
+    """What is wrong with the stage in ``place``; empty where nothing is."""
     try:
         manifest = json.loads((place / MANIFEST).read_text())
         listed = dict(manifest["files"])
         inputs, name = manifest["inputs"], manifest["name"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"{MANIFEST} cannot be read"
-    if manifest.get("layout") != LAYOUT or digest_of(name, inputs) != place.name:
+    if manifest.get("layout") != LAYOUT or digest_of(name, inputs) != digest:
         return f"{MANIFEST} belongs to another stage"
-    for file, digest in listed.items():
+    for file, expected in listed.items():
         try:
-            if _sha256(place / file) != digest:
+            if _sha256(place / file) != expected:
                 return f"{file} has another SHA-256 than when it was written"
-        except OSError:
+        except FileNotFoundError:
             return f"{file} is missing"
+        except OSError as error:
+            return f"{file} cannot be read: {error.strerror}"
     return ""
 
 

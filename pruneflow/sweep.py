@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pruneflow import results
+from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 
 __all__ = [
@@ -108,10 +109,13 @@ def found(sweep_dir: Path) -> list[CellOutcome]:
 
 
 def _outcome(name: str, folder: Path | None) -> CellOutcome:
-    if folder and (folder / "result.json").is_file():
-        return CellOutcome(name, results.read(folder), "")
     if folder and (folder / FAILURE_FILE).is_file():
         return CellOutcome(name, None, json.loads((folder / FAILURE_FILE).read_text())["message"])
+    if folder and (folder / "result.json").is_file():
+        try:
+            return CellOutcome(name, results.read(folder), "")
+        except PruneflowError as error:
+            return CellOutcome(name, None, str(error))
     return CellOutcome(name, None, "did not finish")
 
 

@@ -18,9 +18,9 @@ from pruneflow.stages import Store
 __all__ = ["Claim", "claimed", "identity_of", "left"]
 
 
-def identity_of(cells: Any, versions: dict[str, str]) -> str:
-    """SHA-256 over what a command does: the settings of its cells, and the versions that carry them out."""
-    text = json.dumps({"cells": cells, "versions": versions}, sort_keys=True, separators=(",", ":"))
+def identity_of(facts: Any, versions: dict[str, str]) -> str:
+    """SHA-256 over what a command does, as JSON takes it, and the versions that carry it out."""
+    text = json.dumps({"facts": facts, "versions": versions}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

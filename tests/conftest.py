@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import hydra
 import numpy as np
 import pytest
+
+# A shell without job control starts what it puts in the background with SIGINT ignored; so would be the runs
+# that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Real data, where the person who runs the tests has them; everything else sees the tiny ones.
 REAL_DATA = os.environ.get("PRUNEFLOW_DATA_DIR")

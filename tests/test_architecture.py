@@ -27,7 +27,7 @@ ROOMS = [
     *("exporters", "evaluate", "sizes", "stages", "clean", "results", "objectives", "config"),
     *("preparation", "networks", "artefacts", "comparison"),
     *("pipeline", "sweep", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
-    *("plugins", "launchers", "cells", "search", "unfinished", "jobs", "cli", "__main__"),
+    *("plugins", "engines", "launchers", "cells", "search", "unfinished", "jobs", "cli", "__main__"),
 ]
 
 

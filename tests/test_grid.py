@@ -155,6 +155,49 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
         module.finished(tmp_path, {**settings, "seed": 1})
 
 
+@pytest.mark.parametrize("part", ["data", "device"])
+def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
+    from pruneflow import cli, pipeline
+
+    config = composed(*QUICK)
+    pipeline.run(config, pipeline.prepare(config), tmp_path)
+    assert cli._finished(tmp_path, config)
+    file = tmp_path / "result.json"
+    result = json.loads(file.read_text())
+    result[part] |= {"digest": "0" * 64, "threads": 99}
+    file.write_text(json.dumps(result))
+    assert cli._finished(tmp_path, config) is None
+
+
+def test_the_same_command_at_once_is_refused_in_a_named_folder_and_gets_its_own_elsewhere(tmp_path):
+    named = [*LONG, "hydra.run.dir=here"]
+    first = start(tmp_path, *named)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("dense/events.*")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.02)
+    assert start(tmp_path, *named).wait() == 2
+    assert "hydra.run.dir=here: the same command is running in this folder." in (tmp_path / "log").read_text()
+    first.kill()
+    first.wait()
+    assert start(tmp_path, *named).wait() == 0
+    assert (tmp_path / "here" / "result.json").exists()
+
+
+def test_temporary_files_of_a_killed_process_are_deleted_and_nothing_else(tmp_path):
+    from pruneflow.files import remove_temporaries
+
+    for name in (".dense.h5.0123abcd", ".hydra", ".keep.txt", "dense.h5", ".dense.h5.0123abcg"):
+        (tmp_path / name).write_text("")
+    remove_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        ".hydra",
+        ".keep.txt",
+        "dense.h5",
+        ".dense.h5.0123abcg",
+    }
+
+
 def claim(store, identity):
     return unfinished.claimed(store, identity)
 

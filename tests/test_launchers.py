@@ -20,7 +20,7 @@ from conftest import QUICK
 from omegaconf import OmegaConf
 from test_cli import command, exit_code
 
-from pruneflow import launchers, objectives, plugins
+from pruneflow import engines, launchers, objectives, plugins
 from pruneflow.cells import Labelled
 from pruneflow.config import config_folder
 from pruneflow.device import processors
@@ -224,8 +224,15 @@ def home(tmp_path, monkeypatch):
     return folder
 
 
-def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, tmp_path):
-    done = command(documented("seed=3,4"))
+@pytest.fixture
+def place():
+    """A folder for Ray; the path of a socket in it must be short."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield folder
+
+
+def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, place, tmp_path):
+    done = command([*documented("seed=3,4"), f"hydra.launcher.ray.init._temp_dir={place}"])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     results, rows = outcomes(only_sweep(tmp_path))
@@ -241,13 +248,12 @@ def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, tmp_pa
 
 
 @pytest.fixture
-def cluster(home, tmp_path_factory):
+def cluster(home, place, tmp_path_factory):
     """A Ray cluster that runs already, in another folder; its address."""
     ray = shutil.which("ray", path=str(Path(sys.executable).parent))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    place = tempfile.mkdtemp(prefix="ray-")  # a socket's path must be short
     line = [ray, "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
     line += [f"--port={port}", f"--temp-dir={place}"]
     environment = {name: value for name, value in os.environ.items() if name != "PRUNEFLOW_DATA_DIR"}
@@ -265,7 +271,6 @@ def cluster(home, tmp_path_factory):
     finally:
         head.terminate()
         head.wait(timeout=60)
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def test_a_cluster_that_runs_already_works_where_the_command_was_typed(cluster, tmp_path, tiny_data):
@@ -284,7 +289,7 @@ def test_a_cluster_that_does_not_answer_is_refused(address, capsys, tmp_path):
     typed = f"hydra.launcher.ray.init.address={address}"
     assert exit_code(["-m", "seed=1,2", "hydra/launcher=ray", typed]) == 2
     assert capsys.readouterr().err.startswith(f"{typed}: no Ray cluster answers there. Start one")
-    assert not (tmp_path / "outputs" / "sweeps").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 # Optuna
@@ -374,7 +379,7 @@ def test_what_a_launcher_or_a_search_cannot_do_is_refused_before_anything_starts
     shown = capsys.readouterr()
     assert shown.err.startswith(message)
     assert "Traceback" not in shown.err
-    assert not (tmp_path / "outputs" / "sweeps").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 CHOICES = {
@@ -441,11 +446,13 @@ def settings(plugin, job=None, **launcher):
         (settings("submitit", cpus_per_task=16), 8),
         (settings("submitit", cpus_per_task=None), None),
         (settings("unknown"), None),
+        (settings("joblib", n_jobs=1), 8),
         (settings("joblib", job={"num": "???"}, n_jobs=2), None),  # a run of its own
     ],
 )
 def test_the_share_of_a_cell_of_eight_processors(cell, share, monkeypatch):
-    monkeypatch.setattr(launchers, "processors", lambda: 8)
+    for module in (engines, launchers):
+        monkeypatch.setattr(module, "processors", lambda: 8)
     assert launchers.share(cell) == share
 
 
@@ -454,7 +461,8 @@ def test_the_share_of_a_cell_of_eight_processors(cell, share, monkeypatch):
     [(-1, 20, 8), (-1, 3, 3), (-2, 20, 7), (-20, 5, 1), (4, 20, 4), (4, 2, 2), (20, 20, 20)],
 )
 def test_no_more_cells_run_at_a_time_than_there_are(n_jobs, cells, at_a_time, monkeypatch):
-    monkeypatch.setattr(launchers, "processors", lambda: 8)
+    for module in (engines, launchers):
+        monkeypatch.setattr(module, "processors", lambda: 8)
     engine = launchers.engine_of(settings("joblib", n_jobs=n_jobs))
     assert engine.pinned(cells) == [f"hydra.launcher.n_jobs={at_a_time}"]
 

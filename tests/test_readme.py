@@ -201,3 +201,11 @@ def test_fashion_mnist_is_read_as_it_is_published(tmp_path):
     quick = [*QUICK[:2], "trainer.dense_batch_size=5", "trainer.batch_size=5", "hydra.run.dir=run"]
     assert exit_code([*arguments, *quick]) == 0
     assert json.loads((tmp_path / "run" / "result.json").read_text())["data"]["name"] == "fashion"
+
+
+def test_an_experiment_may_set_every_key_also_those_of_no_group(tmp_path):
+    text = "# @package _global_\nseed: 7\npruning: {skip: [conv2d]}\nstages: {checkpoint_seconds: 5}\n"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    config = composed_by_hydra(["experiment=mine"], tmp_path)
+    assert (config.seed, config.pruning.skip, config.stages.checkpoint_seconds) == (7, ["conv2d"], 5.0)

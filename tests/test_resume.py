@@ -228,7 +228,7 @@ def test_the_frequency_of_checkpoints_is_a_setting(composed, monkeypatch, tmp_pa
 
 def test_nothing_of_a_checkpoint_stays_when_the_stage_is_done(composed, tmp_path):
     train(composed, tmp_path)
-    assert not list(tmp_path.rglob("checkpoint*")) + list(tmp_path.rglob("*.part"))
+    assert not [*tmp_path.rglob("checkpoint*"), *tmp_path.rglob("*.part"), *tmp_path.rglob("scratch")]
 
 
 def test_a_checkpoint_is_one_file_that_reads_as_it_was_written(tmp_path):

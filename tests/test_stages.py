@@ -115,7 +115,9 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
     store = Store(tmp_path)
 
     def fail(folder):
-        (folder / "checkpoint").write_text("half way")
+        (folder / "scratch" / "checkpoint").write_text("half way")
+        (folder / "scratch" / ".checkpoint.0123abcd").write_text("killed while it was written")
+        (folder / "half").write_text("a result that is not whole")
         raise PruneflowError("disk full")
 
     with pytest.raises(PruneflowError, match="disk full"):
@@ -123,18 +125,37 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
     seen = []
 
     def make(folder):
-        seen.append((folder / "checkpoint").read_text())
+        seen.append({path.name for path in folder.rglob("*")})
+        (folder / "file").write_text("result")
 
     stage, _ = store.get("dense", {"a": 1}, make=make, read=lambda stage: None)
-    assert (stage.reused, seen) == (False, ["half way"])
+    assert (stage.reused, seen) == (False, [{"scratch", "checkpoint"}])
+    assert {path.name for path in Path(stage.path).iterdir()} == {"file", "manifest.json"}
+
+
+def test_a_stage_that_was_whole_but_not_yet_renamed_is_not_made_again(tmp_path, monkeypatch):
+    made = []
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "_remove", lambda place: cut_off())
+        with pytest.raises(KeyboardInterrupt):
+            get(Store(tmp_path), {"a": 1}, made=made)
+    stage, content = get(Store(tmp_path), {"a": 1}, "other", made=made)
+    assert (content, len(made)) == ("result", 1)
+    assert {path.name for path in Path(stage.path).iterdir()} == {"file", "manifest.json"}
+
+
+def cut_off():
+    raise KeyboardInterrupt
 
 
 def test_what_another_version_wrote_is_ignored_with_a_word(tmp_path, composed, capsys):
     (tmp_path / "store" / "v0" / "dense" / "abc").mkdir(parents=True)
+    (tmp_path / "store" / "v0" / "locks").mkdir()
+    (tmp_path / "store" / "venv").mkdir()
     config = composed(f"stages.dir={tmp_path / 'store'}")
     store = config.stages.open()
     said = " ".join(capsys.readouterr().out.split())
-    assert f"v0 in {tmp_path / 'store'}: written by another version of pruneflow" in said
+    assert f"Ignored v0 in {tmp_path / 'store'}: written by another version of pruneflow" in said
     get(store, {"a": 1})
     assert (tmp_path / "store" / "v0" / "dense" / "abc").exists()
 
@@ -402,9 +423,12 @@ def test_cleaning_leaves_alone_what_a_run_works_on_and_takes_what_killed_runs_le
         time.sleep(0.02)
     store = tmp_path / "store"
     (work,) = finished(store / "v1" / "dense")
-    (store / "v0").mkdir()
+    (store / "v0" / "locks").mkdir(parents=True)
+    (store / "venv" / "locks").mkdir(parents=True)
+    (store / "v1.txt").write_text("")
     clean.clean(store, unused_s=-1)
     assert work.exists() and not (store / "v0").exists()
+    assert {path.name for path in store.iterdir()} == {"v1", "v1.txt", "venv"}
     owner.kill()
     owner.communicate()
     clean.clean(store, unused_s=-1)
