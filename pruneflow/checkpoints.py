@@ -95,11 +95,12 @@ def latest(file: Path) -> Checkpoint | None:
     try:
         return Checkpoint.read(file)
     except (OSError, ValueError) as error:
-        console.print(
-            f"[bold yellow]Checkpoint {file} is broken ({error}): the phase starts anew.[/bold yellow]",
-            soft_wrap=True,
-        )
+        _say(f"Checkpoint {file} is broken ({error}): the phase starts anew.")
         return None
+
+
+def _say(message: str) -> None:
+    console.print(message, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:
@@ -184,7 +185,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         if {name: value.shape for name, value in found.arrays.items() if name.startswith(_VARIABLES)} != {
             name: tuple(variable.shape) for name, variable in variables.items()
         }:
-            console.print(f"Checkpoint {self.file} is of another network: the phase starts anew.")
+            _say(f"Checkpoint {self.file} is of another network: the phase starts anew.")
             return None
         for name, variable in variables.items():
             variable.assign(found.arrays[name])

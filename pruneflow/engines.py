@@ -1,4 +1,4 @@
-"""Engines that run the cells of a sweep: what a cell may use, what becomes of the others when one ends."""
+"""Engines that run the cells of a sweep: what a cell may use, and what becomes of cells when one ends."""
 
 from __future__ import annotations
 

@@ -201,6 +201,8 @@ class Job:
         if not self.sweep:
             hydra()
             return (self.folder / "result.json").exists()
+        if not self.cells:
+            search.quieten()
         whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)
         from pruneflow import tables
 

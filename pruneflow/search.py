@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -13,7 +15,7 @@ from pruneflow.options import require
 from pruneflow.sweep import CellOutcome
 from pruneflow.terminal import console
 
-__all__ = ["check", "is_search", "probes", "show_best"]
+__all__ = ["check", "is_search", "probes", "quieten", "show_best"]
 
 HYDRAS_OWN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -84,6 +86,14 @@ def _ends(override: Override) -> list[str]:
     if isinstance(value, RangeSweep):
         return [f"{key}={value.start}", f"{key}={value.stop}"]
     return [f"{key}={text}" for text in override.sweep_string_iterator()]
+
+
+def quieten() -> None:
+    """Keep Optuna's messages off the terminal: what it says of studies and failures is told at the end."""
+    with suppress(ModuleNotFoundError):
+        import optuna
+
+        optuna.logging.set_verbosity(logging.ERROR)
 
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:

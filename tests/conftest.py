@@ -24,7 +24,7 @@ os.environ["HYDRA_FULL_ERROR"] = "1"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import config, plugins
+    from pruneflow import config, isolation, plugins
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:
@@ -76,6 +76,7 @@ def _tiny_cache(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     """No test reads the user's cache, or writes outputs/ where it was started."""
     monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(tiny_data))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(isolation, "_after_first", None)  # each test is the first cell of its process
 
 
 @pytest.fixture

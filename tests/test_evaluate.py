@@ -61,11 +61,7 @@ def lstm_file(folder):
     x = np.random.default_rng(0).integers(0, 20, (250, 6)).astype(np.int32)
     part = Part(x, np.zeros(250, np.int64))
 
-    class OnlySpec:
-        def __init__(self):
-            self.spec = spec
-
-    (folder / "lstm.tflite").write_bytes(Float(name="float").convert(model, OnlySpec()))
+    (folder / "lstm.tflite").write_bytes(Float(name="float").convert(model, spec, np.empty(0)))
     return folder / "lstm.tflite", model, part, spec
 
 

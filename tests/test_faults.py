@@ -88,12 +88,12 @@ def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
 
 
 def test_memory_that_runs_out_is_answered_as_documented(capsys, monkeypatch):
-    from pruneflow.trainer import Trainer
+    from pruneflow.fitting import Fit
 
     def exhausted(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(Trainer, "fit_dense", exhausted)
+    monkeypatch.setattr(Fit, "run", exhausted)
     answer, code = documented("memory runs out")
     assert exit_code(QUICK) == code
     assert re.match(answer, capsys.readouterr().err)

@@ -301,6 +301,8 @@ def test_a_search_returns_the_best_on_the_validation_part_and_survives_a_failed_
     own = ["hydra.sweeper.n_trials=3", "hydra.sweep.dir=search", "hydra.sweep.subdir=${hydra.job.num}"]
     done = command([*documented("hydra.sweeper.n_trials=8"), *own])
     assert done.returncode == 1
+    assert done.stderr.endswith("cannot be written: Is a directory. Free space or permissions there.\n")
+    assert len(done.stderr.splitlines()) == 1
     results, rows = outcomes(sweep_dir)
     assert [(name, row["status"]) for name, row in rows.items()] == [
         ("0-0", "done"),
@@ -319,6 +321,7 @@ def test_a_search_returns_the_best_on_the_validation_part_and_survives_a_failed_
 def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_path):
     done = command([*documented("experiment=search"), "hydra.sweeper.n_trials=4"])
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
     sweep_dir = only_sweep(tmp_path)
     results, rows = outcomes(sweep_dir)
     assert len(results) == len(rows) == 4
