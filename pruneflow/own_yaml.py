@@ -156,8 +156,11 @@ ANSWERS: Answers = (
     (rf"{_COMPOSING}Merge error: .* value: (?P<value>.+)", _value_as_option),
     (rf"{_COMPOSING}(?P<problem>.+)\n +full_key: (?P<key>\S+)", _refused),
     (rf"{_COMPOSING}Cannot merge DictConfig with ListConfig", _not_keys),
-    (r"^In '(?P<path>(\w+)/.+?)': Could not find '\2/(?P<group>.+)/(?P<choice>.+?)'", _below_itself),
-    (r"^In '(?P<path>(\w+)/.+?)': Could not override '\2/(?P<group>[\w/]+)", _below_itself),
+    (
+        r"^In '(?P<path>(?!hydra/)(\w+)/.+?)': Could not find '\2/(?P<group>.+)/(?P<choice>.+?)'",
+        _below_itself,
+    ),
+    (r"^In '(?P<path>(?!hydra/)(\w+)/.+?)': Could not override '\2/(?P<group>[\w/]+)", _below_itself),
     (rf"{_IN}Could not override '(?P<group>.+?)'", _no_such_group),
     (r"^Multiple values for (?P<group>.+?)\. To override a value use 'override .+: (?P<choice>.+)'", _twice),
     (rf"{_IN}Could not (?:load|find) '(?P<name>.+?)'\.?\s+Config search path", _no_such_base),

@@ -89,7 +89,8 @@ def _ends(override: Override) -> list[str]:
 
 
 def quieten() -> None:
-    """Keep Optuna's messages off the terminal: what it says of studies and failures is told at the end."""
+    """Keep messages of Optuna and its plugin off the terminal: cells that failed are told in our words."""
+    logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
     with suppress(ModuleNotFoundError):
         import optuna
 
