@@ -64,10 +64,16 @@ def killed(folder: Path, overrides: list[str], seconds: float) -> bool:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return True
+            return not finished(folder)
     if process.returncode:
         raise SystemExit(f"{' '.join(line)} ended with {process.returncode}; see {folder / 'log'}")
     return False
+
+
+def finished(folder: Path) -> bool:
+    """Whether the kill came when all was done but the end of the process."""
+    records = list(folder.glob("outputs/.stages/*/runs/*.json"))
+    return bool(list(folder.glob("outputs/*/*/result.json"))) and not records
 
 
 def everything(folder: Path) -> dict[str, Any]:

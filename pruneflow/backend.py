@@ -13,7 +13,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["float32", "keras", "prune_registry", "quiet", "set_seed", "tensorflow", "tfmot"]
+from pruneflow.signals import undisturbed
+
+__all__ = [
+    "float32",
+    "keras",
+    "litert",
+    "prune_registry",
+    "quiet",
+    "set_seed",
+    "tensorflow",
+    "tfmot",
+]
 
 
 @contextmanager
@@ -40,11 +51,20 @@ def quiet() -> Iterator[None]:
 
 
 @cache
+def litert() -> Any:
+    """Import LiteRT's interpreter module."""
+    with quiet(), undisturbed():
+        from ai_edge_litert import interpreter
+
+    return interpreter
+
+
+@cache
 def tensorflow() -> Any:
     """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with quiet(), warnings.catch_warnings():
+    with quiet(), undisturbed(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow as tf
 
@@ -59,7 +79,7 @@ def tensorflow() -> Any:
 def keras() -> Any:
     """Import tf_keras; dropout draws from generators that a checkpoint can hold."""
     tensorflow()
-    with quiet(), warnings.catch_warnings():
+    with quiet(), undisturbed(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tf_keras
 
@@ -71,7 +91,7 @@ def keras() -> Any:
 def tfmot() -> Any:
     """Import tensorflow_model_optimization."""
     keras()
-    with quiet(), warnings.catch_warnings():
+    with quiet(), undisturbed(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow_model_optimization
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.errors import PruneflowError
+from pruneflow.signals import let_through
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.schedules import Plan
@@ -48,6 +49,10 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
         """Move the bar on."""
         assert self._advance is not None
         self._advance(1, _note(logs) if batch % NOTE_EVERY_STEPS == 0 else "")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Answer a signal that was held back."""
+        let_through()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Show the epoch's figures and close the bar."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.data import Part, Spec
+from pruneflow.signals import undisturbed
 from pruneflow.tasks import Task, task_of
 from pruneflow.terminal import bar
 
@@ -95,7 +96,7 @@ def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, thre
     """
     outputs = np.empty((len(part), task.units), np.float32)
     pool: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
-    with backend.quiet():
+    with backend.quiet(), undisturbed():
         for _ in range(threads):
             pool.put(_Runner(file))
     stop = threading.Event()
@@ -124,9 +125,7 @@ class _Runner:
     """One interpreter, with the scales of its input and output."""
 
     def __init__(self, file: Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self.interpreter = Interpreter(model_path=str(file), num_threads=1)
+        self.interpreter = backend.litert().Interpreter(model_path=str(file), num_threads=1)
         self.interpreter.allocate_tensors()
         self.input = self.interpreter.get_input_details()[0]
         self.output = self.interpreter.get_output_details()[0]

@@ -200,7 +200,8 @@ class Job:
     def _carry_out(self, hydra: Callable[[], None]) -> bool:
         if not self.sweep:
             hydra()
-            return (self.folder / "result.json").exists()
+            failed = (self.folder / FAILURE_FILE).exists()
+            return not failed and (self.folder / "result.json").exists()
         if not self.cells:
             search.quieten()
         whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)

@@ -9,6 +9,7 @@ from typing import Any
 from pruneflow import backend
 from pruneflow.config import Config, plan_for
 from pruneflow.data import Data
+from pruneflow.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
 
@@ -34,9 +35,10 @@ def prepare(config: Config) -> Prepared:
     """
     data, seconds = _load(config.dataset)
     plan = plan_for(config, data)
-    device = config.device.configure()
-    selection = config.pruning.select(config.model.build(data.spec))
-    backend.keras().backend.clear_session()
+    with undisturbed():
+        device = config.device.configure()
+        selection = config.pruning.select(config.model.build(data.spec))
+        backend.keras().backend.clear_session()
     return Prepared(data, plan, selection, device, seconds)
 
 

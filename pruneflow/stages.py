@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries, write_file
 from pruneflow.options import require
+from pruneflow.signals import undisturbed
 from pruneflow.terminal import console
 
 __all__ = [
@@ -174,7 +175,8 @@ class Store:
             if not done:
                 _clear(work)
         if not done:
-            make(work)
+            with undisturbed():
+                make(work)
             _write_manifest(work, facts)
         with _writing(self.folder):
             shutil.rmtree(scratch)

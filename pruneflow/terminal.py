@@ -25,6 +25,7 @@ from rich.progress import (
 from rich.table import Column
 
 from pruneflow.errors import PruneflowError
+from pruneflow.signals import let_through
 
 __all__ = ["Advance", "bar", "console", "error_console", "print_whole", "printing"]
 
@@ -119,6 +120,7 @@ class Advance:
         self.done += amount
         self.note = note or self.note
         self.show(self)
+        let_through()  # a signal that was held back is answered here
 
     @property
     def seconds(self) -> float:

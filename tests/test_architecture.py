@@ -16,7 +16,7 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "options", "files", "terminal"),
+    *("errors", "options", "files", "signals", "terminal"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
     *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),
     *("data.vocabulary", "data.corpus", "data.flat", "data.aclimdb", "data.table", "data.imdb"),

@@ -236,3 +236,30 @@ def test_interrupting_the_loading_of_modules_shows_no_traceback(tmp_path):
     )
     assert done.returncode == 130
     assert done.stderr == "Interrupted before anything was started.\n"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_an_extension_has_started(sent):
+    from pruneflow.signals import let_through, undisturbed
+
+    class Stop(BaseException):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    before, seen = signal.signal(sent, stop), []
+    try:
+        with pytest.raises(Stop), undisturbed(), undisturbed():
+            signal.raise_signal(sent)
+            seen.append("the block went on")
+        assert seen == ["the block went on"]
+        with pytest.raises(Stop), undisturbed():
+            let_through()
+            signal.raise_signal(sent)
+            let_through()
+            seen.append("never")
+        assert seen == ["the block went on"]
+        assert signal.getsignal(sent) is stop
+    finally:
+        signal.signal(sent, before)
