@@ -29,7 +29,7 @@ def main() -> None:
 def _leave(code: Any) -> None:
     """End without taking TensorFlow down, whose threads are still at work: that may abort (2.21).
 
-    Everything of ours has unwound by now. The engines of sweeps end their processes at exit, and are left to it.
+    Everything of ours has unwound by now. The engines of sweeps end their processes at exit: left to it.
     """
     sys.stdout.flush()
     sys.stderr.flush()
