@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 
-def run(folder: Path, arguments: list[str], *, expected: int = 0) -> float:
-    """Run ``python -m pruneflow`` in ``folder``; its output is added to ``folder/log``.
+def run(folder: Path, arguments: list[str], *, code: str = "") -> float:
+    """Run ``python -m pruneflow``, or ``code`` in its place, in ``folder``; it is logged in ``folder/log``.
 
     Returns:
         Wall seconds.
@@ -19,11 +19,13 @@ def run(folder: Path, arguments: list[str], *, expected: int = 0) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     with (folder / "log").open("a") as log:
-        line = [sys.executable, "-m", "pruneflow", *arguments]
+        line = [sys.executable, *(["-c", code] if code else ["-m", "pruneflow"]), *arguments]
         done = subprocess.run(line, cwd=folder, stdout=log, stderr=log, check=False)
     seconds = time.perf_counter() - start
-    if done.returncode != expected:
-        raise SystemExit(f"{' '.join(line)} ended with {done.returncode}; see {folder / 'log'}")
+    if done.returncode:
+        raise SystemExit(
+            f"pruneflow {' '.join(arguments)} ended with {done.returncode}; see {folder / 'log'}"
+        )
     return seconds
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pruneflow import backend
 from pruneflow.events import pack, unpack
 from pruneflow.files import write_file
-from pruneflow.terminal import console
+from pruneflow.terminal import warn
 
 __all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
 
@@ -95,12 +95,8 @@ def latest(file: Path) -> Checkpoint | None:
     try:
         return Checkpoint.read(file)
     except (OSError, ValueError) as error:
-        _say(f"Checkpoint {file} is broken ({error}): the phase starts anew.")
+        warn(f"Checkpoint {file} is broken ({error}): the phase starts anew.")
         return None
-
-
-def _say(message: str) -> None:
-    console.print(message, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:
@@ -185,7 +181,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         if {name: value.shape for name, value in found.arrays.items() if name.startswith(_VARIABLES)} != {
             name: tuple(variable.shape) for name, variable in variables.items()
         }:
-            _say(f"Checkpoint {self.file} is of another network: the phase starts anew.")
+            warn(f"Checkpoint {self.file} is of another network: the phase starts anew.")
             return None
         for name, variable in variables.items():
             variable.assign(found.arrays[name])
@@ -228,11 +224,14 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self.model._training_state = None
 
     def _write_if_due(self, epoch: int, step: int) -> None:
-        now = time.monotonic()
-        if self.every_seconds is None or now - self._last < self.every_seconds:
-            return
-        arrays = {name: variable.numpy() for name, variable in _variables(self.model).items()}
-        arrays.update({name: variable.numpy() for name, variable in _metrics(self.model).items()})
+        if self.every_seconds is not None and time.monotonic() - self._last >= self.every_seconds:
+            self.write(epoch, step)
+            self._last = time.monotonic()
+
+    def write(self, epoch: int, step: int) -> None:
+        """Write the state of training before ``step`` of ``epoch``."""
+        variables = {**_variables(self.model), **_metrics(self.model)}
+        arrays = {name: variable.numpy() for name, variable in variables.items()}
         numbers = {}
         for kept in self.kept:
             numbers[kept.name], more = kept.state()
@@ -240,9 +239,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         for writer in self.writers():
             writer.flush()
         before = self._resumed.seconds if self._resumed else 0.0
-        seconds = before + now - self._start
+        seconds = before + time.monotonic() - self._start
         Checkpoint(epoch, step, seconds, numbers, arrays, pack(self.events)).write(self.file)
-        self._last = time.monotonic()
 
 
 def _variables(model: Any) -> dict[str, Any]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import secrets
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pruneflow.stages import LAYOUT, MANIFEST, Store, in_use, other_layouts
+from pruneflow.files import remove_folder
+from pruneflow.manifests import LAYOUT, MANIFEST
+from pruneflow.stages import LOCKS, RUNS, other_layouts, unused
 
 __all__ = ["Entry", "clean", "entries", "main"]
 
@@ -44,7 +44,7 @@ def entries(folder: Path) -> list[Entry]:
 def _paths(folder: Path) -> Iterator[Path]:
     yield from other_layouts(folder)
     for kind in sorted((folder / LAYOUT).glob("*")):
-        if kind.is_dir() and kind.name not in Store.OWN_FOLDERS:
+        if kind.is_dir() and kind.name not in (LOCKS, RUNS):
             yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
 
 
@@ -82,12 +82,10 @@ def clean(folder: Path, *, unused_s: float | None = None, size_bytes: int | None
 
 def _delete(entry: Entry) -> bool:
     """Delete it, unless a run works on it or has used it in the meantime."""
-    with in_use(entry.path) as busy:
-        wanted = not busy and entry.path.exists() and _entry(entry.path).used <= entry.used
+    with unused(entry.path) as free:
+        wanted = free and entry.path.exists() and _entry(entry.path).used <= entry.used
         if wanted:
-            away = entry.path.with_name(f"{entry.path.name[:12]}.{secrets.token_hex(4)}.trash")
-            entry.path.rename(away)
-            shutil.rmtree(away, ignore_errors=True)
+            remove_folder(entry.path)
     return wanted
 
 

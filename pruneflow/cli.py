@@ -26,7 +26,7 @@ from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
 from pruneflow.sweep import FAILURE_FILE, cell_name
-from pruneflow.terminal import console, error_console, printing
+from pruneflow.terminal import complain, console, printing
 
 __all__ = ["main", "task"]
 
@@ -157,8 +157,7 @@ def _command(settings: HydraConf) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    if message:
-        error_console.print(message, style="bold red", markup=False, soft_wrap=True)
+    complain(message)
     return code
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
 
-__all__ = ["remove_temporaries", "write_file"]
+__all__ = ["remove_folder", "remove_temporaries", "write_file"]
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -33,6 +34,14 @@ def write_file(path: Path, content: bytes) -> None:
                 f"{path} cannot be written: {error.strerror}. Free space or permissions there."
             ) from error
         raise
+
+
+def remove_folder(folder: Path) -> None:
+    """Take a folder out of sight at once, then delete it; nothing is done where there is none."""
+    if folder.exists():
+        away = folder.with_name(f"{folder.name[:12]}.{secrets.token_hex(4)}.trash")
+        folder.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
 
 
 def remove_temporaries(folder: Path) -> None:

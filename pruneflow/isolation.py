@@ -25,7 +25,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
 from pruneflow.sweep import FAILURE_FILE, record_failure
-from pruneflow.terminal import error_console
+from pruneflow.terminal import complain
 
 __all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
 
@@ -115,19 +115,14 @@ def _pass_on(source: IO[bytes], target: TextIO) -> None:
 def fail(run_dir: Path, error: Exception) -> None:
     """Say why a cell failed, and leave the message in its folder."""
     message = refusals.failure_in_words(error)
-    _say(message)
+    complain(message)
     if not message:
         traceback.print_exception(error)
     try:
         record_failure(run_dir, message or f"{type(error).__name__}: {error}")
     except PruneflowError as second:  # such as the same full disk
         if str(second) != message:
-            _say(str(second))
-
-
-def _say(message: str) -> None:
-    if message:
-        error_console.print(message, style="bold red", markup=False, soft_wrap=True)
+            complain(str(second))
 
 
 def _serve() -> None:

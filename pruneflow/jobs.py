@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +21,8 @@ from rich.markup import escape
 
 from pruneflow import launchers, plugins, refusals, results, search, unfinished
 from pruneflow.config import Config, config_folder, from_hydra, plain
-from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.errors import ConfigError
+from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
 from pruneflow.stages import Store
 from pruneflow.sweep import FAILURE_FILE, CellOutcome, cell_name, found, outcomes, write_csv
@@ -127,8 +126,8 @@ class Job:
                 f"The sweep has the same cell twice: {', '.join(sorted(twice))}. Give each value once."
             )
         if self.named and not _same(unfinished.left(self._store, self.identity), self.folder):
-            _require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
-        _require_writable(self.folder)
+            require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
+        require_writable(self.folder)
         from pruneflow import pipeline
 
         for config in self.configs:
@@ -191,7 +190,7 @@ class Job:
     def _in_its_folder(self, left: Path | None) -> Job:
         """The job in the folder that it was cut off in, or in one that holds none yet."""
         if self.named or left is None:
-            return self if self.named else replace(self, folder=_unused(self.folder))
+            return self if self.named else replace(self, folder=unused(self.folder))
         finished = sum(1 for _ in left.rglob("result.json"))
         cells = f": {finished} of {len(self.cells)} cells are finished" if self.sweep and self.cells else ""
         console.print(f"Continues  {escape(str(left))}{cells}", soft_wrap=True)
@@ -287,29 +286,3 @@ def _same(left: Path | None, folder: Path) -> bool:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _unused(folder: Path) -> Path:
-    """``folder``, or the first of ``folder-2``, ``folder-3`` ... that is not there: a clock may jump back."""
-    names = itertools.chain([folder.name], (f"{folder.name}-{count}" for count in itertools.count(2)))
-    return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
-
-
-def _require_no_run(folder: Path, key: str) -> None:
-    """Refuse a folder that a run would write over, finished or not."""
-    names = ("result.json", FAILURE_FILE, "dense", "pruned")
-    taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
-    problem = "there is a run in this folder already, and none is written over"
-    require(not taken, key, folder, problem, "Name another, or delete it.")
-
-
-def _require_writable(folder: Path) -> None:
-    """Refuse an outputs folder that cannot be made or written, leaving nothing behind."""
-    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
-    try:
-        Path(tempfile.mkdtemp(dir=parent)).rmdir()
-    except OSError as error:
-        raise PruneflowError(
-            f"{folder} cannot be made: {parent} cannot be written to ({error.strerror}). "
-            "Work in another folder, or set hydra.run.dir (for a sweep: hydra.sweep.dir)."
-        ) from error

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from pruneflow.device import processors
 from pruneflow.engines import Engine, Joblib, Ray, Submitit
 from pruneflow.plugins import package_of
-from pruneflow.terminal import console, error_console
+from pruneflow.terminal import complain, console
 
 __all__ = ["engine_of", "run_cells", "share"]
 
@@ -58,9 +58,7 @@ def run_cells(hydra: Callable[[], None], engine: Engine, cells: int) -> bool:
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("joblib", "multiprocessing", "ray", "submitit"):
             said = " ".join(re.split(r"\n\s*\n|\n-----", str(error))[0].split())
-            error_console.print(
-                f"A cell ended without a result: {said}", style="bold red", markup=False, soft_wrap=True
-            )
+            complain(f"A cell ended without a result: {said}")
         elif str(error) != "No trials are completed yet.":  # how Optuna ends when every cell has failed
             raise
         return False

@@ -22,12 +22,13 @@ from pruneflow.config import Config, plain
 from pruneflow.events import pack, unpack
 from pruneflow.files import write_file
 from pruneflow.fitting import Journal
+from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
-from pruneflow.stages import SCRATCH, Stage, Store
+from pruneflow.stages import Stage, Store
 from pruneflow.terminal import console
 
 __all__ = [

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-import secrets
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
-
 from pruneflow.errors import PruneflowError
-from pruneflow.files import remove_temporaries, write_file
+from pruneflow.files import remove_folder, remove_temporaries
+from pruneflow.locks import attempted, locked
+from pruneflow.manifests import LAYOUT, MANIFEST, SCRATCH, digest_of, problem, write_manifest
 from pruneflow.options import require
 from pruneflow.signals import undisturbed
-from pruneflow.terminal import console
+from pruneflow.terminal import warn
 
-__all__ = [
-    "LAYOUT",
-    "MANIFEST",
-    "SCRATCH",
-    "Stage",
-    "Stages",
-    "Store",
-    "digest_of",
-    "in_use",
-    "locked",
-    "other_layouts",
-]
+__all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "other_layouts", "unused"]
 
-LAYOUT = "v1"  # of the store's folders and manifests; another one lies beside it and is left alone
-MANIFEST = "manifest.json"
-SCRATCH = (
-    "scratch"  # in the folder of a stage that is being made: what helps to make it, such as a checkpoint
-)
-LOCK_POLL_S = 0.1
+LOCKS, RUNS = "locks", "runs"  # folders of a store, beside one for each kind of stage
 
 T = TypeVar("T")
 
@@ -80,10 +60,9 @@ class Stages:
         """The store that these settings name; what other versions wrote there is ignored with a word."""
         others = [folder.name for folder in other_layouts(self.folder)]
         if others:
-            console.print(
-                f"[bold yellow]Ignored    {', '.join(others)} in {self.folder}: written by another version "
-                "of pruneflow. python -m pruneflow.clean deletes what is no longer used.[/bold yellow]",
-                soft_wrap=True,
+            warn(
+                f"Ignored    {', '.join(others)} in {self.folder}: written by another version of pruneflow. "
+                "python -m pruneflow.clean deletes what is no longer used."
             )
         return Store(self.folder, reuse=self.reuse)
 
@@ -103,27 +82,12 @@ class Stage:
     reused: bool
 
 
-def digest_of(name: str, inputs: Mapping[str, Any]) -> str:
-    """SHA-256 over the name of a stage and its inputs, whatever their order.
-
-    >>> digest_of("dense", {"a": 1, "b": 2}) == digest_of("dense", {"b": 2, "a": 1})
-    True
-    """
-    return hashlib.sha256(_canonical({"stage": name, "inputs": inputs}).encode()).hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 class Store:
     """Finished stages below one folder, and the checkpoints of those that are under way.
 
     A stage is made in ``<digest>.part``, under a lock that ends with its owner, and renamed when it is whole.
     The ``scratch`` in a ``.part`` that a killed process left is handed to the next one that makes the stage.
     """
-
-    OWN_FOLDERS = ("locks", "runs")  # beside those of the kinds of stages
 
     def __init__(self, folder: Path, *, reuse: bool = True) -> None:
         self.folder, self.reuse = folder / LAYOUT, reuse
@@ -155,7 +119,9 @@ class Store:
         place = self.folder / name / digest
         with _writing(self.folder):
             place.parent.mkdir(parents=True, exist_ok=True)
-        with locked(_lock_of(place), waiting_for=f"stage {name} {digest[:12]}"):
+            _lock_of(place).parent.mkdir(exist_ok=True)
+        waiting = f"Waits      for another run that makes stage {name} {digest[:12]}"
+        with locked(_lock_of(place), waiting=waiting):
             reused = self.reuse and _is_whole(place)
             if reused:
                 _touch(place)
@@ -169,90 +135,48 @@ class Store:
         scratch = work / SCRATCH
         with _writing(self.folder):
             if not self.reuse:
-                _remove(work)
+                remove_folder(work)
             scratch.mkdir(parents=True, exist_ok=True)
-            done = not _problem(work, place.name)  # it was cut off between the manifest and the new name
+            done = not problem(work, place.name)  # it was cut off between the manifest and the new name
             if not done:
                 _clear(work)
         if not done:
             with undisturbed():
                 make(work)
-            _write_manifest(work, facts)
+            write_manifest(work, facts)
         with _writing(self.folder):
             shutil.rmtree(scratch)
-            _remove(place)
+            remove_folder(place)
             work.rename(place)
 
 
 @contextmanager
-def locked(file: Path, *, waiting_for: str) -> Iterator[None]:
-    """Hold a lock that ends with its owner; say so when another process has it.
+def unused(place: Path) -> Iterator[bool]:
+    """Whether no run works on the stage in ``place``, finished or not; then none can start to in the block.
 
-    Args:
-        file: The lock file; it stays, empty.
-        waiting_for: What the other process does, for the message.
-
-    Raises:
-        PruneflowError: if the file cannot be made.
+    For the store of another version: whether no run works on any of its stages at this moment.
     """
-    lock = FileLock(file, poll_interval=LOCK_POLL_S)
-    with _writing(file.parent):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            console.print(f"Waits      for another run that makes {waiting_for}", soft_wrap=True)
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def in_use(place: Path) -> Iterator[bool]:
-    """Whether a run works on the stage in ``place``, finished or not; if none does, none can start to.
-
-    For the store of another version: whether a run works on any of its stages at this moment.
-    """
-    if (place / "locks").is_dir():
-        yield any(_held(file) for file in (place / "locks").iterdir())
+    if (place / LOCKS).is_dir():
+        yield all(_is_free(file) for file in (place / LOCKS).iterdir())
         return
-    lock = FileLock(_lock_of(place))
-    lock_file = Path(lock.lock_file)
-    if not lock_file.parent.is_dir():
-        yield False
-        return
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield True
-        return
-    try:
-        yield False
-    finally:
-        lock.release()
+    with attempted(_lock_of(place)) as got:
+        yield got
 
 
-def _held(file: Path) -> bool:
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+def _is_free(lock: Path) -> bool:
+    with attempted(lock) as got:
+        return got
 
 
 def _lock_of(place: Path) -> Path:
     """The lock of the stage in ``<kind>/<digest>``, whole or still ``.part``."""
-    return place.parent.parent / "locks" / f"{place.parent.name}-{place.stem}"
+    return place.parent.parent / LOCKS / f"{place.parent.name}-{place.stem}"
 
 
 def other_layouts(folder: Path) -> list[Path]:
     """Stores of other versions in the folder of a store; what else lies there is none of ours."""
     found = [place for place in folder.glob("v*") if re.fullmatch(r"v\d+", place.name)]
-    return sorted(place for place in found if place.name != LAYOUT and (place / "locks").is_dir())
+    return sorted(place for place in found if place.name != LAYOUT and (place / LOCKS).is_dir())
 
 
 def _clear(work: Path) -> None:
@@ -265,70 +189,20 @@ def _clear(work: Path) -> None:
     remove_temporaries(work / SCRATCH)
 
 
-def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    files = {
-        str(file.relative_to(folder)): _sha256(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).parts[0] != SCRATCH
-    }
-    manifest = {"layout": LAYOUT, **facts, "files": files, "finished": time.time()}
-    write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
-
-
 def _is_whole(place: Path) -> bool:
     """Whether a finished stage is there and every byte of it is as it was written."""
     if not place.exists():
         return False
-    problem = _problem(place, place.name)
-    if problem:
-        console.print(
-            f"[bold yellow]Stage {place} is corrupt ({problem}) and is computed anew.[/bold yellow]",
-            soft_wrap=True,
-        )
-    return not problem
-
-
-def _problem(place: Path, digest: str) -> str:
-    """What is wrong with the stage in ``place``; empty where nothing is."""
-    try:
-        manifest = json.loads((place / MANIFEST).read_text())
-        listed = dict(manifest["files"])
-        inputs, name = manifest["inputs"], manifest["name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    if manifest.get("layout") != LAYOUT or digest_of(name, inputs) != digest:
-        return f"{MANIFEST} belongs to another stage"
-    for file, expected in listed.items():
-        try:
-            if _sha256(place / file) != expected:
-                return f"{file} has another SHA-256 than when it was written"
-        except FileNotFoundError:
-            return f"{file} is missing"
-        except OSError as error:
-            return f"{file} cannot be read: {error.strerror}"
-    return ""
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    found = problem(place, place.name)
+    if found:
+        warn(f"Stage {place} is corrupt ({found}) and is computed anew.")
+    return not found
 
 
 def _touch(place: Path) -> None:
     """Remember the use, for cleaning by age; a store may be read-only for this user."""
     with suppress(OSError):
         (place / MANIFEST).touch()
-
-
-def _remove(place: Path) -> None:
-    """Take a folder out of sight at once, then delete it."""
-    if place.exists():
-        away = place.with_name(f"{place.name[:12]}.{secrets.token_hex(4)}.trash")
-        place.rename(away)
-        shutil.rmtree(away, ignore_errors=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pruneflow.pipeline import Prepared
 from pruneflow.results import Result
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sweep import CellOutcome
-from pruneflow.terminal import console, print_whole
+from pruneflow.terminal import console, print_whole, warn
 
 __all__ = ["show_config", "show_prepared", "show_result", "show_sweep"]
 
@@ -52,7 +52,7 @@ def show_prepared(ready: Prepared) -> None:
         soft_wrap=True,
     )
     if data.note:
-        console.print(f"[bold yellow]Note       {escape(data.note)}[/bold yellow]", soft_wrap=True)
+        warn(f"Note       {data.note}")
     device = ready.device
     console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
     for line in _plan_lines(plan):
@@ -95,13 +95,13 @@ def show_result(result: Result, run_dir: Path) -> None:
         soft_wrap=True,
     )
     if tflite.agreement < LEAST_AGREEMENT:
-        _shout(
+        warn(
             f"{tflite.file} is not the network that was trained: it differs from Keras on "
             f"{1 - tflite.agreement:.2%} of the test examples. With export=int8 raise "
             "export.calibration_samples; otherwise take export=dynamic-range or export=float."
         )
     if result.data.note:
-        _shout(result.data.note)
+        warn(result.data.note)
     console.print(
         f"done dataset={shlex.quote(result.data.name)} model={shlex.quote(result.config['model']['name'])} "
         f"export={tflite.kind} sparsity={result.pruned.measured_sparsity:.4f} accuracy={tflite.accuracy:.4f} "
@@ -109,10 +109,6 @@ def show_result(result: Result, run_dir: Path) -> None:
         markup=False,
         soft_wrap=True,
     )
-
-
-def _shout(line: str) -> None:
-    console.print(line, style="bold yellow", markup=False, soft_wrap=True)
 
 
 def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:

@@ -27,7 +27,7 @@ from rich.table import Column
 from pruneflow.errors import PruneflowError
 from pruneflow.signals import let_through
 
-__all__ = ["Advance", "bar", "console", "error_console", "print_whole", "printing"]
+__all__ = ["Advance", "bar", "complain", "console", "error_console", "print_whole", "printing", "warn"]
 
 PLAIN_INTERVAL_S = 10.0
 LOG_WIDTH = 120  # a log has no width of its own
@@ -95,6 +95,17 @@ console = _Output(highlight=False)
 if not console.is_terminal:
     console.width = LOG_WIDTH
 error_console = Console(stderr=True, highlight=False)
+
+
+def warn(message: str) -> None:
+    """Print what must not be overlooked."""
+    console.print(message, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Print what went wrong, on standard error; an empty message prints nothing."""
+    if message:
+        error_console.print(message, style="bold red", markup=False, soft_wrap=True)
 
 
 @dataclass

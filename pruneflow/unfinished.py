@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from pruneflow.files import write_file
-from pruneflow.stages import Store
+from pruneflow.locks import attempted
+from pruneflow.stages import LOCKS, RUNS, Store
 
 __all__ = ["Claim", "claimed", "identity_of", "left"]
 
@@ -55,19 +54,10 @@ def claimed(store: Store, identity: str) -> Iterator[Claim]:
         store: Its settings say whether unfinished runs are taken up.
         identity: What ``identity_of`` returned.
     """
-    record = store.folder / "runs" / f"{identity}.json"
-    lock = FileLock(store.folder / "locks" / f"run-{identity}")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    record = _record(store, identity)
     record.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield Claim(None, None)
-        return
-    try:
-        yield Claim(left(store, identity), record)
-    finally:
-        lock.release()
+    with attempted(store.folder / LOCKS / f"run-{identity}") as got:
+        yield Claim(left(store, identity), record) if got else Claim(None, None)
 
 
 def left(store: Store, identity: str) -> Path | None:
@@ -75,8 +65,11 @@ def left(store: Store, identity: str) -> Path | None:
     if not store.reuse:
         return None
     try:
-        record = store.folder / "runs" / f"{identity}.json"
-        folder = Path(json.loads(record.read_text())["folder"])
+        folder = Path(json.loads(_record(store, identity).read_text())["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if folder.is_dir() else None
+
+
+def _record(store: Store, identity: str) -> Path:
+    return store.folder / RUNS / f"{identity}.json"

@@ -16,7 +16,7 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "options", "files", "signals", "terminal"),
+    *("errors", "options", "files", "signals", "terminal", "locks"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
     *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),
     *("data.vocabulary", "data.corpus", "data.flat", "data.aclimdb", "data.table", "data.imdb"),
@@ -24,10 +24,11 @@ ROOMS = [
     *("backend", "tasks", "models"),
     *("sparsity.schedules", "sparsity.measure", "sparsity.prune", "sparsity"),
     *("batches", "optimizers", "events", "callbacks", "checkpoints", "fitting", "trainer", "device"),
-    *("exporters", "evaluate", "sizes", "stages", "clean", "results", "objectives", "config"),
+    *("exporters", "evaluate", "sizes", "manifests", "stages", "clean", "results", "objectives", "config"),
     *("preparation", "networks", "artefacts", "comparison"),
     *("pipeline", "sweep", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
-    *("plugins", "engines", "launchers", "cells", "search", "unfinished", "jobs", "cli", "__main__"),
+    *("plugins", "engines", "launchers", "cells", "search"),
+    *("unfinished", "folders", "jobs", "cli", "__main__"),
 ]
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import QUICK
 from test_cli import command, exit_code
 
-from pruneflow import jobs, results
+from pruneflow import folders, results
 from pruneflow.errors import PruneflowError
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
@@ -177,11 +177,11 @@ def wait_for(log, text, process):
 
 def test_two_runs_in_the_same_instant_get_folders_of_their_own(tmp_path):
     wanted = tmp_path / "12-00-00-000000"
-    assert jobs._unused(wanted) == wanted
+    assert folders.unused(wanted) == wanted
     wanted.mkdir()
-    assert jobs._unused(wanted) == tmp_path / "12-00-00-000000-2"
+    assert folders.unused(wanted) == tmp_path / "12-00-00-000000-2"
     (tmp_path / "12-00-00-000000-2").mkdir()
-    assert jobs._unused(wanted) == tmp_path / "12-00-00-000000-3"
+    assert folders.unused(wanted) == tmp_path / "12-00-00-000000-3"
 
 
 def test_a_clock_that_jumps_back_overwrites_nothing_and_measures_no_negative_time(tmp_path, monkeypatch):

@@ -16,8 +16,9 @@ from pruneflow import clean, pipeline, stages
 from pruneflow.artefacts import export_inputs
 from pruneflow.config import plain
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.manifests import digest_of
 from pruneflow.networks import dense_inputs, pruned_inputs
-from pruneflow.stages import Store, digest_of
+from pruneflow.stages import Store
 
 
 def get(store, inputs, content="result", made=None):
@@ -136,7 +137,7 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
 def test_a_stage_that_was_whole_but_not_yet_renamed_is_not_made_again(tmp_path, monkeypatch):
     made = []
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "_remove", lambda place: cut_off())
+        patched.setattr(stages, "remove_folder", lambda place: cut_off())
         with pytest.raises(KeyboardInterrupt):
             get(Store(tmp_path), {"a": 1}, made=made)
     stage, content = get(Store(tmp_path), {"a": 1}, "other", made=made)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import platformdirs
-from filelock import FileLock, Timeout
 
 from pruneflow.data.checks import Arrays
 from pruneflow.data.fetch import UnreachableError, is_partial
 from pruneflow.data.files import reading, write_arrays
 from pruneflow.errors import ConfigError, DataError
-from pruneflow.terminal import console
+from pruneflow.locks import locked
 
 __all__ = ["ENVIRONMENT", "Origin", "Place", "cache_folder", "named", "stored"]
 
@@ -122,7 +121,8 @@ def _fetch(target: Path, origins: Sequence[Origin]) -> None:
     hidden = f".{target.stem}"
     work = target.with_name(f"{hidden}-fetching")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _turn(target.with_name(f"{hidden}.lock")):
+    lock = target.with_name(f"{hidden}.lock")
+    with locked(lock, waiting=f"Waiting for another run that holds {lock}."):
         if target.is_file():  # another run has fetched it
             return
         _tidy(work)  # after a run that was killed
@@ -144,21 +144,6 @@ def _tidy(work: Path, *, all_of_it: bool = False) -> None:
             entry.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or not there
         work.rmdir()
-
-
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    """Wait until no other run fetches the same file."""
-    turn = FileLock(lock)
-    try:
-        turn.acquire(timeout=0)
-    except Timeout:
-        console.print(f"Waiting for another run that holds {lock}.", soft_wrap=True, markup=False)
-        turn.acquire()
-    try:
-        yield
-    finally:
-        turn.release()
 
 
 def _expanded(key: str, path: str) -> Path:

@@ -1,0 +1,51 @@
+"""Folders of runs and sweeps: where one may go without writing over another."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+from pruneflow.errors import PruneflowError
+from pruneflow.options import require
+from pruneflow.sweep import FAILURE_FILE
+
+__all__ = ["require_no_run", "require_writable", "unused"]
+
+
+def unused(folder: Path) -> Path:
+    """``folder``, or the first of ``folder-2``, ``folder-3`` ... that is not there: a clock may jump back."""
+    names = itertools.chain([folder.name], (f"{folder.name}-{count}" for count in itertools.count(2)))
+    return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
+
+
+def require_no_run(folder: Path, key: str) -> None:
+    """Refuse a folder that a run would write over, finished or not.
+
+    Args:
+        folder: The folder.
+        key: The setting that names it.
+
+    Raises:
+        ConfigError: if there is one.
+    """
+    names = ("result.json", FAILURE_FILE, "dense", "pruned")
+    taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
+    problem = "there is a run in this folder already, and none is written over"
+    require(not taken, key, folder, problem, "Name another, or delete it.")
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse an outputs folder that cannot be made or written, leaving nothing behind.
+
+    Raises:
+        PruneflowError: if that is so.
+    """
+    parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
+    try:
+        Path(tempfile.mkdtemp(dir=parent)).rmdir()
+    except OSError as error:
+        raise PruneflowError(
+            f"{folder} cannot be made: {parent} cannot be written to ({error.strerror}). "
+            "Work in another folder, or set hydra.run.dir (for a sweep: hydra.sweep.dir)."
+        ) from error
