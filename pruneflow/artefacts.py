@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pruneflow.config import plain
 from pruneflow.data import Data
+from pruneflow.encodings import Candidate, encode
 from pruneflow.exporters import Export, Float
 from pruneflow.files import write_file
+from pruneflow.manifests import digest_of
 from pruneflow.networks import Network
 from pruneflow.results import library_versions
-from pruneflow.sizes import Size, size_of
+from pruneflow.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.stages import Stage, Store
 from pruneflow.terminal import bar
 
-__all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "export", "export_inputs"]
+__all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]
 
 # Raise it in the commit that changes the bytes which the same network and settings give.
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 MODEL, FACTS = "model.tflite", "facts.json"
 
@@ -32,17 +35,38 @@ class Exported:
 
     Attributes:
         stage: Where it was taken from.
-        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
         content: Its bytes.
         size: Its sizes.
-        seconds: What the conversion took, when it was done.
+        seconds: What the conversions took, when they were done.
+        candidates: The encodings that were tried.
     """
 
     stage: Stage
-    kind: str
-    content: bytes
+    content: bytes = field(repr=False)
     size: Size
     seconds: float
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """An exported file of a run, and the baseline exported in the same way.
+
+    Attributes:
+        export: How both were exported.
+        file: The pruned network in the folder of the run.
+        sent: The same, compressed.
+        exported: What ``file`` holds.
+        dense_file: The baseline in the folder of the run.
+        dense: What ``dense_file`` holds: dense-encoded, since it has few zeros.
+    """
+
+    export: Export
+    file: Path
+    sent: Path
+    exported: Exported
+    dense_file: Path
+    dense: Exported
 
 
 @dataclass(frozen=True)
@@ -50,30 +74,31 @@ class Artefacts:
     """The TFLite files of a run.
 
     Attributes:
-        file: The exported file in the folder of the run.
-        exported: The pruned network, as the run exports it.
+        shipped: The pruned network, once per kind.
         dense: The baseline as a float file.
-        pruned: The pruned network as a float file, so that like is compared with like.
+        pruned: The pruned network as a dense-encoded float file, so that like is compared with like.
     """
 
-    file: Path
-    exported: Exported
+    shipped: list[Shipped]
     dense: Exported
     pruned: Exported
 
     @property
     def seconds(self) -> float:
         """What the conversions took, when they were done."""
-        once = {file.stage.digest: file.seconds for file in (self.exported, self.dense, self.pruned)}
+        files = [self.dense, self.pruned]
+        files += [file for shipped in self.shipped for file in (shipped.exported, shipped.dense)]
+        once = {file.stage.digest: file.seconds for file in files}
         return sum(once.values())
 
 
 def export(
     store: Store, export: Export, data: Data, networks: tuple[Network, Network], run_dir: Path
 ) -> Artefacts:
-    """Write ``dense-float.tflite`` and ``pruned-<kind>.tflite``.
+    """Write ``pruned-<kind>.tflite``, what is sent of it, and ``dense-<kind>.tflite``, for each kind.
 
-    Where the data are texts whose words are known, ``vocabulary.json`` too.
+    ``dense-float.tflite`` is always written and, where the data are texts whose words are known,
+    ``vocabulary.json``.
 
     Args:
         store: Where finished exports are kept.
@@ -81,57 +106,88 @@ def export(
         data: What both networks read; calibration takes training examples.
         networks: The dense and the pruned network.
         run_dir: Where the files go.
+
+    Raises:
+        PruneflowError: if a file that is asked for does not run here.
     """
     dense, pruned = networks
-    to_float = Float(name="float")
-    file = run_dir / f"pruned-{export.kind}.tflite"
-    with bar(f"Exporting {file.name}", total=3) as advance:
-        dense_file = _exported(store, to_float, dense, data)
-        advance()
-        exported = _exported(store, export, pruned, data)
-        advance()
-        as_float = (
-            exported if _settings(export) == _settings(to_float) else _exported(store, to_float, pruned, data)
-        )
-        advance()
-    write_file(run_dir / "dense-float.tflite", dense_file.content)
-    write_file(file, exported.content)
+    as_float, exports = Float(name="float"), export.exports()
+    made: dict[str, Exported] = {}
+    with bar(f"Exporting {', '.join(each.kind for each in exports)}", total=2 + 2 * len(exports)) as advance:
+
+        def exported(how: Export, network: Network) -> Exported:
+            key = digest_of("export", export_inputs(how, network=network.stage.digest))
+            if key not in made:  # one file may be wanted twice, and is not reused by that
+                made[key] = _exported(store, how, network, data)
+            advance()
+            return made[key]
+
+        pairs = [(how, exported(how, pruned), exported(_dense_encoded(how), dense)) for how in exports]
+        baseline, plain_pruned = exported(as_float, dense), exported(as_float, pruned)
+    write_file(run_dir / "dense-float.tflite", baseline.content)
+    shipped = [_ship(how, files, run_dir) for how, *files in pairs]
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
         write_file(run_dir / "vocabulary.json", words.encode())
-    return Artefacts(file, exported, dense_file, as_float)
+    return Artefacts(shipped, baseline, plain_pruned)
 
 
 def export_inputs(export: Export, *, network: str) -> dict[str, Any]:
     """Everything that the bytes of the file depend on; the network's digest covers data and seed."""
     return {
         "version": EXPORT_VERSION,
-        "libraries": library_versions("tensorflow"),
+        "libraries": library_versions("tensorflow", "ai-edge-litert"),
         "network": network,
         "export": _settings(export),
     }
 
 
+def _ship(how: Export, files: Sequence[Exported], run_dir: Path) -> Shipped:
+    exported, dense = files
+    file, dense_file = run_dir / f"pruned-{how.kind}.tflite", run_dir / f"dense-{how.kind}.tflite"
+    sent = file.with_name(file.name + COMPRESSIONS[how.compression])
+    write_file(file, exported.content)
+    write_file(sent, compressed(exported.content, how.compression))
+    write_file(dense_file, dense.content)
+    return Shipped(how, file, sent, exported, dense_file, dense)
+
+
+def _dense_encoded(export: Export) -> Export:
+    """The same export for a network that has no zeros to leave out."""
+    copy: Export = type(export)(**{**plain(export), "encoding": "dense"})
+    return copy
+
+
 def _exported(store: Store, export: Export, network: Network, data: Data) -> Exported:
     def make(folder: Path) -> None:
         start = time.perf_counter()
-        content = export.convert(network.model, data.spec, export.samples(data))
+        encoded = encode(export, network.model, data)
         seconds = time.perf_counter() - start
-        write_file(folder / MODEL, content)
-        facts = {"seconds": seconds, "size": asdict(size_of(content))}
+        write_file(folder / MODEL, encoded.content)
+        facts = {
+            "seconds": seconds,
+            "size": asdict(size_of(encoded.content)),
+            "candidates": [asdict(candidate) for candidate in encoded.candidates],
+        }
         write_file(folder / FACTS, json.dumps(facts).encode())
 
     def read(stage: Stage) -> Exported:
         folder = Path(stage.path)
         facts = json.loads((folder / FACTS).read_text())
-        content = (folder / MODEL).read_bytes()
-        return Exported(stage, export.kind, content, Size(**facts["size"]), facts["seconds"])
+        return Exported(
+            stage=stage,
+            content=(folder / MODEL).read_bytes(),
+            size=Size(**facts["size"]),
+            seconds=facts["seconds"],
+            candidates=tuple(Candidate(**candidate) for candidate in facts["candidates"]),
+        )
 
     return store.get("export", export_inputs(export, network=network.stage.digest), make=make, read=read)[1]
 
 
 def _settings(export: Export) -> dict[str, Any]:
-    """What decides a conversion: its option and every setting but the label."""
+    """What decides the bytes of a file: its option and every setting but those that are about the run."""
     settings = plain(export)
-    del settings["name"]
+    for key in ("name", "compression", "max_accuracy_drop"):
+        del settings[key]
     return {"option": export.option_name, **settings}

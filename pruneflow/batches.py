@@ -87,8 +87,8 @@ def _read(dataset: Any, part: Part, spec: Spec) -> Any:
             examples = tf.cast(examples, tf.float32) / spec.divisor
         return examples, tf.gather(y, index)
 
-    # tf.data's autotuning thread may sleep on for a minute after the last batch, and its iterator waits for it
-    # (TensorFlow 2.21: a phase of 87 s took 143 s). There is nothing to tune in one map and one buffer.
+    # tf.data's autotuning thread may sleep on for a minute after the last batch, and its iterator waits for
+    # it (TensorFlow 2.21: a phase of 87 s took 143 s). There is nothing to tune in one map and one buffer.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.map(look_up).prefetch(PREFETCHED).with_options(options)

@@ -13,6 +13,7 @@ from pruneflow import datasets, device, exporters, models, objectives, trainer
 from pruneflow.batches import steps_per_epoch
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.latency import Latency
 from pruneflow.options import choices, require
 from pruneflow.sparsity import prune, schedules
 from pruneflow.sparsity.schedules import Plan
@@ -33,6 +34,7 @@ class Config:
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
+        latency: How long exported files are timed.
         stages: Where results of stages are kept, and whether they are used again.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         seed: Fixes initial weights, batch order and dropout.
@@ -45,6 +47,7 @@ class Config:
     trainer: Any
     device: Any
     pruning: prune.Pruning
+    latency: Latency
     stages: Stages
     objective: list[str]
     seed: int

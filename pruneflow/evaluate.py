@@ -1,160 +1,280 @@
-"""Evaluation: Keras and TFLite on the same examples, side by side."""
+"""``python -m pruneflow.evaluate``: score and inspect TFLite files, of whatever origin, on a test set."""
 
 from __future__ import annotations
 
-import queue
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-import numpy.typing as npt
+import hydra
+from omegaconf import OmegaConf
+from rich.markup import escape
+from rich.table import Table
 
-from pruneflow import backend
-from pruneflow.data import Part, Spec
-from pruneflow.signals import undisturbed
-from pruneflow.tasks import Task, task_of
-from pruneflow.terminal import bar
+from pruneflow import backend, latency, refusals, scoring, tflite
+from pruneflow.config import config_folder
+from pruneflow.data import Data
+from pruneflow.device import processors
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.latency import Latency, measure
+from pruneflow.matching import require_match, task_of_file
+from pruneflow.sizes import size_of
+from pruneflow.terminal import complain, console, print_whole, printing, warn
 
-__all__ = ["Scores", "agreement", "keras_probabilities", "score", "tflite_probabilities"]
+__all__ = ["evaluated", "main"]
 
-FloatArray = npt.NDArray[np.floating[Any]]
+USAGE = """\
+Score and inspect TFLite files on the test part of a data set: accuracy, sizes, zeros of each weight,
+operations, latency. With several files, all are timed in turn and compared with the first.
 
-CHUNK = 100  # examples an interpreter takes at a time
+Usage: python -m pruneflow.evaluate FILE [FILE ...] [dataset=mnist] [key=value ...] [--json]
+
+  dataset=imdb, dataset.limit=1000    which data, as for python -m pruneflow
+  latency.seconds=5                   time spent timing; 0 for none
+  device.evaluation_threads=2         interpreters that run side by side
+  --json                              print one JSON object instead of tables
+"""
+
+KEYS = ("dataset", "latency", "device.evaluation_threads")
 
 
 @dataclass(frozen=True)
-class Scores:
-    """How well probabilities fit labels.
-
-    Attributes:
-        accuracy: Share of examples whose most probable class is the label, [0, 1].
-        loss: Mean cross-entropy, nats.
-    """
-
-    accuracy: float
-    loss: float
+class _Chosen:
+    files: list[Path]
+    overrides: list[str]
+    as_json: bool
 
 
-def score(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> Scores:
-    """Accuracy and cross-entropy.
+@dataclass(frozen=True)
+class _Settings:
+    dataset: Any
+    latency: Latency
+    interpreters: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 a file cannot be used, 2 a setting cannot."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if not words or {"-h", "--help"} & set(words):
+            with printing():
+                print(USAGE, end="")
+            return 0 if words else ConfigError.exit_code
+        _carry_out(_chosen(words))
+    except PruneflowError as error:
+        return _say(str(error), error.exit_code)
+    except refusals.REFUSED as error:
+        return _say(refusals.in_words(error), ConfigError.exit_code)
+    except KeyboardInterrupt:
+        return _say("Interrupted.", 130)
+    return 0
+
+
+def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
+    """Score and inspect each file.
 
     Args:
-        probabilities: (n, classes), rows sum to 1.
-        labels: (n,).
-
-    >>> score(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([1, 1]))
-    Scores(accuracy=0.5, loss=0.34657359027997264)
-    """
-    right = probabilities.argmax(axis=1) == labels
-    of_label = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
-    return Scores(float(right.mean()), float(-np.log(of_label).mean()))
-
-
-def agreement(a: FloatArray, b: FloatArray) -> tuple[float, float]:
-    """Share of equal predictions, and the largest difference in probability.
-
-    Args:
-        a: (n, classes) probabilities.
-        b: (n, classes) probabilities of the same examples.
-    """
-    equal = a.argmax(axis=1) == b.argmax(axis=1)
-    return float(equal.mean()), float(np.abs(a - b).max())
-
-
-def keras_probabilities(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
-    """Probabilities that a Keras network gives.
+        files: ``.tflite`` files.
+        settings: ``dataset``, ``latency`` and ``interpreters``.
 
     Returns:
-        (n, classes).
+        What ``--json`` prints of each.
+
+    Raises:
+        PruneflowError: if a file cannot be used; before any is scored.
     """
-    from pruneflow.batches import evaluation_batches
+    contents = [_read(file) for file in files]
+    graphs = [tflite.parse(content, str(file)) for file, content in zip(files, contents, strict=True)]
+    data: Data = settings.dataset.load()
+    for file, content, graph in zip(files, contents, graphs, strict=True):
+        require_match(graph, str(file), data.spec, settings.dataset.option_name)
+        _require_runs(file, content, data)
+    rows = [
+        _scored(file, graph, data, interpreters=settings.interpreters)
+        for file, graph in zip(files, graphs, strict=True)
+    ]
+    if not settings.latency.seconds:
+        return rows
+    timings = measure(files, settings.latency, token_bound=data.spec.vocabulary_size or 2)
+    timed = latency.compared(files, timings)
+    return [{**row, "latency": {**time}} for row, time in zip(rows, timed, strict=True)]
 
-    outputs = []
-    predict = backend.tensorflow().function(lambda x: model(x, training=False), reduce_retracing=True)
-    with bar(description, total=len(part)) as advance:
-        for x, _ in evaluation_batches(part, spec):
-            outputs.append(predict(x).numpy())
-            advance(len(outputs[-1]))
-    return task_of(model).probabilities(np.concatenate(outputs))
+
+def _chosen(words: Sequence[str]) -> _Chosen:
+    files, overrides, as_json = [], [], False
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if word == "--json":
+            as_json = True
+        elif word.startswith("-"):
+            raise ConfigError(
+                f"{word}: there is no such option. python -m pruneflow.evaluate --help shows all."
+            )
+        elif equals and not Path(word).is_file():
+            _require_key(key, word)
+            overrides.append(word)
+        else:
+            files.append(Path(word))
+    if not files:
+        raise ConfigError("No file is named. Write for instance: python -m pruneflow.evaluate model.tflite")
+    return _Chosen(files, overrides, as_json)
 
 
-def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
-    """Probabilities that a TFLite file gives, one example at a time, state reset before each.
+def _require_key(key: str, word: str) -> None:
+    if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in KEYS):
+        raise ConfigError(
+            f"{word}: evaluation takes dataset, dataset.*, latency.* and device.evaluation_threads; the rest "
+            "is in the file."
+        )
 
-    Args:
-        file: A ``.tflite`` file with one input of batch 1 and one output.
-        part: The examples.
-        spec: What they are.
-        task: What the outputs mean.
-        threads: Interpreters that run side by side.
 
-    Returns:
-        (n, classes).
-    """
-    outputs = np.empty((len(part), task.units), np.float32)
-    pool: queue.SimpleQueue[_Runner] = queue.SimpleQueue()
-    with backend.quiet(), undisturbed():
-        for _ in range(threads):
-            pool.put(_Runner(file))
-    stop = threading.Event()
+def _carry_out(chosen: _Chosen) -> None:
+    settings = _settings(chosen.overrides)
+    if not chosen.as_json:
+        _show(evaluated(chosen.files, settings))
+        return
+    with redirect_stdout(sys.stderr):  # what says how far it is
+        rows = evaluated(chosen.files, settings)
+    with printing():
+        print(json.dumps({"files": rows}, indent=2))
 
-    def run(start: int) -> int:
-        if stop.is_set():
-            return 0
-        runner = pool.get()
+
+def _settings(overrides: Sequence[str]) -> _Settings:
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        composed = hydra.compose("config", overrides=list(overrides))
+    return _Settings(
+        dataset=OmegaConf.to_object(composed.dataset),
+        latency=OmegaConf.to_object(composed.latency),  # type: ignore[arg-type]
+        interpreters=composed.device.evaluation_threads or processors(),
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PruneflowError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
+
+
+def _require_runs(file: Path, content: bytes, data: Data) -> None:
+    """Run one example, so that a file with operations that are missing here is refused at once."""
+    with backend.quiet():
         try:
-            chunk = spec.model_input(part.x[start : start + CHUNK])
-            outputs[start : start + CHUNK] = runner.outputs(chunk)
-        finally:
-            pool.put(runner)
-        return len(chunk)
-
-    with bar(f"Evaluating {file.name}", total=len(part)) as advance, ThreadPoolExecutor(threads) as executor:
-        try:
-            for done in executor.map(run, range(0, len(part), CHUNK)):
-                advance(done)
-        finally:
-            stop.set()
-    return task.probabilities(outputs)
+            first = type(data.test)(data.test.x[:1], data.test.y[:1])
+            scoring.tflite_outputs(content, first, data.spec)
+            problem = ""
+        except (RuntimeError, ValueError) as error:
+            problem = " ".join(str(error).split())
+    if problem:
+        version = importlib.metadata.version("ai-edge-litert")
+        raise PruneflowError(
+            f"{file} does not run in LiteRT {version}: {problem} Convert it with operations that LiteRT has, "
+            "or evaluate it where it runs."
+        )
 
 
-class _Runner:
-    """One interpreter, with the scales of its input and output."""
-
-    def __init__(self, file: Path) -> None:
-        self.interpreter = backend.litert().Interpreter(model_path=str(file), num_threads=1)
-        self.interpreter.allocate_tensors()
-        self.input = self.interpreter.get_input_details()[0]
-        self.output = self.interpreter.get_output_details()[0]
-
-    def outputs(self, examples: npt.NDArray[Any]) -> FloatArray:
-        """Outputs for (n, *shape) examples, (n, units) float32."""
-        rows = []
-        for example in _quantized(examples, self.input):
-            # A fused LSTM keeps its state between invocations.
-            self.interpreter.reset_all_variables()
-            self.interpreter.set_tensor(self.input["index"], example[np.newaxis])
-            self.interpreter.invoke()
-            rows.append(self.interpreter.get_tensor(self.output["index"])[0])
-        return _dequantized(np.stack(rows), self.output)
-
-
-def _quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
-    scale, zero_point = tensor["quantization"]
-    dtype = np.dtype(tensor["dtype"])
-    if not scale or not np.issubdtype(values.dtype, np.floating):
-        return np.asarray(values, dtype)
-    limits = np.iinfo(dtype)
-    levels = np.clip(np.round(values / scale) + zero_point, limits.min, limits.max)
-    return np.asarray(levels, dtype)
+def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:
+    task = task_of_file(graph)
+    probabilities = scoring.tflite_probabilities(file, data.test, data.spec, task=task, threads=interpreters)
+    scores = scoring.score(probabilities, data.test.y)
+    size = sum(weight.size for weight in graph.weights)
+    return {
+        "file": str(file),
+        "data": {"name": data.name, "digest": data.digest, "note": data.note, "examples": len(data.test)},
+        "accuracy": scores.accuracy,
+        "loss": scores.loss,
+        **asdict(size_of(file.read_bytes())),
+        "sparsity": sum(weight.zeros for weight in graph.weights) / max(1, size),
+        "weights": [_weight(weight) for weight in graph.weights],
+        "ops": graph.op_counts,
+        "stateful": graph.stateful,
+        "sparse_kernels": list(graph.sparse_kernel_ops),
+        "densified": list(graph.densified),
+        "multiply_adds": graph.multiply_adds,
+        "nonzero_multiply_adds": graph.nonzero_multiply_adds,
+        "theoretical_speedup": graph.multiply_adds / max(1, graph.nonzero_multiply_adds),
+    }
 
 
-def _dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> FloatArray:
-    scale, zero_point = tensor["quantization"]
-    if not scale:
-        return np.asarray(values, np.float32)
-    real: FloatArray = (values.astype(np.float32) - zero_point) * np.float32(scale)
-    return real
+def _weight(weight: tflite.Weight) -> dict[str, Any]:
+    return {
+        "name": weight.name,
+        "shape": list(weight.shape),
+        "dtype": weight.dtype,
+        "encoding": weight.encoding,
+        "densified": weight.densified,
+        "size": weight.size,
+        "zeros": weight.zeros,
+        "sparsity": weight.zeros / max(1, weight.size),
+        "stored_bytes": weight.stored_bytes,
+    }
+
+
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
+    table = _table("file", "accuracy", "loss", "sparsity", "raw", "gzip", "zip", "zstd")
+    for row in rows:
+        sizes = [f"{row[key] / 1000:,.1f} kB" for key in ("bytes", "gzip_bytes", "zip_bytes", "zstd_bytes")]
+        figures = f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['sparsity']:.3f}"
+        table.add_row(escape(row["file"]), *figures, *sizes)
+    print_whole(table)
+    data = rows[0]["data"]
+    console.print(f"on {data['examples']:,} test examples of {escape(data['name'])}", soft_wrap=True)
+    if data["note"]:
+        warn(data["note"])
+    for row in rows:
+        _show_inside(row)
+    if "latency" in rows[0]:
+        latency.show([row["latency"] for row in rows])
+
+
+def _show_inside(row: Mapping[str, Any]) -> None:
+    console.print()
+    table = _table(Path(row["file"]).name, "shape", "type", "encoding", "zeros", "sparsity", "stored")
+    for weight in row["weights"]:
+        shape = "x".join(map(str, weight["shape"]))
+        encoding = f"{weight['encoding']}, densified" if weight["densified"] else weight["encoding"]
+        share, stored = f"{weight['sparsity']:.3f}", f"{weight['stored_bytes'] / 1000:,.1f} kB"
+        table.add_row(
+            escape(weight["name"]), shape, weight["dtype"], encoding, f"{weight['zeros']:,}", share, stored
+        )
+    print_whole(table)
+    ops = ", ".join(f"{count} {name}" for name, count in row["ops"].items())
+    console.print(f"Operations: {escape(ops)}", soft_wrap=True)
+    console.print(
+        f"Multiply-adds: {row['multiply_adds']:,}, with weights other than zero "
+        f"{row['nonzero_multiply_adds']:,} (theoretical speedup {row['theoretical_speedup']:.1f}x)",
+        soft_wrap=True,
+    )
+    if row["stateful"]:
+        console.print(
+            "It keeps a state between invocations: call reset_all_variables() before each sample.",
+            soft_wrap=True,
+        )
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(escape(first), overflow="fold")
+    for column in others:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _say(message: str, code: int) -> int:
+    complain(message)
+    return code
+
+
+def _exit() -> NoReturn:
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    _exit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,9 +12,12 @@ import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.data import Data, Spec
-from pruneflow.options import option, require
+from pruneflow.options import option, require, require_one_of
+from pruneflow.sizes import COMPRESSIONS
 
-__all__ = ["DynamicRange", "Export", "Float", "Int8"]
+__all__ = ["ENCODINGS", "All", "DynamicRange", "Export", "Float", "Int8"]
+
+ENCODINGS = ("dense", "sparse", "auto")
 
 Samples = npt.NDArray[Any]
 
@@ -25,30 +28,58 @@ class Export:
 
     Attributes:
         name: Label in tables and in the file name.
+        encoding: How weights lie in the file: ``"dense"`` (loads everywhere), ``"sparse"`` (zeros left out,
+            as TFLite's sparse tensors) or ``"auto"`` (the smallest after gzip of those that load, run and
+            give equal outputs).
+        compression: What the file is sent as: ``"gzip"`` or ``"zstd"``.
+        max_accuracy_drop: Most accuracy on the validation part that a file may lose against Keras, [0, 1].
     """
 
     kind: ClassVar[str]
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
 
     name: str
+    encoding: str = "dense"
+    compression: str = "gzip"
+    max_accuracy_drop: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse unknown encodings and compressions, and drops that are no share."""
+        require_one_of("export.encoding", self.encoding, ENCODINGS)
+        require_one_of("export.compression", self.compression, tuple(COMPRESSIONS))
+        require(
+            0 <= self.max_accuracy_drop <= 1,
+            "export.max_accuracy_drop",
+            self.max_accuracy_drop,
+            "allowed are numbers from 0 to 1, as a share of the validation part",
+            "0.02 is two points; 1 allows everything.",
+        )
+
+    def exports(self) -> Sequence[Export]:
+        """The files to make, in the order of tables."""
+        return [self]
 
     def samples(self, data: Data) -> Samples:
         """Training examples that the conversion looks at: (n, *shape) as they are stored, n may be 0."""
         return data.train.x[:0]
 
-    def convert(self, model: Any, spec: Spec, samples: Samples) -> bytes:
+    def convert(self, model: Any, spec: Spec, samples: Samples, *, sparse: bool = False) -> bytes:
         """Convert ``model`` to TFLite with a fixed batch of 1.
 
         Args:
             model: A plain ``tf_keras.Model``.
             spec: What the model reads.
             samples: What ``samples`` returned.
+            sparse: Whether tensors with many zeros are encoded as sparse ones.
 
         Returns:
             The bytes of a ``.tflite`` file.
         """
         converter = _converter(model, spec)
         self._configure(converter, spec, samples)
+        if sparse:
+            sparsity = backend.tensorflow().lite.Optimize.EXPERIMENTAL_SPARSITY
+            converter.optimizations = [*converter.optimizations, sparsity]
         with backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return bytes(converter.convert())
@@ -65,7 +96,7 @@ class Float(Export):
     kind = "float"
 
     def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
-        pass
+        converter.optimizations = []
 
 
 @option("export", "dynamic-range")
@@ -93,14 +124,9 @@ class Int8(Export):
     calibration_samples: int
 
     def __post_init__(self) -> None:
-        """Refuse calibration on nothing."""
-        require(
-            self.calibration_samples >= 1,
-            "export.calibration_samples",
-            self.calibration_samples,
-            "allowed are whole numbers from 1",
-            "A few hundred are usual.",
-        )
+        """Refuse calibration on nothing too."""
+        super().__post_init__()
+        _require_samples(self.calibration_samples)
 
     def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         tf = backend.tensorflow()
@@ -116,6 +142,46 @@ class Int8(Export):
         count = min(self.calibration_samples, len(data.train))
         chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
         return np.asarray(data.train.x[chosen])
+
+
+@option("export", "all")
+@dataclass(kw_only=True)
+class All(Export):
+    """Float, dynamic-range and int8, side by side in one run and one table.
+
+    Attributes:
+        calibration_samples: Training examples from which int8 reads the ranges of activations.
+    """
+
+    calibration_samples: int
+
+    def __post_init__(self) -> None:
+        """Refuse calibration on nothing too."""
+        super().__post_init__()
+        _require_samples(self.calibration_samples)
+
+    def exports(self) -> Sequence[Export]:
+        """One of each kind, with the settings of this one."""
+        common: dict[str, Any] = {
+            "encoding": self.encoding,
+            "compression": self.compression,
+            "max_accuracy_drop": self.max_accuracy_drop,
+        }
+        return [
+            Float(name="float", **common),
+            DynamicRange(name="dynamic-range", **common),
+            Int8(name="int8", calibration_samples=self.calibration_samples, **common),
+        ]
+
+
+def _require_samples(count: int) -> None:
+    require(
+        count >= 1,
+        "export.calibration_samples",
+        count,
+        "allowed are whole numbers from 1",
+        "A few hundred are usual.",
+    )
 
 
 def _one_by_one(spec: Spec, samples: Samples) -> Iterator[list[npt.NDArray[Any]]]:

@@ -25,6 +25,7 @@ Keys that are changed most
   trainer.batch_size=256          examples per step of the pruning phase
   dataset.path=FILE               your copy of the data; otherwise they are fetched once
   pruning.skip=[embedding]        layers to leave dense
+  export.encoding=auto            leave zeros out of the file where that runs and is smaller
   seed=1                          fixes weights, batch order and dropout
 
 Examples
@@ -33,6 +34,11 @@ Examples
   python -m pruneflow experiment=mnist_cnn schedule=constant
   python -m pruneflow -m schedule.final_sparsity=0.5,0.8,0.9 export=float,int8
   python -m pruneflow export=int8 trainer.batch_size=32 pruning.skip=[conv2d]
+
+Other commands
+  python -m pruneflow.evaluate FILE dataset=mnist    score and inspect any TFLite file
+  python -m pruneflow.latency FILE FILE              time files in turn: faster or not, and why
+  python -m pruneflow.clean                          delete stages by age or size
 
 Options
   -m, --multirun      run every combination of values separated by commas

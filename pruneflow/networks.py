@@ -8,8 +8,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pruneflow.fitting import Journal
 from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
+from pruneflow.scoring import FloatArray, keras_probabilities
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
@@ -45,15 +46,20 @@ __all__ = [
 # another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
 # change of the pruned stage too, which has the dense digest among its inputs.
 DENSE_VERSION = 1
-PRUNED_VERSION = 1
+PRUNED_VERSION = 2
 
-NETWORK, MASKS, EVENTS, FACTS, CHECKPOINT = (
+NETWORK, MASKS, WRAPPED, EVENTS, FACTS, CHECKPOINT = (
     "network.h5",
     "masks.npz",
+    "wrapped.npz",
     "events.zip",
     "facts.json",
     f"{SCRATCH}/checkpoint.zip",
 )
+
+
+SHAPE = ":shape"  # ends the name of the array that holds a mask's shape
+EVALUATING = "Evaluating wrapped, test"
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,9 @@ class Network:
         layers: Zeros of the pruned weights, as counted; empty for a dense network.
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
+        masks: Mask of every pruned weight, by ``layer/weight``; 1 = kept. Empty for a dense network.
+        wrapped: Probabilities on the test part before tfmot's wrappers were taken off, (n, classes); None for
+            a dense network.
     """
 
     stage: Stage
@@ -81,6 +90,8 @@ class Network:
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
     build: Callable[[], Any]
+    masks: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    wrapped: FloatArray | None = field(default=None, repr=False)
 
     @cached_property
     def model(self) -> Any:
@@ -172,7 +183,9 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
         phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
         layers = prune.measure(wrapped, plan.sparsity_after(plan.total_steps))
         measure.require_target(layers)
-        _write_masks(prune.masks(wrapped), folder / MASKS)
+        write_file(folder / MASKS, _packed(prune.masks(wrapped)))
+        outputs = keras_probabilities(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
+        write_file(folder / WRAPPED, _compressed({"probabilities": outputs}))
         with backend.float32():
             stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
         facts = {
@@ -184,7 +197,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
         _keep(stripped, facts, folder, events=run_dir / "pruned")
 
     inputs = pruned_inputs(config, ready, dense=dense.stage.digest)
-    stage, facts = store.get("pruned", inputs, make=make, read=_deliver(run_dir, "pruned"))
+    stage, facts = store.get("pruned", inputs, make=make, read=_deliver_pruned(run_dir))
     _say_where_from(stage, "pruned")
     return _network(stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
 
@@ -240,6 +253,19 @@ def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:
     return read
 
 
+def _deliver_pruned(run_dir: Path) -> Callable[[Stage], dict[str, Any]]:
+    """The same for a pruned network, with its masks and what it gave before it was stripped."""
+    deliver = _deliver(run_dir, "pruned")
+
+    def read(stage: Stage) -> dict[str, Any]:
+        folder = Path(stage.path)
+        with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
+            probabilities = arrays["probabilities"]
+        return {**deliver(stage), "masks": _unpacked(folder / MASKS), "wrapped": probabilities}
+
+    return read
+
+
 def _network(
     stage: Stage, facts: dict[str, Any], file: Path, build: Callable[[], Any], left: dict[str, str]
 ) -> Network:
@@ -254,6 +280,8 @@ def _network(
         layers=[WeightSparsity(**layer) for layer in layers],
         not_pruned=left,
         build=build,
+        masks=facts.get("masks", {}),
+        wrapped=facts.get("wrapped"),
     )
 
 
@@ -266,12 +294,27 @@ def _h5(model: Any) -> bytes:
         return file.read_bytes()
 
 
-def _write_masks(masks: dict[str, Any], file: Path) -> None:
-    """Write masks as bits: ``<layer>/<weight>`` packed along the flattened weight, beside its shape."""
-    content = io.BytesIO()
+def _packed(masks: Mapping[str, Any]) -> bytes:
+    """Masks as bits: ``<layer>/<weight>`` packed along the flattened weight, beside its shape."""
     arrays: dict[str, Any] = {}
     for name, mask in masks.items():
         arrays[name] = np.packbits(mask.astype(bool).ravel())
-        arrays[f"{name}:shape"] = np.asarray(mask.shape, np.int64)
+        arrays[f"{name}{SHAPE}"] = np.asarray(mask.shape, np.int64)
+    return _compressed(arrays)
+
+
+def _unpacked(file: Path) -> dict[str, Any]:
+    with np.load(file, allow_pickle=False) as arrays:
+        shapes = {
+            name.removesuffix(SHAPE): tuple(arrays[name]) for name in arrays.files if name.endswith(SHAPE)
+        }
+        return {
+            name: np.unpackbits(arrays[name], count=int(np.prod(shape))).reshape(shape)
+            for name, shape in shapes.items()
+        }
+
+
+def _compressed(arrays: Mapping[str, Any]) -> bytes:
+    content = io.BytesIO()
     np.savez_compressed(content, **arrays)
-    write_file(file, content.getvalue())
+    return content.getvalue()

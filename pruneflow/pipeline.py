@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import results
-from pruneflow.artefacts import EXPORT_VERSION, export
-from pruneflow.comparison import EVALUATE_VERSION, compare
+from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
+from pruneflow.comparison import EVALUATE_VERSION, evaluate
 from pruneflow.config import Config, plain
-from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, dense_network, pruned_network
+from pruneflow.inspection import Inspection, inspect
+from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
+from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.speeds import speeds
+from pruneflow.terminal import warn
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
@@ -41,7 +45,14 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     dense = dense_network(store, config, ready, run_dir)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
-    figures = compare(store, data, (dense, pruned), files, interpreters=config.device.interpreters)
+    scores = evaluate(store, data, (dense, pruned), files, interpreters=config.device.interpreters)
+    inside = _inspect(files, pruned)
+    times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)
+    of_dense, of_pruned = scores.dense_result(dense, files), scores.pruned_result(pruned, files)
+    of_files = [
+        scores.tflite_result(each, inside[each.export.kind], times.get(each.export.kind))
+        for each in files.shipped
+    ]
     result = Result(
         config=plain(config),
         command=command,
@@ -50,28 +61,36 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         seed=config.seed,
         data=DataFacts.of(data),
         plan=_plan_facts(ready.plan),
-        dense=figures.dense,
-        pruned=figures.pruned,
-        tflite=[figures.tflite],
-        ratios=results.like_for_like(figures.dense, figures.pruned, figures.tflite),
+        dense=of_dense,
+        pruned=of_pruned,
+        tflite=of_files,
+        ratios=results.like_for_like(of_dense, of_pruned, of_files[0]),
         phases={
             "load": PhaseCost(ready.load_seconds),
             "dense": dense.cost,
             "pruned": pruned.cost,
             "export": PhaseCost(files.seconds),
-            "evaluate": PhaseCost(figures.seconds),
+            "evaluate": PhaseCost(scores.seconds),
         },
-        stages={
-            "dense": dense.stage,
-            "pruned": pruned.stage,
-            "export": files.exported.stage,
-            "evaluate": figures.stage,
-        },
+        stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=results.peak_memory_bytes(),
     )
     result.write(run_dir)
     return result
+
+
+def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
+    """What is inside each exported file, by kind; warns of weights that are not found there."""
+    weights = prune.weights(pruned.model)
+    found = {
+        each.export.kind: inspect(each.exported.content, each.file.name, weights, pruned.masks)
+        for each in files.shipped
+    }
+    for kind, inside in found.items():
+        if inside.not_found:
+            warn(f"Zeros      not counted in the {kind} file, not found there: {', '.join(inside.not_found)}")
+    return found
 
 
 def _plan_facts(plan: Plan) -> dict[str, Any]:

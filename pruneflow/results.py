@@ -15,8 +15,11 @@ from typing import Any
 
 from pruneflow import __version__
 from pruneflow.data import Data
+from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
+from pruneflow.inspection import Inspection
+from pruneflow.latency import Speedup, Timing
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 
@@ -24,10 +27,12 @@ __all__ = [
     "FORMAT",
     "DataFacts",
     "DenseResult",
+    "LatencyResult",
     "PhaseCost",
     "PrunedResult",
     "Result",
     "TfliteResult",
+    "WrappedResult",
     "finished",
     "library_versions",
     "like_for_like",
@@ -38,7 +43,7 @@ __all__ = [
     "versions",
 ]
 
-FORMAT = 1  # raise it when a reader of an older result.json would misread a newer one
+FORMAT = 2  # raise it when a reader of an older result.json would misread a newer one
 
 PACKAGES = (
     "tensorflow",
@@ -48,6 +53,7 @@ PACKAGES = (
     "hydra-core",
     "omegaconf",
     "numpy",
+    "zstandard",
 )
 
 
@@ -96,9 +102,11 @@ class DenseResult:
     tflite_bytes: int
     tflite_gzip_bytes: int
     tflite_zip_bytes: int
+    tflite_zstd_bytes: int
     h5_bytes: int
     h5_gzip_bytes: int
     h5_zip_bytes: int
+    h5_zstd_bytes: int
 
 
 @dataclass(frozen=True)
@@ -117,28 +125,72 @@ class PrunedResult:
     tflite_bytes: int
     tflite_gzip_bytes: int
     tflite_zip_bytes: int
+    tflite_zstd_bytes: int
     h5_bytes: int
     h5_gzip_bytes: int
     h5_zip_bytes: int
+    h5_zstd_bytes: int
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
+    wrapped: WrappedResult
+
+
+@dataclass(frozen=True)
+class WrappedResult:
+    """The pruned network before tfmot's wrappers were taken off, and how far the stripped one is from it."""
+
+    accuracy: float
+    disagreements: int
+    agreement: float
+    max_difference: float
+
+
+@dataclass(frozen=True)
+class LatencyResult:
+    """An exported file timed in turn with the baseline of the same kind, in this run and on this machine."""
+
+    dense: Timing
+    pruned: Timing
+    speedup: Speedup
+    verdict: str
 
 
 @dataclass(frozen=True)
 class TfliteResult:
-    """One exported file: accuracy on the test part, and how far it is from Keras.
+    """One exported file: accuracy, and how far it is from the stripped network in Keras, on the test part.
 
-    ``agreement`` is the share of equal predictions, ``max_difference`` the largest difference in probability.
+    ``agreement`` is the share of equal predictions, ``disagreements`` the number of others,
+    ``max_difference`` the largest difference in probability. ``validation_drop`` is what the file loses
+    against Keras on the validation part. ``dense_*`` is the baseline exported in the same way, with which
+    ``size_ratios`` compare, like for like. ``theoretical_speedup`` is multiply-adds of all weights over those
+    of weights other than zero.
     """
 
     kind: str
     file: str
+    sent: str
+    encoding: str
     accuracy: float
+    validation_accuracy: float
+    validation_drop: float
+    disagreements: int
     agreement: float
     max_difference: float
     bytes: int
     gzip_bytes: int
     zip_bytes: int
+    zstd_bytes: int
+    dense_file: str
+    dense_bytes: int
+    dense_gzip_bytes: int
+    dense_zip_bytes: int
+    dense_zstd_bytes: int
+    size_ratios: dict[str, float]
+    encodings: list[Candidate]
+    inside: Inspection
+    theoretical_speedup: float
+    latency: LatencyResult | None
+    stages: dict[str, Stage]
 
 
 @dataclass(frozen=True)
@@ -181,13 +233,14 @@ class Result:
 def like_for_like(dense: DenseResult, pruned: PrunedResult, tflite: TfliteResult) -> dict[str, float]:
     """Size ratios, dense over pruned, above 1 where pruning made it smaller.
 
-    ``tflite_gzip``, ``tflite_raw`` and ``h5_zip`` compare one format with itself, ``export_gzip`` the dense
-    float file with the exported one. ``guide`` compares as the guide "Pruning in Keras" does: the zipped
-    dense ``.h5`` with the zipped exported ``.tflite``.
+    ``tflite_gzip``, ``tflite_raw``, ``tflite_zstd`` and ``h5_zip`` compare one format with itself,
+    ``export_gzip`` the dense float file with the first exported one. ``guide`` compares as the guide "Pruning
+    in Keras" does: the zipped dense ``.h5`` with the zipped exported ``.tflite``.
     """
     return {
         "tflite_gzip": dense.tflite_gzip_bytes / pruned.tflite_gzip_bytes,
         "tflite_raw": dense.tflite_bytes / pruned.tflite_bytes,
+        "tflite_zstd": dense.tflite_zstd_bytes / pruned.tflite_zstd_bytes,
         "h5_zip": dense.h5_zip_bytes / pruned.h5_zip_bytes,
         "export_gzip": dense.tflite_gzip_bytes / tflite.gzip_bytes,
         "guide": dense.h5_zip_bytes / tflite.zip_bytes,

@@ -120,17 +120,23 @@ def _outcome(name: str, folder: Path | None) -> CellOutcome:
 
 
 def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
-    """Write one row per cell; failed cells have their message and empty figures."""
+    """Write one row per exported file; failed cells have one with their message and empty figures."""
+    rows = [row for cell in cells for row in _rows(cell)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(_row(cells[0])))
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
     writer.writeheader()
-    writer.writerows(_row(cell) for cell in cells)
+    writer.writerows(rows)
     write_file(path, text.getvalue().encode())
 
 
-def _row(cell: CellOutcome) -> dict[str, Any]:
+def _rows(cell: CellOutcome) -> list[dict[str, Any]]:
+    files = cell.result["tflite"] if cell.result else [None]
+    return [_row(cell, {**cell.result, "tflite": file} if cell.result else None) for file in files]
+
+
+def _row(cell: CellOutcome, result: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"cell": cell.name, "status": "failed" if cell.failure else "done"}
-    row.update({column: _pick(cell.result, path) for column, path in _COLUMNS.items()})
+    row.update({column: _pick(result, path) for column, path in _COLUMNS.items()})
     row["message"] = cell.failure
     return row
 
@@ -139,7 +145,7 @@ _COLUMNS = {
     "dataset": "data.name",
     "model": "config.model.name",
     "schedule": "config.schedule.name",
-    "export": "tflite.0.kind",
+    "export": "tflite.kind",
     "seed": "seed",
     "batch_size": "config.trainer.batch_size",
     "requested_sparsity": "pruned.requested_sparsity",
@@ -149,11 +155,20 @@ _COLUMNS = {
     "dense_validation_accuracy": "dense.validation_accuracy",
     "pruned_accuracy": "pruned.accuracy",
     "pruned_validation_accuracy": "pruned.validation_accuracy",
-    "tflite_accuracy": "tflite.0.accuracy",
-    "agreement": "tflite.0.agreement",
+    "tflite_accuracy": "tflite.accuracy",
+    "agreement": "tflite.agreement",
     "dense_tflite_gzip_bytes": "dense.tflite_gzip_bytes",
-    "tflite_bytes": "tflite.0.bytes",
-    "tflite_gzip_bytes": "tflite.0.gzip_bytes",
+    "tflite_bytes": "tflite.bytes",
+    "tflite_gzip_bytes": "tflite.gzip_bytes",
+    "tflite_zstd_bytes": "tflite.zstd_bytes",
+    "encoding": "tflite.encoding",
+    "same_kind_gzip_ratio": "tflite.size_ratios.gzip",
+    "theoretical_speedup": "tflite.theoretical_speedup",
+    "latency_ms": "tflite.latency.pruned.median_ms",
+    "dense_latency_ms": "tflite.latency.dense.median_ms",
+    "speedup": "tflite.latency.speedup.ratio",
+    "speedup_low": "tflite.latency.speedup.low",
+    "speedup_high": "tflite.latency.speedup.high",
     "export_gzip_ratio": "ratios.export_gzip",
     "dense_seconds": "phases.dense.seconds",
     "pruned_seconds": "phases.pruned.seconds",
@@ -163,9 +178,9 @@ _COLUMNS = {
 
 
 def _pick(result: Any, path: str) -> Any:
-    """Follow a dotted path through dictionaries and lists; empty where there is no result."""
+    """Follow a dotted path through dictionaries; empty where there is no result."""
     for part in path.split("."):
         if result is None:
             return ""
-        result = result[int(part)] if isinstance(result, list) else result.get(part)
+        result = result.get(part)
     return "" if result is None else result

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,35 +81,110 @@ def _plan_lines(plan: Plan) -> list[str]:
 
 
 def show_result(result: Result, run_dir: Path) -> None:
-    """Print the final table of a run, a line to grep, and where the files are."""
+    """Print the final tables of a run, what was proved of its files, and a line to grep for each."""
+    found = json.loads(json.dumps(asdict(result)))
     console.print()
-    print_whole(_run_table(asdict(result)))
-    ratios, tflite = result.ratios, result.tflite[0]
-    console.print(
-        f"Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
-        f"to zipped {tflite.file}: {ratios['guide']:.1f}x smaller.",
-        soft_wrap=True,
-    )
-    console.print(
-        f"TFLite agrees with Keras on {tflite.agreement:.2%} of {result.data.test:,} test examples; largest "
-        f"difference in probability {tflite.max_difference:.2g}.",
-        soft_wrap=True,
-    )
-    if tflite.agreement < LEAST_AGREEMENT:
-        warn(
-            f"{tflite.file} is not the network that was trained: it differs from Keras on "
-            f"{1 - tflite.agreement:.2%} of the test examples. With export=int8 raise "
-            "export.calibration_samples; otherwise take export=dynamic-range or export=float."
-        )
+    print_whole(_run_table(found))
+    console.print()
+    print_whole(_size_table(found))
+    for line in _findings(found):
+        console.print(line, markup=False, soft_wrap=True)
+    for tflite in result.tflite:
+        if tflite.agreement < LEAST_AGREEMENT:
+            warn(
+                f"{tflite.file} is not the network that was trained: it differs from Keras on "
+                f"{1 - tflite.agreement:.2%} of the test examples. With export=int8 raise "
+                "export.calibration_samples; otherwise take export=dynamic-range or export=float."
+            )
     if result.data.note:
         warn(result.data.note)
-    console.print(
-        f"done dataset={shlex.quote(result.data.name)} model={shlex.quote(result.config['model']['name'])} "
-        f"export={tflite.kind} sparsity={result.pruned.measured_sparsity:.4f} accuracy={tflite.accuracy:.4f} "
-        f"gzip_bytes={tflite.gzip_bytes} run={shlex.quote(str(run_dir))}",
-        markup=False,
-        soft_wrap=True,
+    for tflite in result.tflite:
+        console.print(
+            f"done dataset={shlex.quote(result.data.name)} "
+            f"model={shlex.quote(result.config['model']['name'])} export={tflite.kind} "
+            f"sparsity={result.pruned.measured_sparsity:.4f} "
+            f"accuracy={tflite.accuracy:.4f} gzip_bytes={tflite.gzip_bytes} run={shlex.quote(str(run_dir))}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _findings(result: dict[str, Any]) -> Iterator[str]:
+    """What a reader wants to know beside the tables, a line each."""
+    pruned, files, examples = result["pruned"], result["tflite"], result["data"]["test"]
+    yield (
+        "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
+        f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
     )
+    if any(file["encoding"] == "dense" for file in files):
+        yield (
+            "A raw dense-encoded file does not shrink: its zeros take as many bytes as other numbers. "
+            "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
+        )
+    yield (
+        f"Keras    with tfmot's wrappers {pruned['wrapped']['accuracy']:.4f}, stripped "
+        f"{pruned['accuracy']:.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
+        "differ."
+    )
+    for file in files:
+        yield f"{file['file']}, sent as {file['sent']}"
+        yield from _findings_of_file(file, examples)
+
+
+def _findings_of_file(file: dict[str, Any], examples: int) -> Iterator[str]:
+    inside, latency = file["inside"], file["latency"]
+    yield (
+        f"  TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
+        f"({file['disagreements']:,} differ); largest difference in probability {file['max_difference']:.2g}."
+    )
+    if inside["stateful"]:
+        yield "  State    kept between invocations: reset_all_variables() belongs before each sample."
+    yield (
+        f"  Zeros    all {inside['masked']:,} masked weights are zero in the file; quantization added "
+        f"{inside['added']:,}."
+    )
+    for tried in file["encodings"]:
+        if not tried["kept"]:
+            reason = tried["reason"].rstrip(".")
+            yield f"  Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
+    if latency:
+        yield f"  Latency  {_latency(latency, file['theoretical_speedup'])}"
+
+
+def _latency(latency: dict[str, Any], theoretical: float) -> str:
+    dense, pruned = latency["dense"], latency["pruned"]
+    memory = pruned["peak_memory_bytes"]
+    peak = "" if memory is None else f", peak memory {memory / 1e6:.1f} MB"
+    return (
+        f"{pruned['median_ms']:.3g} ms (p10 to p90 {pruned['p10_ms']:.3g} to {pruned['p90_ms']:.3g}, "
+        f"n {pruned['n']:,}), dense {dense['median_ms']:.3g} ms, threads {pruned['threads']}{peak}. "
+        f"{latency['verdict']} In theory {theoretical:.1f}x, if every zero were skipped for nothing."
+    )
+
+
+def _size_table(result: dict[str, Any]) -> Table:
+    """Sizes of the dense float file, the pruned float file and what is exported, each form with its ratio."""
+    forms = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd_bytes"}
+    dense, pruned = result["dense"], result["pruned"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("size, and times smaller than dense-float", overflow="fold")
+    for form in forms:
+        table.add_column(form, justify="right", no_wrap=True)
+    rows = {
+        "dense-float": {key: dense[f"tflite_{key}"] for key in forms.values()},
+        "pruned-float, dense-encoded": {key: pruned[f"tflite_{key}"] for key in forms.values()},
+    }
+    for file in result["tflite"]:
+        if (file["kind"], file["encoding"]) != ("float", "dense"):
+            rows[f"{Path(file['file']).stem}, {file['encoding']}-encoded"] = file
+    for name, sizes in rows.items():
+        cells = [_size_cell(sizes[key], dense[f"tflite_{key}"]) for key in forms.values()]
+        table.add_row(name, *cells)
+    return table
+
+
+def _size_cell(size: int, dense: int) -> str:
+    return f"{size / 1000:,.1f} kB {dense / size:6.2f}x"
 
 
 def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
@@ -119,9 +195,9 @@ def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
         table.add_row(name, *row)
     for cell in cells:
         if cell.result:
-            row = _export_row(cell.result, cell.result["tflite"][0])
             speed = cell.result["phases"]["pruned"]["examples_per_second"]
-            table.add_row(escape(cell.name), *row, f"{speed:,.0f}")
+            for file in cell.result["tflite"]:
+                table.add_row(escape(cell.name), *_export_row(cell.result, file), f"{speed:,.0f}")
         else:
             table.add_row(escape(cell.name), "failed")
     console.print()

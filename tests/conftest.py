@@ -89,6 +89,7 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> str:
 
 # What makes a run on the tiny data last a second or two.
 QUICK = [
+    "latency.seconds=0",  # its own tests measure
     "trainer.dense_epochs=1",
     "trainer.epochs=2",
     "trainer.dense_batch_size=40",
@@ -96,6 +97,7 @@ QUICK = [
     "schedule.frequency=auto",
 ]
 QUICK_LSTM = [
+    "latency.seconds=0",
     "model.units=8",
     "model.embedding_dim=8",
     "dataset.vocabulary_size=70",

@@ -189,7 +189,8 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     assert [row.split()[2] for row in rows] == ["dense", "pruned", "TFLite"]
     (run_dir,) = (tmp_path / "outputs").glob("2*/*")
     names = {path.name for path in run_dir.iterdir()}
-    files = {"dense.h5", "pruned.h5", "dense-float.tflite", "pruned-float.tflite", "result.json"}
+    files = {"dense.h5", "pruned.h5", "dense-float.tflite", "result.json"}
+    files |= {"pruned-float.tflite", "pruned-float.tflite.gz"}
     assert names == {".hydra", "dense", "pruned", *files}
     assert (run_dir / ".hydra" / "config.yaml").is_file()
 
@@ -277,7 +278,7 @@ def pretend_to_run(monkeypatch):
     from pruneflow import pipeline, tables
     from pruneflow.config import plain
 
-    row = {"data": {"name": "mnist"}, "dense": {"tflite_gzip_bytes": 4, "accuracy": 0.5}, "format": 1}
+    row = {"data": {"name": "mnist"}, "dense": {"tflite_gzip_bytes": 4, "accuracy": 0.5}, "format": 2}
     row["pruned"] = {"measured_sparsity": 0.8, "validation_accuracy": 0.5}
     row |= {"phases": {"pruned": {"examples_per_second": 1}}}
     row["tflite"] = [{"kind": "float", "gzip_bytes": 1, "accuracy": 0.5}]

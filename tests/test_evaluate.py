@@ -1,103 +1,207 @@
+"""``python -m pruneflow.evaluate``: any TFLite file, scored and inspected."""
+
+import json
+
 import numpy as np
 import pytest
+from conftest import QUICK, QUICK_LSTM
+from test_cli import exit_code
 
 from pruneflow import backend, evaluate
-from pruneflow.data import Part, Spec
+from pruneflow.data import Spec
 from pruneflow.exporters import Float
-from pruneflow.sizes import size_of
-from pruneflow.tasks import Task, task_of
+
+FAST = "latency.seconds=0"
 
 
-def test_accuracy_counts_the_most_probable_class():
-    probabilities = np.array([[0.7, 0.3], [0.4, 0.6], [0.2, 0.8], [0.9, 0.1]])
-    assert evaluate.score(probabilities, np.array([0, 1, 0, 0])).accuracy == 0.75
+def said(capsys, arguments):
+    """Exit code, what was printed, and the error in one line."""
+    code = evaluate.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, " ".join(captured.err.split())
 
 
-def test_loss_is_mean_cross_entropy_and_never_infinite():
-    probabilities = np.array([[1.0, 0.0], [0.25, 0.75]])
-    loss = evaluate.score(probabilities, np.array([0, 1])).loss
-    assert loss == pytest.approx(-np.log(0.75) / 2)
-    assert np.isfinite(evaluate.score(probabilities, np.array([1, 1])).loss)
+def convert(model, shape, dtype="float32"):
+    tf = backend.tensorflow()
+    signature = tf.TensorSpec(shape, dtype, name="input")
+    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
+    with backend.quiet():
+        return bytes(tf.lite.TFLiteConverter.from_concrete_functions([function], model).convert())
 
 
-def test_agreement_is_the_share_of_equal_predictions_and_the_largest_difference():
-    a = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
-    b = np.array([[0.8, 0.2], [0.45, 0.55], [0.2, 0.8]])
-    assert evaluate.agreement(a, b) == pytest.approx((2 / 3, 0.15))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
 
 
-def test_one_output_stands_for_two_classes():
-    outputs = np.array([[0.0], [np.log(3)]])
-    np.testing.assert_allclose(Task(1, from_logits=True).probabilities(outputs), [[0.5, 0.5], [0.25, 0.75]])
+@pytest.fixture(scope="module")
+def foreign(folder):
+    """A network that pruneflow did not make: 28x28 without channels, any batch, logits."""
+    keras = backend.keras()
+    backend.set_seed(3)
+    inputs = keras.Input((28, 28))
+    outputs = keras.layers.Dense(10)(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, outputs)
+    kernel, bias = model.layers[-1].get_weights()
+    kernel[:392] = 0  # half of the inputs
+    model.layers[-1].set_weights([kernel, bias])
+    (folder / "foreign.tflite").write_bytes(convert(model, (None, 28, 28)))
+    (folder / "batch.tflite").write_bytes(convert(model, (8, 28, 28)))
+    return folder / "foreign.tflite", model
 
 
-def test_softmax_does_not_overflow():
-    outputs = np.array([[1000.0, 1000.0, 0.0]])
-    np.testing.assert_allclose(Task(3, from_logits=True).probabilities(outputs), [[0.5, 0.5, 0.0]])
+def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
+    assert exit_code([*QUICK, "export=int8"]) == 0
+    (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
+    (file,) = json.loads(written.read_text())["tflite"]
+    capsys.readouterr()
+    code, out, _ = said(capsys, [written.parent / file["file"], FAST, "--json"])
+    (found,) = json.loads(out)["files"]
+    assert code == 0
+    for key in ("accuracy", "bytes", "gzip_bytes", "zip_bytes", "zstd_bytes", "theoretical_speedup"):
+        assert found[key] == file[key]
+    assert sum(weight["zeros"] for weight in found["weights"]) >= file["inside"]["masked"]
+    assert found["ops"] == file["inside"]["ops"]
+    assert "latency" not in found
+
+
+def test_the_file_of_an_lstm_scores_as_the_run_said(tmp_path, capsys):
+    assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM]) == 0
+    (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
+    (file,) = json.loads(written.read_text())["tflite"]
+    capsys.readouterr()
+    data = ["dataset=imdb", "dataset.length=12", "dataset.vocabulary_size=70", FAST]
+    code, out, _ = said(capsys, [written.parent / file["file"], *data])
+    assert code == 0
+    assert f"{file['accuracy']:.4f}" in out
+    assert "reset_all_variables()" in out
+
+
+@pytest.mark.parametrize(("name", "batch"), [("foreign.tflite", 1), ("batch.tflite", 8)])
+def test_a_file_of_another_origin_is_scored_and_inspected(foreign, capsys, name, batch):
+    file, model = foreign
+    code, out, _ = said(capsys, [file.parent / name, FAST, "--json"])
+    assert code == 0
+    (found,) = json.loads(out)["files"]
+    test = evaluate._settings([]).dataset.load().test
+    logits = model(test.x[..., 0].astype(np.float32) / 255).numpy()
+    assert found["accuracy"] == float((logits.argmax(axis=1) == test.y).mean())
+    (weight,) = found["weights"]
+    assert (weight["shape"], weight["zeros"], weight["sparsity"]) == ([10, 784], 3920, 0.5)
+    assert (found["multiply_adds"], found["nonzero_multiply_adds"]) == (batch * 7840, batch * 3920)
+    assert found["data"]["examples"] == 100
+
+
+def test_several_files_are_timed_in_turn_against_the_first(foreign, capsys):
+    file, _ = foreign
+    code, out, _ = said(capsys, [file, file.parent / "batch.tflite", "latency.seconds=0.1", "--json"])
+    first, second = json.loads(out)["files"]
+    assert code == 0
+    assert "speedup" not in first["latency"] and second["latency"]["speedup"]["rounds"] >= 3
+    assert second["latency"]["verdict"]
+    code, out, _ = said(capsys, [file, "latency.seconds=0.05"])
+    assert code == 0 and "median ms" in out and "FULLY_CONNECTED" in out
+
+
+def test_pixels_of_an_integer_input_without_a_scale_are_given_as_they_are(folder, capsys):
+    tf, keras = backend.tensorflow(), backend.keras()
+    inputs = keras.Input((28, 28), dtype="uint8")
+    rows = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=2)[:, 2:22]  # two rows for each class
+    model = keras.Model(inputs, tf.reduce_sum(tf.reshape(rows, (-1, 10, 2)), axis=2))
+    (folder / "pixels.tflite").write_bytes(convert(model, (1, 28, 28), "uint8"))
+    code, out, _ = said(capsys, [folder / "pixels.tflite", FAST, "--json"])
+    assert code == 0
+    assert json.loads(out)["files"][0]["accuracy"] > 0.3  # nothing is learned, but a lit row is seen
+
+
+def damaged(folder, foreign):
+    content = foreign[0].read_bytes()
+    (folder / "text.tflite").write_text("not a model at all")
+    (folder / "empty.tflite").write_bytes(b"")
+    (folder / "cut.tflite").write_bytes(content[: len(content) // 2])
+    return {name: folder / f"{name}.tflite" for name in ("text", "empty", "cut")}
 
 
 @pytest.mark.parametrize(
-    ("units", "activation", "task"),
-    [(10, "linear", Task(10, True)), (10, "softmax", Task(10, False)), (1, "sigmoid", Task(1, False))],
+    ("name", "message"),
+    [
+        ("text", "is not a TFLite file"),
+        ("empty", "is not a TFLite file: it is empty"),
+        ("cut", "is cut short or damaged"),
+    ],
 )
-def test_the_task_is_read_off_the_last_layer(units, activation, task):
-    keras = backend.keras()
-    inputs = keras.Input((4,))
-    outputs = keras.layers.Dense(units, activation=activation)(inputs)
-    assert task_of(keras.Model(inputs, outputs)) == task
+def test_what_is_no_whole_tflite_file_gets_one_message(folder, foreign, capsys, name, message):
+    file = damaged(folder, foreign)[name]
+    code, out, error = said(capsys, [file, FAST])
+    assert (code, out) == (1, "")
+    assert error.startswith(str(file)) and message in error
+    assert "Traceback" not in error
 
 
-def lstm_file(folder):
-    """A TFLite file with a fused LSTM whose weights make its state matter."""
+def test_a_file_with_an_operation_that_is_missing_here_is_named(folder, capsys):
+    tf, keras = backend.tensorflow(), backend.keras()
+    inputs = keras.Input((28, 28))
+    outputs = keras.layers.Dense(10)(keras.layers.Flatten()(tf.linalg.cholesky(inputs)))
+    model = keras.Model(inputs, outputs)
+    function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 28, 28), "float32"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS, tf.lite.OpsSet.TFLITE_BUILTINS]
+    with backend.quiet():
+        (folder / "flex.tflite").write_bytes(converter.convert())
+    code, out, error = said(capsys, [folder / "flex.tflite", FAST])
+    assert (code, out) == (1, "")
+    assert "flex.tflite does not run in LiteRT" in error and "FlexCholesky" in error
+
+
+def test_a_data_set_that_does_not_fit_is_refused_with_what_to_set(folder, foreign, capsys):
     keras = backend.keras()
-    backend.set_seed(5)
-    inputs = keras.Input((6,), dtype="int32", name="input")
-    x = keras.layers.Embedding(20, 8, embeddings_initializer="normal", name="embedding")(inputs)
-    x = keras.layers.LSTM(8, kernel_initializer="normal", unit_forget_bias=True, name="lstm")(x * 50.0)
-    model = keras.Model(
-        inputs, keras.layers.Dense(1, activation="sigmoid", name="dense")(x * 20.0), name="lstm"
+    spec = Spec(kind="tokens", shape=(12,), classes=2, vocabulary_size=50)
+    inputs = keras.Input((12,), dtype="int32")
+    x = keras.layers.Embedding(50, 4)(inputs)
+    x = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(x))
+    content = Float(name="float").convert(keras.Model(inputs, x), spec, np.empty(0))
+    (folder / "tokens.tflite").write_bytes(content)
+    (folder / "three.tflite").write_bytes(
+        convert(
+            keras.Sequential([keras.layers.Flatten(input_shape=(28, 28)), keras.layers.Dense(3)]), (1, 28, 28)
+        )
     )
-    spec = Spec(kind="tokens", shape=(6,), classes=2, vocabulary_size=20)
-    x = np.random.default_rng(0).integers(0, 20, (250, 6)).astype(np.int32)
-    part = Part(x, np.zeros(250, np.int64))
-
-    (folder / "lstm.tflite").write_bytes(Float(name="float").convert(model, spec, np.empty(0)))
-    return folder / "lstm.tflite", model, part, spec
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, threads):
-    file, model, part, spec = lstm_file(tmp_path)
-    of_tflite = evaluate.tflite_probabilities(file, part, spec, task=task_of(model), threads=threads)
-    of_keras = evaluate.keras_probabilities(model, part, spec, description="x")
-    assert np.abs(of_tflite - of_keras).max() < 1e-4
-
-
-def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypatch):
-    from ai_edge_litert.interpreter import Interpreter
-
-    file, model, part, spec = lstm_file(tmp_path)
-    monkeypatch.setattr(Interpreter, "reset_all_variables", lambda self: None)
-    of_tflite = evaluate.tflite_probabilities(file, part, spec, task=task_of(model), threads=1)
-    of_keras = evaluate.keras_probabilities(model, part, spec, description="x")
-    assert np.abs(of_tflite - of_keras).max() > 0.01
+    tokens, imdb = folder / "tokens.tflite", "dataset=imdb"
+    cases = [
+        ([tokens, imdb], "an example has shape 250, and", "Set dataset.length=12."),
+        (
+            [tokens, imdb, "dataset.length=12"],
+            "token ids go up to 9999, and",
+            "Set dataset.vocabulary_size=50.",
+        ),
+        ([tokens], "dataset=mnist: an example has shape 28x28x1, and", "Choose the data set"),
+        ([folder / "three.tflite"], "dataset=mnist: it has 10 classes, and", "has 3 outputs"),
+    ]
+    for arguments, problem, remedy in cases:
+        code, out, error = said(capsys, [*arguments, FAST])
+        assert (code, out) == (2, ""), arguments
+        assert problem in error and remedy in error
+    fits = [tokens, imdb, "dataset.length=12", "dataset.vocabulary_size=50", FAST]
+    assert said(capsys, fits)[0] == 0
 
 
-def test_quantized_values_round_to_the_nearest_level_and_saturate():
-    tensor = {"quantization": (0.5, -10), "dtype": np.int8}
-    values = np.array([0.0, 0.24, 0.26, 1000.0, -1000.0], np.float32)
-    np.testing.assert_array_equal(evaluate._quantized(values, tensor), [-10, -10, -9, 127, -128])
-    np.testing.assert_array_equal(evaluate._dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.tflite"], "nowhere.tflite cannot be read: No such file or directory. Check the path."),
+        (["dataset=mnist"], "No file is named."),
+        (["a.tflite", "model=cnn"], "model=cnn: evaluation takes dataset, dataset.*"),
+        (["a.tflite", "dataset=svhn"], "dataset=svhn: there is no such option; allowed are imdb, mnist"),
+        (["a.tflite", "--verbose"], "--verbose: there is no such option."),
+        (["a.tflite", "dataset.limit=1"], "dataset.limit=1: must be 2 or more"),
+    ],
+)
+def test_a_wrong_command_line_gets_one_message(arguments, message, capsys):
+    code, out, error = said(capsys, arguments)
+    assert code == (1 if "cannot be read" in message else 2)
+    assert out == "" and error.startswith(message)
 
 
-def test_token_ids_are_not_scaled():
-    tensor = {"quantization": (0.0, 0), "dtype": np.int32}
-    np.testing.assert_array_equal(evaluate._quantized(np.array([7], np.int32), tensor), [7])
-
-
-def test_zeros_compress_and_sizes_are_the_same_each_time():
-    size = size_of(bytes(10_000))
-    assert (size.bytes, size) == (10_000, size_of(bytes(10_000)))
-    assert size.gzip_bytes < 100 and size.zip_bytes < 200
-    noise = np.random.default_rng(0).bytes(10_000)
-    assert size_of(noise).gzip_bytes > 9_900
+def test_help_is_printed_without_tensorflow(capsys):
+    code, out, _ = said(capsys, ["--help"])
+    assert code == 0 and out.startswith("Score and inspect TFLite files")

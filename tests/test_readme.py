@@ -14,7 +14,7 @@ import pytest
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
-from pruneflow import cli
+from pruneflow import cli, evaluate, latency
 from pruneflow.config import from_hydra
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +92,23 @@ def test_the_command_that_cleans_the_store_runs(tmp_path):
     assert done.stdout.startswith("Deleted 0 stages, 0.0 MB.")
 
 
+EVALUATING = "python -m pruneflow.evaluate model.tflite dataset=mnist latency.seconds=5"
+TIMING = "python -m pruneflow.latency dense-float.tflite pruned-float.tflite --seconds 10"
+
+
+def test_the_commands_that_look_at_any_file_run(tmp_path, capsys):
+    assert exit_code(QUICK) == 0
+    for file in (tmp_path / "outputs").glob("2*/*/*.tflite"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    capsys.readouterr()
+    (tmp_path / "model.tflite").write_bytes((tmp_path / "pruned-float.tflite").read_bytes())
+    evaluating = shlex.split(EVALUATING.replace("seconds=5", "seconds=0.1"))[3:]
+    assert evaluate.main(evaluating) == 0
+    assert "sparsity" in capsys.readouterr().out
+    assert latency.main(shlex.split(TIMING.replace("seconds 10", "seconds 0.1"))[3:]) == 0
+    assert "pruned-float.tflite: " in capsys.readouterr().out
+
+
 def test_other_commands_are_those_that_are_known_here():
     others = {command for command in COMMANDS if command not in RUNS}
     assert others == {
@@ -99,6 +116,8 @@ def test_other_commands_are_those_that_are_known_here():
         'pip install -e ".[dev]" && pytest',  # .ci/run
         "tensorboard --logdir outputs",
         CLEANING,
+        EVALUATING,
+        TIMING,
     }
     ci = (ROOT / ".ci" / "run").read_text()
     assert '-e ".[dev]"' in ci and "\npytest" in ci

@@ -13,7 +13,8 @@ import pytest
 from rich.table import Table
 
 from pruneflow import tables, terminal
-from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult
+from pruneflow.inspection import Inspection
+from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
 from pruneflow.sweep import CellOutcome
 
 FIGURES = "loss 0.1234  accuracy 0.9876  validation accuracy 0.8765"
@@ -167,14 +168,28 @@ def filled(part, **values):
 
 
 def result(*, agreement):
-    tflite = {"kind": "int8", "file": "pruned-int8.tflite", "accuracy": 0.5, "agreement": agreement}
+    sizes = {"bytes": 4000, "gzip_bytes": 1000, "zip_bytes": 1010, "zstd_bytes": 900}
+    by_format = {f"tflite_{key}": size for key, size in sizes.items()}
+    tflite = {
+        "kind": "int8",
+        "file": "pruned-int8.tflite",
+        "sent": "pruned-int8.tflite.gz",
+        "encoding": "dense",
+        "accuracy": 0.5,
+        "agreement": agreement,
+        "disagreements": 0,
+        "max_difference": 0.1,
+        "encodings": [],
+        "inside": filled(Inspection, masked=5, added=1, stateful=False),
+    }
+    wrapped = WrappedResult(accuracy=0.5, disagreements=0, agreement=1.0, max_difference=0.0)
     return filled(
         Result,
         config={"model": {"name": "cnn"}},
         data=filled(DataFacts, name="my data", test=10),
-        dense=filled(DenseResult, accuracy=0.5, tflite_gzip_bytes=4000),
-        pruned=filled(PrunedResult, accuracy=0.5, measured_sparsity=0.8, tflite_gzip_bytes=1000),
-        tflite=[filled(TfliteResult, **tflite, max_difference=0.1, gzip_bytes=1000)],
+        dense=filled(DenseResult, accuracy=0.5, **{**by_format, "tflite_gzip_bytes": 4000}),
+        pruned=filled(PrunedResult, accuracy=0.5, measured_sparsity=0.8, wrapped=wrapped, **by_format),
+        tflite=[filled(TfliteResult, **tflite, **sizes)],
         ratios={"guide": 8.0},
     )
 

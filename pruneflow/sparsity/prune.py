@@ -15,7 +15,7 @@ from pruneflow.options import require
 from pruneflow.sparsity.measure import WeightSparsity, count_zeros
 from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Pruning", "Selection", "masks", "measure", "strip", "thresholds", "wrap"]
+__all__ = ["Pruning", "Selection", "masks", "measure", "strip", "thresholds", "weights", "wrap"]
 
 
 @dataclass(kw_only=True)
@@ -177,6 +177,15 @@ def masks(wrapped: Any) -> dict[str, Any]:
         f"{layer.layer.name}/{_weight_name(weight)}": mask.numpy()
         for layer in _wrappers(wrapped)
         for weight, mask, _ in layer.pruning_vars
+    }
+
+
+def weights(model: Any) -> dict[str, Any]:
+    """Every weight of a plain model, by ``layer/weight``, as arrays; names as ``masks`` gives them."""
+    return {
+        f"{layer.name}/{_weight_name(variable)}": variable.numpy()
+        for layer in model.layers
+        for variable in layer.weights
     }
 
 

@@ -1,0 +1,162 @@
+"""How weights lie in a TFLite file: encodings are tried, loaded, run and compared, and one is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pruneflow import backend, tflite
+from pruneflow.data import Data
+from pruneflow.errors import PruneflowError
+from pruneflow.exporters import Export
+from pruneflow.scoring import FloatArray, tflite_outputs
+from pruneflow.sizes import compressed
+
+__all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode"]
+
+PROOF_EXAMPLES = 100  # training examples on which the outputs of two encodings are compared
+
+# Largest difference between outputs that are called equal, relative to the largest output where that is above
+# 1. A sparse kernel adds the same float32 products in another order; all else gives the same bits.
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One encoding that was tried.
+
+    Attributes:
+        encoding: ``"dense"`` or ``"sparse"``.
+        bytes: Size of the file.
+        gzip_bytes: Size after gzip.
+        kept: Whether the file is the one that is shipped.
+        max_difference: Largest difference between its outputs and those of the dense-encoded file; None where
+            it gave none.
+        reason: Why it was kept or not.
+    """
+
+    encoding: str
+    bytes: int
+    gzip_bytes: int
+    kept: bool
+    max_difference: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A TFLite file that loads and runs here, and what else was tried."""
+
+    content: bytes
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def encoding(self) -> str:
+        """Encoding of the file that was kept."""
+        return next(candidate.encoding for candidate in self.candidates if candidate.kept)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A file, its outputs on the proof examples, (n, units), or why it has none."""
+
+    content: bytes
+    outputs: FloatArray | None
+    problem: str
+
+
+def encode(export: Export, model: Any, data: Data) -> Encoded:
+    """Convert ``model`` in the encoding that ``export`` asks for; every file that is kept was loaded and run.
+
+    Args:
+        export: Kind and encoding.
+        model: A plain ``tf_keras.Model``.
+        data: Calibration and proof take examples of its training part.
+
+    Raises:
+        PruneflowError: if the file that is asked for does not run here, or gives other outputs than the
+            dense-encoded one.
+    """
+    dense = _try(export, model, data, sparse=False)
+    if dense.outputs is None:
+        raise PruneflowError(
+            f"export={export.kind}: the converted file does not run in LiteRT: {dense.problem} "
+            "Choose another export."
+        )
+    if export.encoding == "dense":
+        return Encoded(dense.content, (_candidate("dense", dense, dense, "asked for", kept=True),))
+    sparse = _try(export, model, data, sparse=True)
+    return _chosen(export, dense, sparse)
+
+
+def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:
+    objection = _objection(dense, sparse)
+    if export.encoding == "sparse":
+        if objection:
+            raise PruneflowError(
+                f"export.encoding=sparse: the {export.kind} file {objection}. "
+                "export.encoding=auto ships the dense-encoded file where that happens, dense makes no other."
+            )
+        chosen, reason = "sparse", "asked for"
+    else:
+        sizes = [len(compressed(file.content, "gzip")) for file in (dense, sparse)]
+        objection = objection or _no_gain(*sizes)
+        chosen = "dense" if objection else "sparse"
+        reason = "smallest after gzip of those that run here with equal outputs"
+    other = objection or ("larger after gzip" if export.encoding == "auto" else "not asked for")
+    candidates = tuple(
+        _candidate(name, file, dense, reason if name == chosen else other, kept=name == chosen)
+        for name, file in (("dense", dense), ("sparse", sparse))
+    )
+    return Encoded((dense if chosen == "dense" else sparse).content, candidates)
+
+
+def _objection(dense: _Tried, sparse: _Tried) -> str:
+    """Why a sparse-encoded file must not be shipped; empty where it may."""
+    if sparse.outputs is None:
+        return f"does not load here: {sparse.problem}"
+    if not any(weight.encoding == "sparse" for weight in tflite.parse(sparse.content, "the file").weights):
+        return "has no weight with enough zeros to be encoded as sparse"
+    difference = _difference(dense, sparse)
+    largest = max(1.0, float(np.abs(dense.outputs).max())) if dense.outputs is not None else 1.0
+    if difference is None or difference > TOLERANCE * largest:
+        return f"gives other outputs than the dense-encoded one, by up to {difference:.3g}"
+    return ""
+
+
+def _no_gain(dense: int, sparse: int) -> str:
+    return "" if sparse < dense else f"is not smaller after gzip: {sparse:,} bytes, dense {dense:,}"
+
+
+def _candidate(name: str, file: _Tried, dense: _Tried, reason: str, *, kept: bool) -> Candidate:
+    return Candidate(
+        encoding=name,
+        bytes=len(file.content),
+        gzip_bytes=len(compressed(file.content, "gzip")),
+        kept=kept,
+        max_difference=_difference(dense, file),
+        reason=reason,
+    )
+
+
+def _difference(dense: _Tried, other: _Tried) -> float | None:
+    if dense.outputs is None or other.outputs is None:
+        return None
+    return float(np.abs(dense.outputs - other.outputs).max())
+
+
+def _try(export: Export, model: Any, data: Data, *, sparse: bool) -> _Tried:
+    """Convert, load and run."""
+    content = export.convert(model, data.spec, export.samples(data), sparse=sparse)
+    places = np.linspace(0, len(data.train) - 1, min(PROOF_EXAMPLES, len(data.train))).astype(np.int64)
+    examples = replace(data.train, x=data.train.x[places], y=data.train.y[places])
+    with backend.quiet():
+        try:
+            return _Tried(content, tflite_outputs(content, examples, data.spec), "")
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # what LiteRT raises for a file that it cannot load or run
+            return _Tried(content, None, " ".join(str(error).split()) or type(error).__name__)

@@ -1,0 +1,80 @@
+"""What is inside an exported file: its operations, its weights, its zeros, proved against the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from pruneflow import tflite
+from pruneflow.zeros import TracedWeight, require_masked, trace
+
+__all__ = ["Inspection", "inspect"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One TFLite file from inside.
+
+    Attributes:
+        ops: How often each operation is in the file.
+        stateful: Whether it keeps a state between invocations, which must be reset before each sample.
+        weights: Each pruned weight as it was found in the file.
+        sparsity: Share of zeros among all weights of the file, biases not counted.
+        sparse_kernels: Operations that read a sparse tensor directly.
+        densified: Sparse tensors that are made dense when the file is loaded.
+        multiply_adds: Of one invocation, zeros included.
+        nonzero_multiply_adds: Of one invocation, those with weights other than zero.
+        masked: Positions that masks hold at zero; each of them is zero in the file.
+        added: Zeros that quantization added.
+        not_found: Pruned weights that could not be found in the file.
+    """
+
+    ops: dict[str, int]
+    stateful: bool
+    weights: list[TracedWeight]
+    sparsity: float
+    sparse_kernels: list[str]
+    densified: list[str]
+    multiply_adds: int
+    nonzero_multiply_adds: int
+    masked: int
+    added: int
+    not_found: list[str]
+
+
+def inspect(
+    content: bytes, name: str, weights: Mapping[str, npt.NDArray[Any]], masks: Mapping[str, npt.NDArray[Any]]
+) -> Inspection:
+    """Read a file back and compare its weights with the masks of the network that it was made of.
+
+    Args:
+        content: The bytes of a ``.tflite`` file.
+        name: What messages call it.
+        weights: The stripped network's, by ``layer/weight``, as Keras lays them out.
+        masks: Those of the pruned ones among them; 1 = kept.
+
+    Raises:
+        PruneflowError: if a masked position is not zero in the file.
+    """
+    graph = tflite.parse(content, name)
+    traced = trace(graph, weights, masks)
+    require_masked(traced, name)
+    found = [weight for weight in traced if weight.tensors]
+    size = sum(weight.size for weight in graph.weights)
+    zeros = sum(weight.zeros for weight in graph.weights)
+    return Inspection(
+        ops=dict(graph.op_counts),
+        stateful=graph.stateful,
+        weights=traced,
+        sparsity=zeros / size if size else 0.0,
+        sparse_kernels=list(graph.sparse_kernel_ops),
+        densified=list(graph.densified),
+        multiply_adds=graph.multiply_adds,
+        nonzero_multiply_adds=graph.nonzero_multiply_adds,
+        masked=sum(weight.masked for weight in found),
+        added=sum(weight.added for weight in found),
+        not_found=[weight.name for weight in traced if not weight.tensors],
+    )

@@ -1,0 +1,52 @@
+"""How fast each exported file is, beside the baseline exported in the same way, measured here and now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pruneflow.artefacts import Artefacts, Shipped
+from pruneflow.inspection import Inspection
+from pruneflow.latency import Latency, Timing, facts_of, measure, speedup, verdict
+from pruneflow.results import LatencyResult
+from pruneflow.terminal import bar
+
+__all__ = ["speeds"]
+
+
+def speeds(
+    settings: Latency, artefacts: Artefacts, inspections: Mapping[str, Inspection], *, vocabulary_size: int
+) -> dict[str, LatencyResult]:
+    """Time all files of a run in turn, so that drift of the machine meets all alike.
+
+    Nothing of this is kept for other runs: a latency of another moment or machine says nothing here.
+
+    Args:
+        settings: For how long.
+        artefacts: The files.
+        inspections: What is inside the exported ones, by kind.
+        vocabulary_size: Number of token ids that the files read; 0 where they read images.
+
+    Returns:
+        Figures by kind; empty where nothing is to be measured.
+    """
+    if not settings.seconds:
+        return {}
+    files = [file for each in artefacts.shipped for file in (each.dense_file, each.file)]
+    with bar("Timing", total=1) as advance:
+        timings = measure(files, settings, token_bound=vocabulary_size or 2)
+        advance()
+    of_file: dict[Path, Timing] = dict(zip(files, timings, strict=True))
+    return {
+        each.export.kind: _measured(each, of_file, inspections[each.export.kind])
+        for each in artefacts.shipped
+    }
+
+
+def _measured(shipped: Shipped, timings: Mapping[Path, Timing], inside: Inspection) -> LatencyResult:
+    dense, pruned = timings[shipped.dense_file], timings[shipped.file]
+    ratio = speedup(dense, pruned)
+    content, kind = shipped.exported.content, shipped.export.kind
+    facts = facts_of(content, shipped.file.name, dense_multiply_adds=inside.multiply_adds)
+    return LatencyResult(dense, pruned, ratio, verdict(ratio, replace(facts, kind=kind, reference_kind=kind)))

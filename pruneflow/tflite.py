@@ -1,0 +1,437 @@
+"""Facts of a TFLite file: its inputs and outputs, operations, weights and how these are stored."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.errors import PruneflowError
+from pruneflow.sparse_tensors import (
+    DTYPES,
+    Level,
+    SparseLayout,
+    dequantize,
+    positions,
+    scatter,
+    unpack,
+)
+
+__all__ = ["Graph", "Op", "Tensor", "Weight", "parse"]
+
+Array = npt.NDArray[Any]
+
+# flatbuffers' Python code checks nothing: what it stumbles over in a damaged file comes out as one of these.
+DAMAGED = (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
+MOST_TABLES = 2**17
+MOST_ELEMENTS = 2**28  # of a sparse tensor made dense: a damaged file asks for any number
+ELEMENTS_PER_BYTE = 1000  # of the file; fewer than one weight in a thousand is no network
+ALWAYS_ELEMENTS = 2**20
+
+# Operands that may be weights, by operation; biases and peepholes have rank 1 and fall out by that.
+LSTM = (*range(1, 9), 16)
+WEIGHT_OPERANDS: dict[str, tuple[int, ...]] = {
+    "CONV_2D": (1,),
+    "CONV_3D": (1,),
+    "CONV_3D_TRANSPOSE": (1,),
+    "DEPTHWISE_CONV_2D": (1,),
+    "TRANSPOSE_CONV": (1,),
+    "FULLY_CONNECTED": (1,),
+    "BATCH_MATMUL": (0, 1),
+    "GATHER": (0,),
+    "EMBEDDING_LOOKUP": (1,),
+    "LSTM": LSTM,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": LSTM,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*LSTM, *range(18, 26), 33),
+    "RNN": (1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6),
+    "SVDF": (1, 2),
+}
+PASSED_THROUGH = ("DENSIFY", "DEQUANTIZE")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output.
+
+    Attributes:
+        index: Position among the tensors of the first subgraph.
+        name: As in the file.
+        shape: As the file is converted; 1 where any size will do.
+        shape_signature: The same with -1 where any size will do.
+        dtype: Such as ``"float32"``.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    shape_signature: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation.
+
+    Attributes:
+        name: TFLite's name such as ``"FULLY_CONNECTED"``, or that of a custom operation.
+        inputs: Indices of tensors; -1 where an optional one is left out.
+        outputs: Indices of tensors.
+        multiply_adds: Of one invocation, with weights; 0 for an operation without.
+        nonzero_multiply_adds: Those with weights that are not zero.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    multiply_adds: int = 0
+    nonzero_multiply_adds: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A constant of rank 2 or more that an operation multiplies by or looks up in (``WEIGHT_OPERANDS``).
+
+    Constants that reach it through DENSIFY or DEQUANTIZE count; biases and shapes do not.
+
+    Attributes:
+        subgraph: Position of its subgraph.
+        tensor: Position among the tensors of it.
+        name: As in the file.
+        shape: Of the dense tensor.
+        dtype: As stored, such as ``"int8"``.
+        encoding: ``"dense"``, or ``"sparse"`` where zeros are left out.
+        block: Sizes of the blocks that are left out or stored as one; ``()`` for single elements.
+        zeros: Elements that stand for exactly 0.
+        stored_bytes: Of its buffer and its sparse indices; tensors may share a buffer.
+        consumers: Names of the operations that read it, in order.
+        densified: Whether it is made dense before it is used.
+        values: What the elements stand for.
+        stored: The elements, before they are dequantized.
+    """
+
+    subgraph: int
+    tensor: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    encoding: str
+    block: tuple[int, ...]
+    zeros: int
+    stored_bytes: int
+    consumers: tuple[str, ...]
+    densified: bool
+    values: npt.NDArray[np.float32]
+    stored: Array
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self.values.size
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """What a file holds.
+
+    Attributes:
+        inputs: Of the first subgraph.
+        outputs: Of the first subgraph.
+        ops: Of the first subgraph, and so are the multiply-adds: how often the body of a WHILE runs is not
+            in the file.
+        weights: Of all subgraphs, in the order in which they are read.
+        stateful: Whether the file keeps variables from one invocation to the next, as a fused LSTM does.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    ops: tuple[Op, ...]
+    weights: tuple[Weight, ...]
+    stateful: bool
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications by weights in one invocation."""
+        return sum(op.multiply_adds for op in self.ops)
+
+    @property
+    def nonzero_multiply_adds(self) -> int:
+        """Those by weights that are not zero."""
+        return sum(op.nonzero_multiply_adds for op in self.ops)
+
+    @property
+    def op_counts(self) -> dict[str, int]:
+        """How often each operation stands in the first subgraph."""
+        return dict(Counter(op.name for op in self.ops))
+
+    @property
+    def sparse_kernel_ops(self) -> tuple[str, ...]:
+        """Operations that read a sparse weight as it is."""
+        sparse = (weight for weight in self.weights if weight.encoding == "sparse" and not weight.densified)
+        return tuple(consumer for weight in sparse for consumer in weight.consumers)
+
+    @property
+    def densified(self) -> tuple[str, ...]:
+        """Names of weights that are made dense before they are used."""
+        return tuple(weight.name for weight in self.weights if weight.densified)
+
+
+def parse(content: bytes, name: str) -> Graph:
+    """Read the facts of a TFLite file.
+
+    Args:
+        content: The file.
+        name: What messages call it.
+
+    Raises:
+        PruneflowError: if it is no TFLite file, is cut short or damaged, or keeps weights in other files.
+    """
+    if content[4:8] != b"TFL3":
+        what = "it is empty" if not content else "bytes 5 to 8 are not TFL3"
+        raise PruneflowError(
+            f"{name} is not a TFLite file: {what}. Give a .tflite file that an export wrote."
+        )
+    try:
+        with np.errstate(all="ignore"):
+            return _graph(_File(content, name))
+    except DAMAGED as error:
+        raise PruneflowError(
+            f"{name} is cut short or damaged: {error}. Copy it again, or export again."
+        ) from error
+
+
+@cache
+def _schema() -> Any:
+    """Import the generated classes late: it takes 0.2 s."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+@cache
+def _names(enumeration: str) -> dict[int, str]:
+    members = vars(getattr(_schema(), enumeration)).items()
+    return {number: name for name, number in members if not name.startswith("_")}
+
+
+class _File:
+    """The tables that all subgraphs share."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        self.content, self.name = content, name
+        self.model = _schema().Model.GetRootAs(content, 0)
+        self.codes = _tables(self.model, "OperatorCodes")
+        self.buffers = _tables(self.model, "Buffers")
+        self.most_elements = min(MOST_ELEMENTS, ALWAYS_ELEMENTS + ELEMENTS_PER_BYTE * len(content))
+
+    def operation(self, index: int) -> str:
+        code = self.codes[index]
+        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # only the first goes beyond 127
+        name = _names("BuiltinOperator").get(number, f"OPERATOR_{number}")
+        return _text(code.CustomCode()) if name == "CUSTOM" else name
+
+    def bytes_of(self, tensor: Any) -> npt.NDArray[np.uint8]:
+        """The buffer of a tensor, which files beyond 2 GB keep behind the tables; empty for no constant."""
+        buffer = self.buffers[tensor.Buffer()]
+        start, size = buffer.Offset(), buffer.Size()
+        if start <= 1:  # that far into a file is never data, says schema.fbs
+            return _vector(buffer.DataAsNumpy()).astype(np.uint8, copy=False)
+        if start + size > len(self.content):
+            raise ValueError(f"a buffer ends at byte {start + size} of {len(self.content)}")
+        return np.frombuffer(self.content, np.uint8, size, start)
+
+
+@dataclass(frozen=True)
+class _Subgraph:
+    number: int
+    table: Any
+    tensors: list[Any]
+    ops: list[Op]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        return _ints(self.tensors[index].ShapeAsNumpy())
+
+    def described(self, index: int) -> Tensor:
+        tensor, shape = self.tensors[index], self.shape(index)
+        signature = _ints(tensor.ShapeSignatureAsNumpy()) or shape
+        return Tensor(index, _text(tensor.Name()), shape, signature, _dtype(tensor))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """An operation that reads a constant as a weight."""
+
+    op: int
+    position: int
+    densified: bool
+
+
+def _graph(file: _File) -> Graph:
+    if getattr(file.model, "ExternalBuffersLength", lambda: 0)():  # LiteRT knows them since 2.1
+        raise PruneflowError(f"{file.name} keeps weights in other files, which pruneflow does not read.")
+    subgraphs = [_subgraph(file, *each) for each in enumerate(_tables(file.model, "Subgraphs"))]
+    if not subgraphs:
+        raise ValueError("it has no subgraph")
+    first, weights = subgraphs[0], []
+    counts: Counter[int] = Counter()
+    nonzero_counts: Counter[int] = Counter()
+    for subgraph in subgraphs:
+        for tensor, readers in _readers(file, subgraph).items():
+            weight = _weight(file, subgraph, tensor, readers)
+            weights.append(weight)
+            for reader in readers if subgraph is first else ():
+                uses = _uses(first, first.ops[reader.op], reader.position, weight.shape)
+                counts[reader.op] += uses * weight.size
+                nonzero_counts[reader.op] += uses * (weight.size - weight.zeros)
+    return Graph(
+        inputs=tuple(map(first.described, _ints(first.table.InputsAsNumpy()))),
+        outputs=tuple(map(first.described, _ints(first.table.OutputsAsNumpy()))),
+        ops=tuple(
+            replace(op, multiply_adds=counts[index], nonzero_multiply_adds=nonzero_counts[index])
+            for index, op in enumerate(first.ops)
+        ),
+        weights=tuple(weights),
+        stateful=any(tensor.IsVariable() for subgraph in subgraphs for tensor in subgraph.tensors),
+    )
+
+
+def _subgraph(file: _File, number: int, table: Any) -> _Subgraph:
+    ops = [
+        Op(file.operation(op.OpcodeIndex()), _ints(op.InputsAsNumpy()), _ints(op.OutputsAsNumpy()))
+        for op in _tables(table, "Operators")
+    ]
+    return _Subgraph(number, table, _tables(table, "Tensors"), ops)
+
+
+def _readers(file: _File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
+    """Operations that read each weight, by tensor, in the order in which they run."""
+    origins: dict[int, tuple[int, bool]] = {}
+    found: dict[int, list[_Reader]] = {}
+    for index, op in enumerate(subgraph.ops):
+        if op.name in PASSED_THROUGH:
+            origin, densified = origins.get(op.inputs[0], (op.inputs[0], False))
+            origins[op.outputs[0]] = (origin, densified or op.name == "DENSIFY")
+        for position in WEIGHT_OPERANDS.get(op.name, ()):
+            operand = op.inputs[position] if position < len(op.inputs) else -1
+            origin, densified = origins.get(operand, (operand, False))
+            if origin >= 0 and _is_weight(file, subgraph.tensors[origin]):
+                found.setdefault(origin, []).append(_Reader(index, position, densified))
+    return found
+
+
+def _is_weight(file: _File, tensor: Any) -> bool:
+    constant = tensor.Sparsity() is not None or file.bytes_of(tensor).size > 0
+    return constant and tensor.ShapeLength() >= 2 and _dtype(tensor) in DTYPES
+
+
+def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
+    tensor, shape = subgraph.tensors[index], subgraph.shape(index)
+    layout, content = _layout(tensor), file.bytes_of(tensor)
+    if layout:
+        if min(shape) < 0 or math.prod(shape) > file.most_elements:
+            raise ValueError(f"a sparse tensor of shape {shape}")
+        places = positions(shape, layout, file.most_elements)
+        stored = scatter(unpack(content, _dtype(tensor), len(places)), places, shape)
+    else:
+        stored = unpack(content, _dtype(tensor), math.prod(shape)).reshape(shape)
+    values = _dequantized(file, tensor, stored)
+    return Weight(
+        subgraph=subgraph.number,
+        tensor=index,
+        name=_text(tensor.Name()),
+        shape=shape,
+        dtype=_dtype(tensor),
+        encoding="sparse" if layout else "dense",
+        block=layout.block if layout else (),
+        zeros=values.size - int(np.count_nonzero(values)),
+        stored_bytes=content.size + (layout.index_bytes if layout else 0),
+        consumers=tuple(subgraph.ops[reader.op].name for reader in readers),
+        densified=any(reader.densified for reader in readers),
+        values=values,
+        stored=stored,
+    )
+
+
+def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.float32]:
+    how = tensor.Quantization()
+    if how is None:
+        return stored.astype(np.float32, copy=False)
+    if how.DetailsType():
+        kind = _names("QuantizationDetails").get(how.DetailsType(), "unknown")
+        raise PruneflowError(
+            f"{file.name}: {_text(tensor.Name())} is quantized in a way that is not read here ({kind}). "
+            "Use one of pruneflow's exports."
+        )
+    scale, zero_point = _vector(how.ScaleAsNumpy()), _vector(how.ZeroPointAsNumpy())
+    return dequantize(stored, scale, zero_point, how.QuantizedDimension())
+
+
+def _layout(tensor: Any) -> SparseLayout | None:
+    sparsity = tensor.Sparsity()
+    if sparsity is None:
+        return None
+    levels = tuple(_level(dimension) for dimension in _tables(sparsity, "DimMetadata"))
+    return SparseLayout(_ints(sparsity.TraversalOrderAsNumpy()), _ints(sparsity.BlockMapAsNumpy()), levels)
+
+
+def _level(dimension: Any) -> Level:
+    if dimension.Format() == _schema().DimensionType.DENSE:
+        return Level(dimension.DenseSize(), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    segments = _indices(dimension.ArraySegmentsType(), dimension.ArraySegments())
+    return Level(None, segments, _indices(dimension.ArrayIndicesType(), dimension.ArrayIndices()))
+
+
+def _indices(kind: int, table: Any) -> Array:
+    vector = getattr(_schema(), _names("SparseIndexVector")[kind])()
+    vector.Init(table.Bytes, table.Pos)
+    return _vector(vector.ValuesAsNumpy())
+
+
+def _uses(subgraph: _Subgraph, op: Op, position: int, weight: tuple[int, ...]) -> int:
+    """Multiplications by each element of a weight in one invocation."""
+    output = subgraph.shape(op.outputs[0])
+    if op.name in ("GATHER", "EMBEDDING_LOOKUP"):
+        return 0
+    if op.name in ("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D"):
+        return math.prod(output[:-1])
+    if op.name in ("TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"):
+        return math.prod(subgraph.shape(op.inputs[2])[:-1])
+    if op.name == "FULLY_CONNECTED":
+        return math.prod(subgraph.shape(op.inputs[0])) // weight[-1]
+    if op.name == "BATCH_MATMUL":
+        shared = output[-1] if position == 1 else output[-2]
+        return math.prod(output) // (shared * math.prod(weight[:-2]))
+    return math.prod(subgraph.shape(op.inputs[0])[:-1])  # recurrent: every step of every sequence
+
+
+def _tables(parent: Any, field: str) -> list[Any]:
+    """All entries of a vector of tables."""
+    length = getattr(parent, f"{field}Length")()
+    if length > MOST_TABLES:
+        raise ValueError(f"it claims {length} {field}")
+    return [getattr(parent, field)(index) for index in range(length)]
+
+
+def _vector(numbers: Any) -> Array:
+    """Numbers as flatbuffers gives them, which is 0 for a vector that is not there."""
+    return numbers if isinstance(numbers, np.ndarray) else np.zeros(0, np.int32)
+
+
+def _ints(numbers: Any) -> tuple[int, ...]:
+    return tuple(_vector(numbers).tolist())
+
+
+def _text(raw: bytes | None) -> str:
+    return (raw or b"").decode(errors="replace")
+
+
+def _dtype(tensor: Any) -> str:
+    return _names("TensorType")[tensor.Type()].lower()

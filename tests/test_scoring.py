@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from pruneflow import backend, scoring
+from pruneflow.data import Part, Spec
+from pruneflow.exporters import Float
+from pruneflow.sizes import size_of
+from pruneflow.tasks import Task, task_of
+
+
+def test_accuracy_counts_the_most_probable_class():
+    probabilities = np.array([[0.7, 0.3], [0.4, 0.6], [0.2, 0.8], [0.9, 0.1]])
+    assert scoring.score(probabilities, np.array([0, 1, 0, 0])).accuracy == 0.75
+
+
+def test_loss_is_mean_cross_entropy_and_never_infinite():
+    probabilities = np.array([[1.0, 0.0], [0.25, 0.75]])
+    loss = scoring.score(probabilities, np.array([0, 1])).loss
+    assert loss == pytest.approx(-np.log(0.75) / 2)
+    assert np.isfinite(scoring.score(probabilities, np.array([1, 1])).loss)
+
+
+def test_parity_counts_other_predictions_and_the_largest_difference():
+    a = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    b = np.array([[0.8, 0.2], [0.45, 0.55], [0.2, 0.8]])
+    found = scoring.parity(a, b)
+    assert found.disagreements == 1
+    assert (found.agreement, found.max_difference) == pytest.approx((2 / 3, 0.15))
+
+
+def test_one_output_stands_for_two_classes():
+    outputs = np.array([[0.0], [np.log(3)]])
+    np.testing.assert_allclose(Task(1, from_logits=True).probabilities(outputs), [[0.5, 0.5], [0.25, 0.75]])
+
+
+def test_softmax_does_not_overflow():
+    outputs = np.array([[1000.0, 1000.0, 0.0]])
+    np.testing.assert_allclose(Task(3, from_logits=True).probabilities(outputs), [[0.5, 0.5, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "task"),
+    [(10, "linear", Task(10, True)), (10, "softmax", Task(10, False)), (1, "sigmoid", Task(1, False))],
+)
+def test_the_task_is_read_off_the_last_layer(units, activation, task):
+    keras = backend.keras()
+    inputs = keras.Input((4,))
+    outputs = keras.layers.Dense(units, activation=activation)(inputs)
+    assert task_of(keras.Model(inputs, outputs)) == task
+
+
+def lstm_file(folder):
+    """A TFLite file with a fused LSTM whose weights make its state matter."""
+    keras = backend.keras()
+    backend.set_seed(5)
+    inputs = keras.Input((6,), dtype="int32", name="input")
+    x = keras.layers.Embedding(20, 8, embeddings_initializer="normal", name="embedding")(inputs)
+    x = keras.layers.LSTM(8, kernel_initializer="normal", unit_forget_bias=True, name="lstm")(x * 50.0)
+    model = keras.Model(
+        inputs, keras.layers.Dense(1, activation="sigmoid", name="dense")(x * 20.0), name="lstm"
+    )
+    spec = Spec(kind="tokens", shape=(6,), classes=2, vocabulary_size=20)
+    x = np.random.default_rng(0).integers(0, 20, (250, 6)).astype(np.int32)
+    part = Part(x, np.zeros(250, np.int64))
+
+    (folder / "lstm.tflite").write_bytes(Float(name="float").convert(model, spec, np.empty(0)))
+    return folder / "lstm.tflite", model, part, spec
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, threads):
+    file, model, part, spec = lstm_file(tmp_path)
+    of_tflite = scoring.tflite_probabilities(file, part, spec, task=task_of(model), threads=threads)
+    of_keras = scoring.keras_probabilities(model, part, spec, description="x")
+    assert np.abs(of_tflite - of_keras).max() < 1e-4
+
+
+def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypatch):
+    from ai_edge_litert.interpreter import Interpreter
+
+    file, model, part, spec = lstm_file(tmp_path)
+    monkeypatch.setattr(Interpreter, "reset_all_variables", lambda self: None)
+    of_tflite = scoring.tflite_probabilities(file, part, spec, task=task_of(model), threads=1)
+    of_keras = scoring.keras_probabilities(model, part, spec, description="x")
+    assert np.abs(of_tflite - of_keras).max() > 0.01
+
+
+def test_quantized_values_round_to_the_nearest_level_and_saturate():
+    tensor = {"quantization": (0.5, -10), "dtype": np.int8}
+    values = np.array([0.0, 0.24, 0.26, 1000.0, -1000.0], np.float32)
+    np.testing.assert_array_equal(scoring._quantized(values, tensor), [-10, -10, -9, 127, -128])
+    np.testing.assert_array_equal(scoring._dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
+
+
+def test_token_ids_are_not_scaled():
+    tensor = {"quantization": (0.0, 0), "dtype": np.int32}
+    np.testing.assert_array_equal(scoring._quantized(np.array([7], np.int32), tensor), [7])
+
+
+def test_zeros_compress_and_sizes_are_the_same_each_time():
+    size = size_of(bytes(10_000))
+    assert (size.bytes, size) == (10_000, size_of(bytes(10_000)))
+    assert size.gzip_bytes < 100 and size.zip_bytes < 200
+    noise = np.random.default_rng(0).bytes(10_000)
+    assert size_of(noise).gzip_bytes > 9_900
