@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--sparsity", type=float, default=0.9)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="folder to keep the files in, for pruneflow.latency")
     chosen = parser.parse_args()
     export = Float(name="float")
     contents = {"dense": export.convert(network(), SPEC, np.empty(0))}
@@ -69,7 +70,10 @@ def main() -> None:
         for encoding, sparse in (("dense", False), ("sparse", True)):
             contents[f"{name}, {encoding}-encoded"] = export.convert(model, SPEC, np.empty(0), sparse=sparse)
     _sizes(contents)
-    _times(contents, Latency(seconds=chosen.seconds, warmup=20, threads=chosen.threads))
+    with tempfile.TemporaryDirectory() as folder:
+        place = chosen.keep or Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        _times(contents, Latency(seconds=chosen.seconds, warmup=20, threads=chosen.threads), place)
 
 
 def _sizes(contents: dict[str, bytes]) -> None:
@@ -84,12 +88,11 @@ def _sizes(contents: dict[str, bytes]) -> None:
         show("  outputs differ from those dense-encoded by", f"{difference:.2g}; sparse kernels: {kernels}")
 
 
-def _times(contents: dict[str, bytes], settings: Latency) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{name}.tflite" for name in contents]
-        for file, content in zip(files, contents.values(), strict=True):
-            file.write_bytes(content)
-        dense, *others = measure(files, settings)
+def _times(contents: dict[str, bytes], settings: Latency, folder: Path) -> None:
+    files = [folder / f"{name}.tflite" for name in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        file.write_bytes(content)
+    dense, *others = measure(files, settings)
     show("dense: median, ms", f"{dense.median_ms:.4f} (n={dense.n}, threads={dense.threads})")
     for timing in others:
         found = speedup(dense, timing)
