@@ -22,8 +22,9 @@ from commands import show
 from pruneflow import backend, tflite
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
-from pruneflow.latency import Latency, measure, speedup
 from pruneflow.scoring import tflite_outputs
+from pruneflow.stopwatch import Latency, measure
+from pruneflow.verdicts import speedup
 
 SPEC = Spec(kind="image", shape=(28, 28, 1), classes=10)
 

@@ -13,11 +13,11 @@ from pruneflow import datasets, device, exporters, models, objectives, trainer
 from pruneflow.batches import steps_per_epoch
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.latency import Latency
 from pruneflow.options import choices, require
 from pruneflow.sparsity import prune, schedules
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
+from pruneflow.stopwatch import Latency
 
 __all__ = ["Config", "config_folder", "from_hydra", "plain", "plan_for"]
 

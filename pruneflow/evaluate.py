@@ -22,9 +22,9 @@ from pruneflow.config import config_folder
 from pruneflow.data import Data
 from pruneflow.device import processors
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.latency import Latency, measure
 from pruneflow.matching import require_match, task_of_file
 from pruneflow.sizes import size_of
+from pruneflow.stopwatch import Latency, measure
 from pruneflow.terminal import complain, console, print_whole, printing, warn
 
 __all__ = ["evaluated", "main"]

@@ -19,9 +19,10 @@ from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
-from pruneflow.latency import Speedup, Timing
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
+from pruneflow.stopwatch import Timing
+from pruneflow.verdicts import Speedup
 
 __all__ = [
     "FORMAT",

@@ -25,7 +25,7 @@ ROOMS = [
     *("sparsity.schedules", "sparsity.measure", "sparsity.prune", "sparsity"),
     *("batches", "optimizers", "events", "callbacks", "checkpoints", "fitting", "trainer", "device"),
     *("sizes", "exporters", "scoring", "sparse_tensors", "tflite", "matching", "zeros", "inspection"),
-    *("encodings", "timing", "latency"),
+    *("encodings", "timing", "stopwatch", "verdicts", "latency"),
     *("manifests", "stages", "clean", "results", "objectives", "config"),
     *("preparation", "networks", "artefacts", "comparison", "speeds"),
     *("pipeline", "sweep", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from test_scoring import lstm_file
 
-from pruneflow import backend, latency, tflite, timing
+from pruneflow import backend, latency, stopwatch, tflite, timing, verdicts
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float
-from pruneflow.latency import KernelFacts, Latency, Speedup, Timing, speedup, verdict
 from pruneflow.signals import undisturbed
+from pruneflow.stopwatch import Latency, Timing
+from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
 
 SHORT = Latency(seconds=0.3, warmup=2, threads=1)
 LINUX = sys.platform == "linux"
@@ -178,9 +179,9 @@ def test_there_are_twelve_processes_and_of_slow_files_six(monkeypatch, files, se
     def times_of(times):
         return {"n": 1000, "times_ns": times}
 
-    monkeypatch.setattr(latency, "_answer", answer)
+    monkeypatch.setattr(stopwatch, "_answer", answer)
     pair = [files / "tiny.tflite", files / "big.tflite"]
-    found = latency.measure(pair, Latency(seconds=1.2, warmup=3, threads=2), token_bound=9)
+    found = stopwatch.measure(pair, Latency(seconds=1.2, warmup=3, threads=2), token_bound=9)
     expected = timing.Job("time", [str(file) for file in pair], 0, 1.2 / 12, 3, 2, 9)
     assert asked[:rounds] == [replace(expected, turn=turn) for turn in range(rounds)]
     assert [(job.task, job.files) for job in asked[rounds:]] == [("memory", [str(file)]) for file in pair]
@@ -493,7 +494,7 @@ def test_facts_are_read_off_a_file():
     )
     spec = Spec(kind="image", shape=(8,), classes=4)
     content = Float(name="float").convert(network, spec, np.empty(0))
-    facts = latency.facts_of(content, "a.tflite", dense_multiply_adds=96)
+    facts = verdicts.facts_of(content, "a.tflite", dense_multiply_adds=96)
     assert facts == KernelFacts("float", 0.25, (), 0, 4.0)  # 24 of 32 weights are left
 
 
@@ -511,7 +512,7 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tflite, "parse", lambda content, name: graph)
-        facts = latency.facts_of(b"", "a.tflite", dense_multiply_adds=400)
+        facts = verdicts.facts_of(b"", "a.tflite", dense_multiply_adds=400)
     assert facts == KernelFacts("float", 0.75, KERNEL, 100, 400.0)
 
 
@@ -528,14 +529,14 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
 def test_the_kind_is_read_off_weights_inputs_and_outputs(weight, ends, kind):
     inputs, outputs = ([SimpleNamespace(dtype=end)] for end in ends)
     weights = [SimpleNamespace(dtype="float32"), SimpleNamespace(dtype=weight)]
-    assert latency._kind(SimpleNamespace(weights=weights, inputs=inputs, outputs=outputs)) == kind
+    assert verdicts.kind_of(SimpleNamespace(weights=weights, inputs=inputs, outputs=outputs)) == kind
 
 
 # Real files in real processes
 
 
 def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd):
-    tiny, big = latency.measure([files / "tiny.tflite", files / "big.tflite"], SHORT)
+    tiny, big = stopwatch.measure([files / "tiny.tflite", files / "big.tflite"], SHORT)
     assert (tiny.file, big.file) == ("tiny.tflite", "big.tflite")
     assert big.median_ms > 5 * tiny.median_ms > 0  # a hundredfold and more
     assert tiny.p10_ms <= tiny.median_ms <= tiny.p90_ms
@@ -550,14 +551,14 @@ def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd
 
 def test_token_inputs_are_filled_and_run(tmp_path):
     file, *_ = lstm_file(tmp_path)
-    (found,) = latency.measure([file], Latency(seconds=0.05, warmup=0, threads=2), token_bound=20)
+    (found,) = stopwatch.measure([file], Latency(seconds=0.05, warmup=0, threads=2), token_bound=20)
     assert found.median_ms > 0 and found.threads == 2
 
 
 def test_no_time_and_no_files_measure_nothing(monkeypatch):
-    monkeypatch.setattr(latency.subprocess, "Popen", None)
-    assert latency.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
-    assert latency.measure([], SHORT) == []
+    monkeypatch.setattr(stopwatch.subprocess, "Popen", None)
+    assert stopwatch.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
+    assert stopwatch.measure([], SHORT) == []
 
 
 BROKEN = [
@@ -575,7 +576,7 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "message"), BROKEN)
 def test_a_file_that_cannot_be_loaded_is_named(files, name, message):
     with pytest.raises(PruneflowError) as caught:
-        latency.measure([files / "tiny.tflite", files / name], SHORT)
+        stopwatch.measure([files / "tiny.tflite", files / name], SHORT)
     assert str(caught.value).startswith(f"{files}/{message}")
     assert "\n" not in str(caught.value)
 
@@ -583,7 +584,7 @@ def test_a_file_that_cannot_be_loaded_is_named(files, name, message):
 def test_messages_that_litert_joins_are_set_apart():
     answer = {"error": "X failed.\nY requested.The node #1Node number 5 failed to prepare."}
     with pytest.raises(PruneflowError) as caught:
-        latency._understood(answer, "a.tflite", 0, [])
+        stopwatch._understood(answer, "a.tflite", 0, [])
     said = (
         "a.tflite cannot be timed: X failed. Y requested. The node #1. Node number 5 failed to prepare. Only"
     )
@@ -602,10 +603,10 @@ def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypat
     popen = subprocess.Popen
     code = f"import os, sys; print('last words', file=sys.stderr, flush=True); {code}; os.abort()"
     monkeypatch.setattr(
-        latency.subprocess, "Popen", lambda line, *rest, **how: popen([line[0], "-c", code], *rest, **how)
+        stopwatch.subprocess, "Popen", lambda line, *rest, **how: popen([line[0], "-c", code], *rest, **how)
     )
     with pytest.raises(PruneflowError) as caught:
-        latency._answer(job(files=["a.tflite", "b.tflite"]))
+        stopwatch._answer(job(files=["a.tflite", "b.tflite"]))
     assert str(caught.value) == (
         f"{where} cannot be timed: the process that ran it ended with -6 (last words). Is memory short? Else "
         "export it again."
@@ -619,10 +620,10 @@ def test_a_child_that_does_not_listen_is_killed_on_ctrl_c(monkeypatch):
         children.append(popen([line[0], "-c", "import time; time.sleep(600)"], *rest, **how))
         return children[-1]
 
-    monkeypatch.setattr(latency.subprocess, "Popen", deaf)
-    monkeypatch.setattr(latency, "let_through", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(stopwatch.subprocess, "Popen", deaf)
+    monkeypatch.setattr(stopwatch, "let_through", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        latency._answer(job(files=["a.tflite"]))
+        stopwatch._answer(job(files=["a.tflite"]))
     assert children[0].wait(timeout=60) == -signal.SIGKILL
 
 
@@ -651,6 +652,8 @@ import sys
 from pathlib import Path
 from pruneflow.latency import Latency, measure
 from pruneflow.signals import undisturbed
+from pruneflow.stopwatch import Latency, Timing
+from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
 with undisturbed():
     measure([Path(sys.argv[1])], Latency(seconds=300, warmup=1, threads=1))
 """

@@ -1,0 +1,204 @@
+"""Whether a file is faster than another, and why: the ratio with its interval, and the kernels it has."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pruneflow import tflite
+from pruneflow.stopwatch import Timing
+from pruneflow.tflite import Graph
+
+__all__ = ["KernelFacts", "Speedup", "facts_of", "kind_of", "speedup", "verdict"]
+
+LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0.05
+LEAST_DIFFERENCE = 0.03
+UNDECIDED = 0.1  # how far from 1 an interval may reach that is called no difference
+NOISY = 1.4  # 90th over 10th percentile of the ratios of single rounds
+CONFIDENCE = 0.95
+FEW_ZEROS = 0.01  # of all weights
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How much faster one file is than another, measured in turn.
+
+    Attributes:
+        ratio: Time of the dense file over that of the pruned one, median over the rounds; above 1 the pruned
+            one is faster.
+        low: Lower end of the interval that covers this median with a probability of at least 95 %.
+        high: Its upper end.
+        rounds: Rounds that each gave a ratio.
+        spread: 90th over 10th percentile of the ratios.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+    spread: float
+
+
+def speedup(dense: Timing, pruned: Timing) -> Speedup:
+    """Compare two files of one measurement, round by round.
+
+    The interval lies between two of the sorted ratios, and supposes nothing about how they are distributed.
+
+    Raises:
+        ValueError: if the rounds do not belong together, or are fewer than six.
+    """
+    pairs = zip(dense.round_medians_ms, pruned.round_medians_ms, strict=True)
+    ratios = sorted(before / after for before, after in pairs)
+    if len(ratios) < LEAST_ROUNDS:
+        raise ValueError(f"{len(ratios)} rounds have no interval; there must be {LEAST_ROUNDS}")
+    p10, ratio, p90 = (float(value) for value in np.percentile(ratios, [10, 50, 90]))
+    left_out = _left_out(len(ratios))
+    return Speedup(ratio, ratios[left_out], ratios[-1 - left_out], len(ratios), p90 / p10)
+
+
+def _left_out(count: int) -> int:
+    """How many values lie outside on each side of an interval for the median.
+
+    The number of values below the median has the binomial distribution of ``count`` fair coins.
+
+    >>> _left_out(6), _left_out(9), _left_out(40)
+    (0, 1, 13)
+    """
+    most = (1 - CONFIDENCE) / 2 * 2**count
+    left_out, outside = 0, 1
+    while outside + math.comb(count, left_out + 1) <= most:
+        left_out += 1
+        outside += math.comb(count, left_out)
+    return left_out
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What a file holds that decides its speed.
+
+    Attributes:
+        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
+        sparsity: Share of zeros among all its weights, [0, 1].
+        sparse_kernels: Operations that read a sparse tensor directly, such as ``("FULLY_CONNECTED",)``.
+        densified: Weights that are made dense when the file is loaded.
+        theoretical: Multiply-adds of the reference over those of this file with weights other than zero.
+        reference_kind: Kind of the file that it is compared with.
+    """
+
+    kind: str
+    sparsity: float
+    sparse_kernels: tuple[str, ...]
+    densified: int
+    theoretical: float
+    reference_kind: str = "float"
+
+
+def verdict(speedup: Speedup, facts: KernelFacts) -> str:
+    """Say in one sentence whether the file is faster, and why.
+
+    >>> facts = KernelFacts("float", 0.9, ("FULLY_CONNECTED",), 0, 9.8)
+    >>> verdict(Speedup(1.6, 1.5, 1.7, 40, 1.1), facts)
+    '1.60x faster (1.50 to 1.70): FULLY_CONNECTED runs on a sparse kernel; multiply-adds fell 9.8x.'
+    """
+    ratio, low, high = speedup.ratio, speedup.low, speedup.high
+    noisy = speedup.spread >= NOISY
+    if low > 1 and ratio - 1 >= LEAST_DIFFERENCE:
+        said, why = f"{ratio:.2f}x faster ({low:.2f} to {high:.2f})", _why_faster(facts)
+    elif high < 1 and 1 - ratio >= LEAST_DIFFERENCE:
+        said, why = f"{1 / ratio:.2f}x slower ({1 / high:.2f} to {1 / low:.2f})", _why_slower(facts)
+    else:
+        decided = low > 1 - UNDECIDED and high < 1 + UNDECIDED
+        said = "Not faster" if decided else "No difference can be told"
+        said, why = f"{said} ({ratio:.2f}x, {low:.2f} to {high:.2f})", _why_not_faster(facts)
+    if not noisy:
+        return f"{said}: {why}."
+    spread = (
+        f"the ratio varies {speedup.spread:.1f}-fold between rounds, so measure longer on an idle machine"
+    )
+    return f"Noisy: {said[0].lower()}{said[1:]}: {why}; {spread}."
+
+
+def _why_faster(facts: KernelFacts) -> str:
+    if facts.sparse_kernels:
+        return f"{_on_sparse_kernel(facts)}; multiply-adds fell {facts.theoretical:.1f}x"
+    if facts.kind != facts.reference_kind:
+        return (
+            f"{facts.kind} arithmetic instead of {facts.reference_kind}, not the zeros: {_no_kernel(facts)}"
+        )
+    if facts.sparsity < FEW_ZEROS and facts.theoretical - 1 >= LEAST_DIFFERENCE:
+        return f"the network itself is smaller; multiply-adds fell {facts.theoretical:.1f}x"
+    return _unexplained(facts)
+
+
+def _why_slower(facts: KernelFacts) -> str:
+    if facts.sparse_kernels:
+        return f"{_on_sparse_kernel(facts)}, which costs more here than its zeros save"
+    if facts.kind != facts.reference_kind:
+        return (
+            f"{facts.kind} arithmetic takes longer here than {facts.reference_kind}, and {_no_kernel(facts)}"
+        )
+    return _unexplained(facts)
+
+
+def _unexplained(facts: KernelFacts) -> str:
+    """Such as subnormal numbers, which some processors add slowly, or other programs at work."""
+    return f"zeros do not explain it, but noise or arithmetic that depends on the data: {_no_kernel(facts)}"
+
+
+def _why_not_faster(facts: KernelFacts) -> str:
+    if facts.sparse_kernels:
+        return f"{_on_sparse_kernel(facts)}, but has too few zeros, or too little of the time, to show"
+    return _no_kernel(facts)
+
+
+def _on_sparse_kernel(facts: KernelFacts) -> str:
+    said = f"{' and '.join(facts.sparse_kernels)} runs on a sparse kernel"
+    if facts.kind != facts.reference_kind:
+        said += f" in {facts.kind} instead of {facts.reference_kind} arithmetic"
+    if facts.densified:
+        said += f" ({facts.densified:,} other weights are made dense when the file is loaded)"
+    return said
+
+
+def _no_kernel(facts: KernelFacts) -> str:
+    """Why zeros save no time where no sparse kernel runs."""
+    if facts.densified:
+        return "sparse weights are made dense when the file is loaded (DENSIFY)"
+    if facts.sparsity < FEW_ZEROS:
+        return "there are hardly any zeros to skip"
+    weights, how = "dense", "export.encoding=sparse"
+    if facts.kind != "float":
+        weights, how = "int8", "export=float export.encoding=sparse"
+    return (
+        f"zeros among {weights} weights have no kernel here; blocks of 4 inputs in fully connected layers, "
+        f"exported with {how}, would have one"
+    )
+
+
+def facts_of(content: bytes, name: str, *, dense_multiply_adds: int) -> KernelFacts:
+    """Read off a file what decides its speed.
+
+    Args:
+        content: The bytes of a ``.tflite`` file.
+        name: What it is called in messages.
+        dense_multiply_adds: Multiply-adds of the file that it is compared with.
+    """
+    graph = tflite.parse(content, name)
+    weights = sum(weight.size for weight in graph.weights)
+    return KernelFacts(
+        kind=kind_of(graph),
+        sparsity=sum(weight.zeros for weight in graph.weights) / max(weights, 1),
+        sparse_kernels=tuple(sorted(set(graph.sparse_kernel_ops))),
+        densified=sum(weight.size for weight in graph.weights if weight.densified),
+        theoretical=dense_multiply_adds / max(graph.nonzero_multiply_adds, 1),
+    )
+
+
+def kind_of(graph: Graph) -> str:
+    """``"float"``, ``"dynamic-range"`` or ``"int8"``, by its weights and by what goes in and out."""
+    if all(weight.dtype != "int8" for weight in graph.weights):
+        return "float"
+    ends = (*graph.inputs, *graph.outputs)  # token ids stay int32
+    return "int8" if any(tensor.dtype == "int8" for tensor in ends) else "dynamic-range"
