@@ -15,6 +15,8 @@ from pruneflow.data import Data, Part, Spec
 from pruneflow.encodings import Encoded, _chosen, _Tried
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
+from pruneflow.inspection import inspect
+from pruneflow.sparsity import prune
 
 
 def result_of(tmp_path):
@@ -235,3 +237,16 @@ def test_a_wrong_setting_is_refused_before_anything_is_done(setting, message, ca
     assert exit_code([setting]) == 2
     assert " ".join(capsys.readouterr().err.split()).startswith(message)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_masked_weight_that_is_not_zero_in_the_file_is_an_error_that_names_it():
+    model = network(0.5)
+    weights = prune.weights(model)
+    masks = {"dense/kernel": (weights["dense/kernel"] != 0).astype(np.uint8)}
+    content = float_export("dense").convert(model, data_of(images(1)).spec, np.empty(0))
+    inside = inspect(content, "pruned-float.tflite", weights, masks)
+    assert inside.masked == weights["dense/kernel"].size // 2
+    kept = np.argwhere(masks["dense/kernel"])[0]
+    masks["dense/kernel"][tuple(kept)] = 0
+    with pytest.raises(PruneflowError, match=r"pruned-float.tflite: .*dense/kernel in 1 of \d+ positions"):
+        inspect(content, "pruned-float.tflite", weights, masks)
