@@ -173,10 +173,10 @@ def _require_accuracy(shipped: Shipped, keras: Mapping[str, Scores], tflite: Map
     before, after = keras["validation"].accuracy, tflite["validation"].accuracy
     allowed = shipped.export.max_accuracy_drop
     if before - after > allowed:
-        remedy = "Raise export.calibration_samples, " if shipped.export.kind == "int8" else ""
+        more = "Raise export.calibration_samples, take" if shipped.export.kind == "int8" else "Take"
         raise AccuracyDropError(
             f"export.max_accuracy_drop={allowed:g}: {shipped.file.name} loses {before - after:.4f} on the "
-            f"validation part: {before:.4f} in Keras, {after:.4f} in TFLite. {remedy}Take another export, or "
+            f"validation part: {before:.4f} in Keras, {after:.4f} in TFLite. {more} another export, or "
             "allow more."
         )
 

@@ -7,7 +7,6 @@ and one and a half times those of each that is converted (122598); a long grid i
 from __future__ import annotations
 
 import gc
-import os
 import pickle
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
+from pruneflow.signals import end_with_parent
 from pruneflow.sweep import FAILURE_FILE, record_failure
 from pruneflow.terminal import complain
 
@@ -128,18 +128,12 @@ def fail(run_dir: Path, error: Exception) -> None:
 def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
     work = pickle.load(sys.stdin.buffer)  # written by the parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays
     try:
         carry_out(work)
     except KeyboardInterrupt:  # Ctrl-C reaches the parent too, which says so
         sys.exit(130)
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):  # past Python's buffer, whose lock would be held when the interpreter ends
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ alone.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["let_through", "undisturbed"]
+__all__ = ["end_with_parent", "let_through", "undisturbed"]
 
 _SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 _held: list[int] = []
@@ -48,3 +49,14 @@ def _let_go() -> None:
         number = _held[0]
         _held.clear()
         signal.raise_signal(number)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its standard input does, which the parent holds open while it lives."""
+    threading.Thread(target=_end_at_end_of_input, daemon=True).start()
+
+
+def _end_at_end_of_input() -> None:
+    while os.read(0, 1):  # past Python's buffer, whose lock would be held when the interpreter ends
+        pass
+    os._exit(1)

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow import backend
+from pruneflow.signals import end_with_parent
 
 __all__ = ["Job", "interleaved", "order", "runner", "summary", "thinned"]
 
@@ -218,7 +218,7 @@ _TASKS: dict[str, Callable[[Job, Say], Any]] = {"time": _time, "memory": _memory
 def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     job = Job(**json.loads(sys.stdin.buffer.readline()))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     gc.disable()  # it would run in the middle of an invocation
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what C++ code prints is no answer
@@ -230,12 +230,6 @@ def _serve() -> None:
         say({"answer": _TASKS[job.task](job, say)})
     except (OSError, RuntimeError, ValueError) as error:  # how LiteRT says that it cannot load or run a file
         say({"error": str(error)})
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):  # past Python's buffer, whose lock would be held when the interpreter ends
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":
