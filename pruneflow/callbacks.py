@@ -13,11 +13,19 @@ from pruneflow import backend
 from pruneflow.errors import PruneflowError
 from pruneflow.signals import let_through
 from pruneflow.sparsity import prune
+from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import total_sparsity
-from pruneflow.sparsity.schedules import Plan
 from pruneflow.terminal import Advance, bar
 
-__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "Summaries", "Throughput", "TrainingProgress"]
+__all__ = [
+    "DivergedError",
+    "MaskUpdates",
+    "ScalarLog",
+    "SparsityLog",
+    "Summaries",
+    "Throughput",
+    "TrainingProgress",
+]
 
 keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
@@ -118,6 +126,38 @@ class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
             super().on_epoch_begin(epoch, logs)
 
 
+class MaskUpdates(keras.callbacks.Callback):  # type: ignore[misc]
+    """Decides the masks of `sparsity.prune.wrap`'s layers, before the steps at which the plan changes them.
+
+    Attributes:
+        step: Steps that have begun, counted from 1 as tfmot does.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, plan: MaskPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        self.step = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begin to look at gradients, where the criterion wants them."""
+        if self.plan.criterion.uses_gradients:
+            from pruneflow.sparsity.wrappers import observe_gradients
+
+            observe_gradients(self.model)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Change the masks where it is time."""
+        self.step += 1
+        if self.step in self.plan.plan.updates:
+            prune.update(self.model, self.plan, self.step)
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Mask what the last training step moved, so that validation sees the pruned network."""
+        prune.apply(self.model)
+
+
 class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
     """Writes loss, accuracy, learning rate and throughput at the end of each epoch.
 
@@ -170,28 +210,27 @@ class SparsityLog(ScalarLog):
 
     _supports_tf_logs = True
 
-    def __init__(self, folder: Path, throughput: Throughput, plan: Plan) -> None:
+    def __init__(self, folder: Path, throughput: Throughput, plan: MaskPlan) -> None:
         super().__init__(folder, throughput)
         self.plan = plan
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write sparsity where masks have just changed."""
         self.step += 1
-        if self.step in self.plan.updates:
+        if self.step in self.plan.plan.updates:
             self.write(self._figures())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Write sparsity with the figures of this epoch."""
-        if self.step not in self.plan.updates:
+        if self.step not in self.plan.plan.updates:
             self.write(self._figures())
         super().on_epoch_end(epoch, logs)
 
     def _figures(self) -> dict[str, float]:
-        planned = self.plan.sparsity_after(self.step)
-        weights = prune.measure(self.model, planned)
+        weights = prune.measure(self.model, self.plan, self.step)
         figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
         figures["sparsity/total"] = total_sparsity(weights)
-        figures["sparsity/planned"] = planned
+        figures["sparsity/planned"] = prune.requested_sparsity(self.plan, self.step)
         for name, value in prune.thresholds(self.model).items():
             figures[f"threshold/{name}"] = value
         return figures

@@ -98,7 +98,7 @@ class Evaluations:
             accuracy=found.scores["test"].accuracy,
             validation_accuracy=found.scores["validation"].accuracy,
             loss=found.scores["test"].loss,
-            requested_sparsity=layers[0].requested_sparsity,
+            requested_sparsity=network.requested_sparsity,
             measured_sparsity=total_sparsity(layers),
             compression_ratio=size / max(1, size - zeros),
             layers=layers,

@@ -14,12 +14,13 @@ from pruneflow.batches import steps_per_epoch
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices, require
-from pruneflow.sparsity import prune, schedules
+from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
+from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
 from pruneflow.stopwatch import Latency
 
-__all__ = ["Config", "config_folder", "from_hydra", "plain", "plan_for"]
+__all__ = ["Config", "config_folder", "from_hydra", "masks_for", "plain", "plan_for"]
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,9 @@ class Config:
         model: What is trained.
         dataset: On what.
         schedule: Sparsity over the steps of the pruning phase.
+        structure: What is removed together.
+        criterion: What is worth keeping.
+        distribution: How sparsity is shared among the weights.
         export: How the TFLite file is made.
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
@@ -43,6 +47,9 @@ class Config:
     model: Any
     dataset: Any
     schedule: Any
+    structure: Any
+    criterion: Any
+    distribution: Any
     export: Any
     trainer: Any
     device: Any
@@ -83,6 +90,9 @@ _GROUPS = {
     "model": models.Model,
     "dataset": datasets.Dataset,
     "schedule": schedules.Schedule,
+    "structure": structures.Structure,
+    "criterion": criteria.Criterion,
+    "distribution": distributions.Distribution,
     "export": exporters.Export,
     "trainer": trainer.Trainer,
     "device": device.Device,
@@ -123,13 +133,35 @@ def plan_for(config: Config, data: Data) -> Plan:
     """Check what only the loaded data can tell, and compile the schedule.
 
     Raises:
-        ConfigError: if model and data, batches and data, or schedule and steps do not fit.
+        ConfigError: if model and data, batches and data, schedule and steps, or the options of pruning do not
+            fit.
     """
     config.model.check(data.spec)
     config.trainer.check(len(data.train))
     steps = steps_per_epoch(len(data.train), config.trainer.batch_size) * config.trainer.epochs
-    plan: Plan = config.schedule.plan(steps)
+    plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+    masks = masks_for(config, plan, ())
+    masks.check_options()
+    config.pruning.check(masks)
     return plan
+
+
+def masks_for(config: Config, plan: Plan, prunables: tuple[Prunable, ...]) -> MaskPlan:
+    """Put the options that decide masks together.
+
+    Args:
+        config: The settings.
+        plan: When masks change.
+        prunables: The weights that are pruned.
+    """
+    return MaskPlan(
+        plan=plan,
+        structure=config.structure,
+        criterion=config.criterion,
+        distribution=config.distribution,
+        prunables=prunables,
+        seed=config.seed,
+    )
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from pruneflow.sizes import COMPRESSIONS
 
 __all__ = ["ENCODINGS", "All", "DynamicRange", "Export", "Float", "Int8"]
 
+ALIGNMENT = 16  # of a buffer in a .tflite file, bytes: schema.fbs demands it
+
 ENCODINGS = ("dense", "sparse", "auto")
 
 Samples = npt.NDArray[Any]
@@ -82,7 +84,7 @@ class Export:
             converter.optimizations = [*converter.optimizations, sparsity]
         with backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return bytes(converter.convert())
+            return _without_leftovers(bytes(converter.convert()))
 
     def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
         raise NotImplementedError
@@ -190,8 +192,62 @@ def _one_by_one(spec: Spec, samples: Samples) -> Iterator[list[npt.NDArray[Any]]
 
 
 def _converter(model: Any, spec: Spec) -> Any:
-    """A converter for ``model`` with a batch of 1: an LSTM becomes one fused op only with a fixed batch."""
+    """A converter for ``model`` with a batch of 1: an LSTM becomes one fused op only with a fixed batch.
+
+    It is given the variables without the model, which it would save layer by layer first: the same file in up
+    to ten times the time.
+    """
     tf = backend.tensorflow()
     signature = tf.TensorSpec((1, *spec.shape), spec.input_dtype, name="input")
     function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
-    return tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    variables = tf.Module()
+    variables.kept = list(model.variables)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], variables)
+    converter.experimental_new_quantizer = not _has_lstm(model)
+    return converter
+
+
+def _has_lstm(model: Any) -> bool:
+    """Whether int8 needs the converter's older quantizer.
+
+    The newer one of TensorFlow 2.21 gets a fused LSTM wrong. Where the outputs of two are joined, it declares
+    another scale for one of them than the operation writes; where outputs are small, they come out as noise.
+    Probabilities were off by up to 0.3, with the older one by less than 0.01.
+    """
+    return any(isinstance(part, backend.keras().layers.LSTM) for part in model.submodules)
+
+
+def _without_leftovers(content: bytes) -> bytes:
+    """Empty the buffers that nothing in the file refers to, unless all they hold is zeros.
+
+    The converter of TensorFlow 2.21 leaves one for each state of a fused LSTM that it encodes as sparse,
+    filled with a number that counts on through all conversions of a process: equal networks would give
+    unequal files.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
+    used |= {metadata.buffer for metadata in model.metadata or ()}
+    left = [each for index, each in enumerate(model.buffers) if index not in used and each.data is not None]
+    if not any(np.any(buffer.data) for buffer in left):
+        return content
+    for buffer in left:
+        buffer.data = None
+    return _packed(model, len(content))
+
+
+def _packed(model: Any, size: int) -> bytes:
+    import flatbuffers  # type: ignore[import-untyped]
+
+    class Builder(flatbuffers.Builder):  # type: ignore[misc]
+        """Aligns buffers, which the generated code does not."""
+
+        def CreateNumpyVector(self, numbers: npt.NDArray[Any]) -> Any:  # noqa: N802
+            if numbers.dtype == np.uint8:
+                self.Prep(ALIGNMENT, numbers.nbytes)
+            return super().CreateNumpyVector(numbers)
+
+    builder = Builder(size)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

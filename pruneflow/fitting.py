@@ -12,7 +12,7 @@ from typing import Any
 from pruneflow import backend
 from pruneflow.data import Data
 from pruneflow.optimizers import Decay, OptimizerParameters
-from pruneflow.sparsity.schedules import Plan
+from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.tasks import task_of
 from pruneflow.terminal import console
 
@@ -121,7 +121,7 @@ class Fit:
             "seed": list(self.seed),
         }
 
-    def run(self, model: Any, data: Data, journal: Journal, plan: Plan | None = None) -> Phase:
+    def run(self, model: Any, data: Data, journal: Journal, plan: MaskPlan | None = None) -> Phase:
         """Train ``model`` in place, from its latest checkpoint if there is one.
 
         Args:
@@ -174,8 +174,10 @@ class _Begun:
 class _Callbacks:
     """The callbacks of one phase, in the order in which they must run."""
 
-    def __init__(self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: Plan | None) -> None:
-        from pruneflow.callbacks import ScalarLog, SparsityLog, Throughput, TrainingProgress
+    def __init__(
+        self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: MaskPlan | None
+    ) -> None:
+        from pruneflow.callbacks import MaskUpdates, ScalarLog, SparsityLog, Throughput, TrainingProgress
         from pruneflow.checkpoints import Checkpoints, Kept
 
         self.fit, self.journal, self.plan = fit, journal, plan
@@ -186,14 +188,17 @@ class _Callbacks:
             else ScalarLog(journal.events, self.throughput)
         )
         # In the pruning phase only epochs that end at the final sparsity are compared.
-        first_epoch = -(-plan.end_step // steps) - 1 if plan else 0
+        first_epoch = -(-plan.plan.end_step // steps) - 1 if plan else 0
         self.stopping = fit.early_stopping.callback(first_epoch=first_epoch)
         self.progress = TrainingProgress(fit.name, epochs=fit.epochs, steps=steps)
         self.summaries: Any = None
+        self.updates = MaskUpdates(plan) if plan else None
         kept = [
             Kept("throughput", self.throughput, ("examples", "seconds", "epoch_seconds")),
             Kept("log", self.log, ("step",)),
         ]
+        if self.updates:
+            kept.append(Kept("updates", self.updates, ("step",)))
         if self.stopping:
             attributes = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
             kept.append(Kept("early_stopping", self.stopping, attributes))
@@ -226,7 +231,8 @@ class _Callbacks:
         if self.plan:
             self.summaries = Summaries(folder, write_graph=False)
             self.summaries.begun = self.progress.begun
-            first = [backend.tfmot().sparsity.keras.UpdatePruningStep(), self.summaries]
+            updates = [self.updates] if self.updates else []
+            first = [backend.tfmot().sparsity.keras.UpdatePruningStep(), *updates, self.summaries]
         else:
             self.summaries = backend.keras().callbacks.TensorBoard(folder, write_graph=False)
             first = [self.summaries]

@@ -8,8 +8,19 @@ from pathlib import Path
 __all__ = ["help_text"]
 
 # Groups in the order of the README; what is not named here comes after them.
-_GROUPS = ("model", "dataset", "schedule", "export", "trainer", "device", "experiment")
-_DEFAULTS = {"model": "cnn", "dataset": "mnist", "schedule": "polynomial", "export": "float"}
+_GROUPS = (
+    *("model", "dataset", "schedule", "structure", "criterion", "distribution"),
+    *("export", "trainer", "device", "experiment"),
+)
+_DEFAULTS = {
+    "model": "cnn",
+    "dataset": "mnist",
+    "schedule": "polynomial",
+    "structure": "unstructured",
+    "criterion": "magnitude",
+    "distribution": "uniform",
+    "export": "float",
+}
 
 _TEXT = """\
 pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.
@@ -25,6 +36,7 @@ Keys that are changed most
   trainer.batch_size=256          examples per step of the pruning phase
   dataset.path=FILE               your copy of the data; otherwise they are fetched once
   pruning.skip=[embedding]        layers to leave dense
+  distribution.layers={{dense:.9}} sparsity of single layers
   export.encoding=auto            leave zeros out of the file where that runs and is smaller
   seed=1                          fixes weights, batch order and dropout
 
@@ -67,4 +79,4 @@ def help_text(folders: Iterable[Path]) -> str:
 def _line(group: str, names: set[str]) -> str:
     default = _DEFAULTS.get(group, "default")
     shown = [f"{name} (default)" if name == default else name for name in sorted(names)]
-    return f"  {group:<12} {', '.join(shown)}"
+    return f"  {group:<13} {', '.join(shown)}"

@@ -171,7 +171,9 @@ class Lstm(Model):
 
     Attributes:
         embedding_dim: Length of a word vector.
-        units: Units of the LSTM.
+        units: Units of the LSTM; of each of both where it is bidirectional.
+        bidirectional: Whether a second LSTM reads the text from its end to its beginning; the last outputs of
+            both are joined (Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks").
         embedding_dropout: Share of word-vector channels dropped for a whole text in training, [0, 1).
         dropout: Share of the LSTM's last output dropped in training, [0, 1).
     """
@@ -180,6 +182,7 @@ class Lstm(Model):
 
     embedding_dim: int
     units: int
+    bidirectional: bool
     embedding_dropout: float
     dropout: float
 
@@ -209,11 +212,15 @@ class Lstm(Model):
         x = layers.Embedding(spec.vocabulary_size, self.embedding_dim, name="embedding")(x)
         if self.embedding_dropout:
             x = layers.SpatialDropout1D(self.embedding_dropout, name="embedding_dropout")(x)
-        x = layers.LSTM(self.units, name="lstm")(x)
+        x = self._recurrent(layers)(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
         x = layers.Dense(1, activation="sigmoid", name="dense", dtype="float32")(x)
         return keras.Model(inputs, x, name="lstm")
+
+    def _recurrent(self, layers: Any) -> Any:
+        lstm = layers.LSTM(self.units, name="lstm")
+        return layers.Bidirectional(lstm, name="bidirectional") if self.bidirectional else lstm
 
 
 def _numbered(name: str, index: int) -> str:

@@ -46,7 +46,7 @@ __all__ = [
 # another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
 # change of the pruned stage too, which has the dense digest among its inputs.
 DENSE_VERSION = 1
-PRUNED_VERSION = 2
+PRUNED_VERSION = 3
 
 NETWORK, MASKS, WRAPPED, EVENTS, FACTS, CHECKPOINT = (
     "network.h5",
@@ -73,6 +73,7 @@ class Network:
         trained: Whether it was trained, or holds initial weights.
         cost: What its training took, when it was done.
         parameters: Number of its weights, as Keras counts them.
+        requested_sparsity: Of the pruned weights together, what was asked for; 0 for a dense network.
         layers: Zeros of the pruned weights, as counted; empty for a dense network.
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
@@ -87,6 +88,7 @@ class Network:
     trained: bool
     cost: PhaseCost
     parameters: int
+    requested_sparsity: float
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
     build: Callable[[], Any]
@@ -124,14 +126,13 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
         ready: Data, plan and layers.
         dense: Digest of the dense network.
     """
-    plan = ready.plan
     return {
         "version": PRUNED_VERSION,
         "libraries": library_versions("tensorflow-model-optimization"),
         "dense": dense,
-        "layers": list(ready.selection.pruned),
-        "updates": [[step, plan.sparsity_of_update(step)] for step in plan.updates],
-        "steps": plan.total_steps,
+        "engine": config.pruning.engine,
+        "masks": ready.masks.inputs(),
+        "steps": ready.plan.total_steps,
         "fit": config.trainer.pruned_fit(config.seed).inputs,
     }
 
@@ -172,17 +173,18 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
     """
-    fit, plan = config.trainer.pruned_fit(config.seed), ready.plan
+    fit, plan, engine = config.trainer.pruned_fit(config.seed), ready.masks, config.pruning.engine
 
     def make(folder: Path) -> None:
         backend.keras().backend.clear_session()
         start = config.model.build(ready.data.spec)
         start.load_weights(dense.file)
         backend.set_seed(config.seed, 1)
-        wrapped = prune.wrap(start, plan, ready.selection.pruned)
+        wrapped = prune.wrap(start, plan, engine=engine)
+        del start  # or its weights would stay in memory while the copy is trained
         phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
-        layers = prune.measure(wrapped, plan.sparsity_after(plan.total_steps))
-        measure.require_target(layers)
+        layers = prune.measure(wrapped, plan, plan.plan.total_steps)
+        measure.require_target(layers, prune.total(plan), slack=engine == "tfmot")
         write_file(folder / MASKS, _packed(prune.masks(wrapped)))
         outputs = keras_probabilities(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
         write_file(folder / WRAPPED, _compressed({"probabilities": outputs}))
@@ -193,6 +195,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
             "seconds": phase.seconds,
             "examples_per_second": phase.examples_per_second,
             "layers": [asdict(layer) for layer in layers],
+            "requested_sparsity": prune.requested_sparsity(plan, plan.plan.total_steps),
         }
         _keep(stripped, facts, folder, events=run_dir / "pruned")
 
@@ -277,6 +280,7 @@ def _network(
         trained=facts["trained"],
         cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
         parameters=facts["parameters"],
+        requested_sparsity=facts.get("requested_sparsity", 0.0),
         layers=[WeightSparsity(**layer) for layer in layers],
         not_pruned=left,
         build=build,

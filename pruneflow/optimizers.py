@@ -14,9 +14,10 @@ __all__ = ["DECAYS", "OPTIMIZERS", "Decay", "OptimizerParameters"]
 _ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
 _CLIPPING = frozenset({*_ONE_CLIP, "weight_decay"})
 
-# Name on the command line: class in tf_keras.optimizers, parameters it takes.
+# Name on the command line: class in tf_keras.optimizers (or the one it is derived from), parameters it takes.
 OPTIMIZERS: dict[str, tuple[str, frozenset[str]]] = {
     "adam": ("Adam", _CLIPPING | {"beta_1", "beta_2", "epsilon", "amsgrad"}),
+    "lazy_adam": ("Adam", frozenset({*_ONE_CLIP, "beta_1", "beta_2", "epsilon"})),
     "adamw": ("AdamW", _CLIPPING | {"beta_1", "beta_2", "epsilon", "amsgrad"}),
     "adamax": ("Adamax", _CLIPPING | {"beta_1", "beta_2", "epsilon"}),
     "nadam": ("Nadam", _CLIPPING | {"beta_1", "beta_2", "epsilon"}),
@@ -132,8 +133,15 @@ class OptimizerParameters:
 
     def build(self, optimizer: str, learning_rate: Any) -> Any:
         """Build the ``tf_keras`` optimizer; ``learning_rate`` is a number or a learning-rate schedule."""
-        name, _ = OPTIMIZERS[optimizer]
-        return getattr(backend.keras().optimizers, name)(learning_rate=learning_rate, **self.given())
+        return _class_of(optimizer)(learning_rate=learning_rate, **self.given())
+
+
+def _class_of(optimizer: str) -> Any:
+    if optimizer == "lazy_adam":
+        from pruneflow.lazy_adam import LazyAdam
+
+        return LazyAdam
+    return getattr(backend.keras().optimizers, OPTIMIZERS[optimizer][0])
 
 
 def _range_of(key: str) -> tuple[Callable[[float], bool], str]:

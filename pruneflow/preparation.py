@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow import backend
-from pruneflow.config import Config, plan_for
+from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.data import Data
 from pruneflow.signals import undisturbed
 from pruneflow.sparsity import prune
+from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 
 __all__ = ["Prepared", "prepare"]
@@ -18,11 +19,23 @@ __all__ = ["Prepared", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known before any training: data, plan, layers to prune; and how long loading took."""
+    """What is known before any training.
+
+    Attributes:
+        data: The data.
+        plan: When masks change.
+        selection: The layers to prune.
+        masks: How their masks are decided.
+        notes: What has to be said of that, a sentence each.
+        device: Processor, precision, threads.
+        load_seconds: How long loading the data took.
+    """
 
     data: Data
     plan: Plan
     selection: prune.Selection
+    masks: MaskPlan
+    notes: list[str]
     device: dict[str, Any]
     load_seconds: float
 
@@ -39,7 +52,9 @@ def prepare(config: Config) -> Prepared:
         device = config.device.configure()
         selection = config.pruning.select(config.model.build(data.spec))
         backend.keras().backend.clear_session()
-    return Prepared(data, plan, selection, device, seconds)
+    masks = masks_for(config, plan, selection.prunables)
+    notes = masks.check()
+    return Prepared(data, plan, selection, masks, notes, device, seconds)
 
 
 _loaded: dict[str, tuple[Data, float]] = {}

@@ -15,7 +15,8 @@ from rich.tree import Tree
 
 from pruneflow.pipeline import Prepared
 from pruneflow.results import Result
-from pruneflow.sparsity.schedules import Plan
+from pruneflow.sparsity import prune
+from pruneflow.sparsity.masks import Prunable
 from pruneflow.sweep import CellOutcome
 from pruneflow.terminal import console, print_whole, warn
 
@@ -46,7 +47,7 @@ def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
 
 def show_prepared(ready: Prepared) -> None:
     """Print what the run will do: data, the plan over time, the layers that are left."""
-    data, plan = ready.data, ready.plan
+    data = ready.data
     console.print(
         f"Data       {data.name}: {len(data.train):,} training, {len(data.validation):,} validation, "
         f"{len(data.test):,} test examples ({escape(data.source)})",
@@ -56,17 +57,20 @@ def show_prepared(ready: Prepared) -> None:
         warn(f"Note       {data.note}")
     device = ready.device
     console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
-    for line in _plan_lines(plan):
+    for line in _plan_lines(ready):
         console.print(line, soft_wrap=True)
-    console.print(f"Pruned     {', '.join(ready.selection.pruned)}", soft_wrap=True)
+    for line in _mask_lines(ready):
+        console.print(line, markup=False, soft_wrap=True)
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
     console.print(f"Not pruned {escape(left) or 'none'}", soft_wrap=True)
 
 
-def _plan_lines(plan: Plan) -> list[str]:
+def _plan_lines(ready: Prepared) -> list[str]:
+    plan = ready.plan
     schedule, updates = plan.schedule, plan.updates
     shown = sorted({updates[round(part * (len(updates) - 1) / 4)] for part in range(5)})
-    points = ", ".join(f"step {step}: {plan.sparsity_of_update(step):.3f}" for step in shown)
+    sparsities = {step: prune.requested_sparsity(ready.masks, step) for step in shown}
+    points = ", ".join(f"step {step}: {sparsity:.3f}" for step, sparsity in sparsities.items())
     lines = [
         f"Plan       {schedule.name}: {len(updates)} updates, steps {updates[0]} to {updates[-1]} of "
         f"{plan.total_steps}, every {plan.frequency}",
@@ -78,6 +82,27 @@ def _plan_lines(plan: Plan) -> list[str]:
             "where the target is reached, lies a whole number of updates after the first"
         )
     return lines
+
+
+def _mask_lines(ready: Prepared) -> list[str]:
+    """What is asked of each weight at the end of the plan, and what has to be said of it."""
+    plan, end = ready.masks, ready.plan.total_steps
+    options = plan.structure.name, plan.criterion.name, plan.distribution.name
+    lines = [f"Masks      {', '.join(options)}"]
+    requested, width = plan.sparsities_after(end), max(len(p.name) for p in plan.prunables)
+    for prunable in plan.prunables:
+        shape = " x ".join(map(str, prunable.shape))
+        lines.append(f"           {prunable.name:<{width}}  {shape:<18} {_asked(ready, prunable, requested)}")
+    return lines + [f"Note       {note}" for note in ready.notes]
+
+
+def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | None]) -> str:
+    sparsity = requested[prunable.name]
+    if sparsity is None:
+        floor = ready.masks.distribution.floor(prunable.size)
+        return f"ranked with the others, keeps {floor:,} or more of {prunable.size:,}"
+    zeros = ready.masks.expected_zeros(prunable.name, ready.plan.total_steps)
+    return f"{sparsity:.3f}, {prunable.size - (zeros or 0):,} of {prunable.size:,} stay"
 
 
 def show_result(result: Result, run_dir: Path) -> None:

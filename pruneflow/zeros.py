@@ -58,8 +58,8 @@ def trace(
 
     Args:
         graph: The file.
-        weights: Of the stripped network in Keras' layout, by ``layer/weight``. Give all of them: one that is
-            not pruned may be of the same shape as one that is.
+        weights: Of the stripped network in Keras' layout, as ``prune.weights`` gives them. Give all of them:
+            one that is not pruned may be of the same shape as one that is.
         masks: As ``prune.masks`` gives them: 1 = kept.
         pruned_only: Whether to leave out weights without a mask; else they count as kept everywhere.
 
@@ -158,11 +158,20 @@ def _like(
     for index, weight in enumerate(graph.weights):
         if weight.shape == values.shape:
             stored = _by_channel(weight.values, channel_axis)
-            elsewhere = layer not in re.split("[/;]", weight.name)
+            elsewhere = not _named_after(weight.name, layer)
             kept, difference = _difference(expected, stored * (expected != 0)), _difference(expected, stored)
             close = kept <= MOST_KEPT_DIFFERENCE and difference <= MOST_DIFFERENCE + (not elsewhere)
             if close:
                 yield index, elsewhere, difference + 0.01 * _unscaled_difference(expected, stored)
+
+
+def _named_after(tensor: str, layer: str) -> bool:
+    """Whether a tensor such as ``net/outer/dense/MatMul;net/outer/dense/BiasAdd`` is ``outer/dense``'s.
+
+    Keras calls the halves of a bidirectional layer after the layer in it: ``bidirectional/forward_lstm``.
+    """
+    half = "(_[^/;]*)?" if layer.endswith(("/forward", "/backward")) else ""
+    return bool(re.search(f"(^|[/;]){re.escape(layer)}{half}([/;]|$)", tensor))
 
 
 def _by_channel(values: Array, axis: int | None) -> Array:

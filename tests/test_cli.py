@@ -105,7 +105,7 @@ def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, c
 
     if "gpu" in typed and backend.tensorflow().config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
-    assert exit_code([typed]) == 2
+    assert exit_code(typed.split()) == 2
     assert_answered(capsys.readouterr(), message)
     assert list(tmp_path.iterdir()) == []
 
@@ -308,7 +308,7 @@ def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
 def test_globs_sweep_over_all_choices_of_a_group(monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "-m", "schedule=glob(*)"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=4 failed=0")
 
 
 def test_the_command_of_a_result_can_be_typed_again(tmp_path, monkeypatch):

@@ -80,8 +80,7 @@ def test_diverging_training_is_answered_as_documented(capsys):
 def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
     from pruneflow.sparsity import prune
 
-    whole = prune.measure
-    monkeypatch.setattr(prune, "measure", lambda wrapped, sparsity: whole(wrapped, 0.3))
+    monkeypatch.setattr(prune, "update", lambda *_: None)
     answer, code = documented("the pruned weights miss the requested sparsity")
     assert exit_code(QUICK) == code
     assert re.match(answer, capsys.readouterr().err)

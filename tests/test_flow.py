@@ -70,6 +70,71 @@ def test_a_result_has_every_promised_field(composed, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
+    blocks = ["structure=block_4x1", "model.dense_units=[32]", "pruning.skip=[dense_1]"]
+    result = run(composed, tmp_path, *blocks, "export.encoding=sparse")
+    dense = next(layer for layer in result.pruned.layers if layer.name == "dense")
+    assert dense.masked == 2028 * 32 - 4 * 3245  # round(16,224 blocks x 0.2) = 3,245 stay
+    assert result.tflite[0].encoding == "sparse"
+    kernel = (
+        backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False).get_layer("dense").kernel
+    )
+    alive = (kernel.numpy().reshape(507, 4, 32) != 0).sum(axis=1)
+    assert set(np.unique(alive)) == {0, 4}
+    assert "FULLY_CONNECTED" in result.tflite[0].inside.sparse_kernels
+
+
+def test_two_of_four_inputs_stay_in_every_layer(composed, tmp_path):
+    result = run(composed, tmp_path, "structure=n_of_m", "model.filters=[4]")
+    kernel = (
+        backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False).get_layer("dense").kernel
+    )
+    values = kernel.numpy()
+    assert ((values.reshape(-1, 4, 10) != 0).sum(axis=1) == 2).all()
+    assert (result.pruned.requested_sparsity, result.config["schedule"]["final_sparsity"]) == (0.5, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "asked"),
+    [
+        (["distribution=global", "criterion=random"], None),
+        (["distribution=erk", "criterion=taylor"], 0.8),
+        (["distribution.layers={conv2d:0.5}", "schedule=exponential"], 0.5),
+        (["distribution.layers={conv2d:0}", "schedule=linear"], 0.0),
+    ],
+    ids=["global", "erk", "layers", "dense layer"],
+)
+def test_sparsity_is_shared_as_asked_and_the_total_is_exact(composed, tmp_path, overrides, asked):
+    result = run(composed, tmp_path, *overrides)
+    of_layer = {layer.name: layer for layer in result.pruned.layers}
+    assert (of_layer["conv2d"].requested_sparsity is None) == (asked is None)
+    masked = {name: layer.masked for name, layer in of_layer.items()}
+    if asked == 0.8 or asked is None:
+        assert sum(masked.values()) == 20388 - 4078  # round(20,388 x 0.2) stay
+        assert result.pruned.requested_sparsity == pytest.approx(0.8, abs=1e-6)
+    else:
+        assert masked == {"conv2d": round(108 * asked), "dense": 16224}
+        expected = (108 * asked + 20280 * 0.8) / 20388
+        assert result.pruned.requested_sparsity == pytest.approx(expected, abs=1e-6)
+    scalars = read_scalars(tmp_path / "pruned")
+    assert scalars["sparsity/planned"][-1][1] == pytest.approx(result.pruned.requested_sparsity, abs=1e-6)
+
+
+def test_a_bidirectional_lstm_goes_through_to_tflite(composed, tmp_path):
+    result = run(composed, tmp_path, *MODELS["lstm"], "model.bidirectional=true")
+    names = [f"{layer.name}/{layer.weight}" for layer in result.pruned.layers]
+    halves = [f"bidirectional/{half}/{kind}kernel" for half in HALVES for kind in ("", "recurrent_")]
+    assert names == ["embedding/embeddings", *halves, "dense/kernel"]
+    assert all(layer.masked == layer.expected for layer in result.pruned.layers)
+    assert result.tflite[0].disagreements == 0
+    traced = {weight.name: weight for weight in result.tflite[0].inside.weights}
+    assert all(traced[name].violated == 0 and traced[name].tensors for name in names)
+    assert "sparsity/bidirectional/forward/kernel" in read_scalars(tmp_path / "pruned")
+
+
+HALVES = ("forward", "backward")
+
+
 def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
     lstm = [*MODELS["lstm"], "model.dropout=0.3", "model.embedding_dropout=0.2"]
     for overrides in (MODELS["cnn"], lstm):
@@ -219,21 +284,25 @@ def test_calibration_sees_training_examples_only(composed):
     assert {example.tobytes() for example in seen} <= {example.tobytes() for example in data.train.x}
 
 
-def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("engine", ["pruneflow", "tfmot"])
+def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch, engine):
+    from dataclasses import replace
+
     from pruneflow.sparsity import prune
     from pruneflow.sparsity.measure import SparsityNotReachedError
 
-    monkeypatch.setattr(prune, "_planned_schedule", lambda plan: half_of(plan))
+    update, planned = prune.update, prune._planned_schedule
 
-    def half_of(plan):
-        import dataclasses
+    def half(plan):
+        schedule = replace(plan.schedule, initial_sparsity=0.4, final_sparsity=0.4)
+        return replace(plan, schedule=schedule)
 
-        schedule = dataclasses.replace(plan.schedule, initial_sparsity=0.4, final_sparsity=0.4)
-        monkeypatch.undo()
-        return prune._planned_schedule(dataclasses.replace(plan, schedule=schedule))
-
-    with pytest.raises(SparsityNotReachedError, match="dense/kernel has 8112 zeros"):
-        run(composed, tmp_path)
+    monkeypatch.setattr(
+        prune, "update", lambda model, masks, step: update(model, replace(masks, plan=half(masks.plan)), step)
+    )
+    monkeypatch.setattr(prune, "_planned_schedule", lambda plan: planned(half(plan)))
+    with pytest.raises(SparsityNotReachedError, match=r"dense/kernel has 8112 zeros .* 16224 were asked for"):
+        run(composed, tmp_path, f"pruning.engine={engine}")
     assert not (tmp_path / "result.json").exists()
 
 

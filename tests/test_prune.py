@@ -8,7 +8,11 @@ import pytest
 from pruneflow import backend
 from pruneflow.errors import ConfigError
 from pruneflow.sparsity import prune
+from pruneflow.sparsity.criteria import Magnitude, Taylor
+from pruneflow.sparsity.distributions import Uniform
+from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Constant, Polynomial
+from pruneflow.sparsity.structures import Unstructured
 
 
 def plan(total_steps, *, final=0.8, frequency=1, schedule=Constant, **changes):
@@ -26,6 +30,19 @@ def plan(total_steps, *, final=0.8, frequency=1, schedule=Constant, **changes):
     return schedule(**{**values, **extra, **changes}).plan(total_steps)
 
 
+def masks_of(model, plan, *, criterion=None, layers=None):
+    """A plan for every weight of ``model`` that can be pruned, by magnitude, each by itself."""
+    prunables = prune.Pruning(include=layers or ["*"], skip=[], engine="pruneflow").select(model).prunables
+    return MaskPlan(
+        plan=plan,
+        structure=Unstructured(name="x"),
+        criterion=criterion or Magnitude(name="x"),
+        distribution=Uniform(name="x", layers={}),
+        prunables=prunables,
+        seed=0,
+    )
+
+
 def small_model(kernel):
     keras = backend.keras()
     inputs = keras.Input((kernel.shape[0],), name="input")
@@ -35,13 +52,24 @@ def small_model(kernel):
     return model
 
 
-def fit(wrapped, steps, learning_rate=0.0):
+def fit(wrapped, masks, steps, learning_rate=0.0):
+    from pruneflow.callbacks import MaskUpdates
+
     keras = backend.keras()
     wrapped.compile(keras.optimizers.SGD(learning_rate), loss="mse")
     x = np.ones((steps, wrapped.input_shape[1]), np.float32)
     y = np.zeros((steps, wrapped.output_shape[1]), np.float32)
-    step = backend.tfmot().sparsity.keras.UpdatePruningStep()
-    wrapped.fit(x, y, batch_size=1, epochs=1, verbose=0, callbacks=[step])
+    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
+    wrapped.fit(x, y, batch_size=1, epochs=1, verbose=0, callbacks=callbacks)
+
+
+def pruned(kernel, plan, learning_rate=0.0, steps=None):
+    """A dense layer with ``kernel``, wrapped and trained over the steps of ``plan``."""
+    model = small_model(kernel)
+    masks = masks_of(model, plan)
+    wrapped = prune.wrap(model, masks)
+    fit(wrapped, masks, steps or plan.total_steps, learning_rate)
+    return wrapped, masks
 
 
 def mask_of(wrapped):
@@ -50,85 +78,213 @@ def mask_of(wrapped):
 
 def test_the_smallest_magnitudes_are_masked():
     kernel = np.array([[0.1, -0.9], [-0.3, 0.7], [0.5, -0.2]], np.float32)
-    wrapped = prune.wrap(small_model(kernel), plan(1, final=0.5), ["dense"])
-    fit(wrapped, 1)
+    wrapped, _ = pruned(kernel, plan(1, final=0.5))
     np.testing.assert_array_equal(mask_of(wrapped), [[0, 1], [0, 1], [1, 0]])
+    assert prune.thresholds(wrapped) == {"dense/kernel": 0.5}
     stripped = prune.strip(wrapped, into=small_model(np.ones_like(kernel)))
     np.testing.assert_array_equal(stripped.get_weights()[0], np.float32([[0, -0.9], [0, 0.7], [0.5, 0]]))
 
 
-def test_ties_at_the_threshold_are_kept_as_tfmot_does():
-    kernel = np.array([[0.5, 0.5], [0.5, 0.5]], np.float32)
-    wrapped = prune.wrap(small_model(kernel), plan(1, final=0.5), ["dense"])
-    fit(wrapped, 1)
-    np.testing.assert_array_equal(mask_of(wrapped), np.ones((2, 2)))
-
-
 def test_at_least_one_weight_is_kept():
-    wrapped = prune.wrap(small_model(np.array([[0.1], [0.2]], np.float32)), plan(1, final=0.99), ["dense"])
-    fit(wrapped, 1)
+    wrapped, _ = pruned(np.array([[0.1], [0.2]], np.float32), plan(1, final=0.99))
     np.testing.assert_array_equal(mask_of(wrapped), [[0], [1]])
 
 
+@pytest.mark.parametrize(
+    ("kernel", "final", "stock_zeros", "our_zeros"),
+    [
+        (np.full((10, 10), 0.5), 0.8, 0, 80),  # all equal: tfmot keeps all
+        (np.sign(np.arange(99) % 3 - 1.0).reshape(9, 11), 0.5, 33, 49),  # ternary, round(49.5) = 50 stay
+        (np.eye(10) * 0.5 + np.eye(10, k=1) * 0.1, 0.5, 0, 50),  # 81 % zero already: the threshold is 0
+    ],
+)
+def test_where_weights_tie_tfmot_misses_its_target_and_pruneflow_keeps_the_lowest_indices(
+    kernel, final, stock_zeros, our_zeros
+):
+    model = small_model(kernel.astype(np.float32))
+    wanted = plan(1, final=final)
+    found = {}
+    for engine in ("tfmot", "pruneflow"):
+        masks = masks_of(model, wanted)
+        wrapped = prune.wrap(model, masks, engine=engine)
+        fit(wrapped, masks, 1)
+        found[engine] = mask_of(wrapped)
+    assert int((found["tfmot"] == 0).sum()) == stock_zeros
+    assert int((found["pruneflow"] == 0).sum()) == our_zeros
+    kept = found["pruneflow"].ravel() != 0
+    size = np.abs(kernel.ravel())
+    threshold = size[kept].min()
+    tied = np.flatnonzero(size == threshold)
+    assert kept[size > threshold].all()
+    assert not kept[size < threshold].any()
+    assert (np.diff(kept[tied].astype(int)) <= 0).all()
+
+
 def test_masks_change_only_at_the_updates_of_the_plan():
+    from pruneflow.callbacks import MaskUpdates
+
     kernel = (np.arange(1, 101, dtype=np.float32) / 100).reshape(10, 10)
-    wanted = plan(7, frequency=3, schedule=Polynomial, begin_step=1)
-    wrapped = prune.wrap(small_model(kernel), wanted, ["dense"])
+    model, wanted = small_model(kernel), plan(7, frequency=3, schedule=Polynomial, begin_step=1)
+    masks = masks_of(model, wanted)
+    wrapped = prune.wrap(model, masks)
     seen = []
     keras = backend.keras()
     wrapped.compile(keras.optimizers.SGD(0.0), loss="mse")
     spy = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: seen.append(int((mask_of(wrapped) == 0).sum()))
     )
-    step = backend.tfmot().sparsity.keras.UpdatePruningStep()
-    wrapped.fit(np.ones((7, 10)), np.ones((7, 10)), batch_size=1, verbose=0, callbacks=[step, spy])
+    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks), spy]
+    wrapped.fit(np.ones((7, 10)), np.ones((7, 10)), batch_size=1, verbose=0, callbacks=callbacks)
     # updates at steps 1, 4, 7; sparsity 0, 0.8 - 0.8/8 = 0.7, 0.8
     assert list(wanted.updates) == [1, 4, 7]
     assert seen == [0, 0, 0, 70, 70, 70, 80]
 
 
-@pytest.mark.parametrize("final", [0.5, 0.8, 0.9, 0.99])
-def test_the_planned_schedule_masks_bit_for_bit_as_stock_tfmot(final):
-    sparsity = backend.tfmot().sparsity.keras
-    kernel = np.random.default_rng(3).normal(size=(50, 40)).astype(np.float32)
-    wanted = plan(21, final=final, frequency=5, schedule=Polynomial, begin_step=1, initial_sparsity=0.3)
-    stock = sparsity.prune_low_magnitude(
-        small_model(kernel), pruning_schedule=sparsity.PolynomialDecay(0.3, final, 1, 21, frequency=5)
+def test_validation_sees_the_masked_network():
+    from pruneflow.callbacks import MaskUpdates
+
+    model = small_model(np.eye(10, dtype=np.float32) + 0.1)
+    masks = masks_of(model, plan(2, final=0.9))
+    wrapped = prune.wrap(model, masks)
+    keras = backend.keras()
+    wrapped.compile(keras.optimizers.SGD(0.5), loss="mse")
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: seen.append(wrapped.layers[1].layer.kernel.numpy())
     )
-    ours = prune.wrap(small_model(kernel), wanted, ["dense"])
-    for model in (stock, ours):
-        fit(model, 21, learning_rate=0.01)
-    np.testing.assert_array_equal(mask_of(ours), mask_of(stock))
-    for mine, theirs in zip(ours.get_weights(), stock.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks), spy]
+    x, y = np.ones((2, 10)), np.zeros((2, 10))
+    wrapped.fit(x, y, batch_size=1, validation_data=(x, y), verbose=0, callbacks=callbacks)
+    assert int((seen[0] == 0).sum()) == 90
+
+
+LAYERS = {
+    "convolution": lambda layers: [
+        layers.Conv2D(6, 3, name="conv", input_shape=(8, 8, 3)),
+        layers.Flatten(name="flatten"),
+        layers.Dense(5, name="dense"),
+    ],
+    "embedding and LSTM": lambda layers: [
+        layers.Embedding(50, 7, input_length=9, name="embedding"),
+        layers.LSTM(6, name="lstm"),
+        layers.Dense(5, name="dense"),
+    ],
+    "separable and transposed convolution": lambda layers: [
+        layers.SeparableConv2D(4, 3, name="separable", input_shape=(6, 6, 2)),
+        layers.Conv2DTranspose(3, 3, name="transposed"),
+        layers.GlobalAveragePooling2D(name="average"),
+        layers.Dense(5, name="dense"),
+    ],
+}
+
+
+def network(kind):
+    """A network of ``kind`` whose weights have no two of equal magnitude, and examples for it."""
+    keras = backend.keras()
+    model = keras.Sequential(LAYERS[kind](keras.layers), name="network")
+    rng = np.random.default_rng(5)
+    model.set_weights([rng.normal(size=weight.shape).astype(np.float32) * 0.3 for weight in model.weights])
+    flat = np.abs(np.concatenate([weight.numpy().ravel() for weight in model.weights]))
+    assert len(np.unique(flat)) == len(flat)
+    x = (
+        rng.integers(0, 50, (63, 9))
+        if kind.startswith("emb")
+        else rng.normal(size=(63, *model.input_shape[1:]))
+    )
+    return model, x.astype(np.int32 if kind.startswith("emb") else np.float32), rng.integers(0, 5, 63)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("final", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("schedule", [Constant, Polynomial])
+def test_masks_thresholds_and_weights_are_those_of_stock_tfmot_bit_for_bit(kind, final, schedule):
+    from pruneflow.callbacks import MaskUpdates
+
+    keras, sparsity = backend.keras(), backend.tfmot().sparsity.keras
+    wanted = plan(
+        42, final=final, frequency=5, schedule=schedule, begin_step=2, end_step=37, initial_sparsity=0.3
+    )
+    stock_schedule = (
+        sparsity.PolynomialDecay(0.3, final, 2, 37, frequency=5)
+        if schedule is Polynomial
+        else sparsity.ConstantSparsity(final, 2, 37, frequency=5)
+    )
+    model, x, y = network(kind)
+    masks = masks_of(model, wanted)
+    trained = {}
+    for name, make, own in [
+        (
+            "stock",
+            lambda: sparsity.prune_low_magnitude(network(kind)[0], pruning_schedule=stock_schedule),
+            [],
+        ),
+        ("control", lambda: prune.wrap(model, masks, engine="tfmot"), [MaskUpdates(masks)]),
+        ("ours", lambda: prune.wrap(model, masks), [MaskUpdates(masks)]),
+    ]:
+        wrapped = make()
+        wrapped.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        steps = sparsity.UpdatePruningStep()
+        validation = (x[:20], y[:20])
+        options = {"batch_size": 9, "shuffle": False, "verbose": 0, "validation_data": validation}
+        history = wrapped.fit(x, y, epochs=6, callbacks=[steps, *own], **options)
+        pruned = [layer for layer in wrapped.layers if hasattr(layer, "pruning_vars")]
+        variables = [v.numpy() for layer in pruned for three in layer.pruning_vars for v in three]
+        weights = [weight for layer in wrapped.layers for weight in layer.get_weights()]
+        trained[name] = [*variables, *weights, *map(np.asarray, history.history.values())]
+    for name in ("control", "ours"):
+        for mine, theirs in zip(trained[name], trained["stock"], strict=True):
+            assert mine.tobytes() == theirs.tobytes(), name
 
 
 def test_wrapping_and_training_leave_the_dense_model_alone():
     kernel = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     dense = small_model(kernel)
-    fit(prune.wrap(dense, plan(4), ["dense"]), 4, learning_rate=0.1)
+    masks = masks_of(dense, plan(4))
+    fit(prune.wrap(dense, masks), masks, 4, learning_rate=0.1)
     np.testing.assert_array_equal(dense.get_weights()[0], kernel)
 
 
 def test_measuring_counts_masked_weights_as_zero_without_changing_them():
-    kernel = np.random.default_rng(0).normal(size=(10, 10)).astype(np.float32)
-    wrapped = prune.wrap(small_model(kernel), plan(1), ["dense"])
-    fit(wrapped, 1)
+    wrapped, masks = pruned(np.random.default_rng(0).normal(size=(10, 10)).astype(np.float32), plan(1))
     layer = wrapped.layers[1].layer
     layer.kernel.assign(layer.kernel + 1.0)  # an optimizer step moves masked weights too
     before = layer.kernel.numpy()
-    (measured,) = prune.measure(wrapped, 0.8)
+    (measured,) = prune.measure(wrapped, masks, 1)
     assert (measured.name, measured.weight, measured.shape) == ("dense", "kernel", (10, 10))
     assert (measured.zeros, measured.masked, measured.measured_sparsity) == (80, 80, 0.8)
+    assert (measured.requested_sparsity, measured.expected, measured.tolerance) == (0.8, 80, 0)
     np.testing.assert_array_equal(layer.kernel.numpy(), before)
 
 
 def test_stripping_applies_the_masks_first():
-    wrapped = prune.wrap(small_model(np.eye(10, dtype=np.float32) + 0.1), plan(1, final=0.9), ["dense"])
-    fit(wrapped, 1)
+    wrapped, _ = pruned(np.eye(10, dtype=np.float32) + 0.1, plan(1, final=0.9))
     wrapped.layers[1].layer.kernel.assign_add(np.ones((10, 10), np.float32))
     stripped = prune.strip(wrapped, into=small_model(np.ones((10, 10), np.float32)))
     assert (stripped.get_weights()[0] == 0).sum() == 90
+
+
+def test_taylor_keeps_where_gradient_times_weight_is_largest():
+    """Loss (x w)^2 / 2 of one output at x = (1, 2): gradient x_i s with s = w1 + 2 w2, by hand."""
+    keras = backend.keras()
+    kernel = np.array([[0.9], [0.5]], np.float32)  # by magnitude the first would be kept
+    model = small_model(kernel)
+    masks = masks_of(model, plan(3, final=0.5, frequency=2, begin_step=0), criterion=Taylor(name="x"))
+    wrapped = prune.wrap(model, masks)
+    wrapped.compile(keras.optimizers.SGD(0.0), loss=lambda y, out: keras.backend.sum(out**2) / 2)
+    from pruneflow.callbacks import MaskUpdates
+
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(wrapped.layers[1].saliencies[0].numpy().ravel())
+    )
+    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks), spy]
+    wrapped.fit(np.float32([[1, 2]] * 3), np.zeros((3, 1)), batch_size=1, verbose=0, callbacks=callbacks)
+    s = 0.9 + 2 * 0.5
+    np.testing.assert_allclose(seen[0], [s * 1 * 0.9, s * 2 * 0.5], rtol=1e-6)
+    # the update before step 2 masks the first weight and begins anew: s = 1, gradient of the masked one is 1
+    np.testing.assert_allclose(seen[1], [0, 1 * 2 * 0.5], rtol=1e-6)
+    np.testing.assert_allclose(seen[2], [0, 2 * 1 * 2 * 0.5], rtol=1e-6)
+    np.testing.assert_array_equal(mask_of(wrapped), [[0], [1]])
 
 
 def test_layers_without_prunable_weights_are_listed_with_the_reason(composed):
@@ -138,7 +294,7 @@ def test_layers_without_prunable_weights_are_listed_with_the_reason(composed):
     assert selection.pruned == ("conv2d", "conv2d_1", "dense")
     assert selection.left["dense_1"] == "pruning.skip=dense_1"
     assert selection.left["max_pooling2d"] == "has no weights"
-    assert selection.left["batch_normalization"] == "tfmot prunes no weight of BatchNormalization"
+    assert selection.left["batch_normalization"] == "no weight of BatchNormalization is pruned"
 
 
 def test_include_leaves_the_rest_dense(composed):
@@ -177,7 +333,7 @@ def tiny_spec():
 def test_a_stripped_model_loads_without_tfmot(tmp_path, composed):
     config = composed()
     model = config.model.build(tiny_spec())
-    wrapped = prune.wrap(model, plan(1), ["conv2d", "dense"])
+    wrapped = prune.wrap(model, masks_of(model, plan(1)))
     stripped = prune.strip(wrapped, into=config.model.build(tiny_spec()))
     from pruneflow.networks import _h5
 

@@ -141,6 +141,26 @@ def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, over
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["criterion=taylor", "schedule.frequency=2"],
+        ["criterion=random", "distribution=global"],
+        ["structure=n_of_m", "model.filters=[4]"],
+        ["structure=block_4x1", "distribution=erk"],
+        ["pruning.engine=tfmot"],
+    ],
+    ids=["taylor", "random", "n_of_m", "blocks", "tfmot"],
+)
+def test_masks_of_every_kind_are_taken_up_in_the_middle_of_pruning(
+    composed, monkeypatch, tmp_path, overrides
+):
+    train(composed, tmp_path / "whole", *overrides)
+    cut_off(composed, monkeypatch, tmp_path / "killed", *overrides, step=18 + 8)
+    train(composed, tmp_path / "killed", *overrides)
+    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+
+
 def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkeypatch, tmp_path):
     stopping = [
         "trainer.dense_epochs=6",

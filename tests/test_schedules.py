@@ -1,7 +1,13 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pruneflow.errors import ConfigError
-from pruneflow.sparsity.schedules import Constant, Polynomial
+from pruneflow.options import choices
+from pruneflow.sparsity.schedules import Constant, Exponential, Linear, Polynomial
 
 GIVEN = {
     "initial_sparsity": 0.5,
@@ -22,6 +28,18 @@ def constant(**changes):
     return Constant(**{"name": "constant", **GIVEN, **changes})
 
 
+def linear(**changes):
+    return Linear(**{"name": "linear", **GIVEN, **changes})
+
+
+def exponential(**changes):
+    return Exponential(**{"name": "exponential", **GIVEN, **changes})
+
+
+SCHEDULES = {"constant": constant, "polynomial": polynomial, "linear": linear, "exponential": exponential}
+RISING = {name: made for name, made in SCHEDULES.items() if name != "constant"}
+
+
 def test_polynomial_follows_the_formula_of_zhu_and_gupta():
     schedule = polynomial(initial_sparsity=0.0, final_sparsity=0.8)
     at = [schedule.sparsity_at(step, begin_step=100, end_step=200) for step in (100, 125, 150, 175, 200)]
@@ -33,9 +51,86 @@ def test_polynomial_lands_on_the_final_sparsity_to_the_bit():
     assert polynomial(final_sparsity=0.7).sparsity_at(844, begin_step=1, end_step=844) == 0.7
 
 
+def test_polynomial_keeps_the_bits_that_it_always_had():
+    steps = {"begin_step": 1, "end_step": 632}
+    assert polynomial(initial_sparsity=0.1).sparsity_at(1, **steps) == 0.8 + (0.1 - 0.8) * 1.0**3
+    remaining = 1 - (64 - 1) / (632 - 1)
+    assert polynomial().sparsity_at(64, **steps) == 0.8 + (0.5 - 0.8) * remaining**3
+
+
 def test_power_one_is_a_straight_line():
-    schedule = polynomial(power=1, initial_sparsity=0.2, final_sparsity=0.6)
-    assert schedule.sparsity_at(50, begin_step=0, end_step=100) == pytest.approx(0.4)
+    straight, schedule = (made(initial_sparsity=0.2, final_sparsity=0.6) for made in (linear, polynomial))
+    schedule = replace(schedule, power=1)
+    for step in range(10, 101, 9):
+        at = straight.sparsity_at(step, begin_step=10, end_step=100)
+        assert at == pytest.approx(0.2 + 0.4 * (step - 10) / 90, abs=1e-12)
+        assert schedule.sparsity_at(step, begin_step=10, end_step=100) == pytest.approx(at, abs=1e-12)
+
+
+def test_exponential_keeps_the_same_share_of_what_is_left_at_each_update():
+    schedule = exponential(initial_sparsity=0.0, final_sparsity=0.9375)
+    at = [schedule.sparsity_at(step, begin_step=100, end_step=300) for step in (100, 150, 200, 250, 300)]
+    assert at == pytest.approx([0.0, 0.5, 0.75, 0.875, 0.9375], abs=1e-12)  # half of the weights each time
+    later = exponential(initial_sparsity=0.5, final_sparsity=0.875)
+    assert later.sparsity_at(1, begin_step=0, end_step=2) == pytest.approx(0.75)
+    later = exponential(initial_sparsity=0.2, final_sparsity=0.95)  # kept 0.8, 0.4, 0.2, 0.1, 0.05
+    assert later.sparsity_at(3, begin_step=0, end_step=4) == pytest.approx(0.9)
+
+
+def test_at_one_moment_polynomial_is_above_exponential_above_linear():
+    at = [made().sparsity_at(30, begin_step=0, end_step=100) for made in (polynomial, exponential, linear)]
+    assert at == sorted(at, reverse=True) and len(set(at)) == 3
+
+
+def test_every_registered_schedule_is_tested_here():
+    assert SCHEDULES.keys() == choices("schedule").keys()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_composes_from_its_yaml_with_the_values_of_polynomial(name, composed):
+    schedule = composed(f"schedule={name}").schedule
+    assert type(schedule) is choices("schedule")[name] and schedule.name == name
+    assert (schedule.final_sparsity, schedule.begin_fraction, schedule.end_fraction) == (0.8, 0.0, 0.75)
+    assert (schedule.begin_step, schedule.end_step, schedule.frequency) == (None, None, "auto")
+    assert schedule.initial_sparsity == (0.0 if name == "constant" else 0.5)
+
+
+@settings(deadline=None, derandomize=True, max_examples=300)
+@given(
+    name=st.sampled_from(sorted(SCHEDULES)),
+    sparsities=st.tuples(st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True)),
+    begin=st.floats(0, 1),
+    steps=st.integers(1, 1000),
+    after_gradients=st.booleans(),
+)
+def test_every_schedule_rises_within_its_bounds_to_exactly_its_final_sparsity(
+    name, sparsities, begin, steps, after_gradients
+):
+    initial, final = sorted(sparsities)
+    schedule = SCHEDULES[name](initial_sparsity=initial, final_sparsity=final, begin_fraction=begin)
+    plan = schedule.plan(steps, after_gradients=after_gradients)
+    at = [plan.sparsity_of_update(step) for step in plan.updates]
+    rounding = 1e-15  # of numbers below 1
+    assert 1 <= plan.updates[0] <= plan.updates[-1] <= steps
+    assert at[-1] == final
+    assert all(initial - rounding <= sparsity <= final + rounding for sparsity in at)
+    assert all(before <= after + rounding for before, after in pairwise(at))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_sparsities_can_be_replaced(name):
+    schedule = replace(SCHEDULES[name](), initial_sparsity=0.6, final_sparsity=0.9)
+    assert type(schedule) is choices("schedule")[name]
+    plan = schedule.plan(100)
+    assert plan.sparsity_of_update(1) == pytest.approx(0.9 if name == "constant" else 0.6)
+    assert plan.sparsity_of_update(plan.end_step) == 0.9
+    assert replace(schedule, final_sparsity=0.7).plan(100).sparsity_after(100) == 0.7
+
+
+@pytest.mark.parametrize("name", RISING)
+def test_a_schedule_that_would_fall_is_refused(name):
+    with pytest.raises(ConfigError, match=r"schedule\.initial_sparsity=0\.9: it is above .*=0\.8\. Lower it"):
+        RISING[name](initial_sparsity=0.9)
 
 
 def test_constant_is_at_its_final_sparsity_at_once():
@@ -107,6 +202,40 @@ def test_initial_may_equal_final():
     assert {plan.sparsity_of_update(step) for step in plan.updates} == {0.5}
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_first_update_that_needs_gradients_comes_after_frequency_steps(name):
+    schedule = SCHEDULES[name](frequency=20)
+    assert schedule.plan(100).updates[0] == 1
+    plan = schedule.plan(100, after_gradients=True)
+    assert (plan.begin_step, list(plan.updates)) == (0, [20, 40, 60, 80, 100])
+    assert (plan.sparsity_after(19), plan.sparsity_after(100)) == (0.0, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "begin"),
+    [
+        ({"begin_step": 1}, 1),  # asked for
+        ({"begin_step": 0}, 0),
+        ({"begin_step": 7}, 7),
+        ({"begin_fraction": 0.02}, 2),
+        ({"begin_fraction": 0.25}, 25),
+        ({"begin_fraction": 0.014}, 0),  # step 1
+        ({"begin_fraction": 0.25, "begin_step": 1}, 1),
+    ],
+)
+def test_gradients_move_only_a_fraction_that_falls_on_the_first_step(changes, begin):
+    assert linear(**changes).plan(100, after_gradients=True).begin_step == begin
+    assert linear(**changes).plan(100).begin_step == (begin if "begin_step" in changes else max(1, begin))
+
+
+def test_one_step_with_gradients_is_one_update():
+    plan = polynomial().plan(1, after_gradients=True)
+    assert (list(plan.updates), plan.sparsity_of_update(1)) == ([1], 0.8)
+    assert list(polynomial(frequency=80).plan(80, after_gradients=True).updates) == [80]
+    with pytest.raises(ConfigError, match=r"schedule\.frequency=80: sparsity 0\.8 would never be reached"):
+        polynomial(frequency=80).plan(80)
+
+
 @pytest.mark.parametrize(
     ("changes", "steps", "key"),
     [
@@ -170,3 +299,8 @@ def test_every_plan_ends_on_its_target_within_its_steps(steps, begin):
     assert 1 <= plan.updates[0] <= plan.updates[-1] <= steps
     assert plan.updates[-1] == plan.end_step
     assert plan.sparsity_of_update(plan.updates[-1]) == 0.8
+
+
+def test_where_updates_come_at_every_step_the_first_with_gradients_comes_before_the_second():
+    assert list(polynomial().plan(10, after_gradients=True).updates) == list(range(2, 11))
+    assert list(polynomial().plan(10).updates) == list(range(1, 11))

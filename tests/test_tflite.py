@@ -44,7 +44,9 @@ def cnn():
 
 
 def lstm():
-    return Lstm(name="lstm", embedding_dim=6, units=4, embedding_dropout=0.0, dropout=0.0).build(TOKENS)
+    return Lstm(
+        name="lstm", embedding_dim=6, units=4, bidirectional=False, embedding_dropout=0.0, dropout=0.0
+    ).build(TOKENS)
 
 
 @functools.cache
@@ -421,6 +423,24 @@ def test_each_operation_has_its_multiply_adds(op, operands, output, weight, mult
     graph = parse(file_of(tensors, [(op, operands, [2])], buffers=[ones]), "made")
     assert graph.multiply_adds == graph.nonzero_multiply_adds == multiply_adds
     assert len(graph.weights) == (op != "ADD")
+
+
+@pytest.mark.parametrize(
+    ("op", "weights"),
+    [
+        ("UNIDIRECTIONAL_SEQUENCE_LSTM", [*range(1, 9), 16]),
+        ("BIDIRECTIONAL_SEQUENCE_LSTM", [*range(1, 9), 16, *range(18, 26), 33, *range(40, 48)]),
+        ("BIDIRECTIONAL_SEQUENCE_RNN", [1, 2, 5, 6, 10, 11]),
+    ],
+)
+def test_recurrent_operations_multiply_by_each_matrix_at_each_step(op, weights):
+    # 3 steps of 2 numbers; one matrix of 2 x 2, a quarter of it not zero, stands for all
+    tensors = [tensor_of((1, 3, 2)), tensor_of((2, 2), "INT8", buffer=1), tensor_of((1, 3, 2))]
+    operands = [0, *(1 if place in weights else -1 for place in range(1, 48))]
+    graph = parse(file_of(tensors, [(op, operands, [2])], buffers=[b"\x00\x00\x01\x00"]), "made")
+    assert graph.multiply_adds == len(weights) * 4 * 3
+    assert graph.nonzero_multiply_adds == len(weights) * 3
+    assert graph.weights[0].consumers == (op,) * len(weights)
 
 
 def test_a_fed_tensor_and_a_bias_are_no_weights():

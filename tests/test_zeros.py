@@ -37,7 +37,9 @@ def cnn(normalization="none"):
 
 def lstm():
     # as many units as inputs, so that all eight matrices of the LSTM have one shape
-    return Lstm(name="lstm", embedding_dim=32, units=32, embedding_dropout=0.0, dropout=0.0).build(TOKENS)
+    return Lstm(
+        name="lstm", embedding_dim=32, units=32, bidirectional=False, embedding_dropout=0.0, dropout=0.0
+    ).build(TOKENS)
 
 
 def weights_of(model):
@@ -212,6 +214,65 @@ def test_layers_with_nearly_equal_values_and_other_masks_are_told_apart(export):
     )
     by_values = trace(nameless, weights_of(model), masks)
     assert [(each.tensors, each.violated) for each in by_values] == [(("w2",), 0), (("w1",), 0), (("w0",), 0)]
+
+
+@pytest.mark.parametrize("export", EXPORTS)
+def test_layers_of_models_in_the_model_are_found_by_their_path(export):
+    keras = backend.keras()
+
+    def wrapped(name, *layers):
+        inputs = x = keras.Input((6,), name="input")
+        for layer in layers:
+            x = layer(x)
+        return keras.Model(inputs, x, name=name)
+
+    def dense():
+        return keras.layers.Dense(6, activation="relu", name="dense")
+
+    model = wrapped("net", wrapped("outer", wrapped("inner", dense())), wrapped("other", dense()), dense())
+    paths = ["outer/inner/dense", "other/dense", "dense"]
+    weights = dict(zip((f"{path}/kernel" for path in paths), model.get_weights()[::2], strict=True))
+    graph = parse(convert(model, Spec("image", (6,), 6), export), "net")
+    traced = trace(graph, weights, {}, pruned_only=False)
+    assert [weight.name for weight in traced] == list(weights)
+    assert [weight.tensors for weight in traced] == [(f"net/{path}/MatMul",) for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("layer", "tensor"),
+    [
+        ("inner/dense", "net/outer/inner/dense/MatMul"),
+        ("other/dense", "net/first/dense/MatMul;net/other/dense/MatMul"),
+        ("both/forward", "net/both/forward_rnn/while/MatMul"),
+        ("both/forward", "net/both/forward/MatMul"),
+        ("dense", "dense"),
+    ],
+)
+def test_a_tensor_is_named_after_a_layer_and_no_other(layer, tensor):
+    # a weight of zeros only has nothing but its name
+    traced = trace(named(tensor), {f"{layer}/kernel": np.zeros((2, 1))}, {}, pruned_only=False)
+    assert [weight.tensors for weight in traced] == [(tensor,)]
+
+
+@pytest.mark.parametrize(
+    ("layer", "tensor"),
+    [
+        ("outer/dense", "net/outer/inner/dense/MatMul"),
+        ("inner/dense", "net/inner/dense_1/MatMul"),
+        ("inner/dense", "net/inner;net/dense/MatMul"),
+        ("both/forward", "net/both/backward_rnn/while/MatMul"),
+        ("dense", "net/dense_1/MatMul"),
+        ("d.nse", "net/dense/MatMul"),
+    ],
+)
+def test_a_tensor_is_not_named_after_a_layer_that_is_called_nearly_so(layer, tensor):
+    traced = trace(named(tensor), {f"{layer}/kernel": np.zeros((2, 1))}, {}, pruned_only=False)
+    assert [weight.tensors for weight in traced] == [()]
+
+
+def named(tensor):
+    graph = graph_of(np.array([[1.0, 0.0]]))
+    return replace(graph, weights=(replace(graph.weights[0], name=tensor),))
 
 
 def test_weights_that_differ_by_factors_only_are_told_apart_by_their_values():

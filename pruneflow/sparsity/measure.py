@@ -13,9 +13,9 @@ from pruneflow.errors import PruneflowError
 
 __all__ = [
     "SparsityNotReachedError",
+    "Total",
     "WeightSparsity",
     "count_zeros",
-    "expected_zeros",
     "require_target",
     "total_sparsity",
 ]
@@ -33,24 +33,36 @@ class WeightSparsity:
         name: Name of the layer.
         weight: Name of the weight in the layer, such as ``"kernel"``.
         shape: Shape of the weight.
-        requested_sparsity: What the schedule asked for, [0, 1).
+        requested_sparsity: What was asked for, [0, 1); None where weights are ranked together.
         measured_sparsity: Zeros / size, counted, [0, 1].
         zeros: Number of zeros, counted.
         masked: Number of positions that the mask holds at zero.
+        expected: Number of positions that it should hold; None where weights are ranked together.
+        tolerance: How far it may be from that, where what is removed together differs in size.
     """
 
     name: str
     weight: str
     shape: tuple[int, ...]
-    requested_sparsity: float
+    requested_sparsity: float | None
     measured_sparsity: float
     zeros: int
     masked: int
+    expected: int | None
+    tolerance: int = 0
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Total:
+    """Positions that all masks together should hold at zero, and how far they may be from it."""
+
+    masked: int
+    tolerance: int
 
 
 def count_zeros(array: npt.NDArray[Any]) -> int:
@@ -62,17 +74,6 @@ def count_zeros(array: npt.NDArray[Any]) -> int:
     return int(array.size - np.count_nonzero(array))
 
 
-def expected_zeros(size: int, sparsity: float) -> int:
-    """Zeros that a weight of ``size`` elements has at ``sparsity``: n - max(1, round(n (1 - s))).
-
-    At least one weight is kept, as tfmot does.
-
-    >>> expected_zeros(10, 0.8), expected_zeros(3, 0.5), expected_zeros(1, 0.9)
-    (8, 1, 0)
-    """
-    return size - min(size, max(1, round(size * (1 - sparsity))))
-
-
 def total_sparsity(weights: Iterable[WeightSparsity]) -> float:
     """Zeros over size of all ``weights`` together, [0, 1]; 0 where there are none."""
     weights = list(weights)
@@ -80,32 +81,43 @@ def total_sparsity(weights: Iterable[WeightSparsity]) -> float:
     return sum(weight.zeros for weight in weights) / size if size else 0.0
 
 
-def require_target(weights: Sequence[WeightSparsity]) -> None:
-    """Check every weight against what was asked of it, within one element.
+def require_target(weights: Sequence[WeightSparsity], total: Total, *, slack: int = 0) -> None:
+    """Check every weight, and all together, against what was asked of them.
 
     Weights that were zero already may exceed the request; masks may not.
+
+    Args:
+        weights: As counted.
+        total: What the masks of all weights together should hold.
+        slack: Elements by which each weight may miss beside its tolerance: 1 for tfmot, which keeps all
+            that tie with its threshold.
 
     Raises:
         SparsityNotReachedError: naming the weights that miss, with the counts.
     """
-    missed = [weight for weight in weights if not _on_target(weight)]
+    missed = [_miss(weight) for weight in weights if not _on_target(weight, slack)]
+    masked = sum(weight.masked for weight in weights)
+    if not missed and abs(masked - total.masked) > total.tolerance + slack * len(weights):
+        missed = [f"all weights together have {masked} masked, {total.masked} were asked for"]
     if missed:
-        lines = "; ".join(_miss(weight) for weight in missed)
         raise SparsityNotReachedError(
-            f"The pruned weights miss the requested sparsity: {lines}. "
-            "Weights of equal magnitude or NaN cause this; another seed, a lower trainer.learning_rate or "
-            "pruning.skip for these layers avoids it."
+            f"The pruned weights miss the requested sparsity: {'; '.join(missed)}. "
+            "NaN causes this, and with pruning.engine=tfmot weights of equal magnitude; "
+            "pruning.engine=pruneflow, a lower trainer.learning_rate or pruning.skip for these layers "
+            "avoids it."
         )
 
 
-def _on_target(weight: WeightSparsity) -> bool:
-    expected = expected_zeros(weight.size, weight.requested_sparsity)
-    return weight.zeros >= expected - 1 and weight.masked <= expected + 1
+def _on_target(weight: WeightSparsity, slack: int) -> bool:
+    if weight.expected is None:
+        return weight.zeros >= weight.masked
+    most = weight.tolerance + slack
+    return weight.zeros >= weight.expected - most and weight.masked <= weight.expected + most
 
 
 def _miss(weight: WeightSparsity) -> str:
-    expected = expected_zeros(weight.size, weight.requested_sparsity)
+    expected = "" if weight.expected is None else f", {weight.expected} were asked for"
     return (
-        f"{weight.name}/{weight.weight} has {weight.zeros} zeros ({weight.masked} masked) of {weight.size}, "
-        f"{expected} were asked for"
+        f"{weight.name}/{weight.weight} has {weight.zeros} zeros ({weight.masked} masked) of {weight.size}"
+        f"{expected}"
     )

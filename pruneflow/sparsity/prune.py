@@ -1,37 +1,59 @@
-"""The one adapter to tfmot: which layers are pruned, wrapping them, stripping the wrappers."""
+"""The one adapter to tfmot: which layers are pruned, wrapping them, masking them, stripping the wrappers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.errors import ConfigError
-from pruneflow.options import require
-from pruneflow.sparsity.measure import WeightSparsity, count_zeros
+from pruneflow.options import require, require_one_of
+from pruneflow.sparsity.distributions import spelled
+from pruneflow.sparsity.kernels import copy_of, kernels, leaves, named_weights, opens, reason_to_leave
+from pruneflow.sparsity.masks import MaskPlan, Prunable
+from pruneflow.sparsity.measure import Total, WeightSparsity, count_zeros
 from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Pruning", "Selection", "masks", "measure", "strip", "thresholds", "weights", "wrap"]
+__all__ = [
+    "ENGINES",
+    "Pruning",
+    "Selection",
+    "apply",
+    "masks",
+    "measure",
+    "requested_sparsity",
+    "strip",
+    "thresholds",
+    "total",
+    "update",
+    "weights",
+    "wrap",
+]
+
+ENGINES = ("pruneflow", "tfmot")
 
 
 @dataclass(kw_only=True)
 class Pruning:
-    """Which layers are pruned, by patterns on their names (``*``, ``?``, ``[...]``).
+    """Which layers are pruned, by patterns on their names (``*``, ``?``, ``[...]``), and who decides masks.
 
     Attributes:
         include: Layers to prune.
         skip: Layers to leave dense; wins over ``include``.
+        engine: ``"pruneflow"``, or ``"tfmot"``: its own arithmetic, as a control.
     """
 
     include: list[str]
     skip: list[str]
+    engine: str
 
     def __post_init__(self) -> None:
-        """Refuse an empty list of layers to prune."""
+        """Refuse an empty list of layers to prune, and an unknown engine."""
         require(
             bool(self.include),
             "pruning.include",
@@ -39,27 +61,51 @@ class Pruning:
             "no layer would be pruned; allowed is a list of one or more layer-name patterns",
             'Write pruning.include=["*"] for all layers.',
         )
+        require_one_of("pruning.engine", self.engine, ENGINES)
 
     def select(self, model: Any) -> Selection:
         """Sort the layers of ``model`` into those to prune and those to leave, with the reason.
 
+        Args:
+            model: A built ``tf_keras.Model``; layers of models in it are called ``outer/inner``.
+
         Raises:
             ConfigError: if a pattern matches no layer, or nothing is left to prune.
         """
-        self._require_matches([layer.name for layer in model.layers])
-        pruned, left = [], {}
-        for layer in model.layers:
-            reason = self._reason_to_leave(layer)
-            if reason:
-                left[layer.name] = reason
-            else:
-                pruned.append(layer.name)
+        layers = dict(leaves(model)) if opens(model) else {model.name: model}
+        self._require_matches(list(layers))
+        left = {name: reason for name, layer in layers.items() if (reason := self._reason(name, layer))}
+        pruned = tuple(name for name in layers if name not in left)
         if not pruned:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
             raise ConfigError.of(
                 "pruning.include", self.include, f"no layer is left to prune ({reasons})", "Widen it."
             )
-        return Selection(tuple(pruned), left)
+        prunables = tuple(_prunables((name, layers[name]) for name in pruned))
+        return Selection(pruned, left, prunables)
+
+    def check(self, plan: MaskPlan) -> None:
+        """Refuse what tfmot's own arithmetic cannot do.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if self.engine == "pruneflow":
+            return
+        allowed = {"structure": "unstructured", "criterion": "magnitude", "distribution": "uniform"}
+        for key, option in allowed.items():
+            chosen = getattr(plan, key)
+            remedy = f"Choose {key}={option}, or pruning.engine=pruneflow."
+            fits = chosen.option_name == option
+            require(fits, key, chosen.name, f"pruning.engine=tfmot can do {option} only", remedy)
+        overrides = plan.distribution.layers
+        require(
+            not overrides,
+            "distribution.layers",
+            spelled(overrides),
+            "pruning.engine=tfmot has one sparsity for all layers",
+            "Leave it empty, or choose pruning.engine=pruneflow.",
+        )
 
     def _require_matches(self, names: list[str]) -> None:
         for key in ("include", "skip"):
@@ -72,16 +118,14 @@ class Pruning:
                     "Patterns are file-name patterns, such as dense*.",
                 )
 
-    def _reason_to_leave(self, layer: Any) -> str:
-        if not layer.weights:
-            return "has no weights"
-        reason = _unsupported(layer)
+    def _reason(self, name: str, layer: Any) -> str:
+        reason = reason_to_leave(layer)
         if reason:
             return reason
         for pattern in self.skip:
-            if fnmatchcase(layer.name, pattern):
+            if fnmatchcase(name, pattern):
                 return f"pruning.skip={pattern}"
-        if not any(fnmatchcase(layer.name, pattern) for pattern in self.include):
+        if not any(fnmatchcase(name, pattern) for pattern in self.include):
             return "not in pruning.include"
         return ""
 
@@ -93,37 +137,43 @@ class Selection:
     Attributes:
         pruned: Names of the layers to prune.
         left: Name of each other layer, and why it is left as it is.
+        prunables: The weights of the layers to prune.
     """
 
     pruned: tuple[str, ...]
     left: dict[str, str]
+    prunables: tuple[Prunable, ...]
 
 
-def wrap(model: Any, plan: Plan, pruned: Sequence[str]) -> Any:
-    """Copy ``model`` with the layers in ``pruned`` wrapped by tfmot's ``prune_low_magnitude``.
+def wrap(model: Any, plan: MaskPlan, *, engine: str = "pruneflow") -> Any:
+    """Copy ``model`` with the layers of the weights in ``plan`` wrapped.
 
     Args:
-        model: A built functional ``tf_keras.Model``; it is not changed, its weights are copied.
-        plan: When masks change and to which sparsity.
-        pruned: Names of layers to wrap.
+        model: A built functional or sequential ``tf_keras.Model``; it is not changed, its weights are copied
+            (but a layer that Keras cannot copy, which is left dense, is shared).
+        plan: The weights, and when their masks change.
+        engine: ``"pruneflow"``: `update` decides the masks. ``"tfmot"``: its ``PruneLowMagnitude`` does.
 
     Returns:
-        A ``tf_keras.Model`` that needs the ``UpdatePruningStep`` callback in ``fit``.
+        A ``tf_keras.Model`` that needs the callbacks ``UpdatePruningStep`` of tfmot and, with pruneflow's
+        engine, `callbacks.MaskUpdates` in ``fit``.
     """
-    schedule = _planned_schedule(plan)
+    names = {prunable.name for prunable in plan.prunables}
+    wrapper = _stock(plan.plan) if engine == "tfmot" else _masked(plan)
 
-    def clone(layer: Any) -> Any:
-        copy = layer.__class__.from_config(layer.get_config())
-        if layer.name not in pruned:
-            return copy
-        wrapper = backend.tfmot().sparsity.keras.prune_low_magnitude(
-            copy, pruning_schedule=schedule, dtype=copy.dtype_policy
-        )
-        return _masking_in_full_precision(wrapper)
+    def prune(name: str, layer: Any) -> Any:
+        chosen = [kernel.name for kernel in kernels(layer) if f"{name}/{kernel.name}" in names]
+        copy = copy_of(layer)
+        if not chosen or copy is None:
+            return layer if copy is None else copy
+        copy.get_prunable_weights = lambda: _variables(copy, chosen)
+        wrapped = _masking_in_full_precision(wrapper(copy))
+        wrapped.pruned_names = [f"{name}/{weight}" for weight in chosen]
+        return wrapped
 
-    wrapped = backend.keras().models.clone_model(model, clone_function=clone)
-    for layer, copy in zip(model.layers, wrapped.layers, strict=True):
-        copy.set_weights(layer.get_weights())
+    wrapped = _clone(model, prune)
+    for (_, layer), (_, copied) in zip(leaves(model), leaves(wrapped), strict=True):
+        copied.set_weights(layer.get_weights())
     return wrapped
 
 
@@ -137,69 +187,206 @@ def strip(wrapped: Any, into: Any) -> Any:
     Returns:
         ``into``, which knows nothing of tfmot.
     """
-    for layer in _wrappers(wrapped):
-        layer.pruning_obj.weight_mask_op()
-    stripped = backend.tfmot().sparsity.keras.strip_pruning(wrapped)
-    into.set_weights(stripped.get_weights())
+    apply(wrapped)
+    for (_, layer), (_, plain) in zip(leaves(wrapped), leaves(into), strict=True):
+        plain.set_weights(layer.get_weights())
     return into
 
 
-def measure(wrapped: Any, requested_sparsity: float) -> list[WeightSparsity]:
+def update(wrapped: Any, plan: MaskPlan, step: int) -> None:
+    """Decide the masks of the update at ``step``, and begin to observe gradients anew.
+
+    Where tfmot's engine was chosen, its wrappers do so themselves, and nothing is done.
+
+    Args:
+        wrapped: What ``wrap`` returned.
+        plan: The plan it was given.
+        step: One of ``plan.plan.updates``.
+    """
+    pruned = {each.name: each for each in _pruned(wrapped) if each.ours}
+    if not pruned:
+        return
+    values = _Read({name: each.weight for name, each in pruned.items()})
+    observed = _Read({name: each.saliency for name, each in pruned.items() if each.saliency is not None})
+    for name, found in plan.update(step, values, observed or None).items():
+        each = pruned[name]
+        each.mask.assign(found.kept.astype(each.mask.dtype.as_numpy_dtype))
+        each.threshold.assign(found.threshold)
+        if each.saliency is not None:
+            each.saliency.assign(np.zeros(each.saliency.shape, np.float32))
+
+
+def apply(wrapped: Any) -> None:
+    """Multiply every pruned weight by its mask."""
+    for layer in _wrappers(wrapped):
+        layer.pruning_obj.weight_mask_op()
+
+
+def measure(wrapped: Any, plan: MaskPlan, step: int) -> list[WeightSparsity]:
     """Count the zeros of every pruned weight, mask applied, without changing the model.
 
     Args:
         wrapped: What ``wrap`` returned.
-        requested_sparsity: What the plan asks for at this moment, [0, 1).
+        plan: The plan it was given.
+        step: Steps that were trained.
     """
+    requested = plan.sparsities_after(step)
     measured = []
-    for layer in _wrappers(wrapped):
-        for weight, mask, _ in layer.pruning_vars:
-            mask_values = mask.numpy()
-            values = weight.numpy() * mask_values
-            zeros = count_zeros(values)
-            measured.append(
-                WeightSparsity(
-                    name=layer.layer.name,
-                    weight=_weight_name(weight),
-                    shape=tuple(values.shape),
-                    requested_sparsity=requested_sparsity,
-                    measured_sparsity=zeros / values.size,
-                    zeros=zeros,
-                    masked=count_zeros(mask_values),
-                )
+    for each in _pruned(wrapped):
+        mask, values = _values(each.mask), _values(each.weight)
+        zeros = mask.size - int(np.count_nonzero((mask != 0) & (values != 0)))
+        measured.append(
+            WeightSparsity(
+                name=each.layer,
+                weight=each.name.removeprefix(f"{each.layer}/"),
+                shape=tuple(values.shape),
+                requested_sparsity=requested[each.name],
+                measured_sparsity=zeros / mask.size,
+                zeros=zeros,
+                masked=count_zeros(mask),
+                expected=plan.expected_zeros(each.name, step),
+                tolerance=plan.tolerance(each.name),
             )
+        )
     return measured
+
+
+def requested_sparsity(plan: MaskPlan, step: int) -> float:
+    """What is asked of all pruned weights together after ``step`` steps, [0, 1)."""
+    together = plan.plan.sparsity_after(step)
+    found = {
+        name: together if sparsity is None else sparsity
+        for name, sparsity in plan.sparsities_after(step).items()
+    }
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return sum(found[p.name] * p.size for p in plan.prunables) / sum(p.size for p in plan.prunables)
+
+
+def total(plan: MaskPlan) -> Total:
+    """What the masks of all weights together should hold at the end."""
+    end = plan.plan.total_steps
+    return Total(plan.total_expected_zeros(end), plan.total_tolerance(end))
 
 
 def masks(wrapped: Any) -> dict[str, Any]:
     """Mask of every pruned weight, by ``layer/weight``: arrays of its shape, 1 = kept."""
-    return {
-        f"{layer.layer.name}/{_weight_name(weight)}": mask.numpy()
-        for layer in _wrappers(wrapped)
-        for weight, mask, _ in layer.pruning_vars
-    }
+    return {each.name: each.mask.numpy() for each in _pruned(wrapped)}
+
+
+def thresholds(wrapped: Any) -> dict[str, float]:
+    """Lowest score that was kept at the last update, by ``layer/weight``; by default a magnitude."""
+    return {each.name: float(each.threshold.numpy()) for each in _pruned(wrapped)}
 
 
 def weights(model: Any) -> dict[str, Any]:
     """Every weight of a plain model, by ``layer/weight``, as arrays; names as ``masks`` gives them."""
     return {
-        f"{layer.name}/{_weight_name(variable)}": variable.numpy()
-        for layer in model.layers
-        for variable in layer.weights
+        f"{name}/{weight}": variable.numpy()
+        for name, layer in leaves(model)
+        for weight, variable in named_weights(layer).items()
     }
 
 
-def thresholds(wrapped: Any) -> dict[str, float]:
-    """Magnitude below which weights were masked at the last update, by ``layer/weight``."""
-    return {
-        f"{layer.layer.name}/{_weight_name(weight)}": float(threshold.numpy())
-        for layer in _wrappers(wrapped)
-        for weight, _, threshold in layer.pruning_vars
-    }
+def _prunables(layers: Iterator[tuple[str, Any]]) -> Iterator[Prunable]:
+    for name, layer in layers:
+        for kernel in kernels(layer):
+            shape = tuple(int(size) for size in kernel.variable.shape)
+            yield Prunable(f"{name}/{kernel.name}", shape, kernel.layout)
 
 
-def _wrappers(model: Any) -> list[Any]:
-    return [layer for layer in model.layers if hasattr(layer, "pruning_vars")]
+@dataclass(frozen=True)
+class _PrunedWeight:
+    """A pruned weight with what its wrapper keeps beside it.
+
+    Attributes:
+        name: ``layer/weight``.
+        layer: The layer.
+        weight: Its variable.
+        mask: The mask's.
+        threshold: The threshold's.
+        saliency: The saliency's; None where gradients are not observed.
+        ours: Whether the wrapper leaves it to `update` to decide the mask.
+    """
+
+    name: str
+    layer: str
+    weight: Any
+    mask: Any
+    threshold: Any
+    saliency: Any
+    ours: bool
+
+
+def _pruned(wrapped: Any) -> Iterator[_PrunedWeight]:
+    for name, layer in _named_wrappers(wrapped):
+        ours = hasattr(layer, "saliencies")
+        saliencies = (ours and layer.saliencies) or [None] * len(layer.pruning_vars)
+        for full, (weight, mask, threshold), saliency in zip(
+            layer.pruned_names, layer.pruning_vars, saliencies, strict=True
+        ):
+            yield _PrunedWeight(full, name, weight, mask, threshold, saliency, ours)
+
+
+def _named_wrappers(wrapped: Any) -> Iterator[tuple[str, Any]]:
+    for name, layer in leaves(wrapped):
+        if hasattr(layer, "pruned_names"):
+            outer = name.removesuffix(layer.name)
+            yield outer + layer.layer.name, layer
+
+
+def _wrappers(wrapped: Any) -> list[Any]:
+    return [layer for _, layer in _named_wrappers(wrapped)]
+
+
+class _Read(Mapping[str, npt.NDArray[Any]]):
+    """Values of variables by name, read one at a time: copies of all would double the memory of training."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        return _values(self._variables[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+def _values(variable: Any) -> npt.NDArray[Any]:
+    """The values of a variable, not copied where they lie in memory already; not to be written to."""
+    return np.asarray(memoryview(variable.read_value()))
+
+
+def _variables(layer: Any, names: list[str]) -> list[Any]:
+    found = named_weights(layer)
+    return [found[name] for name in names]
+
+
+def _clone(model: Any, copy: Callable[[str, Any], Any], prefix: str = "") -> Any:
+    """Copy a model, its layers by ``copy(name, layer)``, also those of models in it."""
+
+    def clone(layer: Any) -> Any:
+        if opens(layer):
+            return _clone(layer, copy, f"{prefix}{layer.name}/")
+        return copy(f"{prefix}{layer.name}", layer)
+
+    return backend.keras().models.clone_model(model, clone_function=clone)
+
+
+def _masked(plan: MaskPlan) -> Callable[[Any], Any]:
+    from pruneflow.sparsity.wrappers import Masked
+
+    observed = plan.criterion.uses_gradients
+    return lambda layer: Masked(layer, observed=observed, dtype=layer.dtype_policy)
+
+
+def _stock(plan: Plan) -> Callable[[Any], Any]:
+    schedule = _planned_schedule(plan)
+    wrap_layer = backend.tfmot().sparsity.keras.prune_low_magnitude
+    return lambda layer: wrap_layer(layer, pruning_schedule=schedule, dtype=layer.dtype_policy)
 
 
 def _masking_in_full_precision(wrapper: Any) -> Any:
@@ -218,24 +405,6 @@ def _masking_in_full_precision(wrapper: Any) -> Any:
     if wrapper.compute_dtype != wrapper.variable_dtype:
         wrapper.build = build_uncast
     return wrapper
-
-
-def _weight_name(variable: Any) -> str:
-    """``kernel`` for ``lstm/lstm_cell/kernel:0``."""
-    return str(variable.name).rsplit("/", maxsplit=1)[-1].split(":")[0]
-
-
-def _unsupported(layer: Any) -> str:
-    """Why tfmot has nothing to prune in ``layer``; empty where it has."""
-    registry = backend.prune_registry()
-    kind = type(layer).__name__
-    if not registry.supports(layer):
-        return f"tfmot cannot prune {kind}"
-    copy = layer.__class__.from_config(layer.get_config())
-    copy.build(layer.input_shape)
-    if not registry.make_prunable(copy).get_prunable_weights():
-        return f"tfmot prunes no weight of {kind}"
-    return ""
 
 
 def _planned_schedule(plan: Plan) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pruneflow.errors import ConfigError
 from pruneflow.options import option, require
 
-__all__ = ["Constant", "Plan", "Polynomial", "Schedule"]
+__all__ = ["Constant", "Exponential", "Linear", "Plan", "Polynomial", "Rising", "Schedule"]
 
 AUTO_FREQUENCY = 100  # tfmot's default, and a cost per step that stays small
 AUTO_UPDATES = 10  # a short pruning phase still climbs in about this many updates
@@ -55,14 +55,17 @@ class Schedule:
         """Sparsity after an update at ``step``, [0, 1)."""
         raise NotImplementedError
 
-    def plan(self, total_steps: int) -> Plan:
+    def plan(self, total_steps: int, *, after_gradients: bool = False) -> Plan:
         """Compile the schedule for a pruning phase of ``total_steps`` steps.
 
         The first step is 1, as tfmot counts. The last update is moved to the last step, at or before the
         requested end, that a whole number of ``frequency`` steps reaches: there it lands on the target.
 
         Args:
-            total_steps: Number of optimizer steps of the pruning phase.
+            total_steps: Number of optimizer steps of the pruning phase, from 1.
+            after_gradients: Whether the first update needs the gradients of steps before it: where
+                ``begin_fraction`` puts it on step 1, it comes after ``frequency`` steps instead, or before
+                step 2 where updates come at every step. A ``begin_step`` is kept as it is.
 
         Returns:
             The plan: first and last update, frequency, sparsity of each.
@@ -70,15 +73,20 @@ class Schedule:
         Raises:
             ConfigError: if no update fires, or the target is not reached within ``total_steps``.
         """
-        begin, end = self._bounds(total_steps)
+        begin, end = self._bounds(total_steps, self._begin(total_steps, after_gradients))
         frequency = self._frequency(end - begin, total_steps)
+        if after_gradients and self.begin_step is None and begin == 0 and frequency == 1 < end:
+            begin, frequency = 2, self._frequency(end - 2, total_steps)
         last = begin + (end - begin) // frequency * frequency
         return Plan(self, begin_step=begin, end_step=last, frequency=frequency, total_steps=total_steps)
 
-    def _bounds(self, total_steps: int) -> tuple[int, int]:
-        begin = self.begin_step
-        if begin is None:
-            begin = max(1, round(self.begin_fraction * total_steps))
+    def _begin(self, total_steps: int, after_gradients: bool) -> int:
+        if self.begin_step is not None:
+            return self.begin_step
+        begin = max(1, round(self.begin_fraction * total_steps))
+        return 0 if after_gradients and begin == 1 else begin
+
+    def _bounds(self, total_steps: int, begin: int) -> tuple[int, int]:
         end = self.end_step
         if end is None:
             end = round(self.end_fraction * total_steps)
@@ -144,25 +152,13 @@ class Constant(Schedule):
         return self.final_sparsity
 
 
-@option("schedule", "polynomial")
 @dataclass(kw_only=True)
-class Polynomial(Schedule):
-    """A rise from ``initial_sparsity`` to ``final_sparsity``, fast first.
-
-    Zhu and Gupta 2017, arXiv 1710.01878.
-
-    Attributes:
-        power: Exponent; 3 is the paper's.
-    """
-
-    power: float
+class Rising(Schedule):
+    """A rise from ``initial_sparsity`` to ``final_sparsity``; a subclass has its formula."""
 
     def __post_init__(self) -> None:
         """Refuse a schedule that would fall."""
         super().__post_init__()
-        require(
-            self.power > 0, "schedule.power", self.power, "allowed are numbers above 0", "The paper uses 3."
-        )
         require(
             self.initial_sparsity <= self.final_sparsity,
             "schedule.initial_sparsity",
@@ -172,21 +168,77 @@ class Polynomial(Schedule):
         )
 
     def sparsity_at(self, step: int, *, begin_step: int, end_step: int) -> float:
-        """Sparsity after an update at ``step``.
-
-        s_t = s_f + (s_i - s_f) (1 - (t - t_0) / (t_n - t_0))^power
-
-        >>> schedule = Polynomial(
-        ...     name="polynomial", initial_sparsity=0.5, final_sparsity=0.8, begin_fraction=0.0,
-        ...     end_fraction=1.0, begin_step=None, end_step=None, frequency="auto", power=3,
-        ... )
-        >>> schedule.sparsity_at(50, begin_step=0, end_step=100)
-        0.7625
-        """
+        """Sparsity after an update at ``step``: exactly ``final_sparsity`` from ``end_step`` on."""
         if step >= end_step:
             return self.final_sparsity
-        remaining = 1 - (step - begin_step) / (end_step - begin_step)
-        rest: float = (self.initial_sparsity - self.final_sparsity) * remaining**self.power
+        return self.sparsity_along((step - begin_step) / (end_step - begin_step))
+
+    def sparsity_along(self, progress: float) -> float:
+        """Sparsity after a part of the way.
+
+        Args:
+            progress: p = (t - t_0) / (t_n - t_0), [0, 1), at step t, with updates from t_0 to t_n.
+
+        Returns:
+            s_t, from ``initial_sparsity`` at 0 to ``final_sparsity`` at 1, but for rounding.
+        """
+        raise NotImplementedError
+
+
+@option("schedule", "linear")
+@dataclass(kw_only=True)
+class Linear(Rising):
+    """A straight line: each update removes as many weights as the one before."""
+
+    def sparsity_along(self, progress: float) -> float:
+        """s_t = s_i + (s_f - s_i) p."""
+        return self.initial_sparsity + (self.final_sparsity - self.initial_sparsity) * progress
+
+
+@option("schedule", "exponential")
+@dataclass(kw_only=True)
+class Exponential(Rising):
+    """Density that decays geometrically: each update removes the same share of the weights that are left.
+
+    So does iterative magnitude pruning: Han et al. 2015, arXiv 1506.02626; Frankle and Carbin 2019,
+    arXiv 1803.03635.
+    """
+
+    def sparsity_along(self, progress: float) -> float:
+        """1 - s_t = (1 - s_i) ((1 - s_f) / (1 - s_i))^p."""
+        density = 1 - self.initial_sparsity
+        kept: float = ((1 - self.final_sparsity) / density) ** progress
+        return 1 - density * kept
+
+
+@option("schedule", "polynomial")
+@dataclass(kw_only=True)
+class Polynomial(Rising):
+    """Fast first, then ever slower: Zhu and Gupta 2017, arXiv 1710.01878.
+
+    >>> schedule = Polynomial(
+    ...     name="polynomial", initial_sparsity=0.5, final_sparsity=0.8, begin_fraction=0.0,
+    ...     end_fraction=1.0, begin_step=None, end_step=None, frequency="auto", power=3,
+    ... )
+    >>> round(schedule.sparsity_at(50, begin_step=0, end_step=100), 12)
+    0.7625
+
+    Attributes:
+        power: Exponent, above 0; 3 is the paper's.
+    """
+
+    power: float
+
+    def __post_init__(self) -> None:
+        """Refuse a power that would not rise."""
+        super().__post_init__()
+        require(
+            self.power > 0, "schedule.power", self.power, "allowed are numbers above 0", "The paper uses 3."
+        )
+
+    def sparsity_along(self, progress: float) -> float:
+        """s_t = s_f + (s_i - s_f) (1 - p)^power."""
+        rest: float = (self.initial_sparsity - self.final_sparsity) * (1 - progress) ** self.power
         return self.final_sparsity + rest
 
 

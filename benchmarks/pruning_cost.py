@@ -1,0 +1,179 @@
+"""What pruning adds to a training step, and to memory: dense, pruneflow and stock tfmot in turn, in one run.
+
+    python benchmarks/pruning_cost.py [--networks mnist_cnn imdb_lstm] [--frequencies 100 10] [--rounds 5]
+        [--batch-size 128] [--columns dense pruneflow tfmot example] [overrides of the pruneflow column]
+
+The networks of tfmot's two examples, and all that a run of pruneflow does beside training (masks, sparsity in
+TensorBoard). In each round every column trains as many steps as there are between two mask updates, so that
+each has its share of them. A ratio is the median over the rounds of time per step over that of another column
+in the same round. The column ``example`` fits as tfmot's scripts do: arrays in, a progress bar, its two
+callbacks. Memory is the peak while a process of its own builds the network and trains 40 steps. Needs the
+data in PRUNEFLOW_DATA_DIR or in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from commands import show
+
+from pruneflow import backend, batches, config, results
+from pruneflow.callbacks import MaskUpdates, ScalarLog, SparsityLog, Summaries, Throughput
+from pruneflow.preparation import prepare
+from pruneflow.sparsity import prune
+
+COLUMNS = ("dense", "pruneflow", "tfmot", "example")
+ENGINES = {"pruneflow": "pruneflow", "tfmot": "tfmot", "example": "tfmot"}
+STEPS = 1_000_000  # of the plan: further than any benchmark goes
+# Freed memory is given back at once, so that the peak is of what was held, not of what might be used again.
+GIVEN_BACK = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=["mnist_cnn", "imdb_lstm"])
+    parser.add_argument("--frequencies", nargs="+", type=int, default=[100, 10])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS[:3])
+    parser.add_argument("--memory", type=int, default=5, help="processes per column; 0 leaves memory out")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    chosen, overrides = parser.parse_known_args()
+    overrides = [f"trainer.batch_size={chosen.batch_size}", *overrides]
+    if chosen.memory_of:
+        print(json.dumps(peak(Trained(chosen.networks[0], chosen.memory_of, 10, overrides))))
+        return
+    for network in chosen.networks:
+        for frequency in chosen.frequencies:
+            show(f"{network}, batch {chosen.batch_size}, frequency {frequency}", "")
+            compare(
+                {column: Trained(network, column, frequency, overrides) for column in chosen.columns},
+                steps=max(frequency, 20),
+                rounds=chosen.rounds,
+            )
+        if chosen.memory:
+            compare_memory(network, chosen.memory)
+
+
+def compare(trained: dict[str, Trained], *, steps: int, rounds: int) -> None:
+    times: dict[str, list[float]] = {column: [] for column in trained}
+    for training in trained.values():
+        training.seconds_per_step(steps)  # tracing, and the first update
+    for _ in range(rounds):
+        for column, training in trained.items():
+            times[column].append(training.seconds_per_step(steps))
+    for column, seconds in times.items():
+        show(f"  {column}, ms per step", f"{1000 * statistics.median(seconds):.1f}")
+    pairs = [(column, "dense") for column in trained if column != "dense" and "dense" in trained]
+    for column, other in [*pairs, *([("pruneflow", "example")] if "example" in trained else [])]:
+        ratios = sorted(mine / its for mine, its in zip(times[column], times[other], strict=True))
+        show(
+            f"  {column} / {other}", f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        )
+
+
+def compare_memory(network: str, processes: int) -> None:
+    line = [sys.executable, __file__, "--networks", network, "--memory-of"]
+    peaks: dict[str, list[int]] = {column: [] for column in COLUMNS[:3]}
+    found: dict[str, int] = {}
+    for _ in range(processes):
+        for column, of_column in peaks.items():
+            done = subprocess.run([*line, column], capture_output=True, text=True, check=True, env=GIVEN_BACK)
+            found = json.loads(done.stdout.splitlines()[-1])
+            of_column.append(found["peak_bytes"])
+    show(f"{network}: one mask per weight, MB", f"{found['mask_bytes'] / 1e6:.1f}")
+    dense = statistics.median(peaks["dense"])
+    for column, of_column in peaks.items():
+        median, spread = statistics.median(of_column), (max(of_column) - min(of_column)) / 1e6
+        more = f"dense {(median - dense) / 1e6:+.0f}, spread {spread:.0f}"
+        show(f"  {column}: peak memory, MB", f"{median / 1e6:.0f} ({more})")
+
+
+class Trained:
+    """One network under training; takes up where it was left."""
+
+    def __init__(self, network: str, column: str, frequency: int, overrides: list[str]) -> None:
+        with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
+            own = overrides if column == "pruneflow" else overrides[:1]
+            plan = ["schedule=constant", "schedule.begin_step=1", "schedule.end_step=null"]
+            line = [f"experiment={network}", *plan, "schedule.frequency=1", *own]
+            settings = config.from_hydra(hydra.compose("config", line))
+        self.column, self.ready, self.fit = column, prepare(settings), settings.trainer.pruned_fit(0)
+        schedule = replace(settings.schedule, frequency=frequency, end_fraction=1.0)
+        self.masks = replace(self.ready.masks, plan=schedule.plan(STEPS))
+        results.reset_peak_memory()
+        backend.set_seed(0)
+        self.model = settings.model.build(self.ready.data.spec)
+        if column in ENGINES:
+            self.model = prune.wrap(self.model, self.masks, engine=ENGINES[column])
+        self.fit._compile(self.model, total_steps=STEPS)
+        self.callbacks, self.clock = self._callbacks(tempfile.mkdtemp()), _clock()
+
+    def _callbacks(self, folder: str) -> list[Any]:
+        tfmot, throughput = backend.tfmot().sparsity.keras, Throughput(len(self.ready.data.train))
+        if self.column == "example":
+            return [tfmot.UpdatePruningStep(), tfmot.PruningSummaries(folder)]
+        if self.column == "dense":
+            board = backend.keras().callbacks.TensorBoard(folder, write_graph=False)
+            return [board, throughput, ScalarLog(Path(folder), throughput)]
+        stepped = [tfmot.UpdatePruningStep(), MaskUpdates(self.masks)]
+        log = SparsityLog(Path(folder), throughput, self.masks)
+        return [*stepped, Summaries(folder, write_graph=False), throughput, log]
+
+    def seconds_per_step(self, steps: int) -> float:
+        """Train one step that is not counted, since it opens the data, and ``steps`` that are."""
+        fit = self._fit_arrays if self.column == "example" else self._fit_batches
+        fit(steps + 1)
+        return (self.clock.ends[-1] - self.clock.ends[0]) / steps
+
+    def _fit_arrays(self, steps: int) -> None:
+        part, spec, size = self.ready.data.train, self.ready.data.spec, self.fit.batch_size
+        indices = np.arange(steps * size) % len(part)
+        x, y = spec.model_input(part.x[indices]), part.y[indices]
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            self.model.fit(x, y, batch_size=size, verbose=1, callbacks=[*self.callbacks, self.clock])
+
+    def _fit_batches(self, steps: int) -> None:
+        data = self.ready.data
+        order = batches.Order(range(1), self.fit.batch_size, self.fit.seed)
+        examples = batches.training_batches(data.train, data.spec, order).repeat().take(steps)
+        callbacks = [*self.callbacks, self.clock]
+        self.model.fit(examples, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+
+
+def _clock() -> Any:
+    class Clock(backend.keras().callbacks.Callback):  # type: ignore[misc, name-defined]
+        """When each step ended."""
+
+        _supports_tf_logs = True
+
+        def on_train_begin(self, logs: Any = None) -> None:
+            self.ends: list[float] = []
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.ends.append(time.perf_counter())
+
+    return Clock()
+
+
+def peak(training: Trained) -> dict[str, int]:
+    training.seconds_per_step(40)
+    masks = sum(4 * prunable.size for prunable in training.masks.prunables)
+    return {"peak_bytes": results.peak_memory_bytes(), "mask_bytes": masks}
+
+
+if __name__ == "__main__":
+    main()

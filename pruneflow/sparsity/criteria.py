@@ -1,0 +1,101 @@
+"""Criteria: how much an element of a weight is worth keeping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.options import option
+from pruneflow.sparsity.selection import Scores
+
+__all__ = ["Criterion", "Magnitude", "Random", "Taylor"]
+
+
+@dataclass(kw_only=True)
+class Criterion:
+    """What every criterion has.
+
+    Attributes:
+        name: Label in tables.
+        uses_gradients: Whether `scores` needs what was accumulated over the training steps.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    uses_gradients: ClassVar[bool] = False
+
+    name: str
+
+    def scores(
+        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
+    ) -> Scores:
+        """Rank the elements of one weight.
+
+        Args:
+            weight: Its values, any shape.
+            name: ``layer/weight``.
+            seed: Of the run.
+            accumulated: Sum over the steps since the last update of |gradient x weight|, of the weight's
+                shape; None where the criterion does not use gradients.
+
+        Returns:
+            A score per element, of the weight's shape, not negative, higher = keep.
+        """
+        raise NotImplementedError
+
+
+@option("criterion", "magnitude")
+@dataclass(kw_only=True)
+class Magnitude(Criterion):
+    """The absolute value, as tfmot ranks. Han et al. 2015, arXiv 1506.02626."""
+
+    def scores(
+        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
+    ) -> Scores:
+        """|w|, in the precision of the weight."""
+        magnitudes: Scores = np.abs(weight)
+        return magnitudes
+
+
+@option("criterion", "random")
+@dataclass(kw_only=True)
+class Random(Criterion):
+    """A number drawn once and for all from the seed and the name: what any other criterion has to beat.
+
+    Since the numbers stay, masks only grow with the sparsity.
+    """
+
+    def scores(
+        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
+    ) -> Scores:
+        """Uniform in [0, 1), float64; of the weight only its shape is used."""
+        digest = sha256(f"{seed} {name}".encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest, "big")).random(weight.shape)
+
+
+@option("criterion", "taylor")
+@dataclass(kw_only=True)
+class Taylor(Criterion):
+    """How much the loss would change without the element, to first order: |gradient x weight|.
+
+    The absolute value of Molchanov et al. 2017 (arXiv 1611.06440), which is there of an activation, taken of
+    single weights as in Molchanov et al. 2019 (arXiv 1906.10771), which squares it: that ranks the elements
+    of one batch alike. Over batches the absolute values are summed, which ranks as their mean does.
+    """
+
+    uses_gradients: ClassVar[bool] = True
+
+    def scores(
+        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
+    ) -> Scores:
+        """What was accumulated.
+
+        Raises:
+            ValueError: if nothing was.
+        """
+        if accumulated is None:
+            raise ValueError(f"criterion taylor needs the gradients of {name}")
+        return accumulated

@@ -1,0 +1,216 @@
+"""Distributions: how the sparsity of a network is shared among its weights."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from math import ceil, prod
+from typing import Any, ClassVar
+
+from omegaconf import DictConfig
+
+from pruneflow.options import option, require
+
+__all__ = ["Distribution", "Erk", "Global", "Uniform"]
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _open_to_new_keys() -> Any:
+    """A mapping that takes ``distribution.layers={conv2d:0.5}``, where Hydra wants a ``+`` for new keys."""
+    return DictConfig({}, key_type=str, element_type=float, flags={"struct": False})
+
+
+@dataclass(kw_only=True)
+class Distribution:
+    """What every distribution has.
+
+    Attributes:
+        name: Label in tables.
+        layers: Final sparsity, [0, 1), of layers or weights by file-name pattern on ``layer`` or
+            ``layer/weight``; the last pattern that matches counts. They take no part in the sharing.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+
+    name: str
+    layers: dict[str, float] = field(default_factory=_open_to_new_keys)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no sparsity."""
+        self.layers = dict(self.layers or {})  # null is as good as none
+        for pattern, sparsity in self.layers.items():
+            require(
+                0 <= sparsity < 1,
+                "distribution.layers",
+                spelled({pattern: sparsity}),
+                "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
+                f"Write for instance distribution.layers={spelled({pattern: 0.5})}.",
+            )
+
+    def overrides(self, names: Sequence[str]) -> dict[str, float]:
+        """Final sparsity of each weight that has its own.
+
+        Args:
+            names: ``layer/weight`` of every weight that is pruned. A pattern may match the whole name, or
+                what comes before any of its slashes.
+
+        Raises:
+            ConfigError: if a pattern matches no name, or later patterns decide all that it matches.
+        """
+        decided: dict[str, str] = {}
+        for pattern in self.layers:
+            matched = [name for name in names if _matches(name, pattern)]
+            self._require(
+                bool(matched),
+                pattern,
+                f"matches nothing that is pruned, which is {', '.join(names)}",
+                "Patterns are file-name patterns on layer or layer/weight, such as dense*.",
+            )
+            decided.update(dict.fromkeys(matched, pattern))
+        for pattern in self.layers:
+            problem = "decides nothing, since the last pattern that matches counts"
+            remedy = "Put it after the wider patterns, or leave it out."
+            self._require(pattern in decided.values(), pattern, problem, remedy)
+        return {name: self.layers[pattern] for name, pattern in decided.items()}
+
+    def _require(self, condition: bool, pattern: str, problem: str, remedy: str) -> None:
+        entry = spelled({pattern: self.layers[pattern]})
+        require(condition, "distribution.layers", entry, f"{pattern} {problem}", remedy)
+
+    def check(self, sparsity: float) -> None:
+        """Check the final sparsity of the weights that are shared among.
+
+        Args:
+            sparsity: Their sparsity, all together, [0, 1).
+
+        Raises:
+            ConfigError: if it cannot be reached.
+        """
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """Sparsity of each weight, so that all together have ``sparsity``.
+
+        Args:
+            shapes: Of every weight that has no sparsity of its own, by ``layer/weight``.
+            sparsity: Of all elements together, [0, 1).
+
+        Returns:
+            A sparsity per weight, [0, 1); None where weights are ranked together.
+        """
+        raise NotImplementedError
+
+    def floor(self, size: int) -> int:
+        """Elements that a weight of ``size`` elements keeps whatever the others do, 1 or more."""
+        return 1
+
+
+@option("distribution", "uniform")
+@dataclass(kw_only=True)
+class Uniform(Distribution):
+    """The same sparsity for every weight, as tfmot does."""
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """The sparsity itself."""
+        return dict.fromkeys(shapes, sparsity)
+
+
+@dataclass(kw_only=True)
+class _Floored(Distribution):
+    """Keeps a part of every weight.
+
+    Attributes:
+        min_density: Least fraction of a weight that is kept, [0, 1).
+    """
+
+    min_density: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no fraction."""
+        super().__post_init__()
+        require(
+            0 <= self.min_density < 1,
+            "distribution.min_density",
+            self.min_density,
+            "it is the least fraction of a weight that is kept; allowed are numbers from 0 up to, not "
+            "including, 1",
+            "Write for instance distribution.min_density=0.01.",
+        )
+
+    def check(self, sparsity: float) -> None:
+        """Check that the floor leaves room for ``sparsity``.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        most = round(1 - sparsity, 9)
+        require(
+            self.min_density <= most,
+            "distribution.min_density",
+            self.min_density,
+            f"every weight would keep more than schedule.final_sparsity={sparsity} leaves, which is {most}",
+            f"Lower it to {most} or less, or lower schedule.final_sparsity.",
+        )
+
+    def floor(self, size: int) -> int:
+        """``min_density`` of the elements, rounded up, and at least one."""
+        return max(1, ceil(round(self.min_density * size, 6)))
+
+
+@option("distribution", "global")
+@dataclass(kw_only=True)
+class Global(_Floored):
+    """All weights ranked together, by their scores; each keeps at least ``min_density`` of its elements."""
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """None for every weight: it is the scores that share."""
+        return dict.fromkeys(shapes)
+
+
+@option("distribution", "erk")
+@dataclass(kw_only=True)
+class Erk(_Floored):
+    """Erdos-Renyi-Kernel: larger weights are sparser. Density is proportional to sum(shape) / prod(shape).
+
+    Evci et al. 2020, arXiv 1911.11134; for matrices Mocanu et al. 2018, arXiv 1707.04780. Densities above 1
+    are clipped to 1 and those below ``min_density`` raised to it; the others are scaled to meet the total.
+    """
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """1 - density of each weight."""
+        if not shapes:
+            return {}
+        sizes = {name: prod(shape) for name, shape in shapes.items()}
+        ratios = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+
+        def densities(scale: float) -> dict[str, float]:
+            return {n: min(1.0, max(self.min_density, scale * ratio)) for n, ratio in ratios.items()}
+
+        def kept(scale: float) -> float:
+            return sum(density * sizes[name] for name, density in densities(scale).items())
+
+        wanted = (1 - sparsity) * sum(sizes.values())
+        bends = sorted(bound / ratio for ratio in ratios.values() for bound in (self.min_density, 1.0))
+        return {name: 1 - density for name, density in densities(_solve(kept, bends, wanted)).items()}
+
+
+def _solve(rising: Callable[[float], float], bends: Sequence[float], wanted: float) -> float:
+    """Where a function that rises in straight lines between its ``bends``, sorted, reaches ``wanted``."""
+    index = bisect_right(bends, wanted, key=rising)
+    if index in (0, len(bends)):
+        return bends[max(0, index - 1)]
+    below, above = bends[index - 1], bends[index]
+    start = rising(below)
+    return below + (above - below) * (wanted - start) / (rising(above) - start)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts = name.split("/")
+    return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
+
+
+def spelled(layers: Mapping[str, float]) -> str:
+    """Sparsities by pattern, as the command line spells them."""
+    return "{" + ",".join(f"{pattern}:{sparsity}" for pattern, sparsity in layers.items()) + "}"

@@ -1,0 +1,138 @@
+"""Which units of a weight are kept: exactly as many as asked for, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["keep_at_least", "keep_by_size", "keep_largest", "kept_count"]
+
+Scores = npt.NDArray[np.floating[Any]]
+Kept = npt.NDArray[np.bool_]
+Sizes = int | npt.NDArray[np.integer[Any]]
+
+
+def kept_count(size: int, sparsity: float) -> int:
+    """Elements that tfmot keeps of ``size`` at ``sparsity``: max(round(n (1 - s)), 1), in float32.
+
+    Halves are rounded to the even neighbour, as ``tf.round`` does. At sparsity 0 all are kept.
+
+    Args:
+        size: Number of elements, 0 or more.
+        sparsity: Fraction of zeros, [0, 1].
+
+    Returns:
+        At most ``size``; at least 1 where there is one.
+
+    >>> kept_count(10, 0.8), kept_count(5, 0.5), kept_count(1, 0.9)
+    (2, 2, 1)
+    """
+    if sparsity <= 0:
+        return size
+    exact = np.float32(size) * (np.float32(1) - np.float32(sparsity))
+    return min(max(int(np.rint(exact)), 1), size)
+
+
+def keep_largest(scores: Scores, count: int) -> tuple[Kept, float]:
+    """Keep exactly ``count`` scores, the largest; of equal ones those with the lowest index.
+
+    NaN ranks above infinity, so that a network which diverged still has masks of the right size.
+
+    Args:
+        scores: One per unit, 1-D, higher = keep.
+        count: How many are kept, 1 to ``len(scores)``.
+
+    Returns:
+        True for each unit that is kept, and the lowest score among them.
+
+    >>> keep_largest(np.array([3.0, 1.0, 3.0, 3.0]), 2)
+    (array([ True, False,  True, False]), 3.0)
+    """
+    threshold = _count_th_largest(scores, count)
+    kept = np.isnan(scores) if np.isnan(threshold) else ~(scores < threshold)
+    excess = np.count_nonzero(kept) - count
+    if excess:
+        ties = kept if np.isnan(threshold) else scores == threshold
+        kept[np.flatnonzero(ties)[-excess:]] = False
+    return kept, float(threshold)
+
+
+def keep_by_size(scores: Scores, sizes: Sizes, zeros: int) -> tuple[Kept, float]:
+    """Mask the lowest scores, so that the elements they stand for come as close to ``zeros`` as they can.
+
+    Of equal scores the highest index is masked first; of two sums that are equally close the smaller one
+    counts. At least one unit is kept.
+
+    Args:
+        scores: One per unit, 1-D, higher = keep.
+        sizes: Elements of each unit, 1 or more; one number where all have as many.
+        zeros: Elements to mask, 0 or more.
+
+    Returns:
+        True for each unit that is kept, and the lowest score among them.
+
+    >>> keep_by_size(np.array([1.0, 2.0, 3.0]), np.array([4, 4, 2]), 5)
+    (array([False,  True,  True]), 2.0)
+    """
+    if isinstance(sizes, int):
+        return keep_largest(scores, max(1, len(scores) - nearest_units(zeros, sizes)))
+    order = _ascending(scores)
+    masked_elements = np.concatenate([[0], np.cumsum(sizes[order[:-1]])])
+    masked = int(np.argmin(np.abs(masked_elements - zeros)))
+    kept = np.ones(len(scores), np.bool_)
+    kept[order[:masked]] = False
+    return kept, float(scores[order[masked]])
+
+
+def nearest_units(elements: int, size: int) -> int:
+    """Units of ``size`` elements that come closest to ``elements``; the fewer where two are as close.
+
+    >>> nearest_units(5, 4), nearest_units(6, 4), nearest_units(7, 4)
+    (1, 1, 2)
+    """
+    return (2 * elements + size - 1) // (2 * size)
+
+
+def keep_at_least(scores: Scores, sizes: Sizes, elements: int) -> Kept:
+    """Keep the fewest highest scores that stand for ``elements`` elements or more.
+
+    Args:
+        scores: One per unit, 1-D, higher = keep; of equal ones those with the lowest index.
+        sizes: Elements of each unit, 1 or more; one number where all have as many.
+        elements: Elements to keep, 1 to their number.
+
+    Returns:
+        True for each unit that is kept.
+    """
+    if isinstance(sizes, int):
+        return keep_largest(scores, min(len(scores), -(-elements // sizes)))[0]
+    order = _ascending(scores)[::-1]
+    count = int(np.searchsorted(np.cumsum(sizes[order]), elements)) + 1
+    kept = np.zeros(len(scores), np.bool_)
+    kept[order[:count]] = True
+    return kept
+
+
+def _count_th_largest(scores: Scores, count: int) -> np.floating[Any]:
+    """The lowest of the ``count`` largest; NaN ranks highest.
+
+    Where most scores are zero, as of a weight that is masked already, the others are looked at alone: of so
+    many equal numbers ``np.partition`` takes up to forty times as long.
+    """
+    positive = ~(scores <= 0)
+    positives = np.count_nonzero(positive)
+    if 2 * positives <= len(scores):
+        among_positives = count <= positives
+        scores = scores[positive if among_positives else ~positive]
+        count -= 0 if among_positives else positives
+    lowest = len(scores) - count
+    largest: np.floating[Any] = np.partition(scores, lowest)[lowest]
+    return largest
+
+
+def _ascending(scores: Scores) -> npt.NDArray[np.intp]:
+    """Indices from the lowest score to the highest, of equal ones the highest index first."""
+    backwards = np.argsort(scores[::-1], kind="stable")
+    return len(scores) - 1 - backwards

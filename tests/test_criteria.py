@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from pruneflow.sparsity.criteria import Magnitude, Random, Taylor
+from pruneflow.sparsity.structures import Block, NOfM, Unstructured
+
+MAGNITUDE = Magnitude(name="magnitude")
+RANDOM = Random(name="random")
+TAYLOR = Taylor(name="taylor")
+
+
+def scores(criterion, weight, name="dense/kernel", seed=0, accumulated=None):
+    return criterion.scores(weight, name=name, seed=seed, accumulated=accumulated)
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_magnitude_is_the_absolute_value_in_the_precision_of_the_weight(precision):
+    ranked = scores(MAGNITUDE, np.array([[-2.0, 0.5], [-0.0, 1e-30]], precision))
+    assert ranked.tolist() == [[2.0, 0.5], [0.0, precision(1e-30)]]
+    assert ranked.dtype == precision
+
+
+def test_taylor_is_what_was_accumulated():
+    accumulated = np.array([[0.25, 3.0]], np.float32)
+    ranked = scores(TAYLOR, np.array([[9.0, -9.0]], np.float32), accumulated=accumulated)
+    assert ranked.tolist() == [[0.25, 3.0]]
+
+
+def test_taylor_without_gradients_is_a_mistake_of_the_caller():
+    with pytest.raises(ValueError, match="criterion taylor needs the gradients of dense/kernel"):
+        scores(TAYLOR, np.ones((2, 2)))
+
+
+def test_only_taylor_uses_gradients():
+    assert [criterion.uses_gradients for criterion in (MAGNITUDE, RANDOM, TAYLOR)] == [False, False, True]
+
+
+def test_random_looks_at_the_shape_only():
+    first = scores(RANDOM, np.zeros((3, 4)))
+    assert first.shape == (3, 4)
+    assert first.dtype == np.float64
+    assert (first == scores(RANDOM, np.full((3, 4), np.nan, np.float32))).all()
+
+
+def test_random_is_drawn_once_and_for_all():
+    # Were it another draw, finished stages would have masks that nobody draws any more.
+    drawn = scores(RANDOM, np.zeros(3), name="dense/kernel", seed=7)
+    assert drawn.tolist() == pytest.approx(
+        [0.547097297780573, 0.9432496637642781, 0.8439196880872901], abs=1e-15
+    )
+
+
+def test_random_differs_between_weights_and_seeds():
+    draws = [
+        scores(RANDOM, np.zeros(5000), name, seed)
+        for name, seed in (("dense/kernel", 0), ("dense_1/kernel", 0), ("dense/kernel", 1), ("1/kernel", 11))
+    ]
+    for index, one in enumerate(draws):
+        assert 0 <= one.min() < 0.01 < 0.99 < one.max() < 1
+        for other in draws[:index]:
+            assert abs(np.corrcoef(one, other)[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize(
+    "structure",
+    [
+        Unstructured(name="unstructured"),
+        Block(name="block", inputs=3, outputs=2, indivisible="pad"),
+        NOfM(name="n_of_m", n=1, m=8, indivisible="pad"),
+    ],
+)
+def test_random_masks_only_grow(structure):
+    before = np.ones((20, 7), bool)
+    for sparsity in (0.1, 0.35, 0.6, 0.85, 0.95):
+        drawn = scores(RANDOM, np.random.default_rng(int(100 * sparsity)).standard_normal((20, 7)))
+        kept, _ = structure.select(drawn, sparsity)
+        assert (before | ~kept).all()
+        assert kept.any()
+        before = kept
+
+
+def test_criteria_compose(composed):
+    for criterion in (MAGNITUDE, RANDOM, TAYLOR):
+        assert composed(f"criterion={criterion.name}").criterion == criterion
