@@ -17,7 +17,6 @@ _CLIPPING = frozenset({*_ONE_CLIP, "weight_decay"})
 # Name on the command line: class in tf_keras.optimizers (or the one it is derived from), parameters it takes.
 OPTIMIZERS: dict[str, tuple[str, frozenset[str]]] = {
     "adam": ("Adam", _CLIPPING | {"beta_1", "beta_2", "epsilon", "amsgrad"}),
-    "lazy_adam": ("Adam", frozenset({*_ONE_CLIP, "beta_1", "beta_2", "epsilon"})),
     "adamw": ("AdamW", _CLIPPING | {"beta_1", "beta_2", "epsilon", "amsgrad"}),
     "adamax": ("Adamax", _CLIPPING | {"beta_1", "beta_2", "epsilon"}),
     "nadam": ("Nadam", _CLIPPING | {"beta_1", "beta_2", "epsilon"}),
@@ -25,6 +24,7 @@ OPTIMIZERS: dict[str, tuple[str, frozenset[str]]] = {
     "rmsprop": ("RMSprop", _CLIPPING | {"rho", "momentum", "epsilon", "centered"}),
     "adagrad": ("Adagrad", _CLIPPING | {"initial_accumulator_value", "epsilon"}),
     "adadelta": ("Adadelta", _CLIPPING | {"rho", "epsilon"}),
+    "lazy_adam": ("Adam", frozenset({*_ONE_CLIP, "beta_1", "beta_2", "epsilon"})),
 }
 
 

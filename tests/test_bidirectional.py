@@ -174,8 +174,9 @@ def test_the_second_half_reads_the_text_backwards():
         ("float", True, 20.0),
         ("dynamic-range", True, 20.0),
         ("int8", True, 20.0),
-        ("int8", True, 1.0),
-        ("int8", False, 80.0),
+        ("int8", True, 5.0),
+        ("int8", False, 5.0),
+        ("int8", True, 40.0),
     ],
 )
 def test_the_file_agrees_with_keras(export, bidirectional, scale):

@@ -209,7 +209,9 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
         written = json.loads((sweep_dir / name / "result.json").read_text())
         assert f"final_sparsity={written['config']['schedule']['final_sparsity']}" in name
     table = (sweep_dir / "sweep.csv").read_text().splitlines()
-    assert table[0].startswith("cell,status,dataset,model,schedule,export,seed")
+    assert table[0].startswith(
+        "cell,status,dataset,model,schedule,structure,criterion,distribution,export,seed"
+    )
     assert len(table) == 5
     assert "failed=0" in done.stdout.splitlines()[-1]
     alone = command(QUICK)

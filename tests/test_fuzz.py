@@ -7,12 +7,12 @@ import math
 import tempfile
 from pathlib import Path
 
+import pytest
 from conftest import QUICK, QUICK_LSTM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pruneflow import cli
-from pruneflow.sparsity.measure import expected_zeros
 
 BASES = st.sampled_from(
     [[], [], ["model=lstm", "dataset=imdb", *QUICK_LSTM], ["model=lstm"], ["dataset=imdb"]]
@@ -28,7 +28,17 @@ STEPS = st.integers(0, 20).map(str)
 
 # Each key with values that are mostly sensible, and now and then with any number or word.
 KEYS = {
-    "schedule": st.sampled_from(["constant", "polynomial", "linear"]),
+    "schedule": st.sampled_from(["constant", "polynomial", "linear", "exponential", "step"]),
+    "structure": st.sampled_from(["unstructured", "block", "block_4x1", "block_16x1", "n_of_m"]),
+    "structure.indivisible": st.sampled_from(["pad", "refuse", "cut"]),
+    "structure.inputs": st.sampled_from(["2", "9", "10", "0"]),
+    "structure.outputs": st.sampled_from(["2", "3", "12", "13"]),
+    "structure.n": st.sampled_from(["1", "2", "4"]),
+    "criterion": st.sampled_from(["magnitude", "random", "taylor"]),
+    "distribution": st.sampled_from(["uniform", "global", "erk"]),
+    "distribution.layers": st.sampled_from(["{conv2d:0.5}", "{dense*:0}", "{'*':0.7,dense:0.2}", "{foo:1}"]),
+    "distribution.min_density": FRACTIONS,
+    "pruning.engine": st.sampled_from(["pruneflow", "tfmot"]),
     "export": st.sampled_from(["float", "dynamic-range", "int8", "int4"]),
     "schedule.initial_sparsity": FRACTIONS,
     "schedule.final_sparsity": FRACTIONS,
@@ -62,7 +72,7 @@ def overrides(draw):
 
 
 @settings(
-    max_examples=60,
+    max_examples=75,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -96,9 +106,25 @@ def captured(shown, said):
 def consistent(run_dir):
     result = json.loads((run_dir / "result.json").read_text())
     pruned, (tflite,) = result["pruned"], result["tflite"]
-    final = result["config"]["schedule"]["final_sparsity"]
+    settings_ = result["config"]
+    final, structure = settings_["schedule"]["final_sparsity"], settings_["structure"]
+    unit = structure.get("inputs", 1) * structure.get("outputs", 1)
+    total = 0.0
     for layer in pruned["layers"]:
-        assert abs(layer["zeros"] - expected_zeros(math.prod(layer["shape"]), final)) <= 1
+        size, asked = math.prod(layer["shape"]), layer["requested_sparsity"]
+        total += size * (final if asked is None else asked)
+        if asked is None:
+            assert layer["zeros"] >= layer["masked"]
+        elif "n" not in structure:  # at least one unit stays, and counts are whole units
+            assert abs(layer["zeros"] - size * asked) <= max(unit, size * 1e-6)
+        if not (
+            settings_["distribution"]["layers"]
+            or "n" in structure
+            or "min_density" in settings_["distribution"]
+        ):
+            assert asked == final
+    sizes = sum(math.prod(layer["shape"]) for layer in pruned["layers"])
+    assert pruned["requested_sparsity"] == pytest.approx(total / sizes)
     shares = [pruned["accuracy"], tflite["accuracy"], tflite["agreement"], pruned["measured_sparsity"]]
     assert all(0 <= share <= 1 for share in shares)
     assert (run_dir / tflite["file"]).stat().st_size == tflite["bytes"]

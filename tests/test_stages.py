@@ -322,7 +322,7 @@ SETTINGS = {
 
 def leaves(values, prefix=""):
     for key, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value:
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
