@@ -96,6 +96,11 @@ def _without_origin(match: re.Match[str]) -> str:
 
 def _not_an_override(typed: str) -> str:
     key, _, value = typed.partition("=")
+    if value.startswith("{"):
+        return (
+            f"{typed}: not an override. Keys in braces are not quoted, the whole argument is: "
+            "'key={pattern:0.5,other*:0.9}'."
+        )
     quoted = f": \"{key}='{value}'\"" if value and "'" not in value else ""
     remedy = f"Write key=value; quote values that hold blanks, commas, brackets or ~{quoted}"
     return f"{typed}: not an override. {remedy}."

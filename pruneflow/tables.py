@@ -101,8 +101,11 @@ def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | 
     if sparsity is None:
         floor = ready.masks.distribution.floor(prunable.size)
         return f"ranked with the others, keeps {floor:,} or more of {prunable.size:,}"
-    zeros = ready.masks.expected_zeros(prunable.name, ready.plan.total_steps)
-    return f"{sparsity:.3f}, {prunable.size - (zeros or 0):,} of {prunable.size:,} stay"
+    masks = ready.masks
+    zeros = masks.expected_zeros(prunable.name, ready.plan.total_steps) or 0
+    blocks = masks.tolerance(prunable.name)
+    about, within = ("about ", f", within a block of {blocks}") if blocks else ("", "")
+    return f"{sparsity:.3f}: {about}{prunable.size - zeros:,} of {prunable.size:,} stay{within}"
 
 
 def show_result(result: Result, run_dir: Path) -> None:

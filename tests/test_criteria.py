@@ -82,3 +82,11 @@ def test_random_masks_only_grow(structure):
 def test_criteria_compose(composed):
     for criterion in (MAGNITUDE, RANDOM, TAYLOR):
         assert composed(f"criterion={criterion.name}").criterion == criterion
+
+
+def test_taylor_keeps_live_weights_without_a_gradient_before_masked_ones():
+    weight = np.array([0.0, 0.0, 0.3, -0.2, 0.1], np.float32)
+    seen = np.array([0.0, 0.0, 0.0, 0.0, 0.5], np.float32)
+    scores = Taylor(name="x").scores(weight, name="w", seed=0, accumulated=seen)
+    assert scores[4] == 0.5
+    assert (scores[2:4] > scores[:2]).all()

@@ -296,3 +296,85 @@ def test_weights_stay_in_full_precision_in_mixed_training():
         assert kept.sum() == 36
     finally:
         keras.mixed_precision.set_global_policy("float32")
+
+
+def trained_and_stripped(build, steps=4):
+    """A network of ``build`` wrapped, trained and stripped, and whether it stayed one and the same."""
+    from pruneflow.callbacks import MaskUpdates
+
+    keras = backend.keras()
+    keras.utils.set_random_seed(4)
+    model = build(keras)
+    masks = masks_of(model, plan(steps, final=0.5))
+    wrapped = prune.wrap(model, masks)
+    assert sum(int(np.prod(w.shape)) for w in wrapped.trainable_weights) == sum(
+        int(np.prod(w.shape)) for w in model.trainable_weights
+    )
+    wrapped.compile(keras.optimizers.SGD(0.01), "mse")
+    x, y = examples(model)
+    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
+    wrapped.fit(x, y, batch_size=6, verbose=0, callbacks=callbacks)
+    outputs = wrapped.predict(x, verbose=0)
+    np.testing.assert_array_equal(prune.strip(wrapped, into=build(keras)).predict(x, verbose=0), outputs)
+    return [(f"{each.name}/{each.weight}", each.masked) for each in prune.measure(wrapped, masks, steps)]
+
+
+def test_a_layer_that_two_models_share_stays_one_layer():
+    def build(keras):
+        shared = keras.layers.Dense(4, name="shared")
+        inner_inputs = keras.Input((4,))
+        inner = keras.Model(inner_inputs, shared(inner_inputs), name="inner")
+        inputs = keras.Input((4,), name="input")
+        return keras.Model(inputs, keras.layers.Dense(2, name="dense")(shared(inner(inputs))), name="outer")
+
+    found = dict(trained_and_stripped(build))
+    assert sorted(found.values()) == [4, 8]
+    assert "dense/kernel" in found
+
+
+def test_a_weight_that_a_wrapper_holds_too_is_counted_once():
+    def build(keras):
+        inputs = keras.Input((4,), name="input")
+        spectral = keras.layers.SpectralNormalization(keras.layers.Dense(4, name="inside"), name="spectral")
+        return keras.Model(inputs, keras.layers.Dense(2, name="dense")(spectral(inputs)), name="normalized")
+
+    model = build(backend.keras())
+    assert [each.name for each in select(model).prunables] == ["spectral/kernel", "dense/kernel"]
+
+
+def test_layers_made_of_layers_and_weights_of_one_name_are_left_with_the_reason():
+    keras = backend.keras()
+
+    class Two(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.a = keras.layers.Dense(4, name="a")
+
+        def call(self, x):
+            return self.a(x)
+
+        def get_prunable_weights(self):
+            return [self.a.kernel]
+
+    class Twice(keras.layers.Layer):
+        def build(self, shape):
+            self.one, self.other = (self.add_weight("w", shape=(4, n)) for n in (3, 2))
+
+        def call(self, x):
+            return x @ self.one
+
+        def get_prunable_weights(self):
+            return [self.one, self.other]
+
+    inputs = keras.Input((4,), name="input")
+    x = Twice(name="twice")(Two(name="two")(inputs))
+    left = select(keras.Model(inputs, keras.layers.Dense(2, name="dense")(x))).left
+    assert left["two"].startswith("Two is made of layers that are not known before it is called")
+    assert left["twice"] == "weights of Twice have one name: w, w"
+
+
+def test_the_control_refuses_what_tfmot_would_turn_into_another_network():
+    model = masked(backend.keras())
+    with pytest.raises(ConfigError, match=r"pruning\.engine=tfmot: its wrapper loses the mask"):
+        select(model, engine="tfmot")
+    assert "embedding" not in select(model, engine="tfmot", skip=["embedding"]).pruned

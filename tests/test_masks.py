@@ -400,7 +400,7 @@ def test_a_cap_and_padding_are_said():
         (
             {"criterion": Taylor(name="taylor"), "when": schedule(begin_step=1)},
             "criterion=taylor: the first mask update comes before step 1, when no gradient has been seen. "
-            "schedule.begin_step=0 puts the first update after schedule.frequency steps.",
+            "schedule.begin_step=0 puts the first update before step schedule.frequency.",
         ),
         (
             {"criterion": Taylor(name="mine"), "when": schedule(begin_step=0, frequency=1)},

@@ -208,3 +208,58 @@ def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:2] == ["done", "dataset=my data"]
     assert words[-1] == f"run={tmp_path}/my runs"
+
+
+def plan_lines(composed, *overrides):
+    from conftest import QUICK
+
+    from pruneflow import pipeline, tables
+
+    return tables._mask_lines(pipeline.prepare(composed(*QUICK, *overrides)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (
+            [],
+            [
+                "Masks      unstructured, magnitude, uniform",
+                "           conv2d/kernel  3 x 3 x 1 x 12     0.800: 22 of 108 stay",
+                "           dense/kernel   2028 x 10          0.800: 4,056 of 20,280 stay",
+            ],
+        ),
+        (
+            ["distribution=global"],
+            [
+                "Masks      unstructured, magnitude, global",
+                "           conv2d/kernel  3 x 3 x 1 x 12     ranked with the others, keeps 2 or more of 108",
+                "           dense/kernel   2028 x 10          ranked with the others, "
+                "keeps 203 or more of 20,280",
+            ],
+        ),
+        (
+            ["structure=block_4x1", "pruning.include=[conv2d]"],
+            [
+                "Masks      block_4x1, magnitude, uniform",
+                "           conv2d/kernel  3 x 3 x 1 x 12     0.800: about 22 of 108 stay, "
+                "within a block of 4",
+                "Note       Blocks of 4 x 1 (inputs x outputs) do not divide conv2d/kernel "
+                "(9 inputs x 12 outputs): "
+                "those at its edge are smaller.",
+            ],
+        ),
+        (
+            ["structure=n_of_m", "pruning.include=[dense]"],
+            [
+                "Masks      n_of_m, magnitude, uniform",
+                "           dense/kernel  2028 x 10          0.500: 10,140 of 20,280 stay",
+                "Note       structure=n_of_m 2:4 keeps 2 of every 4 inputs, so it ends at sparsity 0.500; "
+                "schedule.final_sparsity=0.8 is taken as that.",
+            ],
+        ),
+    ],
+    ids=["uniform", "global", "padded", "capped"],
+)
+def test_the_plan_of_each_weight_is_told_before_training(composed, tiny_data, overrides, lines):
+    assert plan_lines(composed, *overrides) == lines

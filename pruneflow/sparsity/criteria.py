@@ -98,4 +98,5 @@ class Taylor(Criterion):
         """
         if accumulated is None:
             raise ValueError(f"criterion taylor needs the gradients of {name}")
-        return accumulated
+        live: Scores = np.where(weight != 0, np.finfo(np.float32).tiny, 0).astype(accumulated.dtype)
+        return accumulated + live  # a weight without a gradient is worth more than one that is masked already

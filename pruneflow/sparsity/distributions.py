@@ -40,7 +40,15 @@ class Distribution:
 
     def __post_init__(self) -> None:
         """Refuse what is no sparsity."""
-        self.layers = dict(self.layers or {})  # null is as good as none
+        given: Any = {} if self.layers is None else self.layers  # null is as good as none
+        require(
+            isinstance(given, Mapping) and not any(isinstance(value, Mapping) for value in given.values()),
+            "distribution.layers",
+            given,
+            "allowed is {pattern:sparsity,...}",
+            "In a shell the whole is quoted: 'distribution.layers={conv2d:0.5,dense*:0.95}'.",
+        )
+        self.layers = dict(given)
         for pattern, sparsity in self.layers.items():
             require(
                 0 <= sparsity < 1,

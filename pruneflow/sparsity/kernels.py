@@ -27,16 +27,23 @@ class Kernel:
     layout: Layout
 
 
-def leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every layer with its name; the layers of models in the model as ``outer/inner``.
+def leaves(model: Any) -> Iterator[tuple[str, Any]]:
+    """Every layer once, with its name; the layers of models in the model as ``outer/inner``.
 
     Args:
         model: A ``tf_keras.Model``.
-        prefix: What names begin with.
     """
+    seen: set[int] = set()  # a layer may be used in several of these models
+    for name, layer in _leaves(model, ""):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            yield name, layer
+
+
+def _leaves(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     for layer in model.layers:
         if opens(layer):
-            yield from leaves(layer, f"{prefix}{layer.name}/")
+            yield from _leaves(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
 
@@ -55,7 +62,7 @@ def named_weights(layer: Any) -> dict[str, Any]:
     Names are those of the attributes, never those that Keras numbers: ``kernel``, and for both halves of a
     bidirectional layer ``forward/kernel`` and ``backward/kernel``.
     """
-    return {name: variable for name, variable, _ in _weights(layer)}
+    return {name: variable for name, variable, _ in _own_and_inner(layer)}
 
 
 def kernels(layer: Any) -> list[Kernel]:
@@ -66,7 +73,7 @@ def kernels(layer: Any) -> list[Kernel]:
     chosen = {id(_plain(variable)) for variable in _prunable(layer)}
     return [
         Kernel(name, _plain(variable), _layout(owner, name, len(variable.shape)))
-        for name, variable, owner in _weights(layer)
+        for name, variable, owner in _own_and_inner(layer)
         if id(_plain(variable)) in chosen
     ]
 
@@ -84,6 +91,11 @@ def reason_to_leave(layer: Any) -> str:
         return f"no weight of {kind} is pruned"
     if copy_of(layer) is None:
         return f"{kind} cannot be copied: it has no usable get_config and from_config"
+    names = [name for name, _, _ in _own_and_inner(layer)]
+    if len(set(names)) < len(names):
+        return f"weights of {kind} have one name: {', '.join(sorted(names))}"
+    if type(layer) is not backend.keras().layers.MultiHeadAttention and _made_of_layers(layer):
+        return f"{kind} is made of layers that are not known before it is called; name them as a model"
     return ""
 
 
@@ -99,6 +111,24 @@ def copy_of(layer: Any) -> Any:
             if part.weights:
                 copied.build(part._build_input_shape)
     return copy
+
+
+def _own_and_inner(layer: Any) -> list[tuple[str, Any, Any]]:
+    """Name, variable and owner of every weight, each variable once: a wrapper may hold one of its layer."""
+    seen: set[int] = set()
+    found = []
+    for name, variable, owner in _weights(layer):
+        if id(_plain(variable)) not in seen:
+            seen.add(id(_plain(variable)))
+            found.append((name, variable, owner))
+    return found
+
+
+def _made_of_layers(layer: Any) -> bool:
+    """Whether ``layer`` holds others in a way of its own: neither a wrapper nor recurrent."""
+    layers = backend.keras().layers
+    known = (layers.Wrapper, layers.RNN, layers.StackedRNNCells)
+    return not isinstance(layer, known) and bool(_parts(layer))
 
 
 def _weights(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -312,7 +312,7 @@ class MaskPlan:
         if not self.criterion.uses_gradients or self.plan.updates.start > 1:
             return
         later = (
-            "schedule.begin_step=0 puts the first update after schedule.frequency steps."
+            "schedule.begin_step=0 puts the first update before step schedule.frequency."
             if self.plan.frequency > 1
             else "schedule.begin_step=2 puts it one step later."
         )

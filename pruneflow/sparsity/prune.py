@@ -76,6 +76,13 @@ class Pruning:
         self._require_matches(list(layers))
         left = {name: reason for name, layer in layers.items() if (reason := self._reason(name, layer))}
         pruned = tuple(name for name in layers if name not in left)
+        if self.engine == "tfmot" and any(getattr(layers[name], "mask_zero", False) for name in pruned):
+            raise ConfigError.of(
+                "pruning.engine",
+                self.engine,
+                "its wrapper loses the mask of an embedding with mask_zero=True, which makes another network",
+                "Choose pruning.engine=pruneflow, or leave that layer dense with pruning.skip.",
+            )
         if not pruned:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
             raise ConfigError.of(
@@ -161,7 +168,14 @@ def wrap(model: Any, plan: MaskPlan, *, engine: str = "pruneflow") -> Any:
     names = {prunable.name for prunable in plan.prunables}
     wrapper = _stock(plan.plan) if engine == "tfmot" else _masked(plan)
 
+    copies: dict[int, Any] = {}  # a layer may be used in several models of the model
+
     def prune(name: str, layer: Any) -> Any:
+        if id(layer) not in copies:
+            copies[id(layer)] = pruned_copy(name, layer)
+        return copies[id(layer)]
+
+    def pruned_copy(name: str, layer: Any) -> Any:
         chosen = [kernel.name for kernel in kernels(layer) if f"{name}/{kernel.name}" in names]
         copy = copy_of(layer)
         if not chosen or copy is None:
