@@ -144,6 +144,22 @@ def test_the_refusal_in_the_readme_is_what_is_said():
     assert " ".join(shown.split()) == str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"^python -m pruneflow .*$", (ROOT / "docs" / "pruning.md").read_text(), flags=re.M),
+)
+def test_commands_about_masks_are_typed_as_a_shell_takes_them_and_compose(command):
+    line = f"printf '%s\\n' {command.removeprefix('python -m pruneflow ')}"
+    typed = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert typed[:-1] == shlex.split(command)[3:]  # no brace was expanded
+    for item in typed[:-1]:
+        group, _, value = item.partition("=")
+        if item != "-m":
+            composed_by_hydra([f"{group}={value.split(',')[0] if '{' not in value else value}"], Path())
+
+
 def test_every_option_of_conf_stands_in_the_readme():
     for file in cli.config_folder().glob("*/*.yaml"):
         if file.parent.name != "recipe":

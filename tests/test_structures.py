@@ -306,7 +306,7 @@ def test_masks_grow_with_the_sparsity(scores, sparsities):
             "structure.n=4: n of every m inputs are kept; allowed are whole numbers from 1 to below "
             "structure.m=4.",
         ),
-        (lambda: n_of_m(1, 1), "structure.n=1: n of every m inputs are kept;"),
+        (lambda: n_of_m(1, 1), "structure.m=1: allowed are whole numbers from 2"),
         (lambda: n_of_m(2, 4, ""), "structure.indivisible=: allowed are pad, refuse."),
         (
             lambda: block(16, 1).check("dense/kernel", (9, 10)),

@@ -276,6 +276,13 @@ class NOfM(Structure):
         """Refuse groups that keep nothing or everything."""
         _require_whole("n", self.n)
         require(
+            self.m >= 2,
+            "structure.m",
+            self.m,
+            "allowed are whole numbers from 2, of which some are kept and some are not",
+            "Write for instance structure.n=2 structure.m=4.",
+        )
+        require(
             self.n < self.m,
             "structure.n",
             self.n,
