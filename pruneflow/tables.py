@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from pruneflow import summary
 from pruneflow.pipeline import Prepared
 from pruneflow.results import Result
 from pruneflow.sparsity import prune
@@ -115,7 +116,7 @@ def show_result(result: Result, run_dir: Path) -> None:
     print_whole(_run_table(found))
     console.print()
     print_whole(_size_table(found))
-    for line in _findings(found):
+    for line in summary.findings(found):
         console.print(line, markup=False, soft_wrap=True)
     for tflite in result.tflite:
         if tflite.agreement < LEAST_AGREEMENT:
@@ -137,77 +138,16 @@ def show_result(result: Result, run_dir: Path) -> None:
         )
 
 
-def _findings(result: dict[str, Any]) -> Iterator[str]:
-    """What a reader wants to know beside the tables, a line each."""
-    pruned, files, examples = result["pruned"], result["tflite"], result["data"]["test"]
-    yield (
-        "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
-        f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
-    )
-    if any(file["encoding"] == "dense" for file in files):
-        yield (
-            "A raw dense-encoded file does not shrink: its zeros take as many bytes as other numbers. "
-            "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
-        )
-    yield (
-        f"Keras    with tfmot's wrappers {pruned['wrapped']['accuracy']:.4f}, stripped "
-        f"{pruned['accuracy']:.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
-        "differ."
-    )
-    for file in files:
-        yield f"{file['file']}, sent as {file['sent']}"
-        yield from _findings_of_file(file, examples)
-
-
-def _findings_of_file(file: dict[str, Any], examples: int) -> Iterator[str]:
-    inside, latency = file["inside"], file["latency"]
-    yield (
-        f"  TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
-        f"({file['disagreements']:,} differ); largest difference in probability {file['max_difference']:.2g}."
-    )
-    if inside["stateful"]:
-        yield "  State    kept between invocations: reset_all_variables() belongs before each sample."
-    yield (
-        f"  Zeros    all {inside['masked']:,} masked weights are zero in the file; quantization added "
-        f"{inside['added']:,}."
-    )
-    for tried in file["encodings"]:
-        if not tried["kept"]:
-            reason = tried["reason"].rstrip(".")
-            yield f"  Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
-    if latency:
-        yield f"  Latency  {_latency(latency, file['theoretical_speedup'])}"
-
-
-def _latency(latency: dict[str, Any], theoretical: float) -> str:
-    dense, pruned = latency["dense"], latency["pruned"]
-    memory = pruned["peak_memory_bytes"]
-    peak = "" if memory is None else f", peak memory {memory / 1e6:.1f} MB"
-    return (
-        f"{pruned['median_ms']:.3g} ms (p10 to p90 {pruned['p10_ms']:.3g} to {pruned['p90_ms']:.3g}, "
-        f"n {pruned['n']:,}), dense {dense['median_ms']:.3g} ms, threads {pruned['threads']}{peak}. "
-        f"{latency['verdict']} In theory {theoretical:.1f}x, if every zero were skipped for nothing."
-    )
-
-
 def _size_table(result: dict[str, Any]) -> Table:
     """Sizes of the dense float file, the pruned float file and what is exported, each form with its ratio."""
-    forms = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd_bytes"}
-    dense, pruned = result["dense"], result["pruned"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("size, and times smaller than dense-float", overflow="fold")
-    for form in forms:
+    for form in summary.FORMS:
         table.add_column(form, justify="right", no_wrap=True)
-    rows = {
-        "dense-float": {key: dense[f"tflite_{key}"] for key in forms.values()},
-        "pruned-float, dense-encoded": {key: pruned[f"tflite_{key}"] for key in forms.values()},
-    }
-    for file in result["tflite"]:
-        if (file["kind"], file["encoding"]) != ("float", "dense"):
-            rows[f"{Path(file['file']).stem}, {file['encoding']}-encoded"] = file
+    rows = summary.size_rows(result)
     for name, sizes in rows.items():
-        cells = [_size_cell(sizes[key], dense[f"tflite_{key}"]) for key in forms.values()]
-        table.add_row(name, *cells)
+        cells = [_size_cell(size, rows["dense-float"][form]) for form, size in sizes.items()]
+        table.add_row(escape(name), *cells)
     return table
 
 
@@ -220,12 +160,13 @@ def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     table = _table("cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
     for name, row in _baselines(cells):
-        table.add_row(name, *row)
+        table.add_row(escape(name), *map(escape, row))
     for cell in cells:
         if cell.result:
             speed = cell.result["phases"]["pruned"]["examples_per_second"]
             for file in cell.result["tflite"]:
-                table.add_row(escape(cell.name), *_export_row(cell.result, file), f"{speed:,.0f}")
+                figures = (cell.name, *summary.export_row(cell.result, file), f"{speed:,.0f}")
+                table.add_row(*map(escape, figures))
         else:
             table.add_row(escape(cell.name), "failed")
     console.print()
@@ -248,9 +189,9 @@ def _baselines(cells: Sequence[CellOutcome]) -> list[tuple[str, list[str]]]:
     names: dict[tuple[str, ...], list[str]] = {}
     for cell in cells:
         if cell.result:
-            names.setdefault(tuple(_dense_row(cell.result)), []).append(cell.name)
+            names.setdefault(tuple(summary.dense_row(cell.result)), []).append(cell.name)
     several = len(names) > 1
-    return [(escape(_baseline_name(of_cells, several)), list(row)) for row, of_cells in names.items()]
+    return [(_baseline_name(of_cells, several), list(row)) for row, of_cells in names.items()]
 
 
 def _baseline_name(cells: Sequence[str], several: bool) -> str:
@@ -262,53 +203,15 @@ def _baseline_name(cells: Sequence[str], several: bool) -> str:
 def _table(*first: str) -> Table:
     """Figures are never cut; names fold where the terminal is narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (*first, "dataset", "model"):
+    for column in (*first, *summary.COLUMNS[:2]):
         table.add_column(column, overflow="fold")
-    for column in ("sparsity", "size", "compression", "accuracy"):
+    for column in summary.COLUMNS[2:]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
 def _run_table(result: dict[str, Any]) -> Table:
     table = _table()
-    table.add_row(*_dense_row(result))
-    table.add_row(*_pruned_row(result))
-    for tflite in result["tflite"]:
-        table.add_row(*_export_row(result, tflite))
+    for row in summary.run_rows(result):
+        table.add_row(*map(escape, row))
     return table
-
-
-def _dense_row(result: dict[str, Any]) -> list[str]:
-    dense = result["dense"]
-    return _cells(result, "dense", 0.0, dense["tflite_gzip_bytes"], dense["accuracy"])
-
-
-def _pruned_row(result: dict[str, Any]) -> list[str]:
-    pruned = result["pruned"]
-    return _cells(
-        result, "pruned", pruned["measured_sparsity"], pruned["tflite_gzip_bytes"], pruned["accuracy"]
-    )
-
-
-def _export_row(result: dict[str, Any], tflite: dict[str, Any]) -> list[str]:
-    return _cells(
-        result,
-        f"TFLite {tflite['kind']}",
-        result["pruned"]["measured_sparsity"],
-        tflite["gzip_bytes"],
-        tflite["accuracy"],
-    )
-
-
-def _cells(
-    result: dict[str, Any], what: str, sparsity: float, size: int, accuracy: float | None
-) -> list[str]:
-    ratio = result["dense"]["tflite_gzip_bytes"] / size
-    return [
-        escape(result["data"]["name"]),
-        f"{escape(result['config']['model']['name'])}, {what}",
-        f"{sparsity:.3f}",
-        f"{size / 1000:,.1f} kB",
-        f"{ratio:.2f}x",
-        "not trained" if accuracy is None else f"{accuracy:.4f}",
-    ]

@@ -31,7 +31,7 @@ ROOMS = [
     *("encodings", "timing", "stopwatch", "verdicts", "latency"),
     *("manifests", "stages", "clean", "results", "objectives", "config"),
     *("preparation", "networks", "artefacts", "comparison", "speeds"),
-    *("pipeline", "sweep", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
+    *("pipeline", "sweep", "summary", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
     "evaluate",
     *("plugins", "engines", "launchers", "cells", "search"),
     *("unfinished", "folders", "jobs", "cli", "__main__"),

@@ -1,0 +1,117 @@
+"""What a result says, in the words and figures that the terminal, the report and TensorBoard share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["COLUMNS", "FORMS", "dense_row", "export_row", "findings", "latency_line", "run_rows", "size_rows"]
+
+COLUMNS = ("dataset", "model", "sparsity", "size", "compression", "accuracy")
+FORMS = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd_bytes"}
+
+
+def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """The table of a run, a cell for each of `COLUMNS`: the dense network, the pruned one, each file.
+
+    Args:
+        result: What ``result.json`` holds.
+    """
+    pruned = result["pruned"]
+    sparsity, size, accuracy = pruned["measured_sparsity"], pruned["tflite_gzip_bytes"], pruned["accuracy"]
+    exported = [export_row(result, file) for file in result["tflite"]]
+    return [dense_row(result), _row(result, "pruned", sparsity, size, accuracy), *exported]
+
+
+def dense_row(result: Mapping[str, Any]) -> list[str]:
+    """The row of the dense baseline."""
+    dense = result["dense"]
+    return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], dense["accuracy"])
+
+
+def export_row(result: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
+    """The row of one of the exported files."""
+    sparsity = result["pruned"]["measured_sparsity"]
+    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], file["accuracy"])
+
+
+def _row(
+    result: Mapping[str, Any], what: str, sparsity: float, size: int, accuracy: float | None
+) -> list[str]:
+    ratio = result["dense"]["tflite_gzip_bytes"] / size
+    return [
+        result["data"]["name"],
+        f"{result['config']['model']['name']}, {what}",
+        f"{sparsity:.3f}",
+        f"{size / 1000:,.1f} kB",
+        f"{ratio:.2f}x",
+        "not trained" if accuracy is None else f"{accuracy:.4f}",
+    ]
+
+
+def size_rows(result: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    """Sizes in bytes by `FORMS`, of the dense float file, the pruned float file and what is exported."""
+    rows = {
+        name: {form: result[network][f"tflite_{key}"] for form, key in FORMS.items()}
+        for name, network in (("dense-float", "dense"), ("pruned-float, dense-encoded", "pruned"))
+    }
+    for file in result["tflite"]:
+        if (file["kind"], file["encoding"]) != ("float", "dense"):
+            name = f"{Path(file['file']).stem}, {file['encoding']}-encoded"
+            rows[name] = {form: file[key] for form, key in FORMS.items()}
+    return rows
+
+
+def findings(result: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader wants to know beside the tables, a line each; what is of one file is indented."""
+    pruned, files, examples = result["pruned"], result["tflite"], result["data"]["test"]
+    yield (
+        "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
+        f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
+    )
+    if any(file["encoding"] == "dense" for file in files):
+        yield (
+            "A raw dense-encoded file does not shrink: its zeros take as many bytes as other numbers. "
+            "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
+        )
+    yield (
+        f"Keras    with tfmot's wrappers {pruned['wrapped']['accuracy']:.4f}, stripped "
+        f"{pruned['accuracy']:.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
+        "differ."
+    )
+    for file in files:
+        yield f"{file['file']}, sent as {file['sent']}"
+        yield from (f"  {line}" for line in _findings_of_file(file, examples))
+
+
+def _findings_of_file(file: Mapping[str, Any], examples: int) -> Iterator[str]:
+    inside, latency = file["inside"], file["latency"]
+    yield (
+        f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
+        f"({file['disagreements']:,} differ); largest difference in probability {file['max_difference']:.2g}."
+    )
+    if inside["stateful"]:
+        yield "State    kept between invocations: reset_all_variables() belongs before each sample."
+    yield (
+        f"Zeros    all {inside['masked']:,} masked weights are zero in the file; quantization added "
+        f"{inside['added']:,}."
+    )
+    for tried in file["encodings"]:
+        if not tried["kept"]:
+            reason = tried["reason"].rstrip(".")
+            yield f"Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
+    if latency:
+        yield f"Latency  {latency_line(latency, file['theoretical_speedup'])}"
+
+
+def latency_line(latency: Mapping[str, Any], theoretical: float) -> str:
+    """The latency of a file beside the baseline's, with its spread, and the verdict with its reason."""
+    dense, pruned = latency["dense"], latency["pruned"]
+    memory = pruned["peak_memory_bytes"]
+    peak = "" if memory is None else f", peak memory {memory / 1e6:.1f} MB"
+    return (
+        f"{pruned['median_ms']:.3g} ms (p10 to p90 {pruned['p10_ms']:.3g} to {pruned['p90_ms']:.3g}, "
+        f"n {pruned['n']:,}), dense {dense['median_ms']:.3g} ms, threads {pruned['threads']}{peak}. "
+        f"{latency['verdict']} In theory {theoretical:.1f}x, if every zero were skipped for nothing."
+    )
