@@ -112,8 +112,12 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {
         tag: [(event.step, float(make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
         for tag in events.Tags()["tensors"]
-        if tag != "examples_per_second"
+        if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars" and tag not in TIMES
     }
+
+
+# What no two runs have in common.
+TIMES = ("examples_per_second", "final/latency_ms", "final/speedup")
 
 
 if __name__ == "__main__":

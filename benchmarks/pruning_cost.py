@@ -31,7 +31,8 @@ import numpy as np
 from commands import show
 
 from pruneflow import backend, batches, config, results
-from pruneflow.callbacks import MaskUpdates, ScalarLog, SparsityLog, Summaries, Throughput
+from pruneflow.callbacks import MaskUpdates, Summaries, Throughput
+from pruneflow.logs import ScalarLog, SparsityLog
 from pruneflow.preparation import prepare
 from pruneflow.sparsity import prune
 
@@ -127,11 +128,10 @@ class Trained:
         if self.column == "example":
             return [tfmot.UpdatePruningStep(), tfmot.PruningSummaries(folder)]
         if self.column == "dense":
-            board = backend.keras().callbacks.TensorBoard(folder, write_graph=False)
-            return [board, throughput, ScalarLog(Path(folder), throughput)]
+            return [throughput, ScalarLog(Path(folder), throughput)]
         stepped = [tfmot.UpdatePruningStep(), MaskUpdates(self.masks)]
         log = SparsityLog(Path(folder), throughput, self.masks)
-        return [*stepped, Summaries(folder, write_graph=False), throughput, log]
+        return [*stepped, Summaries(Path(folder) / "tfmot"), throughput, log]
 
     def seconds_per_step(self, steps: int) -> float:
         """Train one step that is not counted, since it opens the data, and ``steps`` that are."""

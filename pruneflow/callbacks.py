@@ -1,8 +1,7 @@
-"""Keras callbacks of our own: progress on the terminal, sparsity in TensorBoard."""
+"""Keras callbacks of our own: progress on the terminal, masks that change, tfmot's summaries."""
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from contextlib import ExitStack
@@ -10,25 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import backend
-from pruneflow.errors import PruneflowError
 from pruneflow.signals import let_through
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
-from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.terminal import Advance, bar
 
-__all__ = [
-    "DivergedError",
-    "MaskUpdates",
-    "ScalarLog",
-    "SparsityLog",
-    "Summaries",
-    "Throughput",
-    "TrainingProgress",
-]
+__all__ = ["MaskUpdates", "Summaries", "Throughput", "TrainingProgress"]
 
 keras: Any = backend.keras()
-tf: Any = backend.tensorflow()
 tfmot: Any = backend.tfmot()
 
 NOTE_EVERY_STEPS = 20  # reading the loss waits for the step to finish; not worth it at each
@@ -115,9 +103,36 @@ class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
-    """tfmot's summaries; an epoch that is taken up in its middle does not log its beginning twice."""
+    """tfmot's summaries of masks, without those of Keras, which they come with and which we write ourselves.
+
+    An epoch that is taken up in its middle does not log its beginning twice.
+    """
 
     begun = (0, 0)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder), write_graph=False)
+
+    @property
+    def writer(self) -> Any:
+        """Its event file; tfmot neither closes it nor gives it a name (0.8.1)."""
+        return self._file_writer
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open no file for loss and accuracy in training."""
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the event file."""
+        self.writer.close()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Open no file for loss and accuracy in validation."""
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Leave them to our log."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Leave loss and accuracy to our log."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Log the masks' sparsity at the beginning of an epoch."""
@@ -156,103 +171,6 @@ class MaskUpdates(keras.callbacks.Callback):  # type: ignore[misc]
     def on_test_begin(self, logs: Any = None) -> None:
         """Mask what the last training step moved, so that validation sees the pruned network."""
         prune.apply(self.model)
-
-
-class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes loss, accuracy, learning rate and throughput at the end of each epoch.
-
-    The step axis is the optimizer step within the phase.
-    """
-
-    def __init__(self, folder: Path, throughput: Throughput) -> None:
-        super().__init__()
-        self.folder, self.throughput = folder, throughput
-        self.step = 0
-        self.writer: Any = None
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Open the event file."""
-        self.writer = tf.summary.create_file_writer(str(self.folder))
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write the figures of this epoch; stop where there are none."""
-        logs = logs or {}
-        _require_finite(logs, epoch)
-        names = {
-            "loss": "loss/train",
-            "accuracy": "accuracy/train",
-            "val_loss": "loss/validation",
-            "val_accuracy": "accuracy/validation",
-        }
-        figures = {tag: logs[key] for key, tag in names.items() if key in logs}
-        figures["learning_rate"] = _learning_rate(self.model.optimizer)
-        figures["examples_per_second"] = self.throughput.latest
-        self.write(figures)
-        self.writer.flush()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Close the event file."""
-        self.writer.close()
-
-    def write(self, figures: dict[str, float]) -> None:
-        """Write ``figures`` at the optimizer's present step."""
-        step = int(self.model.optimizer.iterations.numpy())
-        with self.writer.as_default(step=step):
-            for tag, value in figures.items():
-                tf.summary.scalar(tag, value)
-
-
-class SparsityLog(ScalarLog):
-    """Adds the sparsity of every pruned weight: at each mask update and at the end of each epoch.
-
-    Must come after tfmot's ``UpdatePruningStep``, which applies the masks at the end of an epoch.
-    """
-
-    _supports_tf_logs = True
-
-    def __init__(self, folder: Path, throughput: Throughput, plan: MaskPlan) -> None:
-        super().__init__(folder, throughput)
-        self.plan = plan
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Write sparsity where masks have just changed."""
-        self.step += 1
-        if self.step in self.plan.plan.updates:
-            self.write(self._figures())
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write sparsity with the figures of this epoch."""
-        if self.step not in self.plan.plan.updates:
-            self.write(self._figures())
-        super().on_epoch_end(epoch, logs)
-
-    def _figures(self) -> dict[str, float]:
-        weights = prune.measure(self.model, self.plan, self.step)
-        figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
-        figures["sparsity/total"] = total_sparsity(weights)
-        figures["sparsity/planned"] = prune.requested_sparsity(self.plan, self.step)
-        for name, value in prune.thresholds(self.model).items():
-            figures[f"threshold/{name}"] = value
-        return figures
-
-
-class DivergedError(PruneflowError):
-    """The loss is no longer a number."""
-
-
-def _require_finite(logs: dict[str, float], epoch: int) -> None:
-    broken = [key for key in ("loss", "val_loss") if not math.isfinite(logs.get(key, 0.0))]
-    if broken:
-        raise DivergedError(
-            f"Training diverged: {broken[0]} is {logs[broken[0]]} in epoch {epoch + 1}. Lower "
-            "trainer.learning_rate (and trainer.dense_learning_rate), or set "
-            "trainer.optimizer_parameters.clipnorm=1."
-        )
-
-
-def _learning_rate(optimizer: Any) -> float:
-    rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
 
 
 def _note(logs: Any) -> str:

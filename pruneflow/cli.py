@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, isolation, launchers, objectives, refusals, results
+from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
 from pruneflow.config import Config, config_folder, from_hydra, plain
@@ -25,12 +25,13 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
-from pruneflow.sweep import FAILURE_FILE, cell_name
+from pruneflow.sweep import FAILURE_FILE, cell_name, differing, run_name
 from pruneflow.terminal import complain, console, printing
 
 __all__ = ["main", "task"]
 
 OmegaConf.register_new_resolver("pruneflow.cell", cell_name, replace=True)
+OmegaConf.register_new_resolver("pruneflow.typed", run_name, replace=True)
 OmegaConf.register_new_resolver("pruneflow.directions", objectives.directions, replace=True)
 
 
@@ -115,16 +116,19 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
         config = from_hydra(composed)
         config.device.share = launchers.share(settings)
+        differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
         found = _finished(run_dir, config)
+        if found:
+            hparams.write(run_dir, differs)  # where it was cut off just before
     except Exception as error:
         isolation.fail(run_dir, error)
         return None
+    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
     if found:
         console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
         return _objectives(found, config)
-    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
     carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
-    carry_out(isolation.Work(config, run_dir, command))
+    carry_out(isolation.Work(config, run_dir, command, differs))
     found = results.finished(run_dir, plain(config))
     return _objectives(found, config) if found else None
 

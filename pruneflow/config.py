@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pruneflow import datasets, device, exporters, models, objectives, trainer
 from pruneflow.batches import steps_per_epoch
+from pruneflow.dashboard import TensorBoard
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices, require
@@ -39,8 +40,10 @@ class Config:
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
         latency: How long exported files are timed.
+        tensorboard: What the pruning phase shows beside its curves.
         stages: Where results of stages are kept, and whether they are used again.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
+        report: Whether a run and a sweep end with ``report.html``.
         seed: Fixes initial weights, batch order and dropout.
     """
 
@@ -55,8 +58,10 @@ class Config:
     device: Any
     pruning: prune.Pruning
     latency: Latency
+    tensorboard: TensorBoard
     stages: Stages
     objective: list[str]
+    report: bool
     seed: int
 
     def __post_init__(self) -> None:

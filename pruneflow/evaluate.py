@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import backend, latency, refusals, scoring, tflite
+from pruneflow import backend, extensions, latency, refusals, scoring, tflite
 from pruneflow.config import config_folder
 from pruneflow.data import Data
 from pruneflow.device import processors
@@ -147,6 +147,7 @@ def _carry_out(chosen: _Chosen) -> None:
 
 
 def _settings(overrides: Sequence[str]) -> _Settings:
+    extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = hydra.compose("config", overrides=list(overrides))
     return _Settings(

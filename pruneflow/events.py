@@ -1,13 +1,36 @@
-"""TensorBoard event files as one archive: a store must not hold them open, TensorBoard would show them."""
+"""TensorBoard event files: written without TensorFlow, and packed, since a store must not hold them open."""
 
 from __future__ import annotations
 
 import io
 import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["pack", "unpack"]
+__all__ = ["event_file", "pack", "unpack"]
+
+FORMAT = "brain.Event:2"  # what TensorBoard expects the first event of a file to say
+
+
+def event_file(summaries: Iterable[Any], *, step: int, seconds: float) -> bytes:
+    """What a whole event file holds.
+
+    Args:
+        summaries: ``Summary`` messages of TensorBoard, with one value each.
+        step: Step of all of them.
+        seconds: Wall time of all of them, since the epoch.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    content = io.BytesIO()
+    records = RecordWriter(content)
+    records.write(Event(wall_time=seconds, file_version=FORMAT).SerializeToString())
+    for summary in summaries:
+        records.write(Event(wall_time=seconds, step=step, summary=summary).SerializeToString())
+    return content.getvalue()
 
 
 def pack(folder: Path) -> bytes:

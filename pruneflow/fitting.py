@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import backend
+from pruneflow.dashboard import TensorBoard
 from pruneflow.data import Data
 from pruneflow.optimizers import Decay, OptimizerParameters
 from pruneflow.sparsity.masks import MaskPlan
@@ -72,11 +73,13 @@ class Journal:
         events: Folder of its TensorBoard files.
         checkpoint: File of its latest checkpoint.
         checkpoint_seconds: Least seconds between two checkpoints; None writes none.
+        shown: What a pruning phase writes for TensorBoard beside its curves; None for nothing.
     """
 
     events: Path
     checkpoint: Path
     checkpoint_seconds: float | None
+    shown: TensorBoard | None = None
 
 
 @dataclass(frozen=True)
@@ -177,8 +180,9 @@ class _Callbacks:
     def __init__(
         self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: MaskPlan | None
     ) -> None:
-        from pruneflow.callbacks import MaskUpdates, ScalarLog, SparsityLog, Throughput, TrainingProgress
+        from pruneflow.callbacks import MaskUpdates, Throughput, TrainingProgress
         from pruneflow.checkpoints import Checkpoints, Kept
+        from pruneflow.logs import ScalarLog, SparsityLog
 
         self.fit, self.journal, self.plan = fit, journal, plan
         self.throughput = Throughput(examples)
@@ -224,24 +228,28 @@ class _Callbacks:
         return _Begun(found.epoch, found.step, found.seconds)
 
     def made(self) -> list[Any]:
-        """The callbacks; TensorBoard's open their files when they are made."""
+        """The callbacks; tfmot's opens its file when it is made."""
+        first = self._of_pruning() if self.plan else []
+        drawn = self._of_weights() if self.plan else []
+        stopping = [self.stopping] if self.stopping else []
+        return [*first, self.throughput, self.log, *drawn, *stopping, self.progress, self.checkpoints]
+
+    def _of_pruning(self) -> list[Any]:
         from pruneflow.callbacks import Summaries
 
-        folder = str(self.journal.events)
-        if self.plan:
-            self.summaries = Summaries(folder, write_graph=False)
-            self.summaries.begun = self.progress.begun
-            updates = [self.updates] if self.updates else []
-            first = [backend.tfmot().sparsity.keras.UpdatePruningStep(), *updates, self.summaries]
-        else:
-            self.summaries = backend.keras().callbacks.TensorBoard(folder, write_graph=False)
-            first = [self.summaries]
-        stopping = [self.stopping] if self.stopping else []
-        return [*first, self.throughput, self.log, *stopping, self.progress, self.checkpoints]
+        self.summaries = Summaries(self.journal.events / "tfmot")
+        self.summaries.begun = self.progress.begun
+        return [backend.tfmot().sparsity.keras.UpdatePruningStep(), self.updates, self.summaries]
+
+    def _of_weights(self) -> list[Any]:
+        from pruneflow.logs import WeightLog
+
+        shown = self.journal.shown
+        return [WeightLog(self.log, shown)] if shown and shown.inputs else []
 
     def _writers(self) -> list[Any]:
-        own = [self.log.writer, getattr(self.summaries, "_file_writer", None)]
-        return [writer for writer in [*own, *self.summaries._writers.values()] if writer]
+        found = [self.log.writer, self.summaries.writer if self.summaries else None]
+        return [writer for writer in found if writer]
 
     def phase(self, seconds: float) -> Phase:
         """What the phase cost."""
@@ -252,6 +260,6 @@ class _Callbacks:
     def close(self) -> None:
         """Close what an exception left open; the exception is told, not what closing says."""
         self.progress.close()
-        for writer in self._writers() if self.summaries else []:
+        for writer in self._writers():
             with suppress(backend.tensorflow().errors.OpError):
                 writer.close()

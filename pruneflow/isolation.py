@@ -14,11 +14,11 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import refusals
+from pruneflow import hparams, refusals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
@@ -42,27 +42,35 @@ class Work:
         config: Its settings.
         run_dir: Its folder, which exists.
         command: The command line that runs it alone.
+        differing: The settings, by short name, in which it differs from others.
     """
 
     config: Config
     run_dir: Path
     command: str
+    differing: hparams.Differing = field(default_factory=dict)
 
 
 def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave ``result.json``, or ``failure.json`` with the reason."""
     global _after_first
     from pruneflow import pipeline, tables
+    from pruneflow.report.automatic import report_run
 
     try:
         remove_temporaries(work.run_dir)
+        hparams.forget(work.run_dir, work.config)
         ready = pipeline.prepare(work.config)
         tables.show_prepared(ready)
         result = pipeline.run(work.config, ready, work.run_dir, command=work.command)
+        hparams.write(work.run_dir, work.differing)
     except Exception as error:
-        fail(work.run_dir, error)
+        _fail(work, error)
     else:
-        tables.show_result(result, work.run_dir)
+        tables.show_result(result)
+        if work.config.report:
+            report_run(work.run_dir)
+        tables.show_done(result, work.run_dir)
     gc.collect()
     _after_first = _after_first or resident_memory_bytes()
 
@@ -87,7 +95,7 @@ def in_child(work: Work) -> None:
             child.terminate()
             raise
     if code and not (work.run_dir / FAILURE_FILE).exists():
-        fail(work.run_dir, PruneflowError(f"The process of this cell ended with {code}. Is memory short?"))
+        _fail(work, PruneflowError(f"The process of this cell ended with {code}. Is memory short?"))
 
 
 def _followed(child: subprocess.Popen[bytes]) -> int:
@@ -110,6 +118,13 @@ def _pass_on(source: IO[bytes], target: TextIO) -> None:
     for line in source:
         with suppress(OSError):  # nobody reads on: the child must not wait for that
             target.write(line.decode(errors="replace"))
+
+
+def _fail(work: Work, error: Exception) -> None:
+    """Say why a cell failed, in TensorBoard too unless the disk is what failed."""
+    fail(work.run_dir, error)
+    with suppress(PruneflowError):
+        hparams.write_failed(work.run_dir, work.config, work.differing)
 
 
 def fail(run_dir: Path, error: Exception) -> None:

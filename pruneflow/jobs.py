@@ -205,6 +205,7 @@ class Job:
             search.quieten()
         whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)
         from pruneflow import tables
+        from pruneflow.report.automatic import report_sweep
 
         cells = self._outcomes()
         if not cells:
@@ -212,7 +213,10 @@ class Job:
         if not self.cells:
             search.show_best(cells, self.configs[0].objective)
         write_csv(self.folder / "sweep.csv", cells)
-        tables.show_sweep(cells, self.folder)
+        tables.show_sweep(cells)
+        if self.configs[0].report:
+            report_sweep(self.folder)
+        tables.show_sweep_done(cells, self.folder)
         return whole and not any(cell.failure for cell in cells)
 
     def _outcomes(self) -> list[CellOutcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import is_dataclass
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +47,7 @@ def _leaves(node: DictConfig, *, prefix: str) -> dict[str, Node | None]:
     found: dict[str, Node | None] = {}
     for key in map(str, node):
         value = node._get_node(key)
-        if isinstance(value, DictConfig):
+        if isinstance(value, DictConfig) and is_dataclass(value._metadata.ref_type):
             group = OmegaConf.structured(value._metadata.ref_type) if value._is_missing() else value
             found |= _leaves(group, prefix=f"{prefix}{key}.")
         else:

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from pruneflow import backend
 from pruneflow.config import Config, plain
+from pruneflow.dashboard import write_layout
 from pruneflow.events import pack, unpack
 from pruneflow.files import write_file
 from pruneflow.fitting import Journal
@@ -126,6 +127,7 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
         ready: Data, plan and layers.
         dense: Digest of the dense network.
     """
+    shown = config.tensorboard.inputs  # left out where it is empty, so that such stages keep their digest
     return {
         "version": PRUNED_VERSION,
         "libraries": library_versions("tensorflow-model-optimization"),
@@ -134,6 +136,7 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
         "masks": ready.masks.inputs(),
         "steps": ready.plan.total_steps,
         "fit": config.trainer.pruned_fit(config.seed).inputs,
+        **({"tensorboard": shown} if shown else {}),
     }
 
 
@@ -168,7 +171,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
     """Prune a copy of the dense network, or take it from the store; its zeros are counted before it is kept.
 
     Returns:
-        The stripped network; ``pruned.h5`` and ``pruned/`` with its curves are in ``run_dir``.
+        The stripped network; ``pruned.h5``, ``masks.npz`` and ``pruned/`` with its curves are in ``run_dir``.
 
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
@@ -230,7 +233,7 @@ def _network_settings(model: Any) -> dict[str, Any]:
 
 def _journal(config: Config, folder: Path, events: Path) -> Journal:
     shutil.rmtree(events, ignore_errors=True)  # what a killed run left; the checkpoint has its own copy
-    return Journal(events, folder / CHECKPOINT, config.stages.checkpoint_seconds)
+    return Journal(events, folder / CHECKPOINT, config.stages.checkpoint_seconds, config.tensorboard)
 
 
 def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> None:
@@ -250,6 +253,8 @@ def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:
         write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
         if stage.reused:
             unpack((folder / EVENTS).read_bytes(), run_dir / name)
+            if (run_dir / name).exists():
+                write_layout(run_dir / name)  # stages of earlier versions have none
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
         return facts
 
@@ -264,7 +269,10 @@ def _deliver_pruned(run_dir: Path) -> Callable[[Stage], dict[str, Any]]:
         folder = Path(stage.path)
         with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
             probabilities = arrays["probabilities"]
-        return {**deliver(stage), "masks": _unpacked(folder / MASKS), "wrapped": probabilities}
+        masks = _unpacked(folder / MASKS)
+        kept = {name: mask.astype(bool) for name, mask in masks.items()}
+        write_file(run_dir / MASKS, _compressed(kept))
+        return {**deliver(stage), "masks": masks, "wrapped": probabilities}
 
     return read
 

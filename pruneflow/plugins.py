@@ -12,6 +12,7 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pruneflow import extensions
 from pruneflow.errors import ConfigError
 from pruneflow.own_yaml import allowed_by
 
@@ -90,6 +91,7 @@ def prefer_own_yaml() -> None:
 
     Hydra 1.3 would hold the files against them, with a warning, and refuse those of Optuna.
     """
+    extensions.load()
     Plugins.instance()  # registers them, once
     store = ConfigStore.instance().repo["hydra"]
     for name in chain.from_iterable(plugin.settings for plugin in _PLUGINS.values()):

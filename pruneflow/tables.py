@@ -21,7 +21,7 @@ from pruneflow.sparsity.masks import Prunable
 from pruneflow.sweep import CellOutcome
 from pruneflow.terminal import console, print_whole, warn
 
-__all__ = ["show_config", "show_prepared", "show_result", "show_sweep"]
+__all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
 
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
 
@@ -109,8 +109,8 @@ def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | 
     return f"{sparsity:.3f}: {about}{prunable.size - zeros:,} of {prunable.size:,} stay{within}"
 
 
-def show_result(result: Result, run_dir: Path) -> None:
-    """Print the final tables of a run, what was proved of its files, and a line to grep for each."""
+def show_result(result: Result) -> None:
+    """Print the final tables of a run, and what was proved of its files."""
     found = json.loads(json.dumps(asdict(result)))
     console.print()
     print_whole(_run_table(found))
@@ -127,6 +127,10 @@ def show_result(result: Result, run_dir: Path) -> None:
             )
     if result.data.note:
         warn(result.data.note)
+
+
+def show_done(result: Result, run_dir: Path) -> None:
+    """Print a line to grep for each exported file, the last ones of a run."""
     for tflite in result.tflite:
         console.print(
             f"done dataset={shlex.quote(result.data.name)} "
@@ -155,7 +159,7 @@ def _size_cell(size: int, dense: int) -> str:
     return f"{size / 1000:,.1f} kB {dense / size:6.2f}x"
 
 
-def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
+def show_sweep(cells: Sequence[CellOutcome]) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table("cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
@@ -176,6 +180,10 @@ def show_sweep(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
             console.print(
                 f"failed {cell.name}: {cell.failure}", style="bold red", markup=False, soft_wrap=True
             )
+
+
+def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
+    """Print the line of a sweep to grep, its last."""
     failed = sum(not cell.result for cell in cells)
     console.print(
         f"done cells={len(cells)} failed={failed} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",

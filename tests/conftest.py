@@ -90,6 +90,7 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> str:
 # What makes a run on the tiny data last a second or two.
 QUICK = [
     "latency.seconds=0",  # its own tests measure
+    "report=false",  # and draw
     "trainer.dense_epochs=1",
     "trainer.epochs=2",
     "trainer.dense_batch_size=40",

@@ -16,25 +16,30 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "options", "files", "signals", "terminal", "locks"),
+    *("errors", "extensions", "options", "files", "signals", "terminal", "locks"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
     *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),
     *("data.vocabulary", "data.corpus", "data.flat", "data.aclimdb", "data.table", "data.imdb"),
     *("data", "datasets"),
     *("backend", "tasks", "models"),
     *("sparsity.schedules", "sparsity.selection", "sparsity.structures", "sparsity.criteria"),
-    *("sparsity.distributions", "sparsity.masks", "sparsity.measure"),
+    *("sparsity.distributions", "sparsity.masks", "sparsity.measure", "sparsity.pictures"),
     *("sparsity.kernels", "sparsity.wrappers", "sparsity.prune", "sparsity"),
-    *("batches", "lazy_adam", "optimizers", "events", "callbacks", "checkpoints", "fitting"),
+    *("batches", "lazy_adam", "optimizers", "events", "dashboard"),
+    *("callbacks", "logs", "checkpoints", "fitting"),
     *("trainer", "device"),
     *("sizes", "exporters", "scoring", "sparse_tensors", "tflite", "matching", "zeros", "inspection"),
     *("encodings", "timing", "stopwatch", "verdicts", "latency"),
     *("manifests", "stages", "clean", "results", "objectives", "config"),
     *("preparation", "networks", "artefacts", "comparison", "speeds"),
-    *("pipeline", "sweep", "summary", "tables", "keys", "own_yaml", "refusals", "help", "arguments", "isolation"),
+    *("pipeline", "sweep", "summary"),
+    *("report", "report.curves", "report.collect", "report.points", "report.charts", "report.run_charts"),
+    *("report.sweep_charts", "report.page", "report.run_page", "report.sweep_page", "report.automatic"),
+    "report.__main__",
+    *("tables", "keys", "own_yaml", "refusals", "help", "arguments", "hparams", "isolation"),
     "evaluate",
     *("plugins", "engines", "launchers", "cells", "search"),
-    *("unfinished", "folders", "jobs", "cli", "__main__"),
+    *("unfinished", "folders", "jobs", "cli", "__main__", "api"),
 ]
 
 

@@ -47,7 +47,7 @@ def test_a_cell_in_a_child_gives_the_same_bytes_and_shows_the_same(tmp_path, mon
 
 def process_of(folder):
     """TensorBoard's event files are named by the process that wrote them."""
-    return next((folder / "dense").glob("events.*")).name.split(".")[-3]
+    return next((folder / "dense").glob("events.*.v2")).name.split(".")[-3]
 
 
 def test_a_cell_that_fails_in_a_child_is_recorded_like_any_other(tmp_path, capfd, always):
@@ -59,14 +59,14 @@ def test_a_cell_that_fails_in_a_child_is_recorded_like_any_other(tmp_path, capfd
     assert "Training diverged" in capfd.readouterr().err
 
 
-def test_a_child_that_dies_is_a_failed_cell(tmp_path, monkeypatch, capfd, always):
+def test_a_child_that_dies_is_a_failed_cell(composed, tmp_path, monkeypatch, capfd, always):
     popen = subprocess.Popen
 
     def died(line, *rest, **how):
         return popen(["false"], *rest, **how)
 
     monkeypatch.setattr(isolation.subprocess, "Popen", died)
-    work = isolation.Work(None, tmp_path, "")
+    work = isolation.Work(composed(*QUICK), tmp_path, "")
     isolation.in_child(work)
     message = "The process of this cell ended with 1. Is memory short?"
     assert json.loads((tmp_path / "failure.json").read_text()) == {"message": message}

@@ -109,6 +109,18 @@ def test_the_commands_that_look_at_any_file_run(tmp_path, capsys):
     assert "pruned-float.tflite: " in capsys.readouterr().out
 
 
+REPORTING = "python -m pruneflow.report outputs/sweeps/*/* --output all.html"
+
+
+def test_the_command_that_compares_sweeps_runs(tmp_path):
+    for seed in ("1", "2"):
+        assert exit_code(["-m", *QUICK, f"seed={seed}"]) == 0
+    line = REPORTING.replace("python", sys.executable, 1)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 runs: seed" in (tmp_path / "all.html").read_text()
+
+
 def test_other_commands_are_those_that_are_known_here():
     others = {command for command in COMMANDS if command not in RUNS}
     assert others == {
@@ -118,6 +130,7 @@ def test_other_commands_are_those_that_are_known_here():
         CLEANING,
         EVALUATING,
         TIMING,
+        REPORTING,
     }
     ci = (ROOT / ".ci" / "run").read_text()
     assert '-e ".[dev]"' in ci and "\npytest" in ci
@@ -174,13 +187,16 @@ def test_every_relative_link_of_the_readme_leads_somewhere():
 def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
     from test_flow import read_scalars
 
-    assert exit_code(QUICK) == 0
+    assert exit_code([*QUICK, "latency.seconds=0.2"]) == 0
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     written = set(read_scalars(result.parent / "pruned"))
     section = README.split("| tag | meaning |")[1].split("\n\n")[0]
     for tag in re.findall(r"`([^`]+)`", section):
         example = tag.replace("<layer>", "dense").replace("<weight>", "kernel")
         assert example in written
+    final = set(re.findall(r"`(final/\w+)`", README))
+    assert final == set(read_scalars(result.parent / "float")) and len(final) == 7
+    assert (result.parent / "pruned" / "tfmot").is_dir()
     assert set(json.loads(result.read_text())) >= {"config", "plan", "ratios", "phases"}
 
 

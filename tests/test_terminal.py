@@ -149,17 +149,17 @@ def cell(name, accuracy):
     return CellOutcome(name, result, "")
 
 
-def dense_rows(cells, folder, capsys):
-    tables.show_sweep(cells, folder)
+def dense_rows(cells, capsys):
+    tables.show_sweep(cells)
     return [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("dense")]
 
 
-def test_the_dense_baselines_of_a_sweep_are_told_apart(capsys, tmp_path):
+def test_the_dense_baselines_of_a_sweep_are_told_apart(capsys):
     names = [f"final_sparsity={sparsity},seed={seed}" for seed in (0, 1) for sparsity in (0.5, 0.8)]
     accuracies = (0.75, 0.75, 0.25, 0.25)
     cells = [cell(name, accuracy) for name, accuracy in zip(names, accuracies, strict=True)]
-    assert dense_rows(cells, tmp_path, capsys) == ["dense,seed=0", "dense,seed=1"]
-    assert dense_rows(cells[:2], tmp_path, capsys) == ["dense"]
+    assert dense_rows(cells, capsys) == ["dense,seed=0", "dense,seed=1"]
+    assert dense_rows(cells[:2], capsys) == ["dense"]
 
 
 def filled(part, **values):
@@ -194,17 +194,17 @@ def result(*, agreement):
     )
 
 
-def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys, tmp_path):
-    tables.show_result(result(agreement=0.979), tmp_path)
+def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys):
+    tables.show_result(result(agreement=0.979))
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "is not the network" in line]
     assert "pruned-int8.tflite" in line and "2.10% of the test examples" in line
     assert "export.calibration_samples" in line and "export=dynamic-range" in line
-    tables.show_result(result(agreement=0.98), tmp_path)
+    tables.show_result(result(agreement=0.98))
     assert "is not the network" not in capsys.readouterr().out
 
 
 def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
-    tables.show_result(result(agreement=1.0), tmp_path / "my runs")
+    tables.show_done(result(agreement=1.0), tmp_path / "my runs")
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:2] == ["done", "dataset=my data"]
     assert words[-1] == f"run={tmp_path}/my runs"

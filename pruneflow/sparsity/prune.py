@@ -24,6 +24,7 @@ __all__ = [
     "Pruning",
     "Selection",
     "apply",
+    "kept",
     "masks",
     "measure",
     "requested_sparsity",
@@ -286,6 +287,12 @@ def total(plan: MaskPlan) -> Total:
 def masks(wrapped: Any) -> dict[str, Any]:
     """Mask of every pruned weight, by ``layer/weight``: arrays of its shape, 1 = kept."""
     return {each.name: each.mask.numpy() for each in _pruned(wrapped)}
+
+
+def kept(wrapped: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Name, ``layer/weight``, and values of each pruned weight, (n,), what is masked left out."""
+    for each in _pruned(wrapped):
+        yield each.name, _values(each.weight)[_values(each.mask) != 0]
 
 
 def thresholds(wrapped: Any) -> dict[str, float]:

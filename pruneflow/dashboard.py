@@ -1,0 +1,115 @@
+"""What TensorBoard shows of a training phase: settings, what each tag means, which curves share a chart."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow.events import event_file
+from pruneflow.files import write_file
+
+__all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
+
+
+@dataclass(kw_only=True)
+class TensorBoard:
+    """What the pruning phase shows beside its curves, at the price of space on the disk.
+
+    Attributes:
+        histograms: Whether the weights that are kept are shown at the end of each epoch.
+        masks: Whether masks are shown as pictures, before training and at each update.
+    """
+
+    histograms: bool
+    masks: bool
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What is on, since a stage keeps it; empty where nothing is."""
+        return {name: on for name, on in asdict(self).items() if on}
+
+
+_MEANINGS = {
+    "sparsity/total": "Share of zeros over all pruned weights together, counted with masks applied.",
+    "sparsity/planned": "Share of zeros over all pruned weights together that the schedule asks for.",
+    "loss/train": "Cross-entropy in nats, mean over the training examples of the epoch, as it went on.",
+    "loss/validation": "Cross-entropy in nats, mean over the validation part, at the end of the epoch.",
+    "accuracy/train": "Share of the training examples of the epoch that were right, as it went on.",
+    "accuracy/validation": "Share of the validation part that is right, at the end of the epoch.",
+    "accuracy/pruned": "accuracy/validation of the pruning phase alone, for a chart with its sparsity.",
+    "learning_rate": "Learning rate of the optimizer at the end of the epoch.",
+    "examples_per_second": "Training examples per second in this epoch; validation is not counted.",
+}
+
+_MEANINGS_OF_WEIGHTS = {
+    "sparsity": "Share of zeros in {name}, counted with its mask applied.",
+    "threshold": "Lowest score that was kept in {name} at the last mask update; by default a magnitude.",
+    "weights": "Weights of {name} that are kept; those that are masked would be one bar at zero.",
+    "masks": "Mask of {name}, inputs downwards, outputs across: white is kept, black is masked.",
+}
+
+
+def description(tag: str) -> str:
+    """One line on what a tag shows.
+
+    >>> description("sparsity/dense/kernel")
+    'Share of zeros in dense/kernel, counted with its mask applied.'
+    """
+    kind, _, name = tag.partition("/")
+    return _MEANINGS.get(tag) or _MEANINGS_OF_WEIGHTS[kind].format(name=name)
+
+
+CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "Pruning": {
+        # A chart takes its tags from all runs: accuracy/validation would draw the dense phase too,
+        # so long that the pruning phase has no room.
+        "sparsity and accuracy": ("sparsity/planned$", "sparsity/total$", "accuracy/pruned$"),
+        "sparsity of each weight": ("sparsity/(?!total$|planned$)",),
+        "thresholds": ("threshold/",),
+    },
+    "Training": {
+        "loss": ("loss/train$", "loss/validation$"),
+        "accuracy": ("accuracy/train$", "accuracy/validation$"),
+    },
+}
+"""Charts of TensorBoard's page of custom scalars, by category: patterns of the tags that share one."""
+
+# It sorts before the files of TensorFlow's writers, of which TensorBoard reads one after the other.
+LAYOUT_FILE = "events.out.tfevents.0.layout"
+
+
+def write_layout(folder: Path) -> None:
+    """Say which curves share a chart, once in each folder of event files.
+
+    TensorBoard merges equal layouts of several runs into one.
+    """
+    file = folder / LAYOUT_FILE
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(file, event_file([_layout()], step=0, seconds=time.time()))
+
+
+def _layout() -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+    from tensorboard.util.tensor_util import make_tensor_proto
+
+    categories = [
+        layout_pb2.Category(
+            title=title,
+            chart=[
+                layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=tags))
+                for name, tags in charts.items()
+            ],
+        )
+        for title, charts in CHARTS.items()
+    ]
+    summary = Summary()
+    summary.value.add(
+        tag=metadata.CONFIG_SUMMARY_TAG,
+        metadata=metadata.create_summary_metadata(),
+        tensor=make_tensor_proto(layout_pb2.Layout(category=categories).SerializeToString()),
+    )
+    return summary

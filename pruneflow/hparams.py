@@ -1,0 +1,163 @@
+"""A finished run for TensorBoard: its settings and final figures for HParams, its table as a text card.
+
+Each exported file has a run of its own, ``<run_dir>/<kind>``. An experiment, which HParams also knows, is not
+written: TensorBoard takes the first that it finds for all runs it sees, and would hide what other sweeps
+compared; without one it compares what there is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pruneflow import results, summary
+from pruneflow.config import Config
+from pruneflow.events import event_file
+from pruneflow.files import write_file
+
+__all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
+
+Differing = Mapping[str, str | float | bool]
+
+FILE = "events.out.tfevents.final"
+
+METRICS = {
+    "final/accuracy": ("accuracy", "Share of the test part that the TFLite file classifies rightly."),
+    "final/validation_accuracy": (
+        "validation_accuracy",
+        "Share of the validation part that the TFLite file classifies rightly.",
+    ),
+    "final/sparsity": ("", "Share of zeros over all pruned weights together, counted."),
+    "final/gzip_bytes": ("gzip_bytes", "Size of the TFLite file after gzip, bytes."),
+    "final/compression": ("", "Size of the dense float file over that of this one, both after gzip."),
+    "final/latency_ms": ("latency.pruned.median_ms", "Median time of one invocation of the file, ms."),
+    "final/speedup": (
+        "latency.speedup.ratio",
+        "Latency of the dense file of this kind over that of this one.",
+    ),
+}
+"""Tag of each final figure: where the result of a file has it, empty where it is worked out; its meaning."""
+
+
+def write(run_dir: Path, differing: Differing) -> None:
+    """Write what a finished run gives to TensorBoard, unless that is there already.
+
+    Args:
+        run_dir: Folder of the run, with ``result.json``.
+        differing: The settings, by short name, in which the run differs from others.
+
+    Raises:
+        PruneflowError: if a file cannot be written.
+    """
+    result = results.read(run_dir)
+    end = (run_dir / "result.json").stat().st_mtime
+    step = result["plan"]["total_steps"]
+    for file in result["tflite"]:
+        place = run_dir / file["kind"] / FILE
+        if place.exists():
+            continue
+        settings = _settings(result["config"], file["kind"], differing)
+        summaries = [
+            _start(run_dir, file["kind"], settings, end - result["seconds"]),
+            *_figures(result, file),
+            _card(result, file),
+            _end(end, failed=False),
+        ]
+        _write(place, event_file(summaries, step=step, seconds=end))
+
+
+def write_failed(run_dir: Path, config: Config, differing: Differing) -> None:
+    """Write that a run failed, for each file that it would have exported.
+
+    Raises:
+        PruneflowError: if a file cannot be written.
+    """
+    now = time.time()
+    names = {"model": {"name": config.model.name}, "dataset": {"name": config.dataset.name}}
+    for export in config.export.exports():
+        settings = _settings(names, export.kind, differing)
+        summaries = [_start(run_dir, export.kind, settings, now), _end(now, failed=True)]
+        _write(run_dir / export.kind / FILE, event_file(summaries, step=0, seconds=now))
+
+
+def forget(run_dir: Path, config: Config) -> None:
+    """Delete what an earlier attempt, which failed, gave to TensorBoard."""
+    for export in config.export.exports():
+        shutil.rmtree(run_dir / export.kind, ignore_errors=True)
+
+
+def _write(place: Path, content: bytes) -> None:
+    place.parent.mkdir(exist_ok=True)
+    write_file(place, content)
+
+
+def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dict[str, str | float | bool]:
+    """What every run shows, and what this one differs in."""
+    own = {"model": config["model"]["name"], "dataset": config["dataset"]["name"], "export": kind}
+    return {**differing, **own}
+
+
+def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any]:
+    """The final figures; latency is missing where it was not measured."""
+    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+    worked_out = {
+        "final/sparsity": result["pruned"]["measured_sparsity"],
+        "final/compression": result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"],
+    }
+    for tag, (path, meaning) in METRICS.items():
+        figure = _pick(file, path) if path else worked_out[tag]
+        if figure is not None:
+            yield scalar_pb(tag, figure, description=meaning)
+
+
+def _pick(values: Any, path: str) -> Any:
+    for part in path.split("."):
+        values = None if values is None else values[part]
+    return values
+
+
+def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
+    """The final table of the terminal, dense, pruned and this file, with the verdict and the command."""
+    from tensorboard.plugins.text.summary_v2 import text_pb
+
+    rows = [summary.COLUMNS, *summary.run_rows({**result, "tflite": [file]})]
+    head, *body = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
+    table = "\n".join([head, "|---|---|--:|--:|--:|--:|", *body])
+    latency = file["latency"]
+    said = summary.latency_line(latency, file["theoretical_speedup"]) if latency else "not measured."
+    text = f"{table}\n\n**Latency** {said}\n\n    {result['command']}\n"
+    return text_pb("result", text, description="The final table of the run, as on the terminal.")
+
+
+def _escaped(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|")
+
+
+def _start(run_dir: Path, kind: str, settings: Mapping[str, Any], seconds: float) -> Any:
+    """The settings; a name of its own keeps TensorBoard from averaging this run with others like it."""
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+    *_, folder, run = run_dir.absolute().parts
+    name = f"{run}/{kind} in {folder}"
+    return hparams_pb(dict(settings), trial_id=name, start_time_secs=seconds)
+
+
+def _end(seconds: float, *, failed: bool) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
+    info = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=seconds)
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=info)
+    summary_of_end = Summary()
+    summary_of_end.value.add(
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return summary_of_end

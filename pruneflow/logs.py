@@ -1,0 +1,167 @@
+"""What a training phase writes for TensorBoard while it goes on: curves, and on request weights and masks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.callbacks import Throughput
+from pruneflow.dashboard import TensorBoard, description, write_layout
+from pruneflow.errors import PruneflowError
+from pruneflow.sparsity import prune
+from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.sparsity.measure import total_sparsity
+from pruneflow.sparsity.pictures import picture
+
+__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "WeightLog"]
+
+keras: Any = backend.keras()
+tf: Any = backend.tensorflow()
+
+
+class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes loss, accuracy, learning rate and throughput at the end of each epoch.
+
+    The step axis is the optimizer step within the phase.
+    """
+
+    def __init__(self, folder: Path, throughput: Throughput) -> None:
+        super().__init__()
+        self.folder, self.throughput = folder, throughput
+        self.step = 0
+        self.writer: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the event file, and say which curves share a chart."""
+        write_layout(self.folder)
+        self.writer = tf.summary.create_file_writer(str(self.folder))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the figures of this epoch; stop where there are none."""
+        logs = logs or {}
+        _require_finite(logs, epoch)
+        names = {
+            "loss": "loss/train",
+            "accuracy": "accuracy/train",
+            "val_loss": "loss/validation",
+            "val_accuracy": "accuracy/validation",
+        }
+        figures = {tag: logs[key] for key, tag in names.items() if key in logs}
+        figures["learning_rate"] = _learning_rate(self.model.optimizer)
+        figures["examples_per_second"] = self.throughput.latest
+        self.write(figures)
+        self.writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the event file."""
+        self.writer.close()
+
+    def write(self, figures: dict[str, float]) -> None:
+        """Write ``figures`` at the optimizer's present step."""
+        with self.at_this_step():
+            for tag, value in figures.items():
+                tf.summary.scalar(tag, value, description=description(tag))
+
+    def at_this_step(self) -> Any:
+        """A context in which summaries go to the event file, at the optimizer's present step."""
+        return self.writer.as_default(step=int(self.model.optimizer.iterations.numpy()))
+
+
+class SparsityLog(ScalarLog):
+    """Adds the sparsity of every pruned weight: at each mask update and at the end of each epoch.
+
+    Must come after tfmot's ``UpdatePruningStep``, which applies the masks at the end of an epoch.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, folder: Path, throughput: Throughput, plan: MaskPlan) -> None:
+        super().__init__(folder, throughput)
+        self.plan = plan
+
+    @property
+    def has_updated(self) -> bool:
+        """Whether masks changed at the last step."""
+        return self.step in self.plan.plan.updates
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Write sparsity where masks have just changed."""
+        self.step += 1
+        if self.has_updated:
+            self.write(self._figures())
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write sparsity, and the accuracy at it, with the figures of this epoch."""
+        if not self.has_updated:
+            self.write(self._figures())
+        if logs and "val_accuracy" in logs:
+            self.write({"accuracy/pruned": logs["val_accuracy"]})
+        super().on_epoch_end(epoch, logs)
+
+    def _figures(self) -> dict[str, float]:
+        weights = prune.measure(self.model, self.plan, self.step)
+        figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
+        figures["sparsity/total"] = total_sparsity(weights)
+        figures["sparsity/planned"] = prune.requested_sparsity(self.plan, self.step)
+        for name, value in prune.thresholds(self.model).items():
+            figures[f"threshold/{name}"] = value
+        return figures
+
+
+class WeightLog(keras.callbacks.Callback):  # type: ignore[misc]
+    """Adds histograms of the weights that are kept, and pictures of the masks, as the settings ask for.
+
+    Must come after the `SparsityLog` whose event file it writes to.
+    """
+
+    _supports_tf_logs = True
+
+    def __init__(self, log: SparsityLog, settings: TensorBoard) -> None:
+        super().__init__()
+        self.log, self.settings = log, settings
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Draw the masks before the first step."""
+        if self.settings.masks and not self.log.step:
+            self._draw()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Draw masks that have just changed."""
+        if self.settings.masks and self.log.has_updated:
+            self._draw()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the histograms."""
+        if self.settings.histograms:
+            with self.log.at_this_step():
+                for name, values in prune.kept(self.model):
+                    tag = f"weights/{name}"
+                    tf.summary.histogram(tag, values, description=description(tag))
+
+    def _draw(self) -> None:
+        masks = prune.masks(self.model)
+        with self.log.at_this_step():
+            for prunable in self.log.plan.prunables:
+                tag, drawn = f"masks/{prunable.name}", picture(prunable.layout.matrix(masks[prunable.name]))
+                tf.summary.image(tag, drawn[None], max_outputs=1, description=description(tag))
+
+
+class DivergedError(PruneflowError):
+    """The loss is no longer a number."""
+
+
+def _require_finite(logs: dict[str, float], epoch: int) -> None:
+    broken = [key for key in ("loss", "val_loss") if not math.isfinite(logs.get(key, 0.0))]
+    if broken:
+        raise DivergedError(
+            f"Training diverged: {broken[0]} is {logs[broken[0]]} in epoch {epoch + 1}. Lower "
+            "trainer.learning_rate (and trainer.dense_learning_rate), or set "
+            "trainer.optimizer_parameters.clipnorm=1."
+        )
+
+
+def _learning_rate(optimizer: Any) -> float:
+    rate = optimizer.learning_rate
+    return float(rate(optimizer.iterations) if callable(rate) else rate)

@@ -1,0 +1,73 @@
+"""``python -m pruneflow.report``: make the page of a run, a sweep or several from the files they left."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pruneflow.errors import PruneflowError
+from pruneflow.report.collect import Collected, collect, is_run
+from pruneflow.report.page import REPORT
+from pruneflow.report.run_page import write_run_report
+from pruneflow.report.sweep_page import write_sweep_report
+from pruneflow.terminal import complain, console, printing, warn
+
+__all__ = ["main"]
+
+COMPARISON = "comparison.html"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 there is nothing to show or it cannot be written, 2 a wrong option."""
+    parser = argparse.ArgumentParser("python -m pruneflow.report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run, a sweep, or above")
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="where a comparison goes")
+    parser.add_argument("--runs", action="store_true", help="make the page of each run again, too")
+    chosen = parser.parse_args(arguments)
+    if chosen.output and chosen.output.suffix != ".html":
+        parser.error(f"--output={chosen.output}: the name of a page ends with .html.")
+    try:
+        with printing():
+            _carry_out(chosen.folders, chosen.output, every_run=chosen.runs)
+    except PruneflowError as error:
+        complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> None:
+    collected = collect(folders)
+    for notice in collected.notices:
+        warn(notice)
+    single = len(folders) == 1 and is_run(folders[0]) and output is None
+    if single or every_run:
+        for run in collected.runs:
+            _say(write_run_report(run.folder))
+    if single:
+        _require_finished(collected)
+    else:
+        _say(write_sweep_report(collected, output or _usual(folders)))
+
+
+def _usual(folders: Sequence[Path]) -> Path:
+    """In the folder of a sweep; of several, where the command is typed."""
+    return folders[0] / REPORT if len(folders) == 1 else Path(COMPARISON)
+
+
+def _require_finished(collected: Collected) -> None:
+    if not collected.runs:
+        failed = [f"{run.name} failed: {run.message}" for run in collected.failed]
+        raise PruneflowError("\n".join(["The run has no result, so there is nothing to show.", *failed]))
+
+
+def _say(page: Path) -> None:
+    console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

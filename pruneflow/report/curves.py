@@ -1,0 +1,73 @@
+"""The curves of a run, read back from its TensorBoard files without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Curve", "read_curves"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One scalar over the steps of a phase, both as TensorBoard shows them.
+
+    Attributes:
+        steps: Optimizer steps, rising.
+        values: As many figures.
+    """
+
+    steps: list[int]
+    values: list[float]
+
+
+def read_curves(folder: Path) -> dict[str, Curve]:
+    """All scalars of the event files that lie in ``folder`` itself, by tag.
+
+    A file that breaks off, as of a run that is under way, is read as far as it goes.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for file in sorted(folder.glob("*tfevents*")):
+        for step, tag, value in _scalars(file):
+            found.setdefault(tag, {})[step] = value
+    return {
+        tag: Curve(sorted(points), [points[step] for step in sorted(points)]) for tag, points in found.items()
+    }
+
+
+def _scalars(file: Path) -> Iterator[tuple[int, str, float]]:
+    from tensorboard.compat.proto import event_pb2  # TensorFlow's own is not needed
+
+    for record in _records(file):
+        event = event_pb2.Event.FromString(record)
+        for value in event.summary.value:
+            figure = _figure(value)
+            if figure is not None:
+                yield event.step, value.tag, figure
+
+
+def _records(file: Path) -> Iterator[bytes]:
+    from tensorboard.compat.tensorflow_stub import errors
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
+
+    reader = PyRecordReader_New(str(file))
+    while True:
+        try:
+            reader.GetNext()
+        except (errors.OutOfRangeError, errors.DataLossError):
+            return
+        yield reader.record()
+
+
+def _figure(value: Any) -> float | None:
+    """The number of a scalar summary; None for a histogram, an image or a text."""
+    if value.metadata.plugin_data.plugin_name != "scalars":
+        return None
+    tensor = value.tensor
+    if tensor.tensor_content:
+        return float(np.frombuffer(tensor.tensor_content, np.float32)[0])
+    return float(tensor.float_val[0]) if tensor.float_val else 0.0

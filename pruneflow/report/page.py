@@ -1,0 +1,137 @@
+"""Pages: one file of HTML that needs nothing else, and its pictures beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from pruneflow import __version__
+from pruneflow.errors import PruneflowError
+from pruneflow.files import write_file
+from pruneflow.report.charts import Picture, inline, png, svg
+
+__all__ = ["REPORT", "Cell", "Column", "Row", "link", "require_own", "write_page"]
+
+REPORT = "report.html"
+MARK = '<meta name="generator" content="pruneflow'
+HEAD_BYTES = 1000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; figures stand to the right."""
+
+    name: str
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: What it shows.
+        value: What it is sorted by, where that is not its text; NaN, last, where there is none.
+        link: Where it leads; empty for nowhere.
+    """
+
+    text: str
+    value: float | None = None
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, and whether it stands out."""
+
+    cells: Sequence[Cell]
+    marked: bool = False
+
+
+def write_page(file: Path, template: str, pictures: Sequence[Picture], **values: Any) -> None:
+    """Write a page, and its pictures as PNG and SVG into a folder of the same name.
+
+    Args:
+        file: Where it goes, ``.../<name>.html``; the pictures go to ``.../<name>/``.
+        template: Name of the template.
+        pictures: What is drawn; the template gets them in this order, as elements of the page.
+        values: What else the template shows.
+
+    Raises:
+        PruneflowError: if there is a file that is no page of ours, or it cannot be written.
+    """
+    require_own(file)
+    folder = file.with_suffix("")
+    shutil.rmtree(folder, ignore_errors=True)  # pictures of an earlier page may be of other runs
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise PruneflowError(f"{folder} cannot be made: {error.strerror}. Name another place.") from error
+    shown = []
+    for picture in pictures:
+        files = {f"{picture.name}.svg": svg(picture), f"{picture.name}.png": png(picture)}
+        for name, content in files.items():
+            write_file(folder / name, content)
+        links = {Path(name).suffix[1:].upper(): link(folder / name, file) for name in files}
+        shown.append({"picture": picture, "svg": inline(picture), "files": links})
+    page = _environment().get_template(template).render(pictures=shown, version=__version__, **values)
+    write_file(file, page.encode())
+
+
+def require_own(file: Path) -> None:
+    """Refuse to write over a page that pruneflow did not make, and over its pictures.
+
+    Raises:
+        PruneflowError: naming what is in the way.
+    """
+    folder = file.with_suffix("")
+    if not file.parent.is_dir():
+        raise PruneflowError(
+            f"{file.parent}: there is no such folder. Make it, or name another file with --output."
+        )
+    if file.exists() or file.is_symlink():
+        if not _is_own(file):
+            raise PruneflowError(
+                f"{file} is no report of pruneflow, and is not written over. Name another file with --output."
+            )
+    elif folder.exists():
+        raise PruneflowError(
+            f"{folder}, where the pictures would go, is there already. Name another file with --output."
+        )
+
+
+def _is_own(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        return MARK.encode() in content.read(HEAD_BYTES)
+
+
+def link(target: Path, page: Path) -> str:
+    """Where a file lies as seen from a page, as a browser takes it."""
+    return quote(Path(os.path.relpath(target, page.parent)).as_posix())
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    loader = PackageLoader("pruneflow.report")
+    environment = Environment(
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    # What the pages hold unescaped: our own style, our own script, and pictures that we have drawn.
+    environment.globals["included"] = lambda name: Markup((_FOLDER / name).read_text())
+    environment.globals["zip"] = zip
+    environment.filters["drawn"] = Markup
+    return environment
+
+
+_FOLDER = Path(__file__).parent / "templates"

@@ -1,0 +1,261 @@
+"""What differs between runs: groups, repetitions with other seeds, and which of them are Pareto-optimal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import Any
+
+from pruneflow.report.collect import Run
+
+__all__ = ["LARGEST_GROUPS", "Grid", "Mark", "Point", "grid_of", "labels", "pareto", "points_of", "spelled"]
+
+LARGEST_GROUPS = 8  # colours that can be told apart by everybody
+
+# Groups of options: what follows from which of them is chosen does not count as a difference of its own.
+GROUPS = ("dataset", "model", "schedule", "structure", "criterion", "distribution", "export", "trainer")
+# How a network is stored, timed or searched for is no property of it.
+APART = ("stages.", "latency.", "objective", "report", "tensorboard.", "dataset.path", "dataset.cache_dir")
+# Along these a line is drawn: they say how far a network is pruned.
+ALONG = ("schedule.", "structure.", "distribution.layers")
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """One exported file of one run.
+
+    Attributes:
+        run: The run.
+        file: What ``result.json`` holds of the file.
+        settings: Every setting, by its dotted key; an option's name under that of its group.
+    """
+
+    run: Run
+    file: dict[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def accuracy(self) -> float:
+        """Of the TFLite file on the test part, [0, 1]."""
+        return float(self.file["accuracy"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Size after gzip, bytes."""
+        return int(self.file["gzip_bytes"])
+
+    @property
+    def compression(self) -> float:
+        """Size of the dense float file over that of this one, both after gzip."""
+        return float(self.run.result["dense"]["tflite_gzip_bytes"] / self.size_bytes)
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Name and digest of what it was measured on."""
+        data = self.run.result["data"]
+        return data["name"], data["digest"]
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Runs that differ in nothing but their seed, drawn as one mark.
+
+    Attributes:
+        label: What it is, in words; empty where nothing differs.
+        group: Line that it is on.
+        points: One for each seed; more where runs of one seed gave different figures.
+    """
+
+    label: str
+    group: str
+    points: tuple[Point, ...]
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Mean over the seeds, [0, 1]."""
+        return fmean(point.accuracy for point in self.points)
+
+    @cached_property
+    def accuracies(self) -> tuple[float, float]:
+        """Lowest and highest."""
+        values = [point.accuracy for point in self.points]
+        return min(values), max(values)
+
+    @cached_property
+    def size_bytes(self) -> float:
+        """Mean over the seeds, bytes after gzip."""
+        return fmean(point.size_bytes for point in self.points)
+
+    @cached_property
+    def compression(self) -> float:
+        """Mean over the seeds."""
+        return fmean(point.compression for point in self.points)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Points on the same data, sorted into marks and groups.
+
+    Attributes:
+        keys: Settings that differ, the seed aside.
+        labels: Short name of each of them.
+        group_keys: Those which tell groups apart.
+        lined: Whether the marks of a group lie on one line, along how far they are pruned.
+        marks: By group and size.
+    """
+
+    keys: tuple[str, ...]
+    labels: Mapping[str, str]
+    group_keys: tuple[str, ...]
+    lined: bool
+    marks: tuple[Mark, ...]
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the groups, in the order in which they come."""
+        return list(dict.fromkeys(mark.group for mark in self.marks))
+
+    @property
+    def seeds(self) -> int:
+        """Most seeds of one mark."""
+        return max(len(mark.points) for mark in self.marks)
+
+    @cached_property
+    def front(self) -> frozenset[Mark]:
+        """Marks that no other beats in both size and accuracy."""
+        kept = pareto([(mark.size_bytes, mark.accuracy) for mark in self.marks])
+        return frozenset(self.marks[index] for index in kept)
+
+
+def points_of(runs: Sequence[Run]) -> list[Point]:
+    """One point for each file that the runs exported."""
+    return [Point(run, file, _settings(run.result, file)) for run in runs for file in run.result["tflite"]]
+
+
+def grid_of(points: Sequence[Point]) -> Grid:
+    """Sort points into marks and groups.
+
+    Args:
+        points: One or more, on the same data.
+    """
+    keys = _differing(points)
+    named = labels(keys)
+    group_keys, lined = _group_keys(points, keys)
+    found: dict[tuple[str, ...], dict[tuple[Any, ...], Point]] = {}
+    for point in points:
+        where = tuple(_spelled_at(point, key) for key in keys)
+        # The same run in two sweeps is one measurement.
+        same = point.run.result["seed"], point.accuracy, point.size_bytes
+        found.setdefault(where, {})[same] = point
+    marks = [_mark(list(each.values()), keys, group_keys, named) for each in found.values()]
+    marks.sort(key=lambda mark: (mark.group, mark.size_bytes, mark.label))
+    return Grid(tuple(keys), named, tuple(group_keys), lined, tuple(marks))
+
+
+def pareto(figures: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of those that no other beats: smaller without being less accurate, or more accurate without
+    being larger.
+
+    Args:
+        figures: Size and accuracy of each.
+
+    >>> pareto([(10, 0.9), (20, 0.95), (20, 0.94), (30, 0.95), (5, 0.5)])
+    [0, 1, 4]
+    """
+    kept, best, size_of_best = set(), float("-inf"), float("inf")
+    for index in sorted(range(len(figures)), key=lambda i: (figures[i][0], -figures[i][1])):
+        size, accuracy = figures[index]
+        if accuracy > best or (accuracy, size) == (best, size_of_best):
+            kept.add(index)
+            best, size_of_best = accuracy, size
+    return sorted(kept)
+
+
+def labels(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each key, or the whole of it where two end alike.
+
+    >>> labels(["schedule.final_sparsity", "trainer.epochs", "export"])
+    {'schedule.final_sparsity': 'final_sparsity', 'trainer.epochs': 'epochs', 'export': 'export'}
+    """
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
+
+
+def spelled(value: Any) -> str:
+    """A value as the command line spells it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(spelled, value)) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{spelled(each)}" for key, each in value.items()) + "}"
+    return str(value)
+
+
+def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for key, value in result["config"].items():
+        _flatten(key, value, settings)
+    for group in GROUPS:
+        settings[group] = settings.pop(f"{group}.name", group)
+    return {**settings, "export": file["kind"], "dataset": result["data"]["name"]}
+
+
+def _flatten(key: str, value: Any, into: dict[str, Any]) -> None:
+    if isinstance(value, Mapping) and key != "distribution.layers":
+        for inner, each in value.items():
+            _flatten(f"{key}.{inner}", each, into)
+    else:
+        into[key] = value
+
+
+def _differing(points: Sequence[Point]) -> list[str]:
+    """Settings of which the points have several values, but for the seed and what follows from an option."""
+    keys = dict.fromkeys(key for point in points for key in point.settings)
+    seen = {key: {_spelled_at(point, key) for point in points if key in point.settings} for key in keys}
+    differing = [key for key in keys if len(seen[key]) > 1 and key != "seed" and not key.startswith(APART)]
+    options = [key for key in GROUPS if key in differing]
+    return options + [key for key in differing if key not in options and not _follows(key, options, points)]
+
+
+def _follows(key: str, options: Sequence[str], points: Sequence[Point]) -> bool:
+    """Whether the options that were chosen fix the value of ``key``."""
+    values: dict[tuple[str, ...], set[str]] = {}
+    for point in points:
+        if key in point.settings:
+            chosen = tuple(_spelled_at(point, option) for option in options)
+            values.setdefault(chosen, set()).add(_spelled_at(point, key))
+    return all(len(each) == 1 for each in values.values())
+
+
+def _group_keys(points: Sequence[Point], keys: Sequence[str]) -> tuple[list[str], bool]:
+    """Settings that tell groups apart, as many as there are colours for, and whether none was left out."""
+    chosen = [key for key in keys if not key.startswith(ALONG)]
+    lined = True
+    while chosen and _count(points, chosen) > LARGEST_GROUPS:
+        most = max(chosen, key=lambda key: (key not in GROUPS, _count(points, [key])))
+        chosen.remove(most)
+        lined = False
+    return chosen, lined
+
+
+def _count(points: Sequence[Point], keys: Sequence[str]) -> int:
+    return len({tuple(_spelled_at(point, key) for key in keys) for point in points})
+
+
+def _mark(
+    points: Sequence[Point], keys: Sequence[str], group_keys: Sequence[str], named: Mapping[str, str]
+) -> Mark:
+    return Mark(_label(points[0], keys, named), _label(points[0], group_keys, named), tuple(points))
+
+
+def _label(point: Point, keys: Sequence[str], named: Mapping[str, str]) -> str:
+    return ", ".join(f"{named[key]}={_spelled_at(point, key)}" for key in keys if key in point.settings)
+
+
+def _spelled_at(point: Point, key: str) -> str:
+    return spelled(point.settings[key]) if key in point.settings else ""

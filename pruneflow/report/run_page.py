@@ -1,0 +1,181 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import fnmatch
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pruneflow import results, summary
+from pruneflow.report.charts import styled
+from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
+from pruneflow.report.run_charts import run_pictures
+
+__all__ = ["write_run_report"]
+
+# What the files of a run are, by pattern, in the order in which they are listed.
+FILES = {
+    "pruned-*.tflite": "the exported network, as it was evaluated",
+    "pruned-*.tflite.*": "the same, as it is sent",
+    "dense-*.tflite": "the baseline, exported in the same way",
+    "pruned.h5": "the stripped network, for tf_keras",
+    "dense.h5": "the baseline, for tf_keras",
+    "masks.npz": "the masks: by layer and weight, true where a weight was kept",
+    "vocabulary.json": "words and their token ids",
+    "result.json": "every figure of this page",
+    ".hydra/config.yaml": "the composed config",
+    ".hydra/overrides.yaml": "what was typed",
+}
+
+
+def write_run_report(folder: Path) -> Path:
+    """Make ``report.html`` of a run that has finished, and its pictures in ``report/``.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        The page.
+
+    Raises:
+        PruneflowError: if its result cannot be read, or the page not be written.
+    """
+    result, page = results.read(folder), folder / REPORT
+    with styled():
+        pictures = list(run_pictures(folder, result))
+        write_page(page, "run.html", pictures, **_values(folder, result, page))
+    return page
+
+
+def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, Any]:
+    return {
+        "title": f"{result['config']['model']['name']} on {result['data']['name']}, pruned",
+        "name": folder.name,
+        "notices": [result["data"]["note"]] if result["data"]["note"] else [],
+        "key_figures": list(_key_figures(result)),
+        "result_columns": _columns(summary.COLUMNS, numbers=4),
+        "result_rows": [_row(cells) for cells in summary.run_rows(result)],
+        "findings": _findings(result),
+        "size_columns": _columns(("encoding", *summary.FORMS), numbers=len(summary.FORMS)),
+        "size_rows": list(_sizes(result)),
+        "weight_columns": _columns(("weight", "shape", *_WEIGHT_FIGURES), numbers=len(_WEIGHT_FIGURES)),
+        "weight_rows": [_weight(layer) for layer in result["pruned"]["layers"]],
+        "left_columns": _columns(("layer", "reason")),
+        "left_rows": [_row(pair) for pair in result["pruned"]["not_pruned"].items()],
+        "folder": str(folder),
+        "quoted_folder": shlex.quote(str(folder)),
+        "file_columns": [Column("file"), Column("size", number=True), Column("what it is")],
+        "file_rows": list(_files(folder, page)),
+        "command": result["command"],
+        "version_columns": _columns(("what", "version or kind")),
+        "version_rows": [_row(pair) for pair in _made_with(result).items()],
+        "config": OmegaConf.to_yaml(OmegaConf.create(result["config"])),
+    }
+
+
+def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+    """The four or five figures that somebody looks for first, of the first exported file."""
+    file, dense, pruned = result["tflite"][0], result["dense"], result["pruned"]
+    ratio = dense["tflite_gzip_bytes"] / file["gzip_bytes"]
+    yield _figure(
+        "size after gzip", f"{file['gzip_bytes'] / 1000:,.1f} kB", f"{ratio:.2f}x smaller than dense float"
+    )
+    accuracy = f"{file['accuracy']:.4f}"
+    if dense["accuracy"] is None:
+        yield _figure("accuracy, TFLite", accuracy, "no dense network was trained")
+    else:
+        change = file["accuracy"] - dense["accuracy"]
+        yield _figure("accuracy, TFLite", accuracy, f"dense {dense['accuracy']:.4f} ({change:+.4f})")
+    yield _figure(
+        "sparsity", f"{pruned['measured_sparsity']:.4f}", f"requested {pruned['requested_sparsity']:.4f}"
+    )
+    if file["latency"]:
+        speedup = file["latency"]["speedup"]
+        spread = (
+            f"{speedup['low']:.2f} to {speedup['high']:.2f}; in theory {file['theoretical_speedup']:.1f}x"
+        )
+        yield _figure("times as fast as dense", f"{speedup['ratio']:.2f}x", spread)
+    yield _figure("agreement with Keras", f"{file['agreement']:.2%}", f"{file['disagreements']:,} differ")
+
+
+def _figure(name: str, value: str, beside: str) -> dict[str, str]:
+    return {"name": name, "value": value, "beside": beside}
+
+
+def _findings(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for line in summary.findings(result):
+        if line.startswith("  "):
+            found[-1]["lines"].append(line.strip())
+        else:
+            found.append({"title": line, "lines": []})
+    return found
+
+
+def _sizes(result: Mapping[str, Any]) -> Iterator[Row]:
+    rows = summary.size_rows(result)
+    dense = rows["dense-float"]
+    for name, sizes in rows.items():
+        cells = [f"{size / 1000:,.1f} kB, {dense[form] / size:.2f}x" for form, size in sizes.items()]
+        yield _row([name, *cells])
+
+
+_WEIGHT_FIGURES = ("size", "zeros", "requested sparsity", "measured sparsity")
+
+
+def _weight(layer: Mapping[str, Any]) -> Row:
+    size = 1
+    for length in layer["shape"]:
+        size *= length
+    requested = layer["requested_sparsity"]
+    return Row(
+        [
+            Cell(f"{layer['name']}/{layer['weight']}"),
+            Cell(" x ".join(map(str, layer["shape"]))),
+            Cell(f"{size:,}", size),
+            Cell(f"{layer['zeros']:,}", layer["zeros"]),
+            Cell("ranked", float("nan")) if requested is None else Cell(f"{requested:.4f}", requested),
+            Cell(f"{layer['measured_sparsity']:.4f}", layer["measured_sparsity"]),
+        ]
+    )
+
+
+def _files(folder: Path, page: Path) -> Iterator[Row]:
+    """Every file of the run with what it is, but TensorBoard's and the pictures of the page."""
+    names = {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in [*folder.glob("*"), *folder.glob(".hydra/*.yaml")]
+        if file.is_file() and file != page and not file.name.startswith(".")
+    }
+    order = list(FILES)
+    known = {name: next((p for p in order if fnmatch.fnmatchcase(name, p)), "") for name in names}
+    for name in sorted(names, key=lambda name: (order.index(known[name]) if known[name] else 99, name)):
+        size, what = f"{names[name] / 1000:,.1f} kB", FILES.get(known[name], "")
+        yield Row([Cell(name, link=link(folder / name, page)), Cell(size), Cell(what)])
+
+
+def _made_with(result: Mapping[str, Any]) -> dict[str, str]:
+    device, data = result["device"], result["data"]
+    kind = f"{device['kind']} ({device['name']}), {device['threads']} threads, {device['precision']}"
+    parts = f"{data['train']:,} training, {data['validation']:,} validation, {data['test']:,} test examples"
+    return {
+        "data": f"{data['name']}: {parts}; SHA-256 {data['digest']}",
+        "device": kind,
+        "seconds, this run": f"{result['seconds']:.1f}",
+        "peak memory": f"{result['peak_memory_bytes'] / 1e6:,.0f} MB",
+        **result["versions"],
+    }
+
+
+def _columns(names: Iterable[str], *, numbers: int = 0) -> list[Column]:
+    """Columns of a table, the last ``numbers`` of them with figures."""
+    names = list(names)
+    return [Column(name, number=index >= len(names) - numbers) for index, name in enumerate(names)]
+
+
+def _row(cells: Iterable[str]) -> Row:
+    return Row([Cell(str(cell)) for cell in cells])

@@ -1,0 +1,193 @@
+"""The pictures of many runs: accuracy against size and against compression, groups as lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure
+from pruneflow.report.points import Grid, Mark
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["sweep_pictures"]
+
+LOG_ABOVE = 3.0  # largest over smallest from which on an axis is logarithmic
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """What is drawn from left to right."""
+
+    name: str
+    title: str
+    label: str
+    value: Callable[[Mark], float]
+
+
+_AXES = (
+    _Axis(
+        "accuracy-size",
+        "Accuracy against size",
+        "size after gzip (kB = 1,000 bytes)",
+        lambda mark: mark.size_bytes / 1000,
+    ),
+    _Axis(
+        "accuracy-compression",
+        "Accuracy against compression",
+        "compression (dense float size / size, both after gzip)",
+        lambda mark: mark.compression,
+    ),
+)
+
+
+def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterator[Picture]:
+    """Draw the runs of one data set.
+
+    Args:
+        grid: They, sorted.
+        suffix: Ends the names of the files, where there are several data sets.
+        links: Where the page of each run lies, by its name.
+    """
+    for axis in _AXES:
+        yield _against(grid, axis, suffix, links)
+
+
+def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> Picture:
+    several = len(grid.groups) > 1
+    drawn, axes = figure(height=3.7 + 0.17 * (len(grid.groups) if several else 0))
+    tips, leads = {}, {}
+    for number, group in enumerate(grid.groups):
+        marks = [mark for mark in grid.marks if mark.group == group]
+        colour, shape = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        _line(axes, grid, axis, marks, label=group or None, colour=colour)
+        for mark in marks:
+            gid = f"mark-{grid.marks.index(mark)}"
+            _mark(axes, grid, axis, mark, gid=gid, colour=colour, shape=shape)
+            tips[gid] = _tip(mark, grid)
+            target = links.get(mark.points[0].run.name)
+            if target:
+                leads[gid] = target
+    _front(axes, grid, axis)
+    _baselines(axes, grid)
+    _scale(axes, [axis.value(mark) for mark in grid.marks])
+    axes.set_xlabel(axis.label)
+    tested = grid.marks[0].points[0].run.result["data"]["test"]
+    axes.set_ylabel(f"accuracy on {tested:,} test examples (share)")
+    axes.margins(0.06)
+    _legend(drawn, axes, grid)
+    return Picture(
+        axis.name + suffix, axis.title, _alt(grid, axis), drawn, _caption(grid), tips=tips, links=leads
+    )
+
+
+def _line(axes: Axes, grid: Grid, axis: _Axis, marks: Sequence[Mark], **look: Any) -> None:
+    """Join the marks of a group, by how far they are pruned; one entry of the legend."""
+    shape = MARKERS[COLOURS.index(look["colour"])]
+    style = "-" if grid.lined and len(marks) > 1 else ""
+    points = [(axis.value(mark), mark.accuracy) for mark in marks]
+    axes.plot(
+        *zip(*points, strict=True),
+        linestyle=style or "none",
+        color=look["colour"],
+        alpha=0.55,
+        linewidth=1.2,
+        zorder=2,
+    )
+    axes.plot(
+        [], [], shape, linestyle=style or "none", color=look["colour"], label=look["label"], markersize=5
+    )
+
+
+def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
+    """One mark, with a bar from the lowest to the highest accuracy of its seeds; the front is filled."""
+    x, on_front = axis.value(mark), mark in grid.front
+    if len(mark.points) > 1:
+        axes.plot([x, x], mark.accuracies, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
+    axes.plot(
+        [x],
+        [mark.accuracy],
+        look["shape"],
+        markersize=6.5 if on_front else 5,
+        color=look["colour"],
+        markerfacecolor=look["colour"] if on_front else "none",
+        zorder=4,
+        gid=look["gid"],
+    )
+
+
+def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
+    front = sorted((axis.value(mark), mark.accuracy) for mark in grid.front)
+    axes.plot(
+        *zip(*front, strict=True),
+        color=INK,
+        linestyle=(0, (4, 2)),
+        linewidth=1,
+        zorder=3,
+        label="Pareto front (filled)",
+    )
+
+
+def _baselines(axes: Axes, grid: Grid) -> None:
+    """The dense networks, as lines: where pruning starts from."""
+    found = {point.run.result["dense"]["accuracy"] for mark in grid.marks for point in mark.points} - {None}
+    for index, accuracy in enumerate(sorted(found)):
+        axes.axhline(
+            accuracy, color=MUTED, linestyle=":", linewidth=1, label=None if index else "dense networks"
+        )
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    if max(values) / min(values) < LOG_ABOVE:
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _legend(drawn: Any, axes: Axes, grid: Grid) -> None:
+    handles, named = axes.get_legend_handles_labels()
+    columns = 1 if max(map(len, named)) > 28 else 2
+    drawn.legend(handles, named, loc="outside lower left", ncols=columns)
+
+
+def _tip(mark: Mark, grid: Grid) -> str:
+    low, high = mark.accuracies
+    count = len(mark.points)
+    spread = f" ({low:.4f} to {high:.4f}, {count} seeds)" if count > 1 else ""
+    front = "; on the Pareto front" if mark in grid.front else ""
+    label = f"{mark.label}: " if mark.label else ""
+    return (
+        f"{label}accuracy {mark.accuracy:.4f}{spread}, {mark.size_bytes / 1000:,.1f} kB, "
+        f"{mark.compression:.2f}x{front}"
+    )
+
+
+def _caption(grid: Grid) -> str:
+    said = "Filled marks, joined by the dashed line: no other is both as small and as accurate."
+    if grid.seeds > 1:
+        said += f" Marks are means over up to {grid.seeds} seeds, bars reach from the lowest to the highest."
+    if not grid.lined:
+        said += " There are more groups than colours; those that share one are not joined."
+    return f"{said} {_chance(grid)}"
+
+
+def _chance(grid: Grid) -> str:
+    """How much of a difference the number of test examples alone explains: twice the binomial deviation."""
+    best = max(mark.accuracy for mark in grid.marks)
+    tested = grid.marks[0].points[0].run.result["data"]["test"]
+    half = 1.96 * math.sqrt(best * (1 - best) / tested)
+    return f"With {tested:,} test examples, {best:.4f} is known to within {half:.4f} (95 %)."
+
+
+def _alt(grid: Grid, axis: _Axis) -> str:
+    front = sorted(grid.front, key=lambda mark: mark.size_bytes)
+    return f"{axis.title}, {len(grid.marks)} marks. Pareto front: " + "; ".join(
+        _tip(mark, grid).removesuffix("; on the Pareto front") for mark in front
+    )

@@ -1,0 +1,195 @@
+"""The page of many runs: a sweep, several, or all that lie in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pruneflow.errors import PruneflowError
+from pruneflow.report.charts import Picture, styled
+from pruneflow.report.collect import Collected, Run
+from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
+from pruneflow.report.points import Grid, Mark, Point, grid_of, points_of, spelled
+from pruneflow.report.sweep_charts import sweep_pictures
+
+__all__ = ["write_sweep_report"]
+
+NONE = Cell("", float("nan"))
+
+
+def write_sweep_report(collected: Collected, page: Path) -> Path:
+    """Make a page of all runs that were found, and its pictures in a folder of the same name.
+
+    Args:
+        collected: The runs.
+        page: Where it goes, ``.../<name>.html``.
+
+    Raises:
+        PruneflowError: if no run has finished, or the page cannot be written.
+    """
+    if not collected.runs and not collected.failed:
+        raise PruneflowError(
+            "\n".join(["No run has finished, so there is nothing to show.", *collected.notices])
+        )
+    links = {run.name: _page_of(run, page) for run in collected.runs}
+    by_data: dict[tuple[str, str], list[Point]] = {}
+    for point in points_of(collected.runs):
+        by_data.setdefault(point.data, []).append(point)
+    grids = {data: grid_of(points) for data, points in by_data.items()}
+    with styled():
+        pictures = list(_pictures(grids, links))
+        write_page(page, "sweep.html", pictures, **_values(collected, grids, links, page))
+    return page
+
+
+def _page_of(run: Run, page: Path) -> str:
+    """The report of a run, or its result where it has none."""
+    own = run.folder / REPORT
+    return link(own if own.is_file() else run.folder / "result.json", page)
+
+
+def _pictures(grids: Mapping[tuple[str, str], Grid], links: Mapping[str, str]) -> Iterator[Picture]:
+    for number, grid in enumerate(grids.values()):
+        yield from sweep_pictures(grid, f"-{number + 1}" if len(grids) > 1 else "", links)
+
+
+def _values(
+    collected: Collected, grids: Mapping[tuple[str, str], Grid], links: Mapping[str, str], page: Path
+) -> dict[str, Any]:
+    count = len(collected.runs) + len(collected.failed)
+    return {
+        "title": f"{count} run{'' if count == 1 else 's'}: {_differing(grids)}",
+        "lead": [str(folder) for folder in collected.folders],
+        "notices": [*collected.notices, *_notices(collected, grids)],
+        "parts": [_part(data, grid, links) for data, grid in grids.items()],
+        "failed_columns": [Column("run"), Column("message")],
+        "failed_rows": [
+            Row([Cell(run.name, link=link(run.folder / "failure.json", page)), Cell(run.message)])
+            for run in collected.failed
+        ],
+    }
+
+
+def _differing(grids: Mapping[tuple[str, str], Grid]) -> str:
+    keys = dict.fromkeys(grid.labels[key] for grid in grids.values() for key in grid.keys)
+    if any(grid.seeds > 1 for grid in grids.values()):
+        keys["seed"] = None
+    return ", ".join(keys) or "nothing differs"
+
+
+def _notices(collected: Collected, grids: Mapping[tuple[str, str], Grid]) -> Iterator[str]:
+    """What has to be known when runs of several sweeps stand side by side."""
+    names = [name for name, _ in grids]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield f"{name}: there are runs on data of this name with other contents; they are shown apart."
+    if len(collected.folders) > 1:
+        swept = {folder: _swept_in(folder, collected.runs) for folder in collected.folders}
+        if len(set(swept.values())) > 1:
+            said = "; ".join(
+                f"{folder.name}: {', '.join(keys) or 'nothing'}" for folder, keys in swept.items()
+            )
+            yield f"The folders differ in other settings ({said}). Runs are compared by all of these."
+    machines = {_machine(run) for run in collected.runs if run.result["tflite"][0]["latency"]}
+    if len(machines) > 1:
+        yield (
+            "Latencies were measured on machines or with libraries that differ; compare speed-ups, each of "
+            f"which was measured in one run: {'; '.join(sorted(machines))}."
+        )
+
+
+def _machine(run: Run) -> str:
+    result, threads = run.result, run.result["tflite"][0]["latency"]["pruned"]["threads"]
+    return f"{result['device']['name']}, LiteRT {result['versions']['ai-edge-litert']}, threads {threads}"
+
+
+def _swept_in(folder: Path, runs: Sequence[Run]) -> tuple[str, ...]:
+    inside = [
+        run for run in runs if folder.resolve() in (run.folder.resolve(), *run.folder.resolve().parents)
+    ]
+    if not inside:
+        return ()
+    grid = grid_of(points_of(inside))
+    return tuple(grid.labels[key] for key in grid.keys)
+
+
+def _part(data: tuple[str, str], grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
+    several_seeds = len({point.run.result["seed"] for mark in grid.marks for point in mark.points}) > 1
+    keys = [*grid.keys, *(["seed"] if several_seeds else [])]
+    named = {**grid.labels, "seed": "seed"}
+    front = {id(point) for mark in grid.front for point in mark.points}
+    rows = [
+        _run_row(point, keys, links, marked=id(point) in front)
+        for mark in grid.marks
+        for point in mark.points
+    ]
+    return {
+        "title": f"{data[0]} ({data[1][:8]})",
+        "columns": [Column("run"), *_key_columns(grid, keys, named), *_FIGURE_COLUMNS],
+        "rows": rows,
+        "seed_columns": [*_key_columns(grid, grid.keys, named), *_SEED_COLUMNS],
+        "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if grid.seeds > 1 else [],
+    }
+
+
+def _key_columns(grid: Grid, keys: Sequence[str], named: Mapping[str, str]) -> list[Column]:
+    points = [point for mark in grid.marks for point in mark.points]
+    return [
+        Column(named[key], number=all(_is_number(point.settings.get(key, 0)) for point in points))
+        for key in keys
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _run_row(point: Point, keys: Sequence[str], links: Mapping[str, str], *, marked: bool) -> Row:
+    settings = [_setting(point.settings, key) for key in keys]
+    figures = [_number(form, value(point)) for form, value in _FIGURES.values()]
+    name = point.run.name
+    return Row([Cell(name, link=links[name]), *settings, *figures], marked=marked)
+
+
+def _setting(settings: Mapping[str, Any], key: str) -> Cell:
+    if key not in settings:
+        return NONE
+    value = settings[key]
+    return Cell(spelled(value), float(value) if _is_number(value) else None)
+
+
+def _number(form: str, value: float | None) -> Cell:
+    return NONE if value is None else Cell(form.format(value), value)
+
+
+def _of_latency(point: Point, part: str, key: str) -> float | None:
+    latency = point.file["latency"]
+    return float(latency[part][key]) if latency else None
+
+
+# Name of a column, how it is written, and where the figure is.
+_FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
+    "sparsity": ("{:.4f}", lambda point: point.run.result["pruned"]["measured_sparsity"]),
+    "size, kB gzip": ("{:,.1f}", lambda point: point.size_bytes / 1000),
+    "compression": ("{:.2f}x", lambda point: point.compression),
+    "accuracy": ("{:.4f}", lambda point: point.accuracy),
+    "validation accuracy": ("{:.4f}", lambda point: point.file["validation_accuracy"]),
+    "dense accuracy": ("{:.4f}", lambda point: point.run.result["dense"]["accuracy"]),
+    "agreement": ("{:.2%}", lambda point: point.file["agreement"]),
+    "latency, ms": ("{:.4g}", lambda point: _of_latency(point, "pruned", "median_ms")),
+    "times as fast as dense": ("{:.2f}x", lambda point: _of_latency(point, "speedup", "ratio")),
+}
+_FIGURE_COLUMNS = [Column(name, number=True) for name in _FIGURES]
+_SEED_COLUMNS = [Column(name, number=True) for name in ("runs", "accuracy", "size, kB gzip", "compression")]
+
+
+def _seed_row(mark: Mark, grid: Grid) -> Row:
+    settings = [_setting(mark.points[0].settings, key) for key in grid.keys]
+    low, high = mark.accuracies
+    figures = [
+        Cell(str(len(mark.points)), len(mark.points)),
+        Cell(f"{mark.accuracy:.4f} ({low:.4f} to {high:.4f})", mark.accuracy),
+        Cell(f"{mark.size_bytes / 1000:,.1f}", mark.size_bytes),
+        Cell(f"{mark.compression:.2f}x", mark.compression),
+    ]
+    return Row([*settings, *figures], marked=mark in grid.front)

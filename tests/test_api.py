@@ -1,0 +1,288 @@
+"""pruneflow as a library: a whole run, and pruning and export in somebody's own fit."""
+
+import doctest
+import importlib
+import json
+import logging
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import QUICK
+from hydra.core.global_hydra import GlobalHydra
+
+import pruneflow
+from pruneflow import api, backend
+from pruneflow.errors import ConfigError
+from pruneflow.options import choices
+from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
+
+
+def keras():
+    return backend.keras()
+
+
+def network(units=16):
+    layers = keras().layers
+    hidden = layers.Dense(units, activation="relu", name="hidden")
+    return keras().Sequential([keras().Input((8,), name="input"), hidden, layers.Dense(2, name="scores")])
+
+
+def examples(count=160):
+    x = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
+    return x, (x[:, 0] > 0).astype(np.int64)
+
+
+def fitted(pruned, *, epochs):
+    """Ten steps an epoch."""
+    loss = keras().losses.SparseCategoricalCrossentropy(from_logits=True)
+    pruned.model.compile("adam", loss)
+    x, y = examples()
+    pruned.model.fit(x, y, batch_size=16, epochs=epochs, callbacks=pruned.callbacks, verbose=0)
+    return pruned
+
+
+def weights(model):
+    return {layer.name: layer.get_weights()[0] for layer in model.layers if layer.get_weights()}
+
+
+# A whole run
+
+
+def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
+    words = [*QUICK, "schedule.final_sparsity=0.9", "stages.reuse=false"]
+    result = pruneflow.run(words, folder=tmp_path / "mine")
+    written = json.loads((tmp_path / "mine" / "result.json").read_text())
+    line = [sys.executable, "-m", "pruneflow", *words, "hydra.run.dir=typed"]
+    subprocess.run(line, check=True, capture_output=True)
+    typed = json.loads((tmp_path / "typed" / "result.json").read_text())
+    for key in ("config", "data", "plan", "dense", "pruned"):
+        assert written[key] == typed[key]
+    assert result.tflite[0].accuracy == typed["tflite"][0]["accuracy"]
+    files = [(tmp_path / run / "pruned-float.tflite").read_bytes() for run in ("mine", "typed")]
+    assert files[0] == files[1]
+    assert written["command"] == typed["command"]
+
+
+def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(tmp_path):
+    logger = logging.getLogger()
+    before = list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra
+    config = pruneflow.compose(QUICK)
+    config.schedule.final_sparsity = 0.75
+    result = pruneflow.run(config)
+    assert (list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra) == before
+    (file,) = tmp_path.glob("outputs/2*/*/result.json")
+    assert result.pruned.requested_sparsity == 0.75
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_composing_inside_somebody_elses_hydra_leaves_it_as_it_was(tmp_path):
+    import hydra
+
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "main.yaml").write_text("a: 1\n")
+    with hydra.initialize_config_dir(str(tmp_path / "own"), version_base="1.3"):
+        assert pruneflow.compose(["model=lstm", "dataset=imdb"]).model.name == "lstm"
+        assert hydra.compose("main") == {"a": 1}
+
+
+def test_a_report_is_made_where_it_is_asked_for(tmp_path):
+    pruneflow.run(QUICK, folder=tmp_path / "run", report=True)
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["schedule.final_sparsity=1.5"], "schedule.final_sparsity=1.5: sparsity is the fraction of zeros"),
+        (["typo=1"], "typo: there is no such key."),
+        (["schedule.frequency=2000"], "schedule.frequency=2000: it never fires"),
+        (["pruning.skip=[foo]"], "pruning.skip=foo: it matches no layer"),
+        (["model"], "model: "),
+        ("model=cnn", "overrides='model=cnn': it must be a list, such as ['model=cnn']."),
+    ],
+)
+def test_settings_that_cannot_be_used_raise_before_anything_is_written(tmp_path, settings, said):
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        pruneflow.run(settings, folder=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_run_is_written_over(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "result.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"folder=.*: there is a run in this folder already"):
+        pruneflow.run(QUICK, folder=tmp_path / "run")
+
+
+def test_own_yaml_composes(tmp_path):
+    (tmp_path / "schedule").mkdir()
+    (tmp_path / "schedule" / "gentle.yaml").write_text(
+        "defaults: [polynomial, _self_]\nfinal_sparsity: 0.6\n"
+    )
+    assert pruneflow.compose(["schedule=gentle"], config_dir=tmp_path).schedule.final_sparsity == 0.6
+    with pytest.raises(ConfigError, match="config_dir=nowhere: there is no such folder"):
+        pruneflow.compose([], config_dir="nowhere")
+
+
+# Somebody's own fit
+
+
+def test_a_model_is_pruned_in_a_fit_of_ones_own_and_left_as_it_was():
+    model = network()
+    before = weights(model)
+    pruned = fitted(pruneflow.prune(model, steps=40, schedule={"final_sparsity": 0.75}), epochs=4)
+    plain = pruned.strip()
+    assert {name: count_zeros(weight) for name, weight in weights(plain).items()} == {
+        "hidden": 96,
+        "scores": 24,
+    }
+    assert all(np.array_equal(weights(model)[name], before[name]) for name in before)
+    assert [type(layer).__name__ for layer in plain.layers] == ["Dense", "Dense"]
+
+
+def test_options_are_names_dictionaries_or_objects():
+    config = pruneflow.compose(["schedule=constant", "schedule.final_sparsity=0.5"])
+    structure = {"name": "block", "inputs": 2, "outputs": 1}
+    chosen = {"schedule": config.schedule, "structure": structure, "criterion": "random"}
+    plan = pruneflow.prune(network(), steps=40, seed=3, skip=["scores"], **chosen).plan
+    assert (plan.plan.schedule.final_sparsity, plan.structure.inputs, plan.criterion.name) == (
+        0.5,
+        2,
+        "random",
+    )
+    assert ([prunable.name for prunable in plan.prunables], plan.seed) == (["hidden/kernel"], 3)
+
+
+def test_too_few_steps_are_noticed_when_the_network_is_stripped():
+    pruned = fitted(pruneflow.prune(network(), steps=40, schedule={"initial_sparsity": 0.0}), epochs=1)
+    with pytest.raises(SparsityNotReachedError, match="hidden/kernel has"):
+        pruned.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"steps": 0}, "steps=0: allowed are whole numbers from 1"),
+        ({"schedule": "never"}, "schedule=never: there is no such option"),
+        ({"schedule": {"final_sparsity": 2}}, "schedule.final_sparsity=2.0: sparsity is the fraction"),
+        (
+            {"structure": {"name": "block", "inputs": 99}},
+            "structure.inputs=99: it is more than hidden/kernel",
+        ),
+        ({"skip": ["foo"]}, "pruning.skip=foo: it matches no layer; the layers are hidden, scores"),
+        ({"masks": "none"}, "prune(...)=masks: allowed are schedule, structure, criterion, distribution"),
+    ],
+)
+def test_what_cannot_be_pruned_is_refused(arguments, said):
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        pruneflow.prune(network(), **{"steps": 40, **arguments})
+
+
+@pytest.mark.parametrize("kind", ["float", "dynamic-range", "int8"])
+@pytest.mark.parametrize("encoding", ["dense", "auto"])
+def test_a_model_is_exported_and_the_file_gives_what_the_model_gives(tmp_path, kind, encoding):
+    x, _ = examples(40)
+    model = network()
+    file = tmp_path / "model.tflite"
+    content = pruneflow.export(model, file, kind=kind, encoding=encoding, examples=x)
+    assert file.read_bytes() == content
+    interpreter = backend.litert().Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    into, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert tuple(into["shape"]) == (1, 8)
+    for example, expected in zip(x[:10], model.predict(x[:10], verbose=0), strict=True):
+        interpreter.set_tensor(into["index"], quantized(example[None], into))
+        interpreter.invoke()
+        given = interpreter.get_tensor(out["index"])[0].astype(np.float32)
+        scale, zero = out["quantization"]
+        given = (given - zero) * scale if scale else given
+        assert np.abs(given - expected).max() < (1e-5 if kind == "float" else 0.1)
+
+
+def quantized(values, tensor):
+    scale, zero = tensor["quantization"]
+    return np.round(values / scale + zero).clip(-128, 127).astype(np.int8) if scale else values
+
+
+def test_a_model_of_token_ids_is_exported():
+    layers = keras().layers
+    inputs = keras().Input((6,), dtype="int32")
+    model = keras().Model(inputs, layers.Dense(1)(layers.Flatten()(layers.Embedding(9, 4)(inputs))))
+    assert pruneflow.export(model).startswith(b"")
+    ids = np.arange(60).reshape(10, 6) % 9
+    assert len(pruneflow.export(model, kind="int8", examples=ids)) > 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"kind": "int4"}, "kind=int4: allowed are float, dynamic-range, int8"),
+        ({"encoding": "zip"}, "encoding=zip: allowed are dense, sparse, auto"),
+        ({"kind": "int8"}, "examples=null: int8 reads the ranges"),
+        ({"examples": np.zeros((3, 5))}, "examples=an array of (3, 5): the model reads (8,)"),
+        ({"examples": np.zeros((0, 8))}, "examples=an array of (0, 8): the model reads (8,)"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_no_file_is_left(tmp_path, arguments, said):
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
+        pruneflow.export(network(), tmp_path / "model.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What is public
+
+
+def test_public_names_are_few_documented_and_typed():
+    assert set(pruneflow.__all__) == {
+        *("run", "compose", "prune", "Pruned", "export", "__version__"),
+        *("PruneflowError", "ConfigError", "DataError"),
+    }
+    for name in set(pruneflow.__all__) - {"__version__"}:
+        thing = getattr(pruneflow, name)
+        assert thing.__doc__ and "\n" not in thing.__doc__.splitlines()[0]
+    with pytest.raises(AttributeError, match="no attribute 'prunes'"):
+        pruneflow.prunes  # noqa: B018
+    assert (Path(pruneflow.__file__).parent / "py.typed").is_file()
+
+
+def test_importing_pruneflow_loads_nothing_heavy():
+    code = "import pruneflow, sys; print([m for m in ('numpy', 'hydra', 'tensorflow') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["api"])
+def test_the_examples_in_docstrings_run(name):
+    failed, tried = doctest.testmod(importlib.import_module(f"pruneflow.{name}"))
+    assert (failed, tried > 0) == (0, True)
+    assert api.__doc__
+
+
+def test_the_examples_of_the_docs_run_as_written(tmp_path):
+    text = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+    first, second, third = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    x, y = examples()
+    names = {"x": x, "y": y}
+    for words, block in ((QUICK, first), (QUICK, second), ([], third)):
+        listed = "".join(f', "{word}"' for word in words)
+        exec(re.sub(r'(\["model=cnn".*?)\]', rf"\1{listed}]", block), names)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"ninety", "three-quarters"}
+    assert (tmp_path / "runs" / "three-quarters" / "report.html").is_file()
+    assert names["result"].pruned.requested_sparsity == 0.75
+    kernel = names["small"].layers[0].get_weights()[0]
+    assert count_zeros(kernel) == 232  # of 64 blocks of 4 inputs, 6 stay: 256 - 24
+    assert (tmp_path / "small.tflite").read_bytes()
+
+
+def test_the_table_of_base_classes_is_true():
+    text = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, flags=re.M)
+    assert len(rows) == 7
+    for group, path in rows:
+        module, _, name = path.rpartition(".")
+        base = getattr(importlib.import_module(module), name)
+        assert any(issubclass(option, base) for option in choices(group).values())
