@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -17,12 +18,15 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from pruneflow import backend, refusals
-from pruneflow.config import Config, config_folder, from_hydra, masks_for
+from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError
+from pruneflow.files import write_file
 from pruneflow.folders import require_no_run, require_writable, unused
-from pruneflow.options import require, require_one_of
+from pruneflow.options import choices, require, require_one_of
 from pruneflow.plugins import prefer_own_yaml
+from pruneflow.report.points import spelled
+from pruneflow.sweep import FAILURE_FILE, differing, record_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pruned", "compose", "export", "prune", "run"]
 
+# Settings that are a mapping with keys of the user's own.
+OPEN = ("distribution.layers", "dataset.arguments", "model.arguments")
 GROUPS = ("schedule", "structure", "criterion", "distribution")
 
 
@@ -83,21 +89,79 @@ def run(
         ConfigError: for settings that cannot be used; nothing is written then.
         PruneflowError: if the run fails.
     """
-    from pruneflow import pipeline
+    from pruneflow import hparams, pipeline
 
-    config = settings if isinstance(settings, Config) else compose(settings)
+    config, words = _checked(settings)
     place = _new_folder() if folder is None else Path(folder)
-    require_no_run(place, "folder")
+    if not (place / FAILURE_FILE).is_file():  # one that failed is run again
+        require_no_run(place, "folder")
     require_writable(place)
     ready = pipeline.prepare(config)
-    place.mkdir(parents=True, exist_ok=True)
-    words = [] if isinstance(settings, Config) else list(settings)
-    result = pipeline.run(config, ready, place, command=shlex.join(["python", "-m", "pruneflow", *words]))
+    _begin(place, config, words)
+    command = shlex.join(["python", "-m", "pruneflow", *words])
+    try:
+        result = pipeline.run(config, ready, place, command=command)
+        hparams.write(place, differing(words, []))
+    except Exception as error:
+        record_failure(place, refusals.failure_in_words(error) or f"{type(error).__name__}: {error}")
+        raise
     if config.report if report is None else report:
         from pruneflow.report.automatic import report_run
 
         report_run(place)
     return result
+
+
+def _checked(settings: Sequence[str] | Config) -> tuple[Config, list[str]]:
+    """The settings as objects, checked again where they may have been changed, and the words for them."""
+    if not isinstance(settings, Config):
+        return compose(settings), list(settings)
+    try:
+        config = from_hydra(OmegaConf.structured(settings))
+    except refusals.REFUSED as error:
+        raise ConfigError(refusals.in_words(error)) from error
+    except TypeError as error:
+        raise ConfigError(f"A setting has a value of another type than it takes: {error}.") from error
+    return config, _words_of(config)
+
+
+def _words_of(config: Config) -> list[str]:
+    """What would be typed to get these settings."""
+    wanted = plain(config)
+    groups = [
+        f"{group}={getattr(config, group).option_name}"
+        for group in wanted
+        if getattr(getattr(config, group), "option_name", None) in choices(group)
+    ]
+    usual = plain(compose())
+    chosen = [word for word in groups if word.partition("=")[2] != _option(usual, word)]
+    before, after = (_leaves(values) for values in (plain(compose(chosen)), wanted))
+    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
+    return chosen + [f"{key}={_spelled(value)}" for key, value in changed.items()]
+
+
+def _option(usual: dict[str, Any], word: str) -> str:
+    """What is chosen of a group where nothing is typed."""
+    group = word.partition("=")[0]
+    return str(usual[group].get("name", "default"))
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and f"{prefix}{key}" not in OPEN:
+            found |= _leaves(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _begin(place: Path, config: Config, words: Sequence[str]) -> None:
+    """Make the folder, and note down what is going to run in it, as Hydra does."""
+    (place / ".hydra").mkdir(parents=True, exist_ok=True)
+    (place / FAILURE_FILE).unlink(missing_ok=True)
+    write_file(place / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))).encode())
+    write_file(place / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(words))).encode())
 
 
 @dataclass(frozen=True)
@@ -152,6 +216,10 @@ def prune(
     """
     from pruneflow.sparsity import prune as adapter
 
+    _require_model(model)
+    allowed = "allowed are whole numbers from 1"
+    whole = isinstance(steps, int) and not isinstance(steps, bool)
+    require(whole and steps >= 1, "steps", steps, allowed, "Count the batches of all epochs.")
     chosen = _options(options)
     config = replace(compose([f"seed={seed}"]), **chosen)
     require(
@@ -199,7 +267,6 @@ def export(
     """
     from pruneflow.encodings import encode
     from pruneflow.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
-    from pruneflow.files import write_file
 
     require_one_of("kind", kind, ("float", "dynamic-range", "int8"))
     require_one_of("encoding", encoding, ENCODINGS)
@@ -210,6 +277,7 @@ def export(
         "int8 reads the ranges of activations from examples",
         "Give some hundred inputs of the training part.",
     )
+    _require_model(model)
     data = _examples_of(model, examples)
     how: Export
     if kind == "int8":
@@ -220,6 +288,16 @@ def export(
     if path is not None:
         write_file(Path(path), content)
     return content
+
+
+def _require_model(model: Any) -> None:
+    require(
+        isinstance(model, backend.keras().Model) and model.built,
+        "model",
+        type(model).__module__ + "." + type(model).__qualname__,
+        "it must be a built tf_keras.Model, of Keras 2, which tfmot works with",
+        "Make it with tf_keras, or import pruneflow before TensorFlow and use tf.keras.",
+    )
 
 
 def _examples_of(model: Any, examples: npt.NDArray[Any] | None) -> Data:
@@ -266,7 +344,15 @@ def _typed(group: str, value: Any) -> list[str]:
 
 
 def _spelled(value: Any) -> str:
-    return OmegaConf.to_yaml(value).strip() if isinstance(value, (dict, list)) else str(value)
+    """A value as Hydra reads it."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_spelled(key)}:{_spelled(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_spelled, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*|", value):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return spelled(value) if value != "" else "''"
 
 
 def _new_folder() -> Path:

@@ -98,7 +98,7 @@ def export(
     """Write ``pruned-<kind>.tflite``, what is sent of it, and ``dense-<kind>.tflite``, for each kind.
 
     ``dense-float.tflite`` is always written and, where the data are texts whose words are known,
-    ``vocabulary.json``.
+    ``vocabulary.json``; where they are numbers that were standardised, ``standardisation.json``.
 
     Args:
         store: Where finished exports are kept.
@@ -129,6 +129,8 @@ def export(
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
         write_file(run_dir / "vocabulary.json", words.encode())
+    if data.standardisation is not None:
+        write_file(run_dir / "standardisation.json", json.dumps(data.standardisation).encode())
     return Artefacts(shipped, baseline, plain_pruned)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,14 @@ import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.data import Part, Spec
+from pruneflow.data.decoding import workers
+from pruneflow.data.rows import Rows
 
 __all__ = ["Order", "evaluation_batches", "steps_per_epoch", "training_batches"]
 
 PREFETCHED = 2  # batches made ready while a step runs
+READERS = 2 + workers() // 2  # batches that are read from files at a time
+MOST_BYTES = 1 << 23  # of a batch that is evaluated, where examples lie in files
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -71,24 +76,42 @@ def training_batches(part: Part, spec: Spec, order: Order) -> Any:
 
 
 def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:
-    """The examples of a part once, in order, as (x, y) batches."""
+    """The examples of a part once, in order, as (x, y) batches; smaller ones of large examples in files."""
     tf = backend.tensorflow()
+    if isinstance(part.x, Rows):
+        batch_size = min(batch_size, max(1, MOST_BYTES // (4 * int(np.prod(spec.shape)))))
     return _read(tf.data.Dataset.range(len(part)).batch(batch_size), part, spec)
 
 
 def _read(dataset: Any, part: Part, spec: Spec) -> Any:
     """Look indices up; the same arithmetic as ``Spec.model_input``."""
     tf = backend.tensorflow()
-    x, y = tf.constant(part.x), tf.constant(part.y)
-
-    def look_up(index: Any) -> tuple[Any, Any]:
-        examples = tf.gather(x, index)
-        if spec.divisor:
-            examples = tf.cast(examples, tf.float32) / spec.divisor
-        return examples, tf.gather(y, index)
-
     # tf.data's autotuning thread may sleep on for a minute after the last batch, and its iterator waits for
     # it (TensorFlow 2.21: a phase of 87 s took 143 s). There is nothing to tune in one map and one buffer.
     options = tf.data.Options()
     options.autotune.enabled = False
+    look_up = _looked_up(part, spec)
+    if isinstance(part.x, Rows):
+        # Threads of their own: readers that wait for files must not take those that the steps run on.
+        options.threading.private_threadpool_size = READERS + 1
+        return dataset.map(look_up, num_parallel_calls=READERS).prefetch(PREFETCHED).with_options(options)
     return dataset.map(look_up).prefetch(PREFETCHED).with_options(options)
+
+
+def _looked_up(part: Part, spec: Spec) -> Callable[[Any], tuple[Any, Any]]:
+    """A function of tensors: indices (batch,) to (x, y)."""
+    tf = backend.tensorflow()
+    y, rows = tf.constant(part.y), part.x
+    x = None if isinstance(rows, Rows) else tf.constant(rows)
+
+    def from_files(index: Any) -> Any:
+        read = tf.numpy_function(lambda at: rows[at], [index], tf.as_dtype(rows.dtype), stateful=False)
+        return tf.ensure_shape(read, [None, *spec.shape])
+
+    def look_up(index: Any) -> tuple[Any, Any]:
+        examples = from_files(index) if x is None else tf.gather(x, index)
+        if spec.divisor:
+            examples = tf.cast(examples, tf.float32) / spec.divisor
+        return examples, tf.gather(y, index)
+
+    return look_up

@@ -107,6 +107,8 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         What ``objective`` names: one figure, or several in this order; None where the cell failed.
     """
     from pruneflow import tables
+    from pruneflow.report.automatic import report_run
+    from pruneflow.report.page import REPORT
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
@@ -126,6 +128,9 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     (run_dir / FAILURE_FILE).unlink(missing_ok=True)
     if found:
         console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
+        if config.report and not (run_dir / REPORT).exists():  # it was cut off just before
+            report_run(run_dir)
+        tables.show_done(found, run_dir)
         return _objectives(found, config)
     carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
     carry_out(isolation.Work(config, run_dir, command, differs))

@@ -81,6 +81,8 @@ class Config:
                 f"See python -m pruneflow --help for the options of {key}.",
             )
         self.model.check_kind(self.dataset.kind)
+        kinds = [each.kind for each in self.export.exports()]
+        self.model.check_exports(self.export.option_name, kinds)
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,

@@ -5,95 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 from pruneflow.data import imdb, mnist
-from pruneflow.data.cache import Origin, Place, cache_folder, named, stored
+from pruneflow.data.cache import Place, named
 from pruneflow.data.corpus import Corpus, Texts
 from pruneflow.data.flat import CLASSES
 from pruneflow.data.spec import Data, Part, Spec
-from pruneflow.data.split import Halves, Plan, validation_size
+from pruneflow.data.split import Halves
 from pruneflow.data.table import Columns, read_table
 from pruneflow.data.text import Reviews, encode, vocabulary_of
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
 from pruneflow.options import option, require
+from pruneflow.own_arrays import Arrays, Custom
+from pruneflow.own_images import ImageFolder
+from pruneflow.own_texts import CsvText
+from pruneflow.sources import Dataset, Stored, check_tokens
 
-__all__ = ["Dataset", "Imdb", "Mnist", "Stored"]
-
-
-@dataclass(kw_only=True)
-class Dataset:
-    """What every data set has.
-
-    Attributes:
-        name: Label in tables.
-    """
-
-    kind: ClassVar[str]  # of Spec: "image" or "tokens"
-
-    name: str
-
-    def load(self) -> Data:
-        """Read the three parts.
-
-        Raises:
-            DataError: if they cannot be had.
-            ConfigError: if a part would be empty.
-        """
-        raise NotImplementedError
-
-
-@dataclass(kw_only=True)
-class Stored(Dataset):
-    """What every data set that lies in a file can be told; chosen values stand in ``conf/dataset``.
-
-    Attributes:
-        path: File, or folder that holds it; null looks into the cache folder. ``~`` is expanded.
-        cache_dir: Cache folder; null takes PRUNEFLOW_DATA_DIR, else the user's cache folder.
-        validation_fraction: Fraction of the training half that becomes the validation part, (0, 1).
-        split_seed: Seed of the draws for validation part and limit, at least 0.
-        limit: At most this many examples of each half, drawn stratified; null takes all.
-        download: Whether a missing file is fetched.
-    """
-
-    path: str | None
-    cache_dir: str | None
-    validation_fraction: float
-    split_seed: int
-    limit: int | None
-    download: bool
-
-    def __post_init__(self) -> None:
-        self._check_names()
-        fraction, seed, limit = self.validation_fraction, self.split_seed, self.limit
-        require(
-            0 < fraction < 1,
-            "dataset.validation_fraction",
-            fraction,
-            "must lie between 0 and 1, both excluded",
-            "0.1 keeps a tenth of the training half for choices.",
-        )
-        require(seed >= 0, "dataset.split_seed", seed, "must be 0 or more", "0 is usual.")
-        if limit is not None:
-            remedy = "Take some thousands for a quick look, null for all."
-            require(limit >= 2, "dataset.limit", limit, "must be 2 or more, or null", remedy)
-            validation_size(limit, fraction)
-
-    def _check_names(self) -> None:
-        require(self.name != "", "dataset.name", "", "must not be empty", "Give a label for tables.")
-        for key in ("path", "cache_dir"):
-            remedy = "Name a path, or null."
-            require(getattr(self, key) != "", f"dataset.{key}", "", "must not be empty", remedy)
-
-    def _place(self, file: str, formats: str, *origins: Origin) -> Place:
-        if self.path is not None:
-            formats = f"{formats}; null uses the cache folder"
-            return named(self.path, key="dataset.path", formats=formats, file=file)
-        return stored(cache_folder(self.cache_dir), file=file, download=self.download, origins=origins)
-
-    def _cut(self, halves: Halves, spec: Spec, place: Place) -> Data:
-        plan = Plan(self.validation_fraction, self.split_seed, self.limit)
-        return plan.apply(halves, name=self.name, spec=spec, source=place.source(halves.origin))
+__all__ = ["Arrays", "CsvText", "Custom", "Dataset", "ImageFolder", "Imdb", "Mnist", "Stored"]
 
 
 @option("dataset", "mnist")
@@ -152,10 +80,7 @@ class Imdb(Stored):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size, length = self.vocabulary_size, self.length
-        remedy = "Ids 0 to 3 are marks; 10000 keeps the usual words."
-        require(size >= 5, "dataset.vocabulary_size", size, "must be 5 or more", remedy)
-        require(length >= 1, "dataset.length", length, "must be 1 or more", "250 keeps most of a review.")
+        check_tokens(vocabulary_size=self.vocabulary_size, length=self.length)
         self._check_columns()
 
     def _check_columns(self) -> None:
@@ -199,7 +124,7 @@ class Imdb(Stored):
         test = self._test_half(columns, names)
         return place.read(partial(imdb.of_table, train=train, test=test, names=names, index=index))
 
-    def _test_half(self, columns: Columns, names: tuple[str, str]) -> Texts | None:
+    def _test_half(self, columns: Columns, names: tuple[str, ...]) -> Texts | None:
         if self.test_path is None:
             return None
         place = named(self.test_path, key="dataset.test_path", formats="a .csv file, or null")

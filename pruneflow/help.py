@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+from pruneflow import extensions, options
+from pruneflow.errors import PruneflowError
 
 __all__ = ["help_text"]
 
@@ -69,7 +73,9 @@ def help_text(folders: Iterable[Path]) -> str:
     Args:
         folders: pruneflow's config folder, and the user's where there is one.
     """
-    choices: dict[str, set[str]] = {group: set() for group in _GROUPS}
+    with suppress(PruneflowError):  # whoever asks for help gets it
+        extensions.load()
+    choices: dict[str, set[str]] = {group: set(options.choices(group)) for group in _GROUPS}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
             choices.setdefault(file.parent.name, set()).add(file.stem)

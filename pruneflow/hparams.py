@@ -7,7 +7,6 @@ compared; without one it compares what there is.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,7 +85,7 @@ def write_failed(run_dir: Path, config: Config, differing: Differing) -> None:
 def forget(run_dir: Path, config: Config) -> None:
     """Delete what an earlier attempt, which failed, gave to TensorBoard."""
     for export in config.export.exports():
-        shutil.rmtree(run_dir / export.kind, ignore_errors=True)
+        (run_dir / export.kind / FILE).unlink(missing_ok=True)
 
 
 def _write(place: Path, content: bytes) -> None:

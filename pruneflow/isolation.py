@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -70,7 +70,7 @@ def carry_out(work: Work) -> None:
         tables.show_result(result)
         if work.config.report:
             report_run(work.run_dir)
-        tables.show_done(result, work.run_dir)
+        tables.show_done(asdict(result), work.run_dir)
     gc.collect()
     _after_first = _after_first or resident_memory_bytes()
 

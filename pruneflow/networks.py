@@ -18,7 +18,7 @@ import numpy as np
 from rich.markup import escape
 
 from pruneflow import backend
-from pruneflow.config import Config, plain
+from pruneflow.config import Config
 from pruneflow.dashboard import write_layout
 from pruneflow.events import pack, unpack
 from pruneflow.files import write_file
@@ -71,7 +71,7 @@ class Network:
         stage: Where it was taken from.
         file: Its ``.h5`` file in the folder of the run.
         size: Size of that file.
-        trained: Whether it was trained, or holds initial weights.
+        trained: Whether it was trained, here or before it came, or holds initial weights.
         cost: What its training took, when it was done.
         parameters: Number of its weights, as Keras counts them.
         requested_sparsity: Of the pruned weights together, what was asked for; 0 for a dense network.
@@ -113,7 +113,7 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
         "device": _arithmetic(ready.device),
         "data": ready.data.digest,
         "spec": asdict(ready.data.spec),
-        "model": _network_settings(config.model),
+        "model": config.model.identity(ready.data.spec),
         "seed": config.seed,
         "fit": config.trainer.dense_fit(config.seed).inputs,
     }
@@ -141,18 +141,19 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
 
 
 def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) -> Network:
-    """Train the baseline, or take it from the store; without dense epochs it keeps its initial weights.
+    """Train the baseline, or take it from the store; without dense epochs it keeps its first weights.
 
     Returns:
         The network; ``dense.h5`` and, where it was trained, ``dense/`` with its curves are in ``run_dir``.
     """
     fit = config.trainer.dense_fit(config.seed)
+    trained = bool(fit.epochs) or config.model.starts_trained
 
     def make(folder: Path) -> None:
         backend.keras().backend.clear_session()
         backend.set_seed(config.seed)
         model = config.model.build(ready.data.spec)
-        facts: dict[str, Any] = {"trained": bool(fit.epochs), "seconds": 0.0, "examples_per_second": None}
+        facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
         if fit.epochs:
             journal = _journal(config, folder, run_dir / "dense")
             phase = fit.run(model, ready.data, journal)
@@ -222,13 +223,6 @@ def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
     keys = ["kind", "precision", "threads", "inter_op_threads"]
     found = {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
     return {**found, "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")}
-
-
-def _network_settings(model: Any) -> dict[str, Any]:
-    """What decides a network: its option and every setting but the label."""
-    settings = plain(model)
-    del settings["name"]
-    return {"option": model.option_name, **settings}
 
 
 def _journal(config: Config, folder: Path, events: Path) -> Journal:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig
 
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, PruneflowError
 
-__all__ = ["choices", "option", "require", "require_one_of"]
+__all__ = ["choices", "open_mapping", "option", "require", "require_one_of"]
 
 T = TypeVar("T")
 
@@ -26,12 +27,27 @@ def option(group: str, name: str) -> Callable[[type[T]], type[T]]:
     """
 
     def register(cls: type[T]) -> type[T]:
+        taken = _registered.get(group, {}).get(name)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise PruneflowError(
+                f"{group}={name} is registered twice: by {taken.__module__} and by {cls.__module__}. "
+                "Give one of them another name."
+            )
         cls.option_name = name  # type: ignore[attr-defined]
         _registered.setdefault(group, {})[name] = cls
         ConfigStore.instance().store(group=f"schema/{group}", name=name, node=cls)
         return cls
 
     return register
+
+
+def open_mapping(element_type: Any) -> Any:
+    """An empty mapping for a field, which takes ``key={new:value}``, where Hydra wants a ``+`` for new keys.
+
+    Args:
+        element_type: Type of its values.
+    """
+    return DictConfig({}, key_type=str, element_type=element_type, flags={"struct": False})
 
 
 def choices(group: str) -> dict[str, Any]:

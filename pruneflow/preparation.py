@@ -13,6 +13,7 @@ from pruneflow.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.trials import try_exports
 
 __all__ = ["Prepared", "prepare"]
 
@@ -51,12 +52,25 @@ def prepare(config: Config) -> Prepared:
     with undisturbed():
         device = config.device.configure()
         selection = config.pruning.select(config.model.build(data.spec))
+        if config.model.brought:
+            _try_exports(config, data)
         backend.keras().backend.clear_session()
     masks = masks_for(config, plan, selection.prunables)
     notes = masks.check()
     return Prepared(data, plan, selection, masks, notes, device, seconds)
 
 
+def _try_exports(config: Config, data: Data) -> None:
+    """Try once per process: the check before a run, and cells of a sweep, ask for the same."""
+    kinds = [each.kind for each in config.export.exports()]
+    key = repr((config.model.identity(data.spec), data.spec, kinds))
+    if key not in _tried:
+        with backend.float32():
+            try_exports(config.export, config.model.build(data.spec), data)
+        _tried.add(key)
+
+
+_tried: set[str] = set()
 _loaded: dict[str, tuple[Data, float]] = {}
 
 

@@ -140,6 +140,8 @@ def failure_in_words(error: Exception) -> str:
     if isinstance(error, PruneflowError):
         return str(error)
     text = str(error)
+    if match := re.search(r"\bDataError: (.+)", text):  # raised where TensorFlow reads examples from files
+        return match[1]
     for sign in ("No space left on device", "Disk quota exceeded", "File too large", "Read-only file system"):
         if sign in text:
             where = re.search(r"(/[^\s;:'\"]+)", text)

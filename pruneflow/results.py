@@ -91,7 +91,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class DenseResult:
-    """The dense baseline; accuracies and loss are null where no dense phase was asked for.
+    """The dense baseline; accuracies and loss are null where it was not trained, here or before it came.
 
     Accuracies are shares in [0, 1], on the test part unless named otherwise; the loss is cross-entropy, nats.
     """

@@ -161,7 +161,7 @@ def tflite_outputs(content: bytes, part: Part, spec: Spec) -> FloatArray:
         ValueError: if LiteRT cannot load it.
     """
     with undisturbed():
-        return _Runner(content).outputs(spec.model_input(part.x))
+        return _Runner(content).outputs(spec.model_input(part.x[:]))
 
 
 class _Runner:

@@ -129,17 +129,25 @@ def show_result(result: Result) -> None:
         warn(result.data.note)
 
 
-def show_done(result: Result, run_dir: Path) -> None:
-    """Print a line to grep for each exported file, the last ones of a run."""
-    for tflite in result.tflite:
-        console.print(
-            f"done dataset={shlex.quote(result.data.name)} "
-            f"model={shlex.quote(result.config['model']['name'])} export={tflite.kind} "
-            f"sparsity={result.pruned.measured_sparsity:.4f} "
-            f"accuracy={tflite.accuracy:.4f} gzip_bytes={tflite.gzip_bytes} run={shlex.quote(str(run_dir))}",
-            markup=False,
-            soft_wrap=True,
-        )
+def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
+    """Print a line to grep for each exported file, the last ones of a run.
+
+    Args:
+        result: What ``result.json`` holds.
+        run_dir: Folder of the run.
+    """
+    for file in result["tflite"]:
+        words = {
+            "dataset": result["data"]["name"],
+            "model": result["config"]["model"]["name"],
+            "export": file["kind"],
+            "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
+            "accuracy": f"{file['accuracy']:.4f}",
+            "gzip_bytes": str(file["gzip_bytes"]),
+            "run": str(run_dir),
+        }
+        line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
+        console.print(f"done {line}", markup=False, soft_wrap=True)
 
 
 def _size_table(result: dict[str, Any]) -> Table:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pruneflow import backend
 
-__all__ = ["Task", "task_of"]
+__all__ = ["Task", "declared", "ending_of", "meaning_of", "task_of"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -66,8 +66,77 @@ class Task:
 
 
 def task_of(model: Any) -> Task:
-    """Read the task off a network's last layer, wrapped by tfmot or not: linear outputs are logits."""
-    last = model.layers[-1]
-    activation = getattr(getattr(last, "layer", last), "activation", None)
-    linear = activation is None or activation.__name__ == "linear"
-    return Task(units=int(model.output_shape[-1]), from_logits=linear)
+    """Read the task off a network's last layer, wrapped by tfmot or not; what it does not say is logits."""
+    return Task(units=int(model.output_shape[-1]), from_logits=meaning_of(model) != "probabilities")
+
+
+def meaning_of(model: Any) -> str:
+    """What the outputs of a network are, as far as its last layers say.
+
+    Returns:
+        ``"logits"``, ``"probabilities"``, or ``""`` where the layers do not say it.
+    """
+    return MEANINGS.get(ending_of(model), "")
+
+
+def ending_of(model: Any) -> str:
+    """Name of the function that a network ends with.
+
+    Looks behind layers that change no values, such as ``Flatten``, and into models in the model.
+
+    Args:
+        model: A functional or sequential ``tf_keras.Model`` with one output.
+
+    Returns:
+        Such as ``"linear"`` or ``"softmax"``; what `declared` was told; ``""`` where no layer says it.
+    """
+    return _ending(model.outputs[0])
+
+
+def declared(model: Any, meaning: str) -> Any:
+    """The same network, whose last layers say what its outputs are: one that changes no values is added.
+
+    Args:
+        model: A functional or sequential ``tf_keras.Model`` with one output.
+        meaning: ``"logits"`` or ``"probabilities"``.
+    """
+    keras = backend.keras()
+    says = keras.layers.Activation("linear", name=DECLARED[meaning], dtype="float32")
+    return keras.Model(model.inputs, says(model.outputs[0]), name=model.name)
+
+
+DECLARED = {"logits": "outputs_are_logits", "probabilities": "outputs_are_probabilities"}
+MEANINGS = {
+    **dict.fromkeys(("softmax", "sigmoid", "probabilities"), "probabilities"),
+    **dict.fromkeys(("linear", "logits"), "logits"),
+}
+PASSED_THROUGH = ("Flatten", "Reshape", "Permute", "Dropout")
+
+
+def _ending(tensor: Any) -> str:
+    layer = tensor._keras_history.layer
+    node = layer._inbound_nodes[tensor._keras_history.node_index]
+    for meaning, name in DECLARED.items():
+        if layer.name == name:
+            return meaning
+    if isinstance(layer, backend.keras().Model):
+        return _ending(layer.outputs[tensor._keras_history.tensor_index])
+    layer = getattr(layer, "layer", layer)  # tfmot's wrapper
+    kind, name = type(layer).__name__, _activation(layer)
+    if kind in PASSED_THROUGH or (kind == "Activation" and name == "linear"):
+        before = node.keras_inputs
+        return _ending(before[0]) if before else ""
+    return name
+
+
+def _activation(layer: Any) -> str:
+    """Name of the function that a layer ends with; empty where it has none."""
+    kind = type(layer).__name__
+    if kind == "Softmax":
+        return "softmax"
+    if kind == "TFOpLambda":  # tf.nn.softmax and tf.sigmoid, called on a tensor of Keras
+        return str(layer.get_config()["function"]).rsplit(".", maxsplit=1)[-1]
+    if not hasattr(layer, "activation"):
+        return ""
+    activation = layer.activation
+    return "linear" if activation is None else getattr(activation, "__name__", "")

@@ -5,6 +5,7 @@ import importlib
 import json
 import logging
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 import pruneflow
 from pruneflow import api, backend
-from pruneflow.errors import ConfigError
+from pruneflow.config import plain
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
 
@@ -76,7 +78,7 @@ def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses
     assert (list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra) == before
     (file,) = tmp_path.glob("outputs/2*/*/result.json")
     assert result.pruned.requested_sparsity == 0.75
-    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in file.parent.iterdir() if path.name.startswith(".")] == [".hydra"]
 
 
 def test_composing_inside_somebody_elses_hydra_leaves_it_as_it_was(tmp_path):
@@ -109,6 +111,52 @@ def test_settings_that_cannot_be_used_raise_before_anything_is_written(tmp_path,
     with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
         pruneflow.run(settings, folder=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config: setattr(config.schedule, "final_sparsity", 75), "schedule.final_sparsity=75"),
+        (
+            lambda config: setattr(config.trainer, "epochs", -3),
+            "trainer.epochs=-3: allowed are numbers from 1",
+        ),
+        (
+            lambda config: setattr(config.trainer, "epochs", "many"),
+            "'many' of type 'str' could not be converted to Integer",
+        ),
+        (lambda config: setattr(config, "seed", -1), "seed=-1: allowed are whole numbers"),
+    ],
+)
+def test_changed_settings_are_checked_again(tmp_path, change, said):
+    config = pruneflow.compose(QUICK)
+    change(config)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        pruneflow.run(config, folder=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_of_changed_settings_makes_them_again(tmp_path):
+    words = [*QUICK, "structure=block_4x1", "export=int8"]
+    config = pruneflow.compose(words)
+    config.schedule.final_sparsity = 0.75
+    config.distribution.layers = {"conv2d": 0.5}
+    result = pruneflow.run(config, folder=tmp_path / "run")
+    typed = shlex.split(result.command)[3:]
+    assert plain(pruneflow.compose(typed)) == plain(config)
+    assert not set(typed) & {"model=cnn", "dataset=mnist"} and "structure=block" in typed
+    assert (tmp_path / "run" / ".hydra" / "overrides.yaml").is_file()
+    assert (tmp_path / "run" / "int8").is_dir()  # for TensorBoard
+
+
+def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, monkeypatch):
+    bad = [*QUICK, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30"]
+    with pytest.raises(PruneflowError, match="Training diverged"):
+        pruneflow.run(bad, folder=tmp_path / "run")
+    assert "Training diverged" in (tmp_path / "run" / "failure.json").read_text()
+    pruneflow.run(QUICK, folder=tmp_path / "run")
+    assert (tmp_path / "run" / "result.json").is_file()
+    assert not (tmp_path / "run" / "failure.json").exists()
 
 
 def test_no_run_is_written_over(tmp_path):
@@ -157,6 +205,21 @@ def test_options_are_names_dictionaries_or_objects():
     assert ([prunable.name for prunable in plan.prunables], plan.seed) == (["hidden/kernel"], 3)
 
 
+def test_dictionaries_hold_lists_mappings_and_nothing():
+    layers = {"hidden": 0.5, "scores": 0.25}
+    chosen = {"distribution": {"layers": layers}, "schedule": {"begin_step": None, "end_step": 31}}
+    plan = pruneflow.prune(network(), steps=40, **chosen).plan
+    assert plan.sparsities_after(40) == {"hidden/kernel": 0.5, "scores/kernel": 0.25}
+    assert plan.plan.end_step == 31
+
+
+@pytest.mark.parametrize("model", [None, "model.h5", object()])
+def test_what_is_no_model_of_keras_2_is_refused(model):
+    for work in (lambda: pruneflow.prune(model, steps=40), lambda: pruneflow.export(model)):
+        with pytest.raises(ConfigError, match=r"^model=.*: it must be a built tf_keras\.Model"):
+            work()
+
+
 def test_too_few_steps_are_noticed_when_the_network_is_stripped():
     pruned = fitted(pruneflow.prune(network(), steps=40, schedule={"initial_sparsity": 0.0}), epochs=1)
     with pytest.raises(SparsityNotReachedError, match="hidden/kernel has"):
@@ -167,6 +230,7 @@ def test_too_few_steps_are_noticed_when_the_network_is_stripped():
     ("arguments", "said"),
     [
         ({"steps": 0}, "steps=0: allowed are whole numbers from 1"),
+        ({"steps": 9.5}, "steps=9.5: allowed are whole numbers from 1"),
         ({"schedule": "never"}, "schedule=never: there is no such option"),
         ({"schedule": {"final_sparsity": 2}}, "schedule.final_sparsity=2.0: sparsity is the fraction"),
         (

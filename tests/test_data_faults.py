@@ -31,7 +31,9 @@ from pruneflow.data.fetch import RemoteFile
 from pruneflow.errors import PruneflowError
 
 DOCS = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
-ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", DOCS.split("## What bad data are answered")[1], re.M)[1:]
+ROWS = re.findall(
+    r"^\| (.+?) \| (.+) \|$", DOCS.split("## What bad data are answered")[1].split("\n## ")[0], re.M
+)[1:]
 
 Load = Callable[[], Any]
 Maker = Callable[["Bench"], Load]

@@ -191,7 +191,7 @@ def test_a_data_set_that_does_not_fit_is_refused_with_what_to_set(folder, foreig
         (["nowhere.tflite"], "nowhere.tflite cannot be read: No such file or directory. Check the path."),
         (["dataset=mnist"], "No file is named."),
         (["a.tflite", "model=cnn"], "model=cnn: evaluation takes dataset, dataset.*"),
-        (["a.tflite", "dataset=svhn"], "dataset=svhn: there is no such option; allowed are imdb, mnist"),
+        (["a.tflite", "dataset=svhn"], "dataset=svhn: there is no such option; allowed are arrays, "),
         (["a.tflite", "--verbose"], "--verbose: there is no such option."),
         (["a.tflite", "dataset.limit=1"], "dataset.limit=1: must be 2 or more"),
     ],

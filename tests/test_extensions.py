@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 
-from pruneflow import extensions
+from pruneflow import extensions, models
 from pruneflow.errors import PruneflowError
+from pruneflow.options import choices, option
 
 EXAMPLE = Path(__file__).parent / "example_package"
 
@@ -114,3 +116,20 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch):
             extensions.load()
     finally:
         extensions.load.cache_clear()
+
+
+def test_help_lists_them(installed):
+    shown = command(installed, "--help").stdout
+    assert re.search(r"^  model +.*\btwo_layers\b", shown, flags=re.M)
+    assert re.search(r"^  criterion +.*\bsmallest\b", shown, flags=re.M)
+
+
+def test_a_name_that_is_taken_is_refused():
+    class Cnn:
+        pass
+
+    with pytest.raises(
+        PruneflowError, match=r"model=cnn is registered twice: by pruneflow\.models\.cnn and by"
+    ):
+        option("model", "cnn")(Cnn)
+    assert choices("model")["cnn"] is models.Cnn

@@ -83,7 +83,7 @@ def test_the_console_script_is_the_module():
 @pytest.mark.parametrize(
     ("typed", "completions"),
     [
-        ("pruneflow model=", ["model=cnn", "model=lstm"]),
+        ("pruneflow model=m", ["model=mlp", "model=mobilenet"]),
         ("pruneflow schedule.final", ["schedule.final_sparsity="]),
         ("pruneflow export=dyn", ["export=dynamic-range"]),
     ],

@@ -94,15 +94,47 @@ def test_seeds_of_one_setting_are_one_mark_with_mean_and_extremes():
 
 
 def test_the_same_run_in_two_sweeps_is_one_measurement():
-    (mark,) = grid(result(seed=1), result(seed=1)).marks
-    assert len(mark.points) == 1
+    lucky, other = result(exported(accuracy=0.99), seed=1), result(exported(accuracy=0.95), seed=2)
+    (mark,) = grid(lucky, lucky, lucky, other).marks
+    assert (mark.accuracy, mark.seeds, mark.counted) == (pytest.approx(0.97), 2, "2 seeds")
+    (mark,) = grid(lucky, lucky).marks
+    assert (mark.accuracy, mark.counted) == (0.99, "2 runs of one seed")
 
 
-def test_what_follows_from_an_option_is_no_difference_of_its_own():
-    """The recipe of a data set brings its epochs; a batch size that is swept differs all the same."""
-    mnist = result(dataset__name="mnist", trainer__epochs=2)
-    imdb = [result(dataset__name="imdb", trainer__epochs=4, trainer__batch_size=size) for size in (32, 64)]
-    assert set(grid(mnist, *imdb).keys) == {"dataset", "trainer.batch_size"}
+def test_what_an_option_brings_is_no_difference_of_its_own_but_what_was_set_beside_it_is():
+    """A schedule brings its power; sparsity and epochs that go with it by chance are differences."""
+    one = result(schedule__name="a", schedule__power=3, schedule__final_sparsity=0.5, trainer__epochs=2)
+    two = result(schedule__name="b", schedule__power=1, schedule__final_sparsity=0.8, trainer__epochs=4)
+    assert set(grid(one, two).keys) == {"schedule", "schedule.final_sparsity", "trainer.epochs"}
+
+
+def test_a_line_runs_along_the_sparsity_only():
+    powers = [
+        result(schedule__power=power, schedule__final_sparsity=sparsity)
+        for power in (1, 3)
+        for sparsity in (0.5, 0.8)
+    ]
+    assert grid(*powers).groups == ["power=1", "power=3"]
+
+
+def test_every_run_has_a_row_though_marks_are_one(tmp_path):
+    for threads in (1, 2):
+        write_run(tmp_path / f"threads={threads}", result(latency__threads=threads))
+    rows = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html")).rows
+    assert [row[:2] for row in rows if row[0].startswith("threads=")] == [
+        ["threads=1", "1"],
+        ["threads=2", "2"],
+    ]
+
+
+def test_the_front_of_compression_is_its_own(tmp_path):
+    """Two dense networks: the smaller file is not the one that shrank most."""
+    small, large = result(exported(accuracy=0.9, gzip_bytes=5_000)), result(exported(accuracy=0.8))
+    large["config"]["model"]["filters"], large["dense"]["tflite_gzip_bytes"] = [64], 800_000
+    found = grid(small, large)
+    by_compression = found.front_of(lambda mark: -mark.compression)
+    assert [mark.accuracy for mark in found.front] == [0.9]
+    assert {mark.accuracy for mark in by_compression} == {0.8, 0.9}
 
 
 @pytest.mark.parametrize(
@@ -270,9 +302,65 @@ def test_a_page_needs_nothing_from_the_network_and_says_so(tmp_path):
 def test_a_page_is_made_again_and_old_pictures_go(tmp_path):
     folder = write_run(tmp_path / "run", result())
     first = write_run_report(folder).read_bytes()
-    (folder / "report" / "old.svg").write_text("of another run")
+    (folder / "report" / "accuracy-size-7.svg").write_text("of an earlier page")
+    (folder / "report" / ".masks.png.0123abcd").write_text("of a page that was cut off")
+    (folder / "report.html").unlink()  # as a page leaves it that was cut off
     assert write_run_report(folder).read_bytes() == first
-    assert not (folder / "report" / "old.svg").exists()
+    names = {"sparsity", "size", "latency"}
+    assert {path.name for path in (folder / "report").iterdir()} == {
+        f"{name}.{kind}" for name in names for kind in ("svg", "png")
+    }
+
+
+def test_nothing_of_somebody_elses_is_deleted_for_a_page(tmp_path):
+    folder = write_run(tmp_path / "run", result())
+    write_run_report(folder)
+    (folder / "report" / "notes.txt").write_text("mine")
+    with pytest.raises(PruneflowError, match="report, where the pictures would go, holds something else"):
+        write_run_report(folder)
+    assert (folder / "report" / "notes.txt").read_text() == "mine"
+
+
+def test_runs_are_found_behind_links_and_once(tmp_path):
+    write_run(tmp_path / "far" / "one", result())
+    (tmp_path / "chosen").mkdir()
+    (tmp_path / "chosen" / "best").symlink_to(tmp_path / "far" / "one")
+    (tmp_path / "chosen" / "loop").symlink_to(tmp_path / "chosen")
+    assert [run.name for run in collect([tmp_path / "chosen"]).runs] == ["best"]
+    assert len(collect([tmp_path / "chosen", tmp_path / "far"]).runs) == 1
+
+
+def test_files_among_folders_as_a_star_gives_them_are_passed_over(tmp_path):
+    write_run(tmp_path / "one", result())
+    (tmp_path / "report.html").write_text("")
+    assert len(collect([tmp_path / "one", tmp_path / "report.html"]).runs) == 1
+
+
+def test_one_broken_run_costs_its_own_row_only(tmp_path):
+    folder = sweep(tmp_path / "sweep")
+    (folder / "final_sparsity=0.5,export=int8" / "result.json").write_text('{"format": 2}')
+    (folder / "final_sparsity=0.9,export=int8" / "masks.npz").write_bytes(b"broken")
+    assert command.main([str(folder), "--runs"]) == 1
+    assert "3 runs" in Page(folder / "report.html").text
+    assert len(list(folder.glob("*/report.html"))) == 2
+    (notice,) = collect([folder]).notices
+    assert "final_sparsity=0.5,export=int8: left out." in notice
+
+
+def test_names_with_dollar_signs_and_long_names_are_drawn(tmp_path):
+    for index, name in enumerate(("$x$", "$_$", "y" * 300)):
+        found = result(criterion__name=name, schedule__final_sparsity=0.1 * index)
+        found["pruned"]["layers"][0]["name"] = name
+        write_run_report(write_run(tmp_path / f"run-{index}", found))
+    shown = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
+    assert "criterion=$_$" in shown.text and "yyy … yyy" in shown.text
+
+
+def test_failed_runs_are_counted_in_the_title(tmp_path):
+    write_run(tmp_path / "one", result())
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "failure.json").write_text('{"message": "no"}')
+    assert "2 runs, 1 failed" in Page(write_sweep_report(collect([tmp_path]), tmp_path / "r.html")).text
 
 
 # The page of many runs
@@ -315,7 +403,7 @@ def test_a_sweep_over_seeds_has_means_with_their_extremes(tmp_path):
     for seed, accuracy in enumerate((0.96, 0.98)):
         write_run(tmp_path / f"seed={seed}", result(exported(accuracy=accuracy), seed=seed))
     shown = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
-    assert ["2", "0.9700 (0.9600 to 0.9800)", "20.0", "3.80x"] in shown.rows
+    assert ["2 seeds", "0.9700 (0.9600 to 0.9800)", "20.0", "3.80x"] in shown.rows
     assert "2 runs: seed" in shown.text
 
 
@@ -337,7 +425,7 @@ def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_show
     found = collect([folder])
     shown = Page(write_sweep_report(found, folder / "report.html"))
     assert ["failed", "Training diverged: loss is <nan>."] in shown.rows
-    assert "5 runs" in shown.text
+    assert "5 runs, 1 failed" in shown.text
     assert [notice.split(":")[0] for notice in found.notices] == ["broken", "older", "running"]
     for notice, said in zip(found.notices, REASONS, strict=True):
         assert said in notice and notice in shown.text
@@ -348,7 +436,7 @@ def test_several_sweeps_are_compared_by_all_that_differs_and_that_is_said(tmp_pa
     for name in ("magnitude", "random"):
         write_run(two / f"criterion={name}", result(criterion__name=name))
     shown = Page(write_sweep_report(collect([one, two]), tmp_path / "c.html"))
-    assert "differ in other settings (one: export, final_sparsity; two: criterion)" in shown.text
+    assert f"differ in other settings ({one}: export, final_sparsity; {two}: criterion)" in shown.text
     assert "6 runs: criterion, export, final_sparsity" in shown.text
     assert any(row[0] == "two/criterion=random" for row in shown.rows)
 
@@ -359,7 +447,8 @@ def test_runs_on_other_data_are_shown_apart(tmp_path):
     other["data"]["digest"] = "cd" * 32
     write_run(tmp_path / "two", other)
     shown = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
-    assert "mnist: there are runs on data of this name with other contents" in shown.text
+    assert "There are runs on 2 sets of data" in shown.text
+    assert "mnist (SHA-256 cdcdcdcd)" in shown.text
     assert len(list((tmp_path / "report").glob("accuracy-size-*.svg"))) == 2
 
 
@@ -398,6 +487,7 @@ def folders():
     Path("failed/failure.json").write_text('{"message": "no memory"}')
     for name in ("empty", "taken"):
         Path(name).mkdir()
+    Path("taken/notes.txt").write_text("mine")
     Path("notes.html").write_text("<p>mine</p>")
     write_run(Path("good"), result())
     return sorted(Path().rglob("*"))

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pytest
 from rich.table import Table
@@ -204,7 +204,7 @@ def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys):
 
 
 def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
-    tables.show_done(result(agreement=1.0), tmp_path / "my runs")
+    tables.show_done(asdict(result(agreement=1.0)), tmp_path / "my runs")
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:2] == ["done", "dataset=my data"]
     assert words[-1] == f"run={tmp_path}/my runs"

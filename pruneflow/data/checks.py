@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 
 
-def expect(condition: bool, path: Path, array: str, expected: str, found: object) -> None:
-    """Refuse the file ``path`` unless ``condition`` holds for its array ``array``.
+def expect(condition: bool, path: object, array: str, expected: str, found: object) -> None:
+    """Refuse the file ``path``, or what it stands for, unless ``condition`` holds for its array ``array``.
 
     Raises:
         DataError: with the file, the array, what was expected and what was found.
@@ -31,7 +30,7 @@ def described(array: Array) -> str:
     return f"{array.dtype} {array.shape}"
 
 
-def checked_labels(path: Path, name: str, y: Array, *, count: int, classes: int) -> npt.NDArray[np.int64]:
+def checked_labels(path: object, name: str, y: Array, *, count: int, classes: int) -> npt.NDArray[np.int64]:
     """Check labels 0 .. classes - 1, one per example.
 
     Args:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,9 @@ import numpy.typing as npt
 from pruneflow.data.text import Reviews, end_to_end, rank_words, words
 from pruneflow.errors import DataError
 
-__all__ = ["Corpus", "Texts", "held_out", "of_texts"]
+__all__ = ["Corpus", "Texts", "held_out", "of_texts", "ranked"]
+
+FIFTH = Fraction(1, 5)
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Texts:
 
     Attributes:
         texts: n texts, as they are written.
-        y: (n,) int64 labels, 0 or 1.
+        y: (n,) int64 labels, 0 .. classes - 1.
     """
 
     texts: list[str]
@@ -29,7 +33,11 @@ class Texts:
 
     def taken(self, chosen: npt.NDArray[np.bool_]) -> Texts:
         """The texts for which ``chosen`` (n,) is True."""
-        return Texts([self.texts[i] for i in np.flatnonzero(chosen)], self.y[chosen])
+        return self.at(np.flatnonzero(chosen))
+
+    def at(self, places: npt.NDArray[np.int64]) -> Texts:
+        """The texts at ``places`` (k,)."""
+        return Texts([self.texts[i] for i in places], self.y[places])
 
 
 @dataclass(frozen=True)
@@ -67,19 +75,33 @@ def of_texts(
     Raises:
         DataError: if no word of the training half has a rank.
     """
-    train, _ = halves
-    known = rank_words(map(words, train.texts)) if ranks is None else ranks
-    if not any(word in known for text in train.texts for word in words(text)):
-        problem = "no word of the training half has a rank; it is empty, or the index another's"
-        raise DataError(f"{where}: {problem}.")
+    known = ranked(where, halves[0], ranks)
     first, second = (end_to_end(map(words, half.texts), known, half.y) for half in halves)
     return Corpus(first, second, ranks=known, class_names=names)
 
 
-def held_out(texts: list[str], y: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Choose a fifth of each class, rounded down: the texts whose SHA-256 is smallest.
+def ranked(where: object, train: Texts, ranks: Mapping[str, int] | None) -> Mapping[str, int]:
+    """Word to rank: ``ranks``, or where that is None, as counted on the training texts.
+
+    Raises:
+        DataError: if no word of the training texts has a rank.
+    """
+    known = rank_words(map(words, train.texts)) if ranks is None else ranks
+    if not any(word in known for text in train.texts for word in words(text)):
+        problem = "no word of the training half has a rank; it is empty, or the index another's"
+        raise DataError(f"{where}: {problem}.")
+    return known
+
+
+def held_out(texts: list[str], y: npt.NDArray[np.int64], fraction: Fraction = FIFTH) -> npt.NDArray[np.bool_]:
+    """Choose a fraction of each class, rounded down: the texts whose SHA-256 is smallest.
 
     No random numbers, so the choice is the same with every NumPy, and copies of a text stay together.
+
+    Args:
+        texts: n texts.
+        y: (n,) labels.
+        fraction: Share of each class, by default a fifth.
 
     Returns:
         (n,) True where a text is held out.
@@ -88,5 +110,5 @@ def held_out(texts: list[str], y: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_
     chosen = np.zeros(len(texts), np.bool_)
     for label in np.unique(y):
         members = order[y[order] == label]
-        chosen[members[: len(members) // 5]] = True
+        chosen[members[: math.floor(len(members) * fraction)]] = True
     return chosen

@@ -20,8 +20,8 @@ from pruneflow.data.checks import Array, Arrays, described, expect
 from pruneflow.errors import DataError
 
 __all__ = [
-    *("LARGEST_BYTES", "array_names", "decoded", "read_arrays", "read_text", "reading", "refuse_kind"),
-    *("refuse_other_encoding", "write_arrays"),
+    *("LARGEST_BYTES", "array_names", "decoded", "other_encoding", "read_arrays", "read_text", "reading"),
+    *("refuse_kind", "refuse_other_encoding", "write_arrays"),
 ]
 
 SUFFIX = ".npy"
@@ -135,14 +135,25 @@ def refuse_other_encoding(content: bytes, where: object) -> None:
     Raises:
         DataError: naming the encoding.
     """
+    if found := other_encoding(content):
+        remedy = f"Convert it with iconv -f {found} -t utf-8 FILE > NEW_FILE."
+        raise DataError(f"{where}: is {found.upper()}, not UTF-8. {remedy}")
+
+
+def other_encoding(content: bytes) -> str:
+    """Name UTF-16 or UTF-32 by its byte order mark, or by every other byte being 0; empty for others.
+
+    >>> other_encoding("ab".encode("utf-16-le"))
+    'utf-16le'
+    """
     first = content[:PEEK_BYTES]
-    found = [name for mark, name in MARKS.items() if first.startswith(mark)]
+    for mark, name in MARKS.items():
+        if first.startswith(mark):
+            return name
     for name, ascii_zeros in (("utf-16le", first[1::2]), ("utf-16be", first[0:-1:2])):
-        if not found and 2 * ascii_zeros.count(0) > len(ascii_zeros):
-            found = [name]
-    if found:
-        remedy = f"Convert it with iconv -f {found[0]} -t utf-8 FILE > NEW_FILE."
-        raise DataError(f"{where}: is {found[0].upper()}, not UTF-8. {remedy}")
+        if 2 * ascii_zeros.count(0) > len(ascii_zeros):
+            return name
+    return ""
 
 
 @contextmanager

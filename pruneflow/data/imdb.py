@@ -71,7 +71,7 @@ def is_table(path: Path) -> bool:
 
 
 def of_table(
-    path: Path, *, train: Texts, test: Texts | None, names: tuple[str, str], index: Ranks | None
+    path: Path, *, train: Texts, test: Texts | None, names: tuple[str, ...], index: Ranks | None
 ) -> Corpus:
     """Make a corpus of the rows of one CSV file, or of one for each half.
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.rows import Examples
+
 __all__ = ["Data", "Part", "Spec"]
 
 
@@ -16,10 +18,10 @@ class Spec:
     """What a model must know of the data it reads.
 
     Attributes:
-        kind: ``"image"`` or ``"tokens"``.
-        shape: Shape of one example: (height, width, channels) or (length,).
+        kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
+        shape: Shape of one example: (height, width, channels), (length,) or (features,).
         classes: Number of classes; labels are 0 .. classes - 1.
-        vocabulary_size: Number of token ids for ``"tokens"``, 0 for images.
+        vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
     """
 
     kind: str
@@ -29,7 +31,7 @@ class Spec:
 
     @property
     def input_dtype(self) -> str:
-        """dtype of the model's input: float32 in [0, 1] for images, int32 for token ids."""
+        """dtype of the model's input: float32 for numbers and, in [0, 1], for images; int32 for token ids."""
         return "int32" if self.kind == "tokens" else "float32"
 
     @property
@@ -41,10 +43,10 @@ class Spec:
         """Turn stored examples into what the model reads.
 
         Args:
-            x: (n, *shape); uint8 in [0, 255] for images, int32 token ids for tokens.
+            x: (n, *shape); uint8 in [0, 255] for images, int32 token ids for tokens, float32 for numbers.
 
         Returns:
-            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens.
+            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
         """
         if self.divisor is None:
             return x.astype(self.input_dtype, copy=False)
@@ -57,11 +59,11 @@ class Part:
     """Examples and labels of one part (training, validation or test).
 
     Attributes:
-        x: (n, *shape), uint8 for images, int32 for tokens.
+        x: (n, *shape), uint8 for images, int32 for tokens, float32 for numbers; in memory or in files.
         y: (n,) int64 labels.
     """
 
-    x: npt.NDArray[Any]
+    x: Examples
     y: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -80,10 +82,12 @@ class Data:
         test: Test half, touched once, at the end.
         source: Where the arrays came from.
         note: What a reader of the numbers must know; empty when there is nothing to say.
-        digest: SHA-256 over the arrays of the three parts.
+        digest: SHA-256 over the arrays of the three parts. See `pruneflow.data.split.digest_of`.
         vocabulary: Word to token id for tokens, of the words that have an id of their own; None where the
             words are not known.
         class_names: What the data set calls class 0, 1, ...; empty where it has numbers only.
+        standardisation: For numbers that were standardised: ``mean`` and ``scale`` of each feature, as lists;
+            a model reads ``(x - mean) / scale``. None where they are read as they are.
     """
 
     name: str
@@ -91,8 +95,9 @@ class Data:
     train: Part
     validation: Part
     test: Part
-    source: str
-    note: str
-    digest: str
+    source: str = ""
+    note: str = ""
+    digest: str = ""
     vocabulary: dict[str, int] | None = None
     class_names: tuple[str, ...] = ()
+    standardisation: dict[str, list[float]] | None = None

@@ -1,4 +1,4 @@
-"""Stratified parts: which examples are used, and which of the training half become the validation part."""
+"""Stratified parts: which examples are used, which are held out for testing, which for validation."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import hashlib
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.rows import Rows
 from pruneflow.data.spec import Data, Part, Spec
 from pruneflow.options import require
 
-__all__ = ["Halves", "Plan", "digest_of", "draw", "quotas", "validation_size"]
+__all__ = [
+    *("Cut", "Halves", "Plan", "digest_of", "draw", "held_out_by_seed", "part_size", "quotas"),
+    *("taken", "validation_size"),
+]
 
 Indices = npt.NDArray[np.int64]
 
-TRAIN_STREAM, TEST_STREAM = 1, 2
+TRAIN_STREAM, TEST_STREAM, HELD_OUT_STREAM, VALIDATION_STREAM = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,25 @@ class Halves:
         test: The test half.
         note: What a reader of the numbers must know; empty when there is nothing to say.
         origin: Where the file came from, if it remembers that.
+        validation: The validation part, where its makers cut one too.
     """
 
     train: Part
     test: Part
     note: str
     origin: str = ""
+    validation: Part | None = None
+
+
+class Cut(NamedTuple):
+    """Places of the three parts: of training in the training half, of test in the test half.
+
+    Those of validation are in the validation part where there is one, else in the training half.
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices
 
 
 @dataclass(frozen=True)
@@ -45,11 +63,13 @@ class Plan:
         validation_fraction: Fraction of the training half, (0, 1).
         split_seed: Seed of both draws.
         limit: At most this many examples of each half, or None for all.
+        test_fraction: Fraction that is held out for testing where nobody has done so, (0, 1).
     """
 
     validation_fraction: float
     split_seed: int
     limit: int | None
+    test_fraction: float = 0.2
 
     def apply(self, halves: Halves, *, name: str, spec: Spec, source: str) -> Data:
         """Cut the halves into training, validation and test part.
@@ -60,40 +80,91 @@ class Plan:
         Raises:
             ConfigError: if the training or the validation part would be empty.
         """
-        half = self._limited(halves.train, TRAIN_STREAM)
-        test = self._limited(halves.test, TEST_STREAM)
-        count = validation_size(len(half), self.validation_fraction)
-        chosen = draw(half.y, count, np.random.default_rng(self.split_seed))
-        rest = np.delete(np.arange(len(half)), chosen)
-        train, validation = _taken(half, rest), _taken(half, chosen)
+        given = halves.validation
+        cut = self.cut(halves.train.y, halves.test.y, given.y if given else None)
+        train, test = taken(halves.train, cut.train), taken(halves.test, cut.test)
+        validation = taken(given or halves.train, cut.validation)
         digest = digest_of(train, validation, test)
         return Data(name, spec, train, validation, test, source=source, note=halves.note, digest=digest)
 
-    def _limited(self, half: Part, stream: int) -> Part:
-        if self.limit is None or self.limit >= len(half):
-            return half
-        return _taken(half, draw(half.y, self.limit, np.random.default_rng([self.split_seed, stream])))
+    def cut(
+        self,
+        train: npt.NDArray[np.int64],
+        test: npt.NDArray[np.int64],
+        validation: npt.NDArray[np.int64] | None = None,
+    ) -> Cut:
+        """Decide the same from the labels alone.
+
+        Args:
+            train: (n,) labels of the training half.
+            test: (m,) labels of the test half.
+            validation: (k,) labels of the validation part; None draws one from the training half.
+
+        Raises:
+            ConfigError: if the training or the validation part would be empty.
+        """
+        half, held = self.limited(train, TRAIN_STREAM), self.limited(test, TEST_STREAM)
+        if validation is not None:
+            return Cut(half, self.limited(validation, VALIDATION_STREAM), held)
+        count = validation_size(len(half), self.validation_fraction)
+        chosen = draw(train[half], count, np.random.default_rng(self.split_seed))
+        return Cut(np.delete(half, chosen), half[chosen], held)
+
+    def limited(self, y: npt.NDArray[np.int64], stream: int) -> Indices:
+        """Places of at most ``limit`` examples with the labels ``y``, ascending."""
+        if self.limit is None or self.limit >= len(y):
+            return np.arange(len(y))
+        return draw(y, self.limit, np.random.default_rng([self.split_seed, stream]))
+
+
+def held_out_by_seed(y: npt.NDArray[np.int64], fraction: float, seed: int) -> Indices:
+    """Choose the examples to test on where nobody has: drawn at random, stratified by label.
+
+    Args:
+        y: (n,) labels.
+        fraction: Their share, (0, 1).
+        seed: ``dataset.split_seed``.
+
+    Returns:
+        Their places in ``y``, ascending.
+
+    Raises:
+        ConfigError: if none or all would be chosen.
+    """
+    count = part_size(len(y), fraction, part="test")
+    return draw(y, count, np.random.default_rng([seed, HELD_OUT_STREAM]))
 
 
 def validation_size(examples: int, fraction: float) -> int:
-    """Count the validation examples: ``fraction * examples``, halves rounded up.
-
-    The product is exact: 0.1 means one tenth, not the nearest binary number.
-
-    Raises:
-        ConfigError: if the validation part or what remains for training would be empty.
+    """Count the validation examples, see `part_size`.
 
     >>> validation_size(60000, 0.1)
     6000
     >>> validation_size(25, 0.1)
     3
     """
+    return part_size(examples, fraction, part="validation")
+
+
+def part_size(examples: int, fraction: float, *, part: str) -> int:
+    """Count the examples of a part that is taken out: ``fraction * examples``, halves rounded up.
+
+    The product is exact: 0.1 means one tenth, not the nearest binary number.
+
+    Args:
+        examples: Examples that there are.
+        fraction: ``dataset.<part>_fraction``.
+        part: ``"validation"`` or ``"test"``.
+
+    Raises:
+        ConfigError: if the part or what remains for training would be empty.
+    """
     count = math.floor(Fraction(str(fraction)) * examples + Fraction(1, 2))
     require(
         0 < count < examples,
-        "dataset.validation_fraction",
+        f"dataset.{part}_fraction",
         fraction,
-        f"puts {count} of {examples} training examples into the validation part; neither part may be empty",
+        f"puts {count} of {examples} training examples into the {part} part; neither part may be empty",
         "Choose a value nearer to 0.5, or raise dataset.limit if it is set.",
     )
     return count
@@ -143,14 +214,22 @@ def draw(y: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> Indi
 
 
 def digest_of(*parts: Part) -> str:
-    """Name data by content: SHA-256 over dtype, shape and bytes of x and y of each part in turn."""
+    """Name data by content: SHA-256 over dtype, shape and bytes of x and y of each part in turn.
+
+    Of examples that stay in files, it is over the SHA-256 of each in place of the bytes.
+    """
     digest = hashlib.sha256()
     for part in parts:
         for array in (part.x, part.y):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            content = array.digests if isinstance(array, Rows) else array
+            digest.update(np.ascontiguousarray(content).data)
     return digest.hexdigest()
 
 
-def _taken(part: Part, at: Indices) -> Part:
-    return Part(part.x[at], part.y[at])
+def taken(part: Part, at: Indices) -> Part:
+    """The examples at the places ``at`` (k,), ascending."""
+    if len(at) == len(part):
+        return part
+    x = part.x.taken(at) if isinstance(part.x, Rows) else part.x[at]
+    return Part(x, part.y[at])

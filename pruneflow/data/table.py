@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data.corpus import Texts, held_out
+from pruneflow.data.corpus import FIFTH, Texts, held_out
 from pruneflow.data.files import PEEK_BYTES, decoded, reading, refuse_other_encoding
+from pruneflow.data.names import MISSING, listed, refuse_odd_classes, sorted_classes
 from pruneflow.errors import DataError
 
-__all__ = ["Columns", "read_table", "two_halves"]
+__all__ = ["SEPARATORS", "Columns", "Table", "filled", "read_table", "two_halves"]
 
 FORM = "a whole CSV file in UTF-8"
-MISSING = ("", "nan")
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
+_Reader = Any  # the csv module has no public name for it
 
 
 @dataclass(frozen=True)
@@ -28,10 +32,72 @@ class Columns:
     label: str
 
 
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, labels as they are written.
+
+    Attributes:
+        path: The file.
+        texts: n texts.
+        labels: n labels, without blanks around them.
+        lines: n numbers of the lines at which the rows end, for messages.
+        missing: Lines of the rows that have no text or no label, which are left out.
+    """
+
+    path: Path
+    texts: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+
+    def add(self, text: str, label: str, line: int) -> None:
+        """Take a row."""
+        self.texts.append(text)
+        self.labels.append(label.strip())
+        self.lines.append(line)
+
+    def classes(self) -> tuple[str, ...]:
+        """The different labels: numbers by value, words by alphabet, whatever their case.
+
+        Raises:
+            DataError: if they are no classes.
+        """
+        found = sorted_classes(self.labels)
+        refuse_odd_classes(self.path, found, len(self.labels))
+        return found
+
+    def two_classes(self) -> tuple[str, ...]:
+        """The same, where there must be two.
+
+        Raises:
+            DataError: unless there are two.
+        """
+        found = sorted_classes(self.labels)
+        if len(found) != 2:
+            raise DataError(
+                f"{self.path}: expected two different labels, found {len(found)}: {listed(found)}."
+            )
+        return found
+
+    def numbered(self, classes: tuple[str, ...]) -> Texts:
+        """Number the labels by their place in ``classes``.
+
+        Raises:
+            DataError: naming the line of a label that is none of them.
+        """
+        numbers = {name.casefold(): number for number, name in enumerate(classes)}
+        for label, line in zip(self.labels, self.lines, strict=True):
+            if label.casefold() not in numbers:
+                allowed = " or ".join(classes) if len(classes) == 2 else f"one of {listed(classes)}"
+                raise DataError(f"{self.path}: line {line}: the label is {label!r}, expected {allowed}.")
+        y = np.array([numbers[label.casefold()] for label in self.labels], np.int64)
+        return Texts(self.texts, y)
+
+
 def read_table(
-    path: Path, columns: Columns, *, classes: tuple[str, str] | None = None
-) -> tuple[Texts, tuple[str, str]]:
-    """Read a file whose first line names its columns.
+    path: Path, columns: Columns, *, classes: tuple[str, ...] | None = None
+) -> tuple[Texts, tuple[str, ...]]:
+    """Read a file of two classes, in UTF-8 and with commas, whose first line names its columns.
 
     Args:
         path: The file.
@@ -45,99 +111,64 @@ def read_table(
         DataError: if it is missing, empty, cut short or not UTF-8, if a column is missing, if a row has more
             or fewer fields than the first line, or if the labels are not two, or not those of ``classes``.
     """
-    table = _Table(path, [], [], [])
     with reading(path, FORM):
         with path.open("rb") as stream:
             refuse_other_encoding(stream.read(PEEK_BYTES), path)
         try:
-            _fill(table, columns)
+            with path.open(encoding="utf-8-sig", newline="") as lines:
+                table = filled(path, columns, csv.reader(lines, strict=True), _labels_only)
         except csv.Error as error:
             raise DataError(f"{path}: not {FORM} ({error}).") from error
         except UnicodeDecodeError:  # its position is that within a piece
             decoded(path.read_bytes(), path)
-    if not table.texts:
-        raise DataError(f"{path}: expected rows of text and label, found none.")
-    names = classes or table.classes()
+    names = classes or table.two_classes()
     return table.numbered(names), names
 
 
-def two_halves(texts: Texts, path: Path) -> tuple[Texts, Texts, str]:
-    """Hold out a fifth of each class as test part, see `held_out`.
+def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Texts, Texts, str]:
+    """Hold out a fraction of each class as test part, see `held_out`.
 
     Returns:
         Training half, test half, and a note that says so.
 
     Raises:
-        DataError: if a class has fewer than five texts.
+        DataError: if fewer than two classes would have a text for testing.
     """
-    chosen: npt.NDArray[np.bool_] = held_out(texts.texts, texts.y)
+    chosen: npt.NDArray[np.bool_] = held_out(texts.texts, texts.y, fraction)
+    share = "a fifth" if fraction == FIFTH else f"{float(fraction):g}"
     if len(np.unique(texts.y[chosen])) < 2:
-        raise DataError(f"{path}: too few rows to hold out a fifth of each class. Set dataset.test_path.")
+        raise DataError(f"{path}: too few rows to hold out {share} of each class. Set dataset.test_path.")
     note = (
-        f"The test part is a fifth of {path.name}, {int(chosen.sum()):,} of {len(chosen):,} rows, held out "
+        f"The test part is {share} of {path.name}, {int(chosen.sum()):,} of {len(chosen):,} rows, held out "
         "by the hash of the text: dataset.test_path is null."
     )
     return texts.taken(~chosen), texts.taken(chosen), note
 
 
-@dataclass(frozen=True)
-class _Table:
-    """The rows of a file, labels as they are written.
-
-    Attributes:
-        path: The file.
-        texts: n texts.
-        labels: n labels, without blanks around them.
-        lines: n numbers of the lines at which the rows end, for messages.
-    """
-
-    path: Path
-    texts: list[str]
-    labels: list[str]
-    lines: list[int]
-
-    def classes(self) -> tuple[str, str]:
-        """The two labels: numbers by value, words by alphabet, whatever their case.
-
-        Raises:
-            DataError: unless there are two.
-        """
-        found = sorted({label.casefold(): label for label in reversed(self.labels)}.values(), key=_order)
-        if len(found) != 2:
-            shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-            raise DataError(f"{self.path}: expected two different labels, found {len(found)}: {shown}.")
-        return found[0], found[1]
-
-    def numbered(self, classes: tuple[str, str]) -> Texts:
-        """Number the labels by their place in ``classes``.
-
-        Raises:
-            DataError: naming the line of a label that is neither.
-        """
-        numbers = {name.casefold(): number for number, name in enumerate(classes)}
-        for label, line in zip(self.labels, self.lines, strict=True):
-            if label.casefold() not in numbers:
-                raise DataError(
-                    f"{self.path}: line {line}: the label is {label!r}, expected {' or '.join(classes)}."
-                )
-        y = np.array([numbers[label.casefold()] for label in self.labels], np.int64)
-        return Texts(self.texts, y)
+def _labels_only(text: str, label: str) -> str:
+    """Why a row cannot be used: it may have no text, for films of which nothing is said."""
+    return f"the label is {label!r}. Every row needs one." if label.strip().casefold() in MISSING else ""
 
 
-def _fill(table: _Table, columns: Columns) -> None:
-    with table.path.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
-        header = next(reader, [])
-        text, label = (_position(table.path, header, key, name) for key, name in vars(columns).items())
-        for row in filter(None, reader):
-            where = f"{table.path}: line {reader.line_num}"
-            if len(row) != len(header):
-                raise DataError(f"{where}: {len(row)} fields, expected {len(header)} as in the first line.")
-            if row[label].strip().casefold() in MISSING:
-                raise DataError(f"{where}: the label is {row[label]!r}. Every row needs one.")
-            table.texts.append(row[text])
-            table.labels.append(row[label].strip())
-            table.lines.append(reader.line_num)
+def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, str], str | None]) -> Table:
+    """Read all rows; ``check`` says what is wrong with one, or None to leave it out."""
+    table = Table(path)
+    header: list[str] = next(reader, [])
+    text, label = (_position(path, header, key, name) for key, name in vars(columns).items())
+    for row in filter(None, reader):
+        where = f"{path}: line {reader.line_num}"
+        if len(row) != len(header):
+            raise DataError(f"{where}: {len(row)} fields, expected {len(header)} as in the first line.")
+        problem = check(row[text], row[label])
+        if problem:
+            raise DataError(f"{where}: {problem}")
+        if problem is None:
+            table.missing.append(reader.line_num)
+        else:
+            table.add(row[text], row[label], reader.line_num)
+    if not table.texts:
+        raise DataError(f"{path}: expected rows of text and label, found none.")
+    return table
 
 
 def _position(path: Path, header: list[str], key: str, name: str) -> int:
@@ -158,10 +189,3 @@ def _refuse_separator(path: Path, header: list[str]) -> None:
                 f"{path}: {name} separate its columns, and only commas do here. Save it with commas, for "
                 f"instance with pandas: read_csv(FILE, sep={sign!r}).to_csv(NEW_FILE, index=False)."
             )
-
-
-def _order(label: str) -> tuple[bool, float, str]:
-    try:
-        return False, float(label), ""
-    except ValueError:
-        return True, 0.0, label.casefold()

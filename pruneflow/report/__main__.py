@@ -31,27 +31,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--output={chosen.output}: the name of a page ends with .html.")
     try:
         with printing():
-            _carry_out(chosen.folders, chosen.output, every_run=chosen.runs)
+            complete = _carry_out(chosen.folders, chosen.output, every_run=chosen.runs)
     except PruneflowError as error:
         complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    return 0
+    return 0 if complete else 1
 
 
-def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> None:
+def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> bool:
+    """Make what is asked for; whether all of it could be made."""
     collected = collect(folders)
     for notice in collected.notices:
         warn(notice)
+    complete = True
     single = len(folders) == 1 and is_run(folders[0]) and output is None
     if single or every_run:
         for run in collected.runs:
-            _say(write_run_report(run.folder))
+            complete &= _made(run.folder)
     if single:
         _require_finished(collected)
     else:
         _say(write_sweep_report(collected, output or _usual(folders)))
+    return complete
+
+
+def _made(folder: Path) -> bool:
+    """Make the page of one run; another's must not fail with it."""
+    try:
+        _say(write_run_report(folder))
+    except PruneflowError as error:
+        complain(str(error))
+        return False
+    return True
 
 
 def _usual(folders: Sequence[Path]) -> Path:

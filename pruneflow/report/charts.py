@@ -35,6 +35,7 @@ INK, MUTED, GRID = "#1b1f24", "#59636e", "#d5dae0"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00", "#6e7781")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")  # groups differ in more than their colour
 
+LONGEST = 64  # letters of a name
 WIDTH_IN, HEIGHT_IN, DPI = 5.6, 3.4, 150
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -62,6 +63,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.6,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "text.parse_math": False,  # a dollar sign in a name is one
     "svg.fonttype": "none",  # text stays text: small, searchable, in the font of the page
 }
 
@@ -117,6 +119,12 @@ def figure(
     drawn = Figure(figsize=(WIDTH_IN, height), layout="constrained")
     axes: Any = drawn.subplots(rows, 1, sharex=shared, squeeze=False, height_ratios=ratios)[:, 0]
     return drawn, axes[0] if rows == 1 else list(axes)
+
+
+def shortened(name: str) -> str:
+    """A name that fits into a picture: what is too long loses its middle."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[:half]} … {name[-half:]}"
 
 
 def bare(axes: Axes, *, grid: str) -> None:

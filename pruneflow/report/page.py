@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -68,20 +68,24 @@ def write_page(file: Path, template: str, pictures: Sequence[Picture], **values:
     """
     require_own(file)
     folder = file.with_suffix("")
-    shutil.rmtree(folder, ignore_errors=True)  # pictures of an earlier page may be of other runs
     try:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise PruneflowError(f"{folder} cannot be made: {error.strerror}. Name another place.") from error
-    shown = []
+        raise PruneflowError(
+            f"{folder} cannot be made: {error.strerror}. Free space or permissions there."
+        ) from error
+    shown, written = [], set()
     for picture in pictures:
         files = {f"{picture.name}.svg": svg(picture), f"{picture.name}.png": png(picture)}
         for name, content in files.items():
             write_file(folder / name, content)
+        written |= set(files)
         links = {Path(name).suffix[1:].upper(): link(folder / name, file) for name in files}
         shown.append({"picture": picture, "svg": inline(picture), "files": links})
     page = _environment().get_template(template).render(pictures=shown, version=__version__, **values)
     write_file(file, page.encode())
+    for old in _pictures_in(folder) - written:  # of an earlier page
+        (folder / old).unlink(missing_ok=True)
 
 
 def require_own(file: Path) -> None:
@@ -95,15 +99,29 @@ def require_own(file: Path) -> None:
         raise PruneflowError(
             f"{file.parent}: there is no such folder. Make it, or name another file with --output."
         )
-    if file.exists() or file.is_symlink():
-        if not _is_own(file):
-            raise PruneflowError(
-                f"{file} is no report of pruneflow, and is not written over. Name another file with --output."
-            )
-    elif folder.exists():
+    if (file.exists() or file.is_symlink()) and not _is_own(file):
         raise PruneflowError(
-            f"{folder}, where the pictures would go, is there already. Name another file with --output."
+            f"{file} is no report of pruneflow, and is not written over. Name another file with --output."
         )
+    if folder.is_symlink() or (folder.exists() and not _holds_pictures_only(folder)):
+        raise PruneflowError(
+            f"{folder}, where the pictures would go, holds something else. Move that away, or name another "
+            "file with --output."
+        )
+
+
+def _holds_pictures_only(folder: Path) -> bool:
+    return folder.is_dir() and {file.name for file in folder.iterdir()} == _pictures_in(folder)
+
+
+def _pictures_in(folder: Path) -> set[str]:
+    """Files called as ours are: a page that was cut off leaves such, and temporary ones."""
+    return {file.name for file in folder.iterdir() if _PICTURE.fullmatch(file.name) and file.is_file()}
+
+
+_PICTURE = re.compile(
+    r"\.?(sparsity|training|size|latency|masks|accuracy-(size|compression)(-\d+)?)\.(svg|png)(\.[0-9a-f]{8})?"
+)
 
 
 def _is_own(file: Path) -> bool:

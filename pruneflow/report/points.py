@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -10,16 +10,30 @@ from typing import Any
 
 from pruneflow.report.collect import Run
 
-__all__ = ["LARGEST_GROUPS", "Grid", "Mark", "Point", "grid_of", "labels", "pareto", "points_of", "spelled"]
+__all__ = [
+    "LARGEST_GROUPS",
+    "Grid",
+    "Mark",
+    "Point",
+    "differing",
+    "grid_of",
+    "labels",
+    "pareto",
+    "points_of",
+    "spelled",
+]
 
 LARGEST_GROUPS = 8  # colours that can be told apart by everybody
 
-# Groups of options: what follows from which of them is chosen does not count as a difference of its own.
+# Groups of options. Settings that only one option of a group has do not count as a difference beside it.
 GROUPS = ("dataset", "model", "schedule", "structure", "criterion", "distribution", "export", "trainer")
 # How a network is stored, timed or searched for is no property of it.
-APART = ("stages.", "latency.", "objective", "report", "tensorboard.", "dataset.path", "dataset.cache_dir")
+APART = (
+    *("stages.", "latency.seconds", "latency.warmup", "objective", "report", "tensorboard."),
+    *("dataset.path", "dataset.cache_dir", "dataset.download"),
+)
 # Along these a line is drawn: they say how far a network is pruned.
-ALONG = ("schedule.", "structure.", "distribution.layers")
+ALONG = ("schedule.final_sparsity", "structure.n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +76,12 @@ class Point:
 class Mark:
     """Runs that differ in nothing but their seed, drawn as one mark.
 
+    Each seed counts once: where it was run several times, by the mean of these.
+
     Attributes:
         label: What it is, in words; empty where nothing differs.
         group: Line that it is on.
-        points: One for each seed; more where runs of one seed gave different figures.
+        points: All of them, one or more for each seed.
     """
 
     label: str
@@ -73,9 +89,14 @@ class Mark:
     points: tuple[Point, ...]
 
     @cached_property
+    def seeds(self) -> int:
+        """Number of different seeds."""
+        return len(self._by_seed)
+
+    @cached_property
     def accuracy(self) -> float:
         """Mean over the seeds, [0, 1]."""
-        return fmean(point.accuracy for point in self.points)
+        return self._mean(lambda point: point.accuracy)
 
     @cached_property
     def accuracies(self) -> tuple[float, float]:
@@ -86,12 +107,29 @@ class Mark:
     @cached_property
     def size_bytes(self) -> float:
         """Mean over the seeds, bytes after gzip."""
-        return fmean(point.size_bytes for point in self.points)
+        return self._mean(lambda point: point.size_bytes)
 
     @cached_property
     def compression(self) -> float:
         """Mean over the seeds."""
-        return fmean(point.compression for point in self.points)
+        return self._mean(lambda point: point.compression)
+
+    @property
+    def counted(self) -> str:
+        """How many seeds or runs it is of, in words; empty for one."""
+        if self.seeds > 1:
+            return f"{self.seeds} seeds"
+        return f"{len(self.points)} runs of one seed" if len(self.points) > 1 else ""
+
+    @cached_property
+    def _by_seed(self) -> dict[int, list[Point]]:
+        found: dict[int, list[Point]] = {}
+        for point in self.points:
+            found.setdefault(point.run.result["seed"], []).append(point)
+        return found
+
+    def _mean(self, figure: Callable[[Point], float]) -> float:
+        return fmean(fmean(map(figure, points)) for points in self._by_seed.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +158,16 @@ class Grid:
     @property
     def seeds(self) -> int:
         """Most seeds of one mark."""
-        return max(len(mark.points) for mark in self.marks)
+        return max(mark.seeds for mark in self.marks)
 
     @cached_property
     def front(self) -> frozenset[Mark]:
         """Marks that no other beats in both size and accuracy."""
-        kept = pareto([(mark.size_bytes, mark.accuracy) for mark in self.marks])
+        return self.front_of(lambda mark: mark.size_bytes)
+
+    def front_of(self, cost: Callable[[Mark], float]) -> frozenset[Mark]:
+        """Marks that no other beats in both cost, the lower the better, and accuracy."""
+        kept = pareto([(cost(mark), mark.accuracy) for mark in self.marks])
         return frozenset(self.marks[index] for index in kept)
 
 
@@ -140,16 +182,13 @@ def grid_of(points: Sequence[Point]) -> Grid:
     Args:
         points: One or more, on the same data.
     """
-    keys = _differing(points)
+    keys = differing(points)
     named = labels(keys)
     group_keys, lined = _group_keys(points, keys)
-    found: dict[tuple[str, ...], dict[tuple[Any, ...], Point]] = {}
+    found: dict[tuple[str, ...], list[Point]] = {}
     for point in points:
-        where = tuple(_spelled_at(point, key) for key in keys)
-        # The same run in two sweeps is one measurement.
-        same = point.run.result["seed"], point.accuracy, point.size_bytes
-        found.setdefault(where, {})[same] = point
-    marks = [_mark(list(each.values()), keys, group_keys, named) for each in found.values()]
+        found.setdefault(tuple(_spelled_at(point, key) for key in keys), []).append(point)
+    marks = [_mark(each, keys, group_keys, named) for each in found.values()]
     marks.sort(key=lambda mark: (mark.group, mark.size_bytes, mark.label))
     return Grid(tuple(keys), named, tuple(group_keys), lined, tuple(marks))
 
@@ -213,22 +252,27 @@ def _flatten(key: str, value: Any, into: dict[str, Any]) -> None:
         into[key] = value
 
 
-def _differing(points: Sequence[Point]) -> list[str]:
-    """Settings of which the points have several values, but for the seed and what follows from an option."""
+def differing(points: Sequence[Point]) -> list[str]:
+    """Settings of which the points have several values, but for the seed and what an option brings."""
     keys = dict.fromkeys(key for point in points for key in point.settings)
     seen = {key: {_spelled_at(point, key) for point in points if key in point.settings} for key in keys}
-    differing = [key for key in keys if len(seen[key]) > 1 and key != "seed" and not key.startswith(APART)]
-    options = [key for key in GROUPS if key in differing]
-    return options + [key for key in differing if key not in options and not _follows(key, options, points)]
+    found = [key for key in keys if len(seen[key]) > 1 and key != "seed" and not key.startswith(APART)]
+    options = [key for key in GROUPS if key in found]
+    return options + [key for key in found if key not in options and not _brought(key, options, points)]
 
 
-def _follows(key: str, options: Sequence[str], points: Sequence[Point]) -> bool:
-    """Whether the options that were chosen fix the value of ``key``."""
-    values: dict[tuple[str, ...], set[str]] = {}
+def _brought(key: str, options: Sequence[str], points: Sequence[Point]) -> bool:
+    """Whether a setting goes with the option of its own group: a label, a recipe of the option.
+
+    ``schedule.final_sparsity`` is what people set and compare, whichever schedule has it.
+    """
+    group = key.partition(".")[0]
+    if group not in options or key in ALONG:
+        return False
+    values: dict[str, set[str]] = {}
     for point in points:
         if key in point.settings:
-            chosen = tuple(_spelled_at(point, option) for option in options)
-            values.setdefault(chosen, set()).add(_spelled_at(point, key))
+            values.setdefault(_spelled_at(point, group), set()).add(_spelled_at(point, key))
     return all(len(each) == 1 for each in values.values())
 
 

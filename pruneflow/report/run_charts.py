@@ -21,6 +21,7 @@ __all__ = ["MASKS_SHOWN", "MASK_WINDOW", "run_pictures"]
 MASKS_SHOWN = 4
 MASK_WINDOW = (64, 160)  # outputs x inputs; more could not be told apart on a screen
 FEW = 12  # weights whose bars have room for both figures
+LONGEST_ROW = 34  # letters
 ROW_IN = 0.34  # height of a row of bars
 MICROSECONDS_BELOW_MS = 0.1
 
@@ -163,10 +164,10 @@ def _latencies(result: Mapping[str, Any]) -> Picture:
         low, median, high = (timing[key] * factor for key in ("p10_ms", "median_ms", "p90_ms"))
         axes.plot([low, high], [row, row], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
         axes.plot([median], [row], "o", color=colour, markersize=7)
-        _beside(axes, high, row, f"{median:.3g} {unit}")
+        _beside(axes, high, row, f"{median:.3g} ({low:.3g} to {high:.3g})")
     _rows(axes, [name for name, _, _ in rows])
     axes.set_xlim(left=0)
-    axes.margins(x=0.18)
+    axes.margins(x=0.3)
     axes.set_xlabel(f"time of one invocation, batch of 1 ({unit}); dot: median, bar: p10 to p90")
     first = timed[0][1]["pruned"]
     shown = "; ".join(f"{name} {timing['median_ms'] * factor:.3g} {unit}" for name, timing, _ in rows)
@@ -223,10 +224,15 @@ def _beside(axes: Axes, x: float, y: float, text: str, *, fontsize: float = 8) -
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [_end(name) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0, colors=MUTED, labelcolor=INK)
     bare(axes, grid="x")
+
+
+def _end(name: str) -> str:
+    """The end of a long name, which tells it from others in one network."""
+    return name if len(name) <= LONGEST_ROW else f"…{name[-LONGEST_ROW:]}"
 
 
 def _legend_above(axes: Axes) -> None:

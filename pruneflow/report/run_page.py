@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pruneflow import results, summary
+from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import styled
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
@@ -26,6 +28,7 @@ FILES = {
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
     "vocabulary.json": "words and their token ids",
+    "standardisation.json": "mean and scale of each feature: the network reads (x - mean) / scale",
     "result.json": "every figure of this page",
     ".hydra/config.yaml": "the composed config",
     ".hydra/overrides.yaml": "what was typed",
@@ -46,7 +49,12 @@ def write_run_report(folder: Path) -> Path:
     """
     result, page = results.read(folder), folder / REPORT
     with styled():
-        pictures = list(run_pictures(folder, result))
+        try:
+            pictures = list(run_pictures(folder, result))
+        except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise PruneflowError(
+                f"{folder}: what it holds cannot be drawn: {type(error).__name__}: {error}. Run it again."
+            ) from error
         write_page(page, "run.html", pictures, **_values(folder, result, page))
     return page
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure
+from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
 from pruneflow.report.points import Grid, Mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["sweep_pictures"]
+__all__ = ["PICTURES", "sweep_pictures"]
 
 LOG_ABOVE = 3.0  # largest over smallest from which on an axis is logarithmic
 
@@ -26,6 +26,7 @@ class _Axis:
     title: str
     label: str
     value: Callable[[Mark], float]
+    cost: Callable[[Mark], float]
 
 
 _AXES = (
@@ -34,14 +35,20 @@ _AXES = (
         "Accuracy against size",
         "size after gzip (kB = 1,000 bytes)",
         lambda mark: mark.size_bytes / 1000,
+        lambda mark: mark.size_bytes,
     ),
     _Axis(
         "accuracy-compression",
         "Accuracy against compression",
         "compression (dense float size / size, both after gzip)",
         lambda mark: mark.compression,
+        lambda mark: -mark.compression,
     ),
 )
+
+
+PICTURES = len(_AXES)
+"""How many there are of each data set."""
 
 
 def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterator[Picture]:
@@ -67,7 +74,7 @@ def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> 
         for mark in marks:
             gid = f"mark-{grid.marks.index(mark)}"
             _mark(axes, grid, axis, mark, gid=gid, colour=colour, shape=shape)
-            tips[gid] = _tip(mark, grid)
+            tips[gid] = _tip(mark, on_front=mark in grid.front_of(axis.cost))
             target = links.get(mark.points[0].run.name)
             if target:
                 leads[gid] = target
@@ -78,7 +85,7 @@ def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> 
     tested = grid.marks[0].points[0].run.result["data"]["test"]
     axes.set_ylabel(f"accuracy on {tested:,} test examples (share)")
     axes.margins(0.06)
-    _legend(drawn, axes, grid)
+    _legend(drawn, axes)
     return Picture(
         axis.name + suffix, axis.title, _alt(grid, axis), drawn, _caption(grid), tips=tips, links=leads
     )
@@ -104,7 +111,7 @@ def _line(axes: Axes, grid: Grid, axis: _Axis, marks: Sequence[Mark], **look: An
 
 def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
     """One mark, with a bar from the lowest to the highest accuracy of its seeds; the front is filled."""
-    x, on_front = axis.value(mark), mark in grid.front
+    x, on_front = axis.value(mark), mark in grid.front_of(axis.cost)
     if len(mark.points) > 1:
         axes.plot([x, x], mark.accuracies, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
     axes.plot(
@@ -120,7 +127,7 @@ def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
 
 
 def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
-    front = sorted((axis.value(mark), mark.accuracy) for mark in grid.front)
+    front = sorted((axis.value(mark), mark.accuracy) for mark in grid.front_of(axis.cost))
     axes.plot(
         *zip(*front, strict=True),
         color=INK,
@@ -151,17 +158,17 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(drawn: Any, axes: Axes, grid: Grid) -> None:
+def _legend(drawn: Any, axes: Axes) -> None:
     handles, named = axes.get_legend_handles_labels()
+    named = [shortened(name) for name in named]
     columns = 1 if max(map(len, named)) > 28 else 2
     drawn.legend(handles, named, loc="outside lower left", ncols=columns)
 
 
-def _tip(mark: Mark, grid: Grid) -> str:
+def _tip(mark: Mark, *, on_front: bool) -> str:
     low, high = mark.accuracies
-    count = len(mark.points)
-    spread = f" ({low:.4f} to {high:.4f}, {count} seeds)" if count > 1 else ""
-    front = "; on the Pareto front" if mark in grid.front else ""
+    spread = f" ({low:.4f} to {high:.4f}, {mark.counted})" if mark.counted else ""
+    front = "; on the Pareto front" if on_front else ""
     label = f"{mark.label}: " if mark.label else ""
     return (
         f"{label}accuracy {mark.accuracy:.4f}{spread}, {mark.size_bytes / 1000:,.1f} kB, "
@@ -179,15 +186,28 @@ def _caption(grid: Grid) -> str:
 
 
 def _chance(grid: Grid) -> str:
-    """How much of a difference the number of test examples alone explains: twice the binomial deviation."""
+    """How much of a difference the number of test examples alone explains (Wilson 1927)."""
     best = max(mark.accuracy for mark in grid.marks)
     tested = grid.marks[0].points[0].run.result["data"]["test"]
-    half = 1.96 * math.sqrt(best * (1 - best) / tested)
-    return f"With {tested:,} test examples, {best:.4f} is known to within {half:.4f} (95 %)."
+    low, high = _interval(best, tested)
+    return f"{best:.4f} on {tested:,} test examples stands for {low:.4f} to {high:.4f} (95 %)."
+
+
+def _interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's interval of a share, 95 %.
+
+    >>> low, high = _interval(1.0, 100)
+    >>> round(low, 4), high
+    (0.963, 1.0)
+    """
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = 1.96 / (1 + z2 / count) * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _alt(grid: Grid, axis: _Axis) -> str:
-    front = sorted(grid.front, key=lambda mark: mark.size_bytes)
+    front = sorted(grid.front_of(axis.cost), key=axis.value)
     return f"{axis.title}, {len(grid.marks)} marks. Pareto front: " + "; ".join(
-        _tip(mark, grid).removesuffix("; on the Pareto front") for mark in front
+        _tip(mark, on_front=False) for mark in front
     )

@@ -10,8 +10,8 @@ from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
-from pruneflow.report.points import Grid, Mark, Point, grid_of, points_of, spelled
-from pruneflow.report.sweep_charts import sweep_pictures
+from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of, spelled
+from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
 
 __all__ = ["write_sweep_report"]
 
@@ -33,14 +33,30 @@ def write_sweep_report(collected: Collected, page: Path) -> Path:
             "\n".join(["No run has finished, so there is nothing to show.", *collected.notices])
         )
     links = {run.name: _page_of(run, page) for run in collected.runs}
-    by_data: dict[tuple[str, str], list[Point]] = {}
-    for point in points_of(collected.runs):
-        by_data.setdefault(point.data, []).append(point)
-    grids = {data: grid_of(points) for data, points in by_data.items()}
+    grids = _grids(points_of(collected.runs))
     with styled():
         pictures = list(_pictures(grids, links))
         write_page(page, "sweep.html", pictures, **_values(collected, grids, links, page))
     return page
+
+
+def _grids(points: Sequence[Point]) -> dict[str, Grid]:
+    """Points on the same data together, under a name that tells the data apart."""
+    by_data: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        by_data.setdefault(point.data, []).append(point)
+    keys = [key for key in differing(points) if key.startswith("dataset.")]
+    named, found = labels(keys), {}
+    for (name, digest), same in by_data.items():
+        told = [
+            f"{named[key]}={spelled(same[0].settings[key])}"
+            for key in keys
+            if all(point.settings.get(key) == same[0].settings.get(key, None) for point in same)
+            and key in same[0].settings
+        ]
+        title = ", ".join([name, *told])
+        found[title if title not in found else f"{title} (SHA-256 {digest[:8]})"] = grid_of(same)
+    return found
 
 
 def _page_of(run: Run, page: Path) -> str:
@@ -49,20 +65,22 @@ def _page_of(run: Run, page: Path) -> str:
     return link(own if own.is_file() else run.folder / "result.json", page)
 
 
-def _pictures(grids: Mapping[tuple[str, str], Grid], links: Mapping[str, str]) -> Iterator[Picture]:
+def _pictures(grids: Mapping[str, Grid], links: Mapping[str, str]) -> Iterator[Picture]:
     for number, grid in enumerate(grids.values()):
         yield from sweep_pictures(grid, f"-{number + 1}" if len(grids) > 1 else "", links)
 
 
 def _values(
-    collected: Collected, grids: Mapping[tuple[str, str], Grid], links: Mapping[str, str], page: Path
+    collected: Collected, grids: Mapping[str, Grid], links: Mapping[str, str], page: Path
 ) -> dict[str, Any]:
-    count = len(collected.runs) + len(collected.failed)
     return {
-        "title": f"{count} run{'' if count == 1 else 's'}: {_differing(grids)}",
+        "title": _title(collected, grids),
         "lead": [str(folder) for folder in collected.folders],
         "notices": [*collected.notices, *_notices(collected, grids)],
-        "parts": [_part(data, grid, links) for data, grid in grids.items()],
+        "parts": [
+            {**_part(title, grid, links), "pictures": slice(index * PICTURES, (index + 1) * PICTURES)}
+            for index, (title, grid) in enumerate(grids.items())
+        ],
         "failed_columns": [Column("run"), Column("message")],
         "failed_rows": [
             Row([Cell(run.name, link=link(run.folder / "failure.json", page)), Cell(run.message)])
@@ -71,24 +89,25 @@ def _values(
     }
 
 
-def _differing(grids: Mapping[tuple[str, str], Grid]) -> str:
-    keys = dict.fromkeys(grid.labels[key] for grid in grids.values() for key in grid.keys)
+def _title(collected: Collected, grids: Mapping[str, Grid]) -> str:
+    """How many runs, and what they differ in; of failed ones the names say it."""
+    count, failed = len(collected.runs) + len(collected.failed), len(collected.failed)
+    points = [point for grid in grids.values() for mark in grid.marks for point in mark.points]
+    keys = list(labels(differing(points)).values()) if points else []
     if any(grid.seeds > 1 for grid in grids.values()):
-        keys["seed"] = None
-    return ", ".join(keys) or "nothing differs"
+        keys.append("seed")
+    said = f"{count} run{'' if count == 1 else 's'}" + (f", {failed} failed" if failed else "")
+    return said + (f": {', '.join(keys)}" if keys else "" if failed else ": nothing differs")
 
 
-def _notices(collected: Collected, grids: Mapping[tuple[str, str], Grid]) -> Iterator[str]:
+def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
     """What has to be known when runs of several sweeps stand side by side."""
-    names = [name for name, _ in grids]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        yield f"{name}: there are runs on data of this name with other contents; they are shown apart."
+    if len(grids) > 1:
+        yield f"There are runs on {len(grids)} sets of data; each has pictures and a table of its own."
     if len(collected.folders) > 1:
         swept = {folder: _swept_in(folder, collected.runs) for folder in collected.folders}
         if len(set(swept.values())) > 1:
-            said = "; ".join(
-                f"{folder.name}: {', '.join(keys) or 'nothing'}" for folder, keys in swept.items()
-            )
+            said = "; ".join(f"{folder}: {', '.join(keys) or 'nothing'}" for folder, keys in swept.items())
             yield f"The folders differ in other settings ({said}). Runs are compared by all of these."
     machines = {_machine(run) for run in collected.runs if run.result["tflite"][0]["latency"]}
     if len(machines) > 1:
@@ -113,9 +132,9 @@ def _swept_in(folder: Path, runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(grid.labels[key] for key in grid.keys)
 
 
-def _part(data: tuple[str, str], grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
-    several_seeds = len({point.run.result["seed"] for mark in grid.marks for point in mark.points}) > 1
-    keys = [*grid.keys, *(["seed"] if several_seeds else [])]
+def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
+    repeated = any(mark.counted for mark in grid.marks)
+    keys = [*grid.keys, *(["seed"] if repeated else [])]
     named = {**grid.labels, "seed": "seed"}
     front = {id(point) for mark in grid.front for point in mark.points}
     rows = [
@@ -124,11 +143,11 @@ def _part(data: tuple[str, str], grid: Grid, links: Mapping[str, str]) -> dict[s
         for point in mark.points
     ]
     return {
-        "title": f"{data[0]} ({data[1][:8]})",
+        "title": title,
         "columns": [Column("run"), *_key_columns(grid, keys, named), *_FIGURE_COLUMNS],
         "rows": rows,
         "seed_columns": [*_key_columns(grid, grid.keys, named), *_SEED_COLUMNS],
-        "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if grid.seeds > 1 else [],
+        "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if repeated else [],
     }
 
 
@@ -187,8 +206,8 @@ def _seed_row(mark: Mark, grid: Grid) -> Row:
     settings = [_setting(mark.points[0].settings, key) for key in grid.keys]
     low, high = mark.accuracies
     figures = [
-        Cell(str(len(mark.points)), len(mark.points)),
-        Cell(f"{mark.accuracy:.4f} ({low:.4f} to {high:.4f})", mark.accuracy),
+        Cell(mark.counted or "1", len(mark.points)),
+        Cell(f"{mark.accuracy:.4f}" + (f" ({low:.4f} to {high:.4f})" if mark.counted else ""), mark.accuracy),
         Cell(f"{mark.size_bytes / 1000:,.1f}", mark.size_bytes),
         Cell(f"{mark.compression:.2f}x", mark.compression),
     ]

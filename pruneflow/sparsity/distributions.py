@@ -6,21 +6,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from math import ceil, prod
 from typing import Any, ClassVar
 
-from omegaconf import DictConfig
-
-from pruneflow.options import option, require
+from pruneflow.options import open_mapping, option, require
 
 __all__ = ["Distribution", "Erk", "Global", "Uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-
-def _open_to_new_keys() -> Any:
-    """A mapping that takes ``distribution.layers={conv2d:0.5}``, where Hydra wants a ``+`` for new keys."""
-    return DictConfig({}, key_type=str, element_type=float, flags={"struct": False})
 
 
 @dataclass(kw_only=True)
@@ -36,7 +30,7 @@ class Distribution:
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
 
     name: str
-    layers: dict[str, float] = field(default_factory=_open_to_new_keys)
+    layers: dict[str, float] = field(default_factory=partial(open_mapping, float))
 
     def __post_init__(self) -> None:
         """Refuse what is no sparsity."""

@@ -1,0 +1,133 @@
+"""What a function of the user's own may return, as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pruneflow.data.checks import Array, checked_labels, described, expect
+from pruneflow.data.given import Given, Labelled
+from pruneflow.data.rows import Rows
+from pruneflow.data.spec import Data, Part, Spec
+from pruneflow.errors import DataError
+
+__all__ = ["EXPECTED", "check_data", "given_of"]
+
+EXPECTED = (
+    "a pruneflow.data.Data, a mapping with the NumPy arrays x_train and y_train (and x_test, y_test, "
+    "x_validation, y_validation, class_names where you have them), or a tuple (x_train, y_train) or "
+    "((x_train, y_train), (x_test, y_test))"
+)
+KEYS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation", "class_names")
+DTYPES = {"image": np.uint8, "tokens": np.int32, "numbers": np.float32}
+
+
+def given_of(where: object, value: object) -> Given:
+    """Take the arrays out of what a function returned.
+
+    Args:
+        where: The call, for messages.
+        value: A mapping or a tuple.
+
+    Raises:
+        DataError: saying what was expected and what came.
+    """
+    named = _mapping(where, value)
+    unknown = [str(key) for key in named if key not in KEYS]
+    if unknown:
+        raise DataError(f"{where}: unknown keys {', '.join(unknown)}; expected {', '.join(KEYS)}.")
+    names = named.pop("class_names", ())
+    if isinstance(names, (str, bytes)) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: class_names: expected a list of texts, found {names!r}.")
+    train = _labelled(where, named, "train")
+    if train is None:
+        raise DataError(
+            f"{where}: expected x_train and y_train, found {', '.join(named) or 'an empty mapping'}."
+        )
+    test, validation = (_labelled(where, named, part) for part in ("test", "validation"))
+    return Given(where, train, test, validation, tuple(names))
+
+
+def check_data(where: object, data: Data) -> None:
+    """Refuse data whose parts are not what their spec says.
+
+    Args:
+        where: The call that returned them, for messages.
+        data: The data.
+
+    Raises:
+        DataError: naming the part, what was expected and what was found.
+    """
+    spec = data.spec
+    if not isinstance(spec, Spec) or spec.kind not in DTYPES:
+        raise DataError(
+            f"{where}: spec.kind: expected {', '.join(DTYPES)}, found {getattr(spec, 'kind', spec)!r}."
+        )
+    expect(spec.classes >= 2, where, "spec.classes", "2 or more", spec.classes)
+    for name in ("train", "validation", "test"):
+        _check_part(where, name, getattr(data, name), spec)
+
+
+def _check_part(where: object, name: str, part: Part, spec: Spec) -> None:
+    x, y, dtype = part.x, part.y, np.dtype(DTYPES[spec.kind])
+    expected = f"a NumPy array of {dtype} (n, {', '.join(map(str, spec.shape))})"
+    expect(isinstance(x, (np.ndarray, Rows)), where, f"{name}.x", expected, type(x).__name__)
+    fits = x.dtype == dtype and x.shape[1:] == tuple(spec.shape) and len(x) > 0
+    expect(fits, where, f"{name}.x", expected, f"{x.dtype} {x.shape}")
+    expect(isinstance(y, np.ndarray), where, f"{name}.y", "a NumPy array (n,)", type(y).__name__)
+    checked_labels(where, f"{name}.y", y, count=len(x), classes=spec.classes)
+    expect(y.dtype == np.int64, where, f"{name}.y", "int64", described(y))
+    _check_values(where, f"{name}.x", x, spec)
+
+
+def _check_values(where: object, name: str, x: Any, spec: Spec) -> None:
+    """Refuse numbers that are none, and ids beyond the vocabulary, which would read other memory."""
+    if spec.kind == "numbers":
+        expect(bool(np.isfinite(x).all()), where, name, "finite numbers", "NaN or infinity")
+    if spec.kind == "tokens":
+        fits = int(x.min()) >= 0 and int(x.max()) < spec.vocabulary_size
+        expected = f"ids from 0 to spec.vocabulary_size - 1 = {spec.vocabulary_size - 1}"
+        expect(fits, where, name, expected, f"{x.min()} to {x.max()}")
+
+
+def _mapping(where: object, value: object) -> dict[str, Any]:
+    if isinstance(value, Mapping):
+        return {str(key): held for key, held in value.items() if held is not None}
+    if isinstance(value, tuple) and 1 < len(value) <= 6:
+        flat = [each for pair in value for each in (pair if isinstance(pair, tuple) else (pair,))]
+        if len(flat) in (2, 4):
+            return dict(zip(KEYS, flat, strict=False))
+    came = type(value).__name__ + (f" of {len(value)}" if isinstance(value, tuple) else "")
+    raise DataError(f"{where}: expected {EXPECTED}; it returned {came}.")
+
+
+def _labelled(where: object, named: Mapping[str, Any], part: str) -> Labelled | None:
+    x_name, y_name = f"x_{part}", f"y_{part}"
+    if x_name not in named and y_name not in named:
+        return None
+    for name, other in ((x_name, y_name), (y_name, x_name)):
+        expect(name in named, where, name, f"to be there beside {other}", "none")
+    return Labelled(
+        _array(where, x_name, named[x_name]), _array(where, y_name, named[y_name]), (x_name, y_name)
+    )
+
+
+def _array(where: object, name: str, value: object) -> Array:
+    """Lists and other libraries' tensors become arrays; what has no number type does not."""
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # a class of the user's own can raise anything
+        raise DataError(
+            f"{where}: array {name}: expected a NumPy array, found {type(value).__name__}."
+        ) from error
+    fits = array.dtype.kind in "biufUS" and array.ndim > 0
+    expect(
+        fits,
+        where,
+        name,
+        "a NumPy array of numbers, labels also of texts",
+        f"{type(value).__name__} ({array.dtype})",
+    )
+    return array

@@ -1,0 +1,248 @@
+"""Images of a folder as rows: decoded once into a cache file, or at each use where that would be too large.
+
+The cache has, below the cache folder, a folder for what was asked for, and in it one for the state of the
+files: their names, sizes and times. It holds ``index.npz`` (which files, the SHA-256 of the pixels of each)
+and ``pixels.bin``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.data.checks import Arrays
+from pruneflow.data.decoding import Decoding, UndecodableError, in_parallel, strictly
+from pruneflow.data.files import read_arrays, write_arrays
+from pruneflow.data.folders import Listing
+from pruneflow.data.image_rows import CachedRows, DecodedRows, verify
+from pruneflow.data.names import listed
+from pruneflow.data.rows import Source
+from pruneflow.errors import DataError
+from pruneflow.locks import locked
+from pruneflow.terminal import bar, console
+
+__all__ = ["Cache", "Decoded", "decoded"]
+
+VERSION = 1  # raise it where other pixels come out of the same files
+FOLDER = "images"
+INDEX, PIXELS, MAKING = "index.npz", "pixels.bin", ".making"
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where decoded images may be kept.
+
+    Attributes:
+        folder: The cache folder.
+        max_bytes: What the pixels may take there; images that take more are decoded at each use.
+        asked: Settings that decide which images are decoded, and how.
+    """
+
+    folder: Path
+    max_bytes: int
+    asked: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The images that could be decoded.
+
+    Attributes:
+        source: Their pixels, (height, width, channels) uint8 each.
+        kept: (k,) their places in the listing.
+        left_out: Names of the others.
+    """
+
+    source: Source
+    kept: Indices
+    left_out: list[str]
+
+
+def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Decoded:
+    """Decode all images once, unless that was done before, and find those that cannot be.
+
+    Args:
+        listing: The images.
+        how: How they become pixels.
+        cache: Where the pixels may be kept.
+        skip: Whether images that cannot be decoded are left out, rather than refused.
+
+    Raises:
+        DataError: if images cannot be decoded, are of several sizes where none is set, or cannot be kept.
+    """
+    asked = {"version": VERSION, "root": str(listing.root.resolve()), **cache.asked}
+    home = cache.folder / FOLDER / _key(json.dumps(asked, sort_keys=True).encode())
+    place = home / _key("\0".join(listing.names).encode(), listing.stamps.tobytes())
+    lock = home.with_name(f"{home.name}.lock")
+    try:
+        with locked(lock, waiting=f"Waiting for another run that decodes the images of {listing.root}."):
+            shutil.rmtree(home / MAKING, ignore_errors=True)  # what a run that was killed left
+            found = _kept(place, listing, how, cache)
+            if not found:
+                _make(home, place, _Work(listing, how, cache, skip))
+                found = _kept(place, listing, how, cache, checked=False)
+    except OSError as error:
+        raise DataError(
+            f"{cache.folder}: cannot keep decoded images there ({error}). Set dataset.cache_dir to a folder "
+            "that can be written and has room, or dataset.cache_max_bytes=0 to decode them at each epoch."
+        ) from error
+    if not found:
+        raise DataError(
+            f"{place}: the images that were just decoded cannot be read back. Is the disk broken?"
+        )
+    if found.left_out and not skip:
+        raise _refusal(listing.root, found.left_out, [], len(listing))
+    return found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be decoded, how, into which cache, and whether bad images are left out."""
+
+    listing: Listing
+    how: Decoding
+    cache: Cache
+    skip: bool
+
+
+def _key(*content: bytes) -> str:
+    digest = hashlib.sha256()
+    for each in content:
+        digest.update(each)
+    return digest.hexdigest()[:16]
+
+
+def _kept(
+    place: Path, listing: Listing, how: Decoding, cache: Cache, *, checked: bool = True
+) -> Decoded | None:
+    """What an earlier run left, if it is whole and what is wanted now."""
+    if not (place / INDEX).is_file():
+        return None
+    try:
+        index = read_arrays(place / INDEX, ["kept", "digests", "shape"])
+        source = _source(place, index, listing, how, cache)
+        if source is None:
+            return None
+        if checked and isinstance(source, CachedRows):
+            verify(source, listing.root)
+    except (DataError, OSError) as error:
+        console.print(f"{place} is broken and is made anew: {error}", soft_wrap=True, markup=False)
+        return None
+    gone = np.delete(np.arange(len(listing)), index["kept"])
+    return Decoded(source, index["kept"], [listing.names[i] for i in gone])
+
+
+def _source(place: Path, index: Arrays, listing: Listing, how: Decoding, cache: Cache) -> Source | None:
+    """Pixels in the cache, or the files where they do not fit; None where they fit and are not there."""
+    shape = tuple(map(int, index["shape"]))
+    size_bytes = int(np.prod(shape))
+    if len(listing) * size_bytes > cache.max_bytes:  # as `_written` decides
+        size = Decoding((shape[0], shape[1]), how.channels, how.resize)
+        return DecodedRows(listing.at(index["kept"]), size, shape, index["digests"])
+    if not (place / PIXELS).is_file():
+        return None
+    if (place / PIXELS).stat().st_size != len(index["kept"]) * size_bytes:
+        raise DataError(f"{PIXELS} has another size than was written")
+    return CachedRows.opened(place / PIXELS, shape, index["digests"])
+
+
+def _make(home: Path, place: Path, work: _Work) -> None:
+    """Decode into a hidden folder, which is renamed when it is whole."""
+    making = home / MAKING
+    making.mkdir(parents=True)
+    try:
+        index = _decode(making / PIXELS, work)
+        write_arrays(making / INDEX, index)
+        shutil.rmtree(place, ignore_errors=True)
+        making.rename(place)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+    for other in home.iterdir():  # of files that have changed since
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _decode(file: Path, work: _Work) -> Arrays:
+    """Decode all images; write them while they fit.
+
+    Returns:
+        ``kept`` (k,), ``digests`` (k, 32), ``shape`` (3,).
+    """
+    listing, kept, digests, bad = work.listing, [], bytearray(), []
+    first: tuple[str, tuple[int, ...]] | None = None
+    written = 0
+    with (
+        file.open("wb") as stream,
+        bar(f"Decoding {len(listing):,} images", total=len(listing)) as advance,
+        strictly(),
+        closing(_each(work)) as images,
+    ):
+        for place, pixels in enumerate(images):
+            advance()
+            if isinstance(pixels, UndecodableError):
+                bad.append((listing.names[place], str(pixels)))
+                continue
+            first = first or (listing.names[place], pixels.shape)
+            _require_size(listing, place, pixels.shape, first)
+            kept.append(place)
+            digests += hashlib.sha256(pixels.data).digest()
+            written += _written(stream, pixels, len(listing), work.cache)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if bad and not (work.skip and kept):
+        names, reasons = zip(*bad, strict=True)
+        raise _refusal(listing.root, list(names), list(reasons), len(listing))
+    assert first
+    if written != len(kept) * int(np.prod(first[1])):
+        file.unlink()
+    rows = np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32)
+    return {"kept": np.array(kept, np.int64), "digests": rows, "shape": np.array(first[1], np.int64)}
+
+
+def _written(stream: IO[bytes], pixels: npt.NDArray[np.uint8], count: int, cache: Cache) -> int:
+    """Write one image if all would fit; those that are left out later only make more room."""
+    if pixels.nbytes * count > cache.max_bytes:
+        return 0
+    stream.write(pixels.data)
+    return pixels.nbytes
+
+
+def _each(work: _Work) -> Generator[npt.NDArray[np.uint8] | UndecodableError]:
+    def decode(name: str) -> npt.NDArray[np.uint8] | UndecodableError:
+        try:
+            return np.ascontiguousarray(work.how.decode(work.listing.root / name))
+        except UndecodableError as error:
+            return error
+
+    return in_parallel(decode, work.listing.names)
+
+
+def _require_size(
+    listing: Listing, place: int, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]
+) -> None:
+    if shape != first[1]:
+        raise DataError(
+            f"{listing.root}: images of several sizes: {first[0]} has {first[1][0]} x {first[1][1]} pixels "
+            f"(height x width), {listing.names[place]} {shape[0]} x {shape[1]}. Set dataset.height and "
+            "dataset.width, to which all are resized."
+        )
+
+
+def _refusal(root: Path, names: list[str], reasons: list[str], count: int) -> DataError:
+    shown = [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True)] if reasons else names
+    return DataError(
+        f"{root}: {len(names):,} of {count:,} files cannot be decoded: {listed(shown)}. Mend or remove them, "
+        "or set dataset.corrupt=skip to leave them out. PNG, JPEG, BMP, GIF and WebP are read."
+    )

@@ -1,0 +1,116 @@
+"""Arrays that somebody brings, as a data set: what they are, which labels they have, how they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pruneflow.data.checks import Array, described, expect
+from pruneflow.data.labels import numbered
+from pruneflow.data.names import require_every_class
+from pruneflow.data.numbers import checked_numbers, standardised
+from pruneflow.data.pixels import checked_pixels
+from pruneflow.data.spec import Data, Part, Spec
+from pruneflow.data.split import Halves, Plan, held_out_by_seed
+
+__all__ = ["Given", "Labelled", "assembled"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples and their labels, as somebody made them.
+
+    Attributes:
+        x: (n, ...) examples.
+        y: (n,) labels.
+        names: What messages call the two.
+    """
+
+    x: Array
+    y: Array
+    names: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Arrays of the parts that there are.
+
+    Attributes:
+        where: Where they come from, for messages.
+        train: For training.
+        test: For testing; None holds some of ``train`` out.
+        validation: For validation; None takes some of what is left of ``train``.
+        class_names: What class 0, 1, ... are called; empty takes the labels.
+    """
+
+    where: object
+    train: Labelled
+    test: Labelled | None = None
+    validation: Labelled | None = None
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> list[Labelled]:
+        """Those that there are: training, test, validation."""
+        return [part for part in (self.train, self.test, self.validation) if part is not None]
+
+
+def assembled(given: Given, plan: Plan, *, name: str, source: str, standardise: bool) -> Data:
+    """Make a data set of arrays.
+
+    Args:
+        given: The arrays: images (n, height, width) or (n, height, width, 1 or 3), or numbers (n, features).
+        plan: How they are cut.
+        name: Label in tables.
+        source: Where they come from, for the result.
+        standardise: Whether numbers get mean 0 and standard deviation 1, measured on the training part.
+
+    Raises:
+        DataError: naming what is wrong with an array.
+        ConfigError: if a part would be empty.
+    """
+    for part in given.parts:
+        _check_pair(given, part)
+    images = given.train.x.ndim != 2
+    found = [(part.names[0], part.x) for part in given.parts]
+    xs, said = checked_pixels(given.where, found) if images else (checked_numbers(given.where, found), "")
+    ys, names = numbered(given.where, [(part.names[1], part.y) for part in given.parts], given.class_names)
+    halves, drawn = _halves(given, plan, [Part(x, y) for x, y in zip(xs, ys, strict=True)])
+    halves = replace(halves, note=" ".join(filter(None, (said, drawn))))
+    spec = Spec("image" if images else "numbers", xs[0].shape[1:], classes=len(names))
+    data = plan.apply(halves, name=name, spec=spec, source=source)
+    require_every_class(data, names)
+    plain = names == tuple(map(str, range(len(names))))
+    return replace(
+        data if images else standardised(data, wanted=standardise), class_names=() if plain else names
+    )
+
+
+def _check_pair(given: Given, part: Labelled) -> None:
+    """Refuse what is no examples with labels, and examples of another shape than those for training."""
+    (x_name, y_name), x, y, where = part.names, part.x, part.y, given.where
+    shapes = "images (n, height, width) or (n, height, width, 1 or 3), or numbers (n, features)"
+    expect(x.ndim in (2, 3, 4) and x.size > 0, where, x_name, f"{shapes}, at least one example", described(x))
+    count = len(y) if y.ndim else 0
+    expect(count == len(x), where, y_name, f"{len(x)} labels, one for each row of {x_name}", described(y))
+    first = given.train.x
+    alike = x.shape[1:] == first.shape[1:]
+    expect(alike, where, x_name, f"examples of {first.shape[1:]} as in {given.train.names[0]}", described(x))
+
+
+def _halves(given: Given, plan: Plan, parts: Sequence[Part]) -> tuple[Halves, str]:
+    """The parts that there are, or a test part drawn from the first one, and a note that says so."""
+    validation = parts[-1] if given.validation else None
+    if given.test:
+        return Halves(parts[0], parts[1], "", validation=validation), ""
+    whole, fraction = parts[0], plan.test_fraction
+    chosen = held_out_by_seed(whole.y, fraction, plan.split_seed)
+    rest = np.delete(np.arange(len(whole)), chosen)
+    train, test = (Part(whole.x[at], whole.y[at]) for at in (rest, chosen))
+    note = (
+        f"The test part is {len(test):,} of {len(whole):,} examples, drawn by dataset.split_seed: there is "
+        "none of its own."
+    )
+    return Halves(train, test, "", validation=validation), note

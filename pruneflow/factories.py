@@ -1,0 +1,126 @@
+"""Functions of the user's own, named on the command line as ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.options import require
+
+__all__ = ["called", "check_name", "found"]
+
+FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+
+def check_name(key: str, name: str | None) -> None:
+    """Refuse what is not spelled ``package.module:function``, before anything is imported.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    require(
+        name is not None and FORM.fullmatch(name) is not None,
+        key,
+        "null" if name is None else name,
+        "it must be spelled package.module:function",
+        f"Write for instance {key}=mine:load for the function load in mine.py of this folder.",
+    )
+
+
+def found(key: str, name: str) -> Callable[..., Any]:
+    """Import the function; modules of the current folder are found too.
+
+    Raises:
+        ConfigError: if there is no such module or function, or if the module cannot be imported.
+    """
+    module_name, _, path = name.partition(":")
+    with _current_folder():
+        module = _imported(key, name, module_name)
+    value: Any = module
+    for part in path.split("."):
+        if not hasattr(value, part):
+            functions = [each for each, held in vars(module).items() if callable(held) and each[0] != "_"]
+            held = f"it has {', '.join(sorted(functions)[:8])}" if functions else "it has no functions"
+            raise ConfigError.of(key, name, f"the module {module_name} has no {path}; {held}", "Name one.")
+        value = getattr(value, part)
+    require(
+        callable(value), key, name, f"it is no function, but {type(value).__name__}", "Name a function of it."
+    )
+    return value  # type: ignore[no-any-return]
+
+
+def called(key: str, name: str, arguments: Mapping[str, Any], *first: Any) -> Any:
+    """Import the function and call it with keyword arguments.
+
+    Args:
+        key: The setting that names the function.
+        name: Its value.
+        arguments: By keyword.
+        first: What is given before them, by position.
+
+    Raises:
+        ConfigError: if it cannot be had, see `found`.
+        PruneflowError: if it raises; with the file and the line at which it did.
+    """
+    function = found(key, name)
+    try:
+        with _current_folder():
+            return function(*first, **arguments)
+    except PruneflowError:
+        raise
+    except Exception as error:
+        given = [*map(repr, first), *(f"{each}={value!r}" for each, value in arguments.items())]
+        call = f"{name.partition(':')[2]}({', '.join(given)})"
+        raise PruneflowError(f"{key}={name}: {call} raised {_told(error)}. Mend the function.") from error
+
+
+def _imported(key: str, name: str, module: str) -> Any:
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # the module may import TensorFlow
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise _not_importable(key, name, error) from error
+        remedy = f"Start in the folder that holds {module.split('.')[0]}.py or its package, or install it."
+        raise ConfigError.of(key, name, f"there is no module {error.name}", remedy) from error
+    except Exception as error:  # a module of the user's own can raise anything
+        raise _not_importable(key, name, error) from error
+
+
+def _not_importable(key: str, name: str, error: Exception) -> ConfigError:
+    problem = f"importing {name.partition(':')[0]} raised {_told(error)}"
+    return ConfigError.of(key, name, problem, "Mend the module.")
+
+
+def _told(error: Exception) -> str:
+    """Name an exception and where it was raised: in code that is not Python's import system."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
+    ]
+    own = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}, line {error.lineno})"
+        return f"{type(error).__name__}: {error.msg}{where}"
+    said = " ".join(str(error).split())
+    return type(error).__name__ + (f": {said}" if said else "") + where
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Find modules of the current folder first, as ``python -m`` does; the console script would not."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()  # a file that was written a moment ago
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

@@ -1,0 +1,158 @@
+"""What every network of the group ``model`` has, and the checks that several of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from pruneflow.data import Spec
+from pruneflow.errors import ConfigError
+from pruneflow.options import choices, require
+
+__all__ = [
+    "ACTIVATIONS",
+    "Model",
+    "numbered",
+    "require_dropout",
+    "require_size",
+    "require_sizes",
+]
+
+ACTIVATIONS = ("relu", "linear", "tanh", "sigmoid", "elu", "gelu", "swish")
+
+
+@dataclass(kw_only=True)
+class Model:
+    """What every network has.
+
+    Attributes:
+        name: Label in tables.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    # Kinds of data, of `Spec`: "image", "tokens", "numbers"; one of them or several.
+    reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers")
+    # Whether the user brought it, so that nobody knows whether it can be exported before that is tried.
+    brought: ClassVar[bool] = False
+
+    name: str
+
+    def build(self, spec: Spec) -> Any:
+        """Build the network for data of ``spec``.
+
+        Every layer gets a name of its own, so that equal weights give equal TFLite bytes.
+
+        Returns:
+            A ``tf_keras.Model``, (batch, *spec.shape) to (batch, units), untrained unless `starts_trained`.
+        """
+        raise NotImplementedError
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether what `build` returns is trained already, so that its accuracy means something."""
+        return False
+
+    def identity(self, spec: Spec) -> dict[str, Any]:
+        """What decides the network and its first weights, beside the seed, as JSON takes it.
+
+        By default the option and every setting but the label.
+
+        Args:
+            spec: What the network is built for.
+        """
+        settings = asdict(self)
+        del settings["name"]
+        return {"option": self.option_name, **settings}
+
+    def check(self, spec: Spec) -> None:
+        """Refuse data that the network cannot read.
+
+        Raises:
+            ConfigError: naming what does not fit.
+        """
+        self.check_kind(spec.kind)
+
+    def check_kind(self, kind: str | None) -> None:
+        """Refuse another kind of data than the network reads, before any is loaded.
+
+        Args:
+            kind: Of `Spec`; None where only the data tell, which `check` sees.
+
+        Raises:
+            ConfigError: naming both kinds.
+        """
+        if kind is not None and kind not in _kinds(self):
+            models = [name for name, option in choices("model").items() if kind in _kinds(option)]
+            kinds = (*_kinds(self), None)
+            datasets = [name for name, option in choices("dataset").items() if option.kind in kinds]
+            groups = {"model": models, "dataset": datasets}
+            raise ConfigError.of(
+                "model",
+                self.option_name,
+                f"it reads {_either([_WORDS[each] for each in _kinds(self)])}, "
+                f"and the data set has {_WORDS[kind]}",
+                f"Take {', or '.join(f'{key}={_either(names)}' for key, names in groups.items() if names)}.",
+            )
+
+    def check_exports(self, option: str, kinds: Iterable[str]) -> None:
+        """Refuse a way of exporting that does not work for the network, before it is trained.
+
+        Args:
+            option: The option of the group ``export`` that is chosen.
+            kinds: The kinds of files it makes, such as ``"int8"``.
+
+        Raises:
+            ConfigError: saying which does not work and what does.
+        """
+
+
+_WORDS = {"image": "images", "tokens": "sequences of tokens", "numbers": "rows of numbers"}
+
+
+def _kinds(model: Any) -> tuple[str, ...]:
+    reads = model.reads
+    return (reads,) if isinstance(reads, str) else tuple(reads)
+
+
+def _either(names: list[str]) -> str:
+    """Some words of which one is to be taken: ``a, b or c``."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def numbered(name: str, index: int) -> str:
+    """Keras' own spelling: ``conv2d``, ``conv2d_1``, ``conv2d_2``."""
+    return f"{name}_{index}" if index else name
+
+
+def require_size(key: str, value: int) -> None:
+    """Refuse a size below 1 of the setting ``key`` of a model."""
+    require(value >= 1, f"model.{key}", value, "allowed are whole numbers from 1", "Raise it.")
+
+
+def require_sizes(key: str, values: list[int], *, least: int) -> None:
+    """Refuse a list of sizes that is too short, or that has one below 1.
+
+    Args:
+        key: The setting.
+        values: Its value.
+        least: 0 or 1: the shortest list that is allowed.
+    """
+    require(
+        len(values) >= least and all(value >= 1 for value in values),
+        f"model.{key}",
+        values,
+        f"allowed is a list of {'one' if least else 'zero'} or more whole numbers from 1",
+        f"Write for instance model.{key}=[32,64].",
+    )
+
+
+def require_dropout(value: float, key: str = "dropout") -> None:
+    """Refuse a share that is not in [0, 1)."""
+    require(
+        0 <= value < 1,
+        f"model.{key}",
+        value,
+        "allowed are numbers from 0 up to, not including, 1",
+        "0 leaves dropout out.",
+    )

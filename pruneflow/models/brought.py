@@ -1,0 +1,256 @@
+"""Networks that the user brings: what they must be, and whether they fit the data."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.errors import ConfigError
+from pruneflow.tasks import declared, ending_of, meaning_of
+
+__all__ = ["OUTPUTS", "Origin", "fingerprint", "shrinks_pixels"]
+
+OUTPUTS = ("auto", "logits", "probabilities")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network comes from, for messages.
+
+    Attributes:
+        key: The setting, such as ``"model.path"``.
+        value: Its value.
+    """
+
+    key: str
+    value: str
+
+    def fitted(self, model: Any, spec: Spec, *, output: str) -> Any:
+        """Refuse what is no network for the data.
+
+        Args:
+            model: What the user brought.
+            spec: The data.
+            output: ``"auto"``, or what the outputs are: ``"logits"`` or ``"probabilities"``.
+
+        Returns:
+            The network; where ``output`` says what its layers do not, with a last layer that says it.
+
+        Raises:
+            ConfigError: saying what was expected and what came.
+        """
+        self._check_network(model)
+        self._check_input(model, spec)
+        self._check_output(model, spec)
+        self._check_meaning(model, output)
+        return model if output == "auto" or meaning_of(model) else declared(model, output)
+
+    def refused(self, problem: str, remedy: str) -> ConfigError:
+        """The message ``key=value: problem. remedy``."""
+        return ConfigError.of(self.key, self.value, problem, remedy)
+
+    def _check_network(self, model: Any) -> None:
+        keras, kind = backend.keras(), type(model).__name__
+        if any(each.__module__.split(".")[0] == "keras" for each in type(model).__mro__):
+            raise self.refused(
+                f"it is a network of Keras 3 ({kind}), and pruneflow prunes those of Keras 2",
+                "Build it with tf_keras: import tf_keras as keras.",
+            )
+        if not isinstance(model, keras.Model):
+            raise self.refused(f"it is no network, but {kind}", "It must be a built tf_keras.Model.")
+        if not (isinstance(model, keras.Sequential) or model._is_graph_network):
+            raise self.refused(
+                f"{kind} is a subclassed model, whose layers are not known",
+                "Connect the layers as a functional or a sequential model.",
+            )
+        if not model.inputs:
+            raise self.refused(
+                "it is not built: its input is not known", "Let it begin with keras.Input(spec.shape)."
+            )
+        self._check_savable(model)
+
+    def _check_savable(self, model: Any) -> None:
+        for layer in model.layers:
+            try:
+                json.dumps(layer.get_config(), default=str)
+            except (NotImplementedError, TypeError, ValueError) as error:
+                kind = type(layer).__name__
+                raise self.refused(
+                    f"layer {layer.name} ({kind}) cannot be saved: {_first_line(error)}",
+                    f"Give {kind} a get_config.",
+                ) from error
+
+    def _check_input(self, model: Any, spec: Spec) -> None:
+        if len(model.inputs) != 1:
+            raise self.refused(
+                f"it has {len(model.inputs)} inputs", "Let it have one, which takes an example."
+            )
+        batch, *shape = model.inputs[0].shape
+        if batch is not None:
+            raise self.refused(f"it is made for batches of {batch}", "Build it without a batch size.")
+        fits = len(shape) == len(spec.shape) and all(
+            a in (None, b) for a, b in zip(shape, spec.shape, strict=True)
+        )
+        if not fits:
+            raise self.refused(
+                f"it reads examples of shape {_shape(shape)}, and those of the data set have "
+                f"{_shape(spec.shape)}",
+                "Change the network's input, or the data.",
+            )
+        self._check_values(model, spec)
+
+    def _check_values(self, model: Any, spec: Spec) -> None:
+        dtype = model.inputs[0].dtype
+        if not (dtype.is_floating or (dtype.is_integer and spec.kind == "tokens")):
+            what = {"image": "pixels in [0, 1]", "numbers": "numbers", "tokens": "token ids"}[spec.kind]
+            raise self.refused(
+                f"it reads {dtype.name}, and the data set gives {what} as {spec.input_dtype}",
+                f"Let its input be {spec.input_dtype}.",
+            )
+        for layer in model.layers:
+            if isinstance(layer, backend.keras().layers.Embedding) and _reads_first(layer, model):
+                self._check_vocabulary(layer, spec)
+
+    def _check_vocabulary(self, embedding: Any, spec: Spec) -> None:
+        if spec.kind == "tokens" and embedding.input_dim < spec.vocabulary_size:
+            raise self.refused(
+                f"{embedding.name} has {embedding.input_dim} rows, and the data set {spec.vocabulary_size} "
+                "token ids",
+                f"Set dataset.vocabulary_size={embedding.input_dim}, or widen the embedding.",
+            )
+
+    def _check_output(self, model: Any, spec: Spec) -> None:
+        if len(model.outputs) != 1:
+            raise self.refused(f"it has {len(model.outputs)} outputs", "Let it have one.")
+        shape = list(model.outputs[0].shape)[1:]
+        allowed = [[1], [2]] if spec.classes == 2 else [[spec.classes]]
+        if shape not in allowed:
+            numbers = " or ".join(str(each[0]) for each in allowed)
+            raise self.refused(
+                f"it gives {_shape(shape)} for an example, and the data set has {spec.classes} classes",
+                f"Let its last layer have {numbers} units.",
+            )
+
+    def _check_meaning(self, model: Any, output: str) -> None:
+        ending, units = ending_of(model), int(model.outputs[0].shape[-1])
+        if (ending, units == 1) in (("softmax", True), ("sigmoid", False)):
+            raise self.refused(
+                f"it ends with a {ending} over {units} outputs, which are no probabilities of classes",
+                "A sigmoid goes with one output, a softmax with one for each class.",
+            )
+        read = meaning_of(model)
+        if output == "auto" and not read:
+            raise ConfigError.of(
+                "model.output",
+                output,
+                f"the last layer of the network, {model.layers[-1].name}, does not say what its outputs are",
+                "Set model.output=logits or model.output=probabilities.",
+            )
+        if output != "auto" and read not in ("", output):
+            raise ConfigError.of(
+                "model.output",
+                output,
+                f"the network ends with {ending}, which gives {read}",
+                "Set it to auto.",
+            )
+
+
+def fingerprint(build: Callable[[], Any], origin: Origin) -> dict[str, Any]:
+    """What identifies a network that code builds: neither its name nor its arguments do, when it changes.
+
+    It is built twice, from two seeds: weights that come out the same are no random numbers, and count.
+
+    Args:
+        build: Builds it.
+        origin: Where it comes from.
+
+    Returns:
+        SHA-256 of its layers as Keras describes them, of its weights that are not drawn, and of the source of
+        layers that are not Keras' own.
+
+    Raises:
+        ConfigError: if two calls give different networks, or one and the same.
+    """
+    first, second = (_built(build, seed) for seed in (0, 1))
+    layers = [json.dumps(_described(model), sort_keys=True, default=str) for model in (first, second)]
+    if layers[0] != layers[1]:
+        raise origin.refused("it gives another network at each call", "Let it decide nothing by chance.")
+    if {id(weight) for weight in first.weights} & {id(weight) for weight in second.weights}:
+        raise origin.refused(
+            "it gives one and the same network at each call, with what was trained in the one before",
+            "Build the layers inside of the function.",
+        )
+    return {
+        "layers": sha256(layers[0].encode()).hexdigest(),
+        "weights": _same_weights(first, second),
+        "code": sha256("\n".join(sorted(_own_code(first))).encode()).hexdigest(),
+    }
+
+
+def _built(build: Callable[[], Any], seed: int) -> Any:
+    backend.set_seed(seed)
+    return build()
+
+
+def _described(model: Any) -> Any:
+    """The layers as Keras saves them; versions are elsewhere in a digest."""
+    return json.loads(model.to_json())["config"]
+
+
+def _same_weights(first: Any, second: Any) -> str:
+    digest = sha256()
+    for index, pair in enumerate(zip(first.get_weights(), second.get_weights(), strict=True)):
+        if np.array_equal(*pair):
+            digest.update(f"{index} {pair[0].dtype} {pair[0].shape} ".encode())
+            digest.update(np.ascontiguousarray(pair[0]).tobytes())
+    return digest.hexdigest()
+
+
+def _own_code(model: Any) -> set[str]:
+    """Source of the classes of layers that are not Keras' own."""
+    found = set()
+    for layer in model.submodules:
+        kind = type(layer)
+        if isinstance(layer, backend.keras().layers.Layer) and kind.__module__.split(".")[0] != "tf_keras":
+            try:
+                found.add(inspect.getsource(kind))
+            except (OSError, TypeError):  # typed in a console, or made by code
+                found.add(f"{kind.__module__}.{kind.__qualname__}")
+    return found
+
+
+def shrinks_pixels(model: Any) -> bool:
+    """Whether a network divides its inputs by a large number, as one does that reads pixels from 0 to 255.
+
+    Args:
+        model: A functional or sequential ``tf_keras.Model`` with one input.
+    """
+    layers = backend.keras().layers
+    for layer in model.layers:
+        if _reads_first(layer, model):
+            if isinstance(layer, layers.Rescaling):
+                return bool(np.abs(layer.scale).max() < 0.1)
+            if hasattr(layer, "layers") and shrinks_pixels(layer):
+                return True
+    return False
+
+
+def _reads_first(layer: Any, model: Any) -> bool:
+    return any(node.keras_inputs and node.keras_inputs[0] is model.inputs[0] for node in layer._inbound_nodes)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+def _shape(shape: Any) -> str:
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"

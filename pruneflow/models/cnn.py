@@ -1,0 +1,111 @@
+"""The option ``cnn``: convolutions and pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.models.base import ACTIVATIONS, Model, numbered, require_dropout, require_size, require_sizes
+from pruneflow.options import option, require, require_one_of
+
+__all__ = ["Cnn"]
+
+
+@option("model", "cnn")
+@dataclass(kw_only=True)
+class Cnn(Model):
+    """Convolutions, each with max-pooling, then fully connected layers.
+
+    Attributes:
+        filters: Filters of each convolution; one entry per convolution.
+        kernel_size: Height and width of the kernels, pixels.
+        padding: ``"valid"`` or ``"same"``, of convolutions and pooling.
+        pool_size: Window and stride of the pooling, pixels.
+        convolution_activation: Activation after each convolution.
+        batch_normalization: ``"none"``, ``"between"`` (after each pooling that another convolution follows)
+            or ``"all"`` (after each pooling).
+        dense_units: Units of each hidden fully connected layer (ReLU); may be empty.
+        dropout: Share of activations dropped before the classifier in training, [0, 1).
+        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+    """
+
+    reads = "image"
+
+    filters: list[int]
+    kernel_size: int
+    padding: str
+    pool_size: int
+    convolution_activation: str
+    batch_normalization: str
+    dense_units: list[int]
+    dropout: float
+    output_activation: str
+
+    def __post_init__(self) -> None:
+        """Refuse a network that cannot be built."""
+        require_sizes("filters", self.filters, least=1)
+        require_sizes("dense_units", self.dense_units, least=0)
+        require_size("kernel_size", self.kernel_size)
+        require_size("pool_size", self.pool_size)
+        require_one_of("model.padding", self.padding, ("valid", "same"))
+        require_one_of("model.convolution_activation", self.convolution_activation, ACTIVATIONS)
+        require_one_of("model.batch_normalization", self.batch_normalization, ("none", "between", "all"))
+        require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
+        require_dropout(self.dropout)
+
+    def check(self, spec: Spec) -> None:
+        """Refuse images that convolution and pooling shrink to nothing."""
+        super().check(spec)
+        side = min(spec.shape[:2])
+        for index in range(len(self.filters)):
+            side = self._side_after_block(side)
+            require(
+                side >= 1,
+                "model.filters",
+                self.filters,
+                f"images of {spec.shape[0]}x{spec.shape[1]} pixels are used up after convolution {index + 1}",
+                "Use fewer convolutions, a smaller model.kernel_size, or model.padding=same.",
+            )
+
+    def build(self, spec: Spec) -> Any:
+        """Build the network, (batch, height, width, channels) to (batch, classes)."""
+        keras = backend.keras()
+        layers = keras.layers
+        x = inputs = keras.Input(spec.shape, name="input")
+        for index, filters in enumerate(self.filters):
+            x = self._block(layers, x, index, filters)
+        x = layers.Flatten(name="flatten")(x)
+        for index, units in enumerate(self.dense_units):
+            x = layers.Dense(units, activation="relu", name=numbered("dense", index))(x)
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name="dropout")(x)
+        x = layers.Dense(
+            spec.classes,
+            activation=self.output_activation,
+            name=numbered("dense", len(self.dense_units)),
+            dtype="float32",
+        )(x)
+        return keras.Model(inputs, x, name="cnn")
+
+    def _block(self, layers: Any, x: Any, index: int, filters: int) -> Any:
+        x = layers.Conv2D(
+            filters,
+            self.kernel_size,
+            padding=self.padding,
+            activation=self.convolution_activation,
+            name=numbered("conv2d", index),
+        )(x)
+        x = layers.MaxPooling2D(self.pool_size, padding=self.padding, name=numbered("max_pooling2d", index))(
+            x
+        )
+        last = index == len(self.filters) - 1
+        if self.batch_normalization == "all" or (self.batch_normalization == "between" and not last):
+            x = layers.BatchNormalization(name=numbered("batch_normalization", index))(x)
+        return x
+
+    def _side_after_block(self, side: int) -> int:
+        if self.padding == "same":
+            return -(-side // self.pool_size)
+        return max(0, side - self.kernel_size + 1) // self.pool_size

@@ -1,0 +1,81 @@
+"""The option ``custom``: a network that a function of the user's own builds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.factories import called, check_name
+from pruneflow.models.base import Model
+from pruneflow.models.brought import OUTPUTS, Origin, fingerprint, shrinks_pixels
+from pruneflow.options import open_mapping, option, require, require_one_of
+
+__all__ = ["Custom"]
+
+KEY = "model.factory"
+
+
+@option("model", "custom")
+@dataclass(kw_only=True)
+class Custom(Model):
+    """What a function returns that is called with the `Spec` of the data.
+
+    Attributes:
+        factory: The function, spelled ``package.module:function``; modules of the current folder count too.
+        arguments: Its keyword arguments.
+        output: What its outputs are: ``"auto"`` (as its last layers say), ``"logits"`` or
+            ``"probabilities"``.
+        trained: Whether the weights that it comes with are trained, so that their accuracy is measured where
+            no dense phase is asked for.
+    """
+
+    brought = True
+
+    factory: str | None
+    output: str
+    trained: bool
+    arguments: dict[str, Any] = field(default_factory=partial(open_mapping, Any))
+
+    def __post_init__(self) -> None:
+        """Refuse what is not spelled as a function, and unknown outputs."""
+        check_name(KEY, self.factory)
+        self.arguments = dict(self.arguments or {})
+        odd = [name for name in map(str, self.arguments) if not name.isidentifier()]
+        problem = f"{', '.join(odd)}: no name of an argument"
+        require(not odd, "model.arguments", self.arguments, problem, "Write for instance {units:32}.")
+        require_one_of("model.output", self.output, OUTPUTS)
+
+    @property
+    def starts_trained(self) -> bool:
+        """What the setting ``trained`` says."""
+        return self.trained
+
+    def identity(self, spec: Spec) -> dict[str, Any]:
+        """The network itself, whatever the function that builds it is called: see `brought.fingerprint`."""
+        found = fingerprint(lambda: self.build(spec), self._origin)
+        return {"option": self.option_name, **found, "output": self.output, "trained": self.trained}
+
+    def build(self, spec: Spec) -> Any:
+        """Call the function.
+
+        Raises:
+            ConfigError: if there is no such function, or if what it returns does not fit the data.
+            PruneflowError: if it raises.
+        """
+        keras = backend.keras()  # before the module is imported, which must find Keras 2 in TensorFlow
+        keras.backend.reset_uids()  # layers without a name are called alike at each call
+        model = called(KEY, str(self.factory), self.arguments, spec)
+        fitted = self._origin.fitted(model, spec, output=self.output)
+        if spec.kind == "image" and shrinks_pixels(fitted):
+            raise self._origin.refused(
+                "it begins by dividing pixels by a large number, and the data set gives them in [0, 1]",
+                "Leave that layer out, or multiply by 255 before it.",
+            )
+        return fitted
+
+    @property
+    def _origin(self) -> Origin:
+        return Origin(KEY, str(self.factory))

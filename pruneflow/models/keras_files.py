@@ -1,0 +1,184 @@
+"""Files and folders with a network that Keras 2 wrote."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from pruneflow import backend
+from pruneflow.errors import PruneflowError
+
+__all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "read_network"]
+
+FORMATS = "a .keras or .h5 file, or a SavedModel folder, that Keras 2 (tf_keras) wrote"
+ZIP, HDF5 = b"PK", b"\x89HDF"
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    """A network as it was saved.
+
+    Attributes:
+        description: Its layers, as JSON of Keras.
+        weights: In the order of Keras.
+    """
+
+    description: str
+    weights: list[npt.NDArray[Any]]
+
+    def build(self) -> Any:
+        """A new ``tf_keras.Model`` in float32, whatever precision it was trained in."""
+        described = json.dumps(_in_float32(json.loads(self.description)))
+        model = backend.keras().models.model_from_json(described)
+        model.set_weights(self.weights)
+        return model
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is certainly no network of Keras 2, without loading TensorFlow.
+
+    Raises:
+        PruneflowError: if it is missing, of another kind, broken, or written by Keras 3.
+    """
+    if not path.exists():
+        raise PruneflowError(f"{path}: no such file. model.path takes {FORMATS}.")
+    if path.is_dir():
+        _check_folder(path)
+    elif _begins(path, ZIP):
+        _check_zip(path)
+    elif _begins(path, HDF5):
+        _check_hdf5(path)
+    else:
+        raise PruneflowError(f"{path} is no file of Keras, or is broken. model.path takes {FORMATS}.")
+
+
+def read_network(path: Path) -> SavedNetwork:
+    """Load the network; what was compiled with it is not read.
+
+    Raises:
+        PruneflowError: if Keras 2 cannot load it.
+    """
+    check_file(path)
+    return _read(path, digest_of_files(path))
+
+
+def digest_of_files(path: Path) -> str:
+    """SHA-256 of a file, or of all files of a folder with their names."""
+    digest = sha256()
+    for file in _files(path):
+        digest.update(f"{file.relative_to(path)} {file.stat().st_size} ".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)  # a run builds the network several times
+def _read(path: Path, digest: str) -> SavedNetwork:
+    keras = backend.keras()
+    try:
+        with redirect_stderr(io.StringIO()), backend.quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # of any kind: the file decides what is called
+        raise PruneflowError(_cannot(path, error)) from error
+    if not isinstance(model, keras.Model):
+        raise PruneflowError(f"{path} holds {type(model).__name__}, and no network. {_REMEDY}")
+    try:
+        return SavedNetwork(model.to_json(), model.get_weights())
+    except NotImplementedError as error:
+        raise PruneflowError(
+            f"{path} holds a subclassed model ({type(model).__name__}), whose layers are not known. {_REMEDY}"
+        ) from error
+
+
+_REMEDY = "Build it in a function, and name that with model=custom."
+
+
+def _cannot(path: Path, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0].rstrip(".") if lines else "nothing more is known"
+    return f"{path} cannot be loaded by Keras 2: {type(error).__name__}: {said}. {_REMEDY}"
+
+
+def _files(path: Path) -> Iterator[Path]:
+    return iter(sorted(file for file in path.rglob("*") if file.is_file())) if path.is_dir() else iter([path])
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise PruneflowError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "saved_model.pb").is_file():
+        raise PruneflowError(f"{path}: there is no saved_model.pb in it. model.path takes {FORMATS}.")
+    if not (path / "keras_metadata.pb").is_file():
+        raise PruneflowError(
+            f"{path} holds operations without the layers of Keras, as Keras 3 and tf.saved_model.save write "
+            f"them. model.path takes {FORMATS}."
+        )
+
+
+def _check_zip(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+        raise PruneflowError(f"{path} is no file of Keras, or is broken. Save the network again.") from error
+    _check_version(path, metadata.get("keras_version"))
+
+
+def _check_hdf5(path: Path) -> None:
+    import h5py  # type: ignore[import-untyped]
+
+    try:
+        with h5py.File(path) as file:
+            version, described = file.attrs.get("keras_version"), "model_config" in file.attrs
+    except OSError as error:
+        raise PruneflowError(f"{path} is broken: {error}. Save the network again.") from error
+    _check_version(path, version)
+    if not described:
+        raise PruneflowError(
+            f"{path} holds weights without layers. Save the whole network: model.save('network.h5')."
+        )
+
+
+def _check_version(path: Path, version: Any) -> None:
+    said = version.decode() if isinstance(version, bytes) else str(version or "")
+    if said.split(".")[0].isdigit() and int(said.split(".")[0]) >= 3:
+        raise PruneflowError(
+            f"{path} was written by Keras {said}, and pruneflow prunes networks of Keras 2. Build its layers "
+            "with tf_keras, give them its weights and save that; docs/models.md has the lines."
+        )
+
+
+def _in_float32(described: Any) -> Any:
+    """The same layers, those of half precision in float32: exports start from it."""
+    if isinstance(described, list):
+        return [_in_float32(each) for each in described]
+    if not isinstance(described, dict):
+        return described
+    return {
+        key: "float32" if key == "dtype" and _is_mixed(value) else _in_float32(value)
+        for key, value in described.items()
+    }
+
+
+def _is_mixed(dtype: Any) -> bool:
+    name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else dtype
+    return str(name).startswith("mixed_")

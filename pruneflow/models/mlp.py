@@ -1,0 +1,70 @@
+"""The option ``mlp``: fully connected layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.models.base import ACTIVATIONS, Model, numbered, require_dropout, require_sizes
+from pruneflow.options import option, require_one_of
+
+__all__ = ["Mlp"]
+
+
+@option("model", "mlp")
+@dataclass(kw_only=True)
+class Mlp(Model):
+    """Fully connected layers over rows of numbers, or over the pixels of an image in a row.
+
+    Attributes:
+        hidden_units: Units of each hidden layer; may be empty.
+        activation: Activation of each hidden layer.
+        batch_normalization: Whether each hidden layer is normalized before its activation (Ioffe and Szegedy
+            2015, arXiv 1502.03167).
+        dropout: Share of activations dropped after each hidden layer in training, [0, 1).
+        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+    """
+
+    reads = ("image", "numbers")
+
+    hidden_units: list[int]
+    activation: str
+    batch_normalization: bool
+    dropout: float
+    output_activation: str
+
+    def __post_init__(self) -> None:
+        """Refuse a network that cannot be built."""
+        require_sizes("hidden_units", self.hidden_units, least=0)
+        require_one_of("model.activation", self.activation, ACTIVATIONS)
+        require_dropout(self.dropout)
+        require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
+
+    def build(self, spec: Spec) -> Any:
+        """Build the network, (batch, *spec.shape) to (batch, classes)."""
+        keras = backend.keras()
+        layers = keras.layers
+        x = inputs = keras.Input(spec.shape, name="input")
+        if len(spec.shape) > 1:
+            x = layers.Flatten(name="flatten")(x)
+        for index, units in enumerate(self.hidden_units):
+            x = self._hidden(layers, x, index, units)
+        name = numbered("dense", len(self.hidden_units))
+        x = layers.Dense(spec.classes, activation=self.output_activation, name=name, dtype="float32")(x)
+        return keras.Model(inputs, x, name="mlp")
+
+    def _hidden(self, layers: Any, x: Any, index: int, units: int) -> Any:
+        """One hidden layer.
+
+        Normalized before the activation, so that the converter folds the normalization into the weights.
+        """
+        inside = "linear" if self.batch_normalization else self.activation
+        x = layers.Dense(units, activation=inside, name=numbered("dense", index))(x)
+        if self.batch_normalization:
+            x = layers.BatchNormalization(name=numbered("batch_normalization", index))(x)
+            x = layers.Activation(self.activation, name=numbered("activation", index))(x)
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name=numbered("dropout", index))(x)
+        return x

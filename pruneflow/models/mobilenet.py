@@ -1,0 +1,135 @@
+"""The option ``mobilenet``: MobileNetV2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.models.base import Model, require_dropout
+from pruneflow.models.keras_files import digest_of_files
+from pruneflow.options import option, require, require_one_of
+
+__all__ = ["Mobilenet"]
+
+KEY = "model.weights"
+LEAST_SIDE = 32  # pixels; Keras builds it for no smaller image
+COLOURS = 3
+
+
+@option("model", "mobilenet")
+@dataclass(kw_only=True)
+class Mobilenet(Model):
+    """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) as Keras has it, with a classifier of its own.
+
+    Grey images are repeated as three colours; images below 32 pixels get a black margin.
+
+    Attributes:
+        alpha: Width: what the filters of each layer are multiplied by, above 0.
+        weights: HDF5 file with its weights without the classifier; null draws them.
+        batch_normalization_momentum: How slowly the averages of batch normalization follow, (0, 1).
+        dropout: Share of activations dropped before the classifier in training, [0, 1).
+        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+    """
+
+    reads = "image"
+
+    alpha: float
+    weights: str | None
+    batch_normalization_momentum: float
+    dropout: float
+    output_activation: str
+
+    def __post_init__(self) -> None:
+        """Refuse a network that cannot be built."""
+        require(
+            0 < self.alpha < inf,
+            "model.alpha",
+            self.alpha,
+            "allowed are numbers above 0",
+            "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual.",
+        )
+        require(
+            0 < self.batch_normalization_momentum < 1,
+            "model.batch_normalization_momentum",
+            self.batch_normalization_momentum,
+            "allowed are numbers between 0 and 1",
+            "0.99 is usual.",
+        )
+        require(self.weights != "", KEY, "", "it is empty", "Name a file, or null.")
+        require_dropout(self.dropout)
+        require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
+
+    def identity(self, spec: Spec) -> dict[str, Any]:
+        """The settings, with the content of the file in place of its name."""
+        settings = super().identity(spec)
+        return {**settings, "weights": digest_of_files(self._file) if self._file else None}
+
+    def check(self, spec: Spec) -> None:
+        """Refuse images that are neither grey nor coloured, and a file that is none."""
+        super().check(spec)
+        channels = spec.shape[-1]
+        if channels not in (1, COLOURS):
+            raise ConfigError.of(
+                "model",
+                self.option_name,
+                f"it reads images with 1 or 3 channels, and those of the data set have {channels}",
+                "Take model=cnn.",
+            )
+        if self._file and not self._file.is_file():
+            raise PruneflowError(f"{self._file}: no such file. model.weights takes an HDF5 file, or null.")
+
+    def build(self, spec: Spec) -> Any:
+        """Build the network, (batch, height, width, channels) to (batch, classes)."""
+        keras = backend.keras()
+        layers = keras.layers
+        inputs = keras.Input(spec.shape, name="input")
+        features = self._features(keras, _prepared(layers, inputs))
+        x = layers.GlobalAveragePooling2D(name="average")(features.output)
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name="dropout")(x)
+        x = layers.Dense(spec.classes, activation=self.output_activation, name="dense", dtype="float32")(x)
+        return keras.Model(inputs, x, name="mobilenet")
+
+    def _features(self, keras: Any, x: Any) -> Any:
+        """The network without its classifier, over images (batch, height, width, 3) in [-1, 1]."""
+        model = keras.applications.MobileNetV2(
+            input_tensor=x, alpha=self.alpha, include_top=False, weights=None
+        )
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = self.batch_normalization_momentum
+        if self._file:
+            self._load(model, self._file)
+        return model
+
+    def _load(self, model: Any, file: Path) -> None:
+        try:
+            model.load_weights(file)
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            raise ConfigError.of(
+                KEY,
+                self.weights,
+                f"it does not fit MobileNetV2 without its classifier at model.alpha={self.alpha:g}: {said}",
+                "Take the file whose name ends with _no_top.h5, of the same alpha.",
+            ) from error
+
+    @property
+    def _file(self) -> Path | None:
+        return Path(self.weights).expanduser() if self.weights else None
+
+
+def _prepared(layers: Any, images: Any) -> Any:
+    """Turn images in [0, 1] into what MobileNetV2 reads: at least 32 x 32, three colours, in [-1, 1]."""
+    margins = [max(0, LEAST_SIDE - side) for side in images.shape[1:3]]
+    if any(margins):
+        around = tuple((margin // 2, margin - margin // 2) for margin in margins)
+        images = layers.ZeroPadding2D(around, name="padding")(images)
+    if images.shape[-1] == 1:
+        images = layers.Concatenate(name="colours")([images] * COLOURS)
+    return layers.Rescaling(2.0, -1.0, name="rescaling")(images)

@@ -1,0 +1,110 @@
+"""The options ``lstm`` and ``gru``: an embedding, a recurrent layer and a classifier, for texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.errors import ConfigError
+from pruneflow.models.base import Model, require_dropout, require_size
+from pruneflow.options import option, require_one_of
+
+__all__ = ["Gru", "Lstm", "Recurrent"]
+
+OUTPUTS = ("probabilities", "logits")
+
+
+@dataclass(kw_only=True)
+class Recurrent(Model):
+    """An embedding, a recurrent layer and a classifier: one output for two classes, else one for each.
+
+    Attributes:
+        embedding_dim: Length of a word vector.
+        units: Units of the recurrent layer; of each of both where it is bidirectional.
+        bidirectional: Whether a second layer reads the text from its end to its beginning; the last outputs
+            of both are joined (Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks").
+        embedding_dropout: Share of word-vector channels dropped for a whole text in training, [0, 1).
+        dropout: Share of the recurrent layer's last output dropped in training, [0, 1).
+        output: ``"probabilities"`` (a sigmoid for two classes, a softmax for more) or ``"logits"``.
+    """
+
+    reads = "tokens"
+
+    embedding_dim: int
+    units: int
+    bidirectional: bool
+    embedding_dropout: float
+    dropout: float
+    output: str = "probabilities"
+
+    def __post_init__(self) -> None:
+        """Refuse a network that cannot be built."""
+        require_size("embedding_dim", self.embedding_dim)
+        require_size("units", self.units)
+        require_dropout(self.dropout)
+        require_dropout(self.embedding_dropout, "embedding_dropout")
+        require_one_of("model.output", self.output, OUTPUTS)
+
+    def identity(self, spec: Spec) -> dict[str, Any]:
+        """The settings; probabilities go without saying, as they did when there was no other output."""
+        settings = super().identity(spec)
+        if self.output == "probabilities":
+            del settings["output"]
+        return settings
+
+    def build(self, spec: Spec) -> Any:
+        """Build the network, (batch, length) int32 to (batch, 1) for two classes, else (batch, classes)."""
+        keras = backend.keras()
+        layers = keras.layers
+        x = inputs = keras.Input(spec.shape, dtype="int32", name="input")
+        x = layers.Embedding(spec.vocabulary_size, self.embedding_dim, name="embedding")(x)
+        if self.embedding_dropout:
+            x = layers.SpatialDropout1D(self.embedding_dropout, name="embedding_dropout")(x)
+        x = self._recurrent(layers)(x)
+        if self.dropout:
+            x = layers.Dropout(self.dropout, name="dropout")(x)
+        x = self._classifier(layers, spec.classes)(x)
+        return keras.Model(inputs, x, name=self.option_name)
+
+    def _recurrent(self, layers: Any) -> Any:
+        layer = self._layer(layers)
+        return layers.Bidirectional(layer, name="bidirectional") if self.bidirectional else layer
+
+    def _layer(self, layers: Any) -> Any:
+        raise NotImplementedError
+
+    def _classifier(self, layers: Any, classes: int) -> Any:
+        units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
+        activation = "linear" if self.output == "logits" else activation
+        return layers.Dense(units, activation=activation, name="dense", dtype="float32")
+
+
+@option("model", "lstm")
+@dataclass(kw_only=True)
+class Lstm(Recurrent):
+    """A long short-term memory (Hochreiter and Schmidhuber 1997); TFLite has it as one operation."""
+
+    def _layer(self, layers: Any) -> Any:
+        return layers.LSTM(self.units, name="lstm")
+
+
+@option("model", "gru")
+@dataclass(kw_only=True)
+class Gru(Recurrent):
+    """Gated recurrent units (Cho et al. 2014, arXiv 1406.1078); TFLite has them as a loop."""
+
+    def _layer(self, layers: Any) -> Any:
+        return layers.GRU(self.units, name="gru")
+
+    def check_exports(self, option: str, kinds: Iterable[str]) -> None:
+        """Refuse int8: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
+        if "int8" in kinds:
+            raise ConfigError.of(
+                "export",
+                option,
+                "TFLite has a GRU as a loop, and the converter crashes when it makes one int8",
+                "Take export=dynamic-range, which has int8 weights, or model=lstm.",
+            )

@@ -1,0 +1,77 @@
+"""docs/walkthrough.md, followed as it stands: every command as written, one after the other."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TEXT = (Path(__file__).parent.parent / "docs" / "walkthrough.md").read_text()
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.S) for line in block.splitlines()]
+(SCRIPT,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
+
+
+def write_photos(folder):
+    """Images of two classes and of several sizes, told apart by where they are bright."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(60):
+            side = int(rng.integers(28, 44))
+            pixels = rng.integers(0, 90, (side, side, 3)).astype(np.uint8)
+            half = slice(0, side // 2) if name == "cat" else slice(side // 2, side)
+            pixels[half, :, 0 if name == "cat" else 2] += 150
+            Image.fromarray(pixels).save(folder / name / f"{number:04}.{('jpg', 'png')[number % 2]}")
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory):
+    """The folder after the last step, and what each command printed."""
+    folder = tmp_path_factory.mktemp("walk")
+    write_photos(folder / "photos")
+    (folder / "train.py").write_text(SCRIPT)
+    environment = {**os.environ, "PRUNEFLOW_DATA_DIR": str(folder / "cache")}
+    printed = []
+    for line in COMMANDS:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        printed.append(done.stdout)
+    return folder, printed
+
+
+def test_there_are_five_commands():
+    assert len(COMMANDS) == 5
+
+
+def test_the_network_comes_trained_and_is_not_trained_again(followed):
+    folder, _ = followed
+    result = json.loads((folder / "look" / "result.json").read_text())
+    assert result["dense"]["accuracy"] >= 0.9
+    assert result["config"]["trainer"]["dense_epochs"] == 0
+    assert result["data"]["class_names"] == ["cat", "dog"]
+    assert (result["data"]["train"], result["data"]["validation"], result["data"]["test"]) == (86, 10, 24)
+
+
+def test_there_is_a_file_to_send_and_a_page(followed):
+    folder, printed = followed
+    sent = gzip.decompress((folder / "small" / "pruned-int8.tflite.gz").read_bytes())
+    assert sent == (folder / "small" / "pruned-int8.tflite").read_bytes()
+    result = json.loads((folder / "small" / "result.json").read_text())
+    assert result["pruned"]["requested_sparsity"] == 0.8
+    assert result["tflite"][0]["accuracy"] >= 0.9
+    assert "keras_file on image_folder" in (folder / "small" / "report.html").read_text()
+    assert f"{result['tflite'][0]['accuracy']:.4f}" in printed[3]
+
+
+def test_the_grid_is_on_a_page(followed):
+    folder, printed = followed
+    assert "4 runs: export, final_sparsity" in (folder / "grid" / "report.html").read_text()
+    assert "done cells=4 failed=0" in printed[4]
