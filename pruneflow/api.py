@@ -74,12 +74,13 @@ def run(
 ) -> Result:
     """Load, train dense, prune, export and evaluate, as ``python -m pruneflow`` does in one run.
 
-    What is finished is taken from the store of stages, and a run that was cut off goes on where it was.
-    Neither the working folder nor logging is changed.
+    What is finished is taken from the store of stages, and training that was cut off goes on from its last
+    checkpoint. Neither the working folder nor logging is changed.
 
     Args:
         settings: What would be typed after ``python -m pruneflow``, or what `compose` gave.
-        folder: Where it goes; None makes one below ``outputs/``, named after the time.
+        folder: Where it goes: a new one, or that of a run that failed; None makes one below ``outputs/``,
+            named after the time.
         report: Whether it ends with ``report.html``; None does what the settings say.
 
     Returns:
@@ -222,9 +223,6 @@ def prune(
     require(whole and steps >= 1, "steps", steps, allowed, "Count the batches of all epochs.")
     chosen = _options(options)
     config = replace(compose([f"seed={seed}"]), **chosen)
-    require(
-        steps >= 1, "steps", steps, "allowed are whole numbers from 1", "Count the batches of all epochs."
-    )
     config.pruning.skip = list(skip)
     plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
     selection = config.pruning.select(model)
