@@ -28,7 +28,7 @@ from pruneflow.config import config_folder
 from pruneflow.data import Data
 from pruneflow.device import processors
 from pruneflow.exporters import Float
-from pruneflow.scoring import tflite_probabilities
+from pruneflow.scoring import tflite_outcome
 from pruneflow.tasks import task_of
 
 CASES = {"mnist": "cnn", "imdb": "lstm"}
@@ -72,14 +72,14 @@ def main() -> None:
 
 def _compare(dataset: str, folder: Path, *, rounds: int) -> None:
     data, model, file = prepared(dataset, folder)
-    task, ratios = task_of(model), []
+    task, ratios = task_of(model, data.spec), []
     for _ in range(rounds):
         start = time.perf_counter()
-        expected = task.probabilities(guide(file, data))
+        expected = task.outcome(guide(file, data))
         middle = time.perf_counter()
-        found = tflite_probabilities(file, data.test, data.spec, task=task, threads=processors())
+        found = tflite_outcome(file, data.test, data.spec, task=task, threads=processors())
         end = time.perf_counter()
-        assert np.array_equal(found, expected), "the same file gives the same probabilities"
+        assert np.array_equal(found, expected), "the same file gives the same answers"
         show(f"{dataset}, {len(data.test):,} examples: guide, s", f"{middle - start:.2f}")
         show("  pruneflow, s", f"{end - middle:.2f} ({processors()} interpreters)")
         ratios.append((end - middle) / (middle - start))

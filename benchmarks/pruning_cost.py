@@ -120,7 +120,7 @@ class Trained:
         self.model = settings.model.build(self.ready.data.spec)
         if column in ENGINES:
             self.model = prune.wrap(self.model, self.masks, engine=ENGINES[column])
-        self.fit._compile(self.model, total_steps=STEPS)
+        self.fit._compile(self.model, self.ready.data.spec, total_steps=STEPS)
         self.callbacks, self.clock = self._callbacks(tempfile.mkdtemp()), _clock()
 
     def _callbacks(self, folder: str) -> list[Any]:

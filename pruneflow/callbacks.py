@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import backend
+from pruneflow.metrics import HEADLINES
 from pruneflow.signals import let_through
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
@@ -175,5 +176,8 @@ class MaskUpdates(keras.callbacks.Callback):  # type: ignore[misc]
 
 def _note(logs: Any) -> str:
     logs = logs or {}
-    shown = [("loss", "loss"), ("accuracy", "accuracy"), ("val_accuracy", "validation accuracy")]
+    shown = [("loss", "loss")]
+    for name, each in HEADLINES.items():
+        label = each.label or name
+        shown += [(name, label), (f"val_{name}", f"validation {label}")]
     return "  ".join(f"{label} {float(logs[key]):.4f}" for key, label in shown if key in logs)

@@ -150,8 +150,10 @@ def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
     return found if same else None
 
 
-def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...]:
+def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...] | None:
     values = objectives.values(result, config.objective)
+    if values is None:
+        return None
     return values[0] if len(values) == 1 else tuple(values)
 
 

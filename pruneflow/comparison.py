@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from pruneflow.artefacts import Artefacts, Shipped
-from pruneflow.data import Data
+from pruneflow.data import Data, Part
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
+from pruneflow.metrics import HEADLINES
 from pruneflow.networks import Network
 from pruneflow.results import (
     DenseResult,
@@ -26,19 +27,19 @@ from pruneflow.results import (
     WrappedResult,
     library_versions,
 )
-from pruneflow.scoring import FloatArray, Scores, keras_probabilities, parity, score, tflite_probabilities
+from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score, tflite_outcome
 from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.stages import Stage, Store
-from pruneflow.tasks import task_of
+from pruneflow.tasks import Task, task_of
 
-__all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluation", "Evaluations", "evaluate"]
+__all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", "Evaluations", "evaluate"]
 
 # Raise it in the commit that changes the figures which the same file and examples give. Evaluation measures
 # no time that a result shows as a figure of the network; such a one must never be taken from another machine.
-EVALUATE_VERSION = 2
+EVALUATE_VERSION = 3
 
-FACTS, PROBABILITIES = "facts.json", "probabilities.npz"
+FACTS, OUTCOME = "facts.json", "outcome.npz"
 
 
 class AccuracyDropError(PruneflowError):
@@ -46,12 +47,25 @@ class AccuracyDropError(PruneflowError):
 
 
 @dataclass(frozen=True)
+class Evaluating:
+    """What is measured, and how.
+
+    Attributes:
+        metrics: Names of metrics beside the headline of the task, of `pruneflow.metrics.METRICS`.
+        interpreters: TFLite interpreters that run side by side.
+    """
+
+    metrics: tuple[str, ...]
+    interpreters: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """Scores on the validation and the test part, and the probabilities on the test part, (n, classes)."""
+    """Scores on the validation and the test part, and what the network says on the test part, (n, ...)."""
 
     stage: Stage
     scores: dict[str, Scores]
-    probabilities: FloatArray = field(repr=False)
+    outcome: FloatArray = field(repr=False)
     seconds: float
 
 
@@ -63,13 +77,17 @@ class Evaluations:
         dense: The baseline; None where it was not trained.
         pruned: The stripped network as Keras runs it.
         files: The exported files, by kind.
-        labels: Of the test part, (n,).
+        y: Of the test part.
+        task: What the networks are asked for.
+        metrics: Names of those that were asked for beside the headline.
     """
 
     dense: Evaluation | None
     pruned: Evaluation
     files: dict[str, Evaluation]
-    labels: Any = field(repr=False)
+    y: Any = field(repr=False)
+    task: Task
+    metrics: tuple[str, ...]
 
     @property
     def seconds(self) -> float:
@@ -82,9 +100,11 @@ class Evaluations:
         found = self.dense
         validation, test = (found.scores["validation"], found.scores["test"]) if found else (None, None)
         return DenseResult(
-            accuracy=test.accuracy if test else None,
-            validation_accuracy=validation.accuracy if validation else None,
+            accuracy=_accuracy(test),
+            validation_accuracy=_accuracy(validation),
             loss=test.loss if test else None,
+            metrics=test.metrics if test else None,
+            validation_metrics=validation.metrics if validation else None,
             parameters=network.parameters,
             **_sizes(tflite=artefacts.dense.size, h5=network.size),
         )
@@ -95,9 +115,11 @@ class Evaluations:
         size = sum(layer.size for layer in layers)
         zeros = sum(layer.zeros for layer in layers)
         return PrunedResult(
-            accuracy=found.scores["test"].accuracy,
-            validation_accuracy=found.scores["validation"].accuracy,
+            accuracy=_accuracy(found.scores["test"]),
+            validation_accuracy=_accuracy(found.scores["validation"]),
             loss=found.scores["test"].loss,
+            metrics=found.scores["test"].metrics,
+            validation_metrics=found.scores["validation"].metrics,
             requested_sparsity=network.requested_sparsity,
             measured_sparsity=total_sparsity(layers),
             compression_ratio=size / max(1, size - zeros),
@@ -108,10 +130,11 @@ class Evaluations:
         )
 
     def _wrapped(self, network: Network) -> WrappedResult:
-        probabilities = network.wrapped
-        assert probabilities is not None, "a pruned network has them"
-        accuracy = score(probabilities, self.labels).accuracy
-        return WrappedResult(accuracy, **asdict(parity(probabilities, self.pruned.probabilities)))
+        outcome = network.wrapped
+        assert outcome is not None, "a pruned network has it"
+        scores = score(self.task, outcome, self.y, self.metrics)
+        apart = parity(self.task, outcome, self.pruned.outcome)
+        return WrappedResult(_accuracy(scores), scores.metrics, **asdict(apart))
 
     def tflite_result(
         self, shipped: Shipped, inside: Inspection, latency: LatencyResult | None
@@ -119,16 +142,18 @@ class Evaluations:
         """One exported file, beside the stripped network on the same examples and the baseline's file."""
         found = self.files[shipped.export.kind]
         size, dense = shipped.exported.size, shipped.dense.size
-        accuracy = found.scores["validation"].accuracy
+        test, validation = found.scores["test"], found.scores["validation"]
         return TfliteResult(
             kind=shipped.export.kind,
             file=shipped.file.name,
             sent=shipped.sent.name,
             encoding=next(each.encoding for each in shipped.exported.candidates if each.kept),
-            accuracy=found.scores["test"].accuracy,
-            validation_accuracy=accuracy,
-            validation_drop=self.pruned.scores["validation"].accuracy - accuracy,
-            **asdict(parity(self.pruned.probabilities, found.probabilities)),
+            accuracy=_accuracy(test),
+            validation_accuracy=_accuracy(validation),
+            metrics=test.metrics,
+            validation_metrics=validation.metrics,
+            validation_drop=self.pruned.scores["validation"].headline - validation.headline,
+            **asdict(parity(self.task, self.pruned.outcome, found.outcome)),
             **asdict(size),
             dense_file=shipped.dense_file.name,
             **_sizes(dense=dense),
@@ -142,7 +167,7 @@ class Evaluations:
 
 
 def evaluate(
-    store: Store, data: Data, networks: tuple[Network, Network], artefacts: Artefacts, *, interpreters: int
+    store: Store, data: Data, networks: tuple[Network, Network], artefacts: Artefacts, how: Evaluating
 ) -> Evaluations:
     """Score all networks and files on the validation and the test part.
 
@@ -151,33 +176,39 @@ def evaluate(
         data: The examples.
         networks: The dense and the pruned network.
         artefacts: The exported files.
-        interpreters: TFLite interpreters that run side by side.
+        how: What is measured, and how.
 
     Raises:
         AccuracyDropError: if a file loses more on the validation part than its export allows.
     """
     dense, pruned = networks
-    of_dense = _of_network(store, dense, data, "dense") if dense.trained else None
-    of_pruned = _of_network(store, pruned, data, "pruned")
+    of_dense = _of_network(store, dense, data, "dense", how) if dense.trained else None
+    of_pruned = _of_network(store, pruned, data, "pruned", how)
     files = {
-        shipped.export.kind: _of_file(store, shipped, pruned, data, interpreters=interpreters)
-        for shipped in artefacts.shipped
+        shipped.export.kind: _of_file(store, shipped, pruned, data, how) for shipped in artefacts.shipped
     }
-    found = Evaluations(of_dense, of_pruned, files, data.test.y)
+    task = task_of(pruned.model, data.spec)
+    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics)
     for shipped in artefacts.shipped:
-        _require_accuracy(shipped, of_pruned.scores, files[shipped.export.kind].scores)
+        _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
     return found
 
 
-def _require_accuracy(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapping[str, Scores]) -> None:
-    before, after = keras["validation"].accuracy, tflite["validation"].accuracy
+def _accuracy(scores: Scores | None) -> float | None:
+    return scores.metrics.get("accuracy") if scores else None
+
+
+def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapping[str, Scores]) -> None:
+    name = next(iter(keras["validation"].metrics))
+    before, after = keras["validation"].headline, tflite["validation"].headline
     allowed = shipped.export.max_accuracy_drop
     if before - after > allowed:
         more = "Raise export.calibration_samples, take" if shipped.export.kind == "int8" else "Take"
+        label = HEADLINES[name].label
         raise AccuracyDropError(
-            f"export.max_accuracy_drop={allowed:g}: {shipped.file.name} loses {before - after:.4f} on the "
-            f"validation part: {before:.4f} in Keras, {after:.4f} in TFLite. {more} another export, or "
-            "allow more."
+            f"export.max_accuracy_drop={allowed:g}: {shipped.file.name} loses {before - after:.4f}"
+            f"{f' of {label}' if label else ''} on the validation part: {before:.4f} in Keras, {after:.4f} "
+            f"in TFLite. {more} another export, or allow more."
         )
 
 
@@ -195,58 +226,50 @@ def _sizes(**files: Size) -> dict[str, int]:
     return {f"{name}_{key}": value for name, size in files.items() for key, value in asdict(size).items()}
 
 
-def _of_network(store: Store, network: Network, data: Data, name: str) -> Evaluation:
-    def run() -> tuple[dict[str, Scores], FloatArray]:
-        parts = {"validation": data.validation, "test": data.test}
-        found = {
-            part: keras_probabilities(
-                network.model, examples, data.spec, description=f"Evaluating {name}, {part}"
-            )
-            for part, examples in parts.items()
-        }
-        scores = {part: score(found[part], examples.y) for part, examples in parts.items()}
-        return scores, found["test"]
+def _of_network(store: Store, network: Network, data: Data, name: str, how: Evaluating) -> Evaluation:
+    def says(part: str, examples: Part) -> FloatArray:
+        return keras_outcome(network.model, examples, data.spec, description=f"Evaluating {name}, {part}")
 
-    inputs = {
-        "version": EVALUATE_VERSION,
-        "libraries": library_versions("tensorflow", "numpy"),
-        "network": network.stage.digest,
-    }
-    return _evaluation(store, inputs, run)
+    libraries = library_versions("tensorflow", "numpy")
+    inputs = {"libraries": libraries, "network": network.stage.digest}
+    return _evaluation(store, inputs, lambda: _scored(network, data, how, says), how)
 
 
-def _of_file(
-    store: Store, shipped: Shipped, network: Network, data: Data, *, interpreters: int
-) -> Evaluation:
+def _of_file(store: Store, shipped: Shipped, network: Network, data: Data, how: Evaluating) -> Evaluation:
     """Load the exported file again and score it on the whole validation and test part."""
 
-    def run() -> tuple[dict[str, Scores], FloatArray]:
-        parts = {"validation": data.validation, "test": data.test}
-        task = task_of(network.model)
-        found = {
-            part: tflite_probabilities(shipped.file, examples, data.spec, task=task, threads=interpreters)
-            for part, examples in parts.items()
-        }
-        return {part: score(found[part], examples.y) for part, examples in parts.items()}, found["test"]
+    def says(part: str, examples: Part) -> FloatArray:
+        task = task_of(network.model, data.spec)
+        return tflite_outcome(shipped.file, examples, data.spec, task=task, threads=how.interpreters)
 
-    inputs = {
-        "version": EVALUATE_VERSION,
-        "libraries": library_versions("ai-edge-litert", "numpy"),
-        "export": shipped.exported.stage.digest,
-    }
-    return _evaluation(store, inputs, run)
+    libraries = library_versions("ai-edge-litert", "numpy")
+    inputs = {"libraries": libraries, "export": shipped.exported.stage.digest}
+    return _evaluation(store, inputs, lambda: _scored(network, data, how, says), how)
+
+
+def _scored(
+    network: Network, data: Data, how: Evaluating, says: Callable[[str, Part], FloatArray]
+) -> tuple[dict[str, Scores], FloatArray]:
+    parts = {"validation": data.validation, "test": data.test}
+    task = task_of(network.model, data.spec)
+    found = {part: says(part, examples) for part, examples in parts.items()}
+    scores = {part: score(task, found[part], examples.y, how.metrics) for part, examples in parts.items()}
+    return scores, found["test"]
 
 
 def _evaluation(
-    store: Store, inputs: dict[str, Any], run: Callable[[], tuple[dict[str, Scores], FloatArray]]
+    store: Store,
+    inputs: dict[str, Any],
+    run: Callable[[], tuple[dict[str, Scores], FloatArray]],
+    how: Evaluating,
 ) -> Evaluation:
     def make(folder: Path) -> None:
         start = time.perf_counter()
-        scores, probabilities = run()
+        scores, outcome = run()
         seconds = time.perf_counter() - start
         content = io.BytesIO()
-        np.savez_compressed(content, probabilities=probabilities)
-        write_file(folder / PROBABILITIES, content.getvalue())
+        np.savez_compressed(content, outcome=outcome)
+        write_file(folder / OUTCOME, content.getvalue())
         facts = {"seconds": seconds, "scores": {part: asdict(found) for part, found in scores.items()}}
         write_file(folder / FACTS, json.dumps(facts).encode())
 
@@ -254,8 +277,10 @@ def _evaluation(
         folder = Path(stage.path)
         facts = json.loads((folder / FACTS).read_text())
         scores = {part: Scores(**found) for part, found in facts["scores"].items()}
-        with np.load(folder / PROBABILITIES, allow_pickle=False) as arrays:
-            probabilities = arrays["probabilities"]
-        return Evaluation(stage, scores, probabilities, facts["seconds"])
+        with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
+            outcome = arrays["outcome"]
+        return Evaluation(stage, scores, outcome, facts["seconds"])
 
+    asked = {"metrics": list(how.metrics)} if how.metrics else {}
+    inputs = {"version": EVALUATE_VERSION, **inputs, **asked}
     return store.get("evaluate", inputs, make=make, read=read)[1]

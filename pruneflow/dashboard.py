@@ -9,6 +9,7 @@ from typing import Any
 
 from pruneflow.events import event_file
 from pruneflow.files import write_file
+from pruneflow.metrics import HEADLINES, METRICS, metric
 
 __all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
 
@@ -34,13 +35,17 @@ class TensorBoard:
 _MEANINGS = {
     "sparsity/total": "Share of zeros over all pruned weights together, counted with masks applied.",
     "sparsity/planned": "Share of zeros over all pruned weights together that the schedule asks for.",
-    "loss/train": "Cross-entropy in nats, mean over the training examples of the epoch, as it went on.",
-    "loss/validation": "Cross-entropy in nats, mean over the validation part, at the end of the epoch.",
-    "accuracy/train": "Share of the training examples of the epoch that were right, as it went on.",
-    "accuracy/validation": "Share of the validation part that is right, at the end of the epoch.",
-    "accuracy/pruned": "accuracy/validation of the pruning phase alone, for a chart with its sparsity.",
+    "loss/train": "Loss that trainer.loss names (by default cross-entropy, nats), mean over the training "
+    "examples of the epoch, as it went on.",
+    "loss/validation": "The same loss, mean over the validation part, at the end of the epoch.",
     "learning_rate": "Learning rate of the optimizer at the end of the epoch.",
     "examples_per_second": "Training examples per second in this epoch; validation is not counted.",
+}
+
+_MEANINGS_OF_PARTS = {
+    "train": "{meaning} Training examples of the epoch, as it went on.",
+    "validation": "{meaning} Validation part, at the end of the epoch.",
+    "pruned": "{name}/validation of the pruning phase alone, for a chart with its sparsity.",
 }
 
 _MEANINGS_OF_WEIGHTS = {
@@ -58,20 +63,24 @@ def description(tag: str) -> str:
     'Share of zeros in dense/kernel, counted with its mask applied.'
     """
     kind, _, name = tag.partition("/")
-    return _MEANINGS.get(tag) or _MEANINGS_OF_WEIGHTS[kind].format(name=name)
+    if tag in _MEANINGS:
+        return _MEANINGS[tag]
+    if name in _MEANINGS_OF_PARTS and kind in {**HEADLINES, **METRICS}:
+        return _MEANINGS_OF_PARTS[name].format(name=kind, meaning=metric(kind).meaning)
+    return _MEANINGS_OF_WEIGHTS[kind].format(name=name)
 
 
 CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
     "Pruning": {
         # A chart takes its tags from all runs: accuracy/validation would draw the dense phase too,
         # so long that the pruning phase has no room.
-        "sparsity and accuracy": ("sparsity/planned$", "sparsity/total$", "accuracy/pruned$"),
+        "sparsity and accuracy": ("sparsity/planned$", "sparsity/total$", "(accuracy|r2)/pruned$"),
         "sparsity of each weight": ("sparsity/(?!total$|planned$)",),
         "thresholds": ("threshold/",),
     },
     "Training": {
         "loss": ("loss/train$", "loss/validation$"),
-        "accuracy": ("accuracy/train$", "accuracy/validation$"),
+        "accuracy or R2": ("^(accuracy|r2)/train$", "^(accuracy|r2)/validation$"),
     },
 }
 """Charts of TensorBoard's page of custom scalars, by category: patterns of the tags that share one."""

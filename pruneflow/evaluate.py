@@ -25,6 +25,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
+from pruneflow.summary import label_of
 from pruneflow.terminal import complain, console, print_whole, printing, warn
 
 __all__ = ["evaluated", "main"]
@@ -182,14 +183,15 @@ def _require_runs(file: Path, content: bytes, data: Data) -> None:
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:
-    task = task_of_file(graph)
-    probabilities = scoring.tflite_probabilities(file, data.test, data.spec, task=task, threads=interpreters)
-    scores = scoring.score(probabilities, data.test.y)
+    task = task_of_file(graph, data.spec)
+    outcome = scoring.tflite_outcome(file, data.test, data.spec, task=task, threads=interpreters)
+    scores = scoring.score(task, outcome, data.test.y)
     size = sum(weight.size for weight in graph.weights)
     return {
         "file": str(file),
         "data": {"name": data.name, "digest": data.digest, "note": data.note, "examples": len(data.test)},
-        "accuracy": scores.accuracy,
+        "accuracy": scores.metrics.get("accuracy"),
+        "metrics": scores.metrics,
         "loss": scores.loss,
         **asdict(size_of(file.read_bytes())),
         "sparsity": sum(weight.zeros for weight in graph.weights) / max(1, size),
@@ -219,11 +221,14 @@ def _weight(weight: tflite.Weight) -> dict[str, Any]:
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
-    table = _table("file", "accuracy", "loss", "sparsity", "raw", "gzip", "zip", "zstd")
+    names = list(rows[0]["metrics"])
+    labels = [label_of(name) for name in names]
+    table = _table("file", *labels, "loss", "sparsity", "raw", "gzip", "zip", "zstd")
     for row in rows:
         sizes = [f"{row[key] / 1000:,.1f} kB" for key in ("bytes", "gzip_bytes", "zip_bytes", "zstd_bytes")]
-        figures = f"{row['accuracy']:.4f}", f"{row['loss']:.4f}", f"{row['sparsity']:.3f}"
-        table.add_row(escape(row["file"]), *figures, *sizes)
+        reached = [f"{row['metrics'][name]:.4f}" for name in names]
+        figures = f"{row['loss']:.4f}", f"{row['sparsity']:.3f}"
+        table.add_row(escape(row["file"]), *reached, *figures, *sizes)
     print_whole(table)
     data = rows[0]["data"]
     console.print(f"on {data['examples']:,} test examples of {escape(data['name'])}", soft_wrap=True)

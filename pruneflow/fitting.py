@@ -11,7 +11,8 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.dashboard import TensorBoard
-from pruneflow.data import Data
+from pruneflow.data import Data, Spec
+from pruneflow.metrics import metric
 from pruneflow.optimizers import Decay, OptimizerParameters
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.tasks import task_of
@@ -26,7 +27,7 @@ class EarlyStopping:
 
     Attributes:
         patience: Epochs without improvement before stopping; null never stops early.
-        monitor: ``"loss"`` or ``"accuracy"``, on the validation part.
+        monitor: ``"loss"``, or the name of a metric, on the validation part.
         min_delta: Smallest change that counts as an improvement.
         restore_best: Whether the weights of the best epoch are taken, not the last ones.
     """
@@ -42,7 +43,7 @@ class EarlyStopping:
             return None
         return backend.keras().callbacks.EarlyStopping(
             monitor=f"val_{self.monitor}",
-            mode="min" if self.monitor == "loss" else "max",
+            mode="max" if self.monitor != "loss" and metric(self.monitor).higher_is_better else "min",
             patience=self.patience,
             min_delta=self.min_delta,
             restore_best_weights=self.restore_best,
@@ -96,6 +97,8 @@ class Fit:
         optimizer_parameters: Its parameters.
         early_stopping: When to stop before the last epoch.
         seed: Fixes batch order and dropout.
+        loss: Name of the loss.
+        metrics: Names of metrics that are watched beside the headline.
     """
 
     name: str
@@ -107,6 +110,8 @@ class Fit:
     optimizer_parameters: OptimizerParameters
     early_stopping: EarlyStopping
     seed: tuple[int, int]
+    loss: str = "auto"
+    metrics: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -122,6 +127,9 @@ class Fit:
             "optimizer_parameters": self.optimizer_parameters.given(),
             "early_stopping": asdict(self.early_stopping) if self.early_stopping.patience else None,
             "seed": list(self.seed),
+            # Left out where nothing is chosen, so that stages of before keep their digest.
+            **({"loss": self.loss} if self.loss != "auto" else {}),
+            **({"metrics": list(self.metrics)} if self.metrics else {}),
         }
 
     def run(self, model: Any, data: Data, journal: Journal, plan: MaskPlan | None = None) -> Phase:
@@ -137,7 +145,7 @@ class Fit:
 
         steps = steps_per_epoch(len(data.train), self.batch_size)
         backend.set_seed(*self.seed)
-        self._compile(model, total_steps=steps * self.epochs)
+        self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
         callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), plan=plan)
         begun = callbacks.resume(model, lambda: next(iter(validation)))
@@ -157,11 +165,14 @@ class Fit:
         seconds = begun.seconds + time.perf_counter() - start
         return callbacks.phase(seconds)
 
-    def _compile(self, model: Any, *, total_steps: int) -> None:
+    def _compile(self, model: Any, spec: Spec, *, total_steps: int) -> None:
+        from pruneflow import keras_metrics
+
         rate = self.decay.learning_rate(self.learning_rate, total_steps=total_steps)
         optimizer = self.optimizer_parameters.build(self.optimizer, rate)
-        task = task_of(model)
-        model.compile(optimizer, loss=task.keras_loss(), metrics=[task.keras_metric()])
+        task = task_of(model, spec)
+        metrics = keras_metrics.metrics(task, self.metrics)
+        model.compile(optimizer, loss=keras_metrics.loss(task, self.loss), metrics=metrics)
         model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
 
 

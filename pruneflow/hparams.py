@@ -16,6 +16,7 @@ from pruneflow import results, summary
 from pruneflow.config import Config
 from pruneflow.events import event_file
 from pruneflow.files import write_file
+from pruneflow.metrics import metric
 
 __all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
 
@@ -24,11 +25,6 @@ Differing = Mapping[str, str | float | bool]
 FILE = "events.out.tfevents.final"
 
 METRICS = {
-    "final/accuracy": ("accuracy", "Share of the test part that the TFLite file classifies rightly."),
-    "final/validation_accuracy": (
-        "validation_accuracy",
-        "Share of the validation part that the TFLite file classifies rightly.",
-    ),
     "final/sparsity": ("", "Share of zeros over all pruned weights together, counted."),
     "final/gzip_bytes": ("gzip_bytes", "Size of the TFLite file after gzip, bytes."),
     "final/compression": ("", "Size of the dense float file over that of this one, both after gzip."),
@@ -38,7 +34,8 @@ METRICS = {
         "Latency of the dense file of this kind over that of this one.",
     ),
 }
-"""Tag of each final figure: where the result of a file has it, empty where it is worked out; its meaning."""
+"""Tag of each final figure but the metrics: where the result has it, or nothing where it is worked out; its
+meaning."""
 
 
 def write(run_dir: Path, differing: Differing) -> None:
@@ -100,13 +97,18 @@ def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dic
 
 
 def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any]:
-    """The final figures; latency is missing where it was not measured."""
+    """The final figures, metrics first; latency is missing where it was not measured."""
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
     worked_out = {
         "final/sparsity": result["pruned"]["measured_sparsity"],
         "final/compression": result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"],
     }
+    for prefix in ("", "validation_"):
+        where = "validation" if prefix else "test"
+        for name, value in summary.metrics_of(file, where).items():
+            meaning = f"Of the TFLite file on the {where} part. {metric(name).meaning}"
+            yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
     for tag, (path, meaning) in METRICS.items():
         figure = _pick(file, path) if path else worked_out[tag]
         if figure is not None:
@@ -123,7 +125,7 @@ def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
     """The final table of the terminal, dense, pruned and this file, with the verdict and the command."""
     from tensorboard.plugins.text.summary_v2 import text_pb
 
-    rows = [summary.COLUMNS, *summary.run_rows({**result, "tflite": [file]})]
+    rows = [summary.columns([result]), *summary.run_rows({**result, "tflite": [file]})]
     head, *body = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
     table = "\n".join([head, "|---|---|--:|--:|--:|--:|", *body])
     latency = file["latency"]

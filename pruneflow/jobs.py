@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import launchers, plugins, refusals, results, search, unfinished
+from pruneflow import launchers, objectives, plugins, refusals, results, search, unfinished
 from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError
 from pruneflow.folders import require_no_run, require_writable, unused
@@ -131,7 +131,9 @@ class Job:
         from pruneflow import pipeline
 
         for config in self.configs:
-            pipeline.prepare(config)
+            ready = pipeline.prepare(config)
+            if not self.cells:
+                objectives.check_task(config.objective, ready.data.spec)
 
     @property
     def identity(self) -> str:

@@ -10,6 +10,7 @@ from pruneflow import backend
 from pruneflow.callbacks import Throughput
 from pruneflow.dashboard import TensorBoard, description, write_layout
 from pruneflow.errors import PruneflowError
+from pruneflow.metrics import HEADLINES
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import total_sparsity
@@ -22,7 +23,7 @@ tf: Any = backend.tensorflow()
 
 
 class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes loss, accuracy, learning rate and throughput at the end of each epoch.
+    """Writes loss, metrics, learning rate and throughput at the end of each epoch.
 
     The step axis is the optimizer step within the phase.
     """
@@ -42,13 +43,9 @@ class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Write the figures of this epoch; stop where there are none."""
         logs = logs or {}
         _require_finite(logs, epoch)
-        names = {
-            "loss": "loss/train",
-            "accuracy": "accuracy/train",
-            "val_loss": "loss/validation",
-            "val_accuracy": "accuracy/validation",
-        }
-        figures = {tag: logs[key] for key, tag in names.items() if key in logs}
+        names = sorted(key for key in logs if not key.startswith("val_"))
+        figures = {f"{name}/train": logs[name] for name in names}
+        figures |= {f"{name}/validation": logs[f"val_{name}"] for name in names if f"val_{name}" in logs}
         figures["learning_rate"] = _learning_rate(self.model.optimizer)
         figures["examples_per_second"] = self.throughput.latest
         self.write(figures)
@@ -93,11 +90,12 @@ class SparsityLog(ScalarLog):
             self.write(self._figures())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Write sparsity, and the accuracy at it, with the figures of this epoch."""
+        """Write sparsity, and accuracy or R2 at it, with the figures of this epoch."""
         if not self.has_updated:
             self.write(self._figures())
-        if logs and "val_accuracy" in logs:
-            self.write({"accuracy/pruned": logs["val_accuracy"]})
+        self.write(
+            {f"{name}/pruned": logs[f"val_{name}"] for name in HEADLINES if f"val_{name}" in (logs or {})}
+        )
         super().on_epoch_end(epoch, logs)
 
     def _figures(self) -> dict[str, float]:

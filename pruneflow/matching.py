@@ -6,7 +6,7 @@ import math
 
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.tasks import Task
+from pruneflow.tasks import Classification, Regression, Task
 from pruneflow.tflite import Graph
 
 __all__ = ["require_match", "task_of_file"]
@@ -15,11 +15,13 @@ __all__ = ["require_match", "task_of_file"]
 PASSES = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 
 
-def task_of_file(graph: Graph) -> Task:
-    """What the outputs mean: probabilities after a softmax or a sigmoid, logits otherwise."""
+def task_of_file(graph: Graph, spec: Spec) -> Task:
+    """What the outputs mean: numbers, probabilities after a softmax or a sigmoid, or logits."""
+    if spec.targets:
+        return Regression(spec.targets)
     names = [op.name for op in graph.ops if op.name not in PASSES]
     from_logits = not names or names[-1] not in ("SOFTMAX", "LOGISTIC")
-    return Task(units=math.prod(graph.outputs[0].shape[1:]), from_logits=from_logits)
+    return Classification(units=_units(graph), from_logits=from_logits)
 
 
 def require_match(graph: Graph, name: str, spec: Spec, dataset: str) -> None:
@@ -38,17 +40,21 @@ def require_match(graph: Graph, name: str, spec: Spec, dataset: str) -> None:
     for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
         if len(tensors) != 1:
             raise PruneflowError(
-                f"{name} has {len(tensors)} {what}s, and evaluation needs one. "
-                "Export the part that classifies."
+                f"{name} has {len(tensors)} {what}s, and evaluation needs one. Export the part that answers."
             )
     _require_shape(graph, name, spec, dataset)
     _require_vocabulary(graph, name, spec, dataset)
-    units = task_of_file(graph).units
-    if units != spec.classes and not (units == 1 and spec.classes == 2):
+    units = _units(graph)
+    if units != spec.outputs and not (units == 1 and spec.classes == 2):
+        has = f"{len(spec.targets)} numbers to predict" if spec.targets else f"{spec.classes} classes"
         raise ConfigError(
-            f"dataset={dataset}: it has {spec.classes} classes, and {name} has {units} outputs. "
+            f"dataset={dataset}: it has {has}, and {name} has {units} outputs. "
             "Choose the data set that the file was made for."
         )
+
+
+def _units(graph: Graph) -> int:
+    return math.prod(graph.outputs[0].shape[1:])
 
 
 def _require_shape(graph: Graph, name: str, spec: Spec, dataset: str) -> None:

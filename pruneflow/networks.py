@@ -26,7 +26,7 @@ from pruneflow.fitting import Journal
 from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
-from pruneflow.scoring import FloatArray, keras_probabilities
+from pruneflow.scoring import FloatArray, keras_outcome
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
@@ -47,7 +47,7 @@ __all__ = [
 # another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
 # change of the pruned stage too, which has the dense digest among its inputs.
 DENSE_VERSION = 1
-PRUNED_VERSION = 3
+PRUNED_VERSION = 4
 
 NETWORK, MASKS, WRAPPED, EVENTS, FACTS, CHECKPOINT = (
     "network.h5",
@@ -79,8 +79,8 @@ class Network:
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
         masks: Mask of every pruned weight, by ``layer/weight``; 1 = kept. Empty for a dense network.
-        wrapped: Probabilities on the test part before tfmot's wrappers were taken off, (n, classes); None for
-            a dense network.
+        wrapped: What it says on the test part before tfmot's wrappers were taken off, as `Task.outcome` gives
+            it, (n, ...); None for a dense network.
     """
 
     stage: Stage
@@ -112,7 +112,7 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
         "libraries": library_versions("tensorflow", "tf_keras", "numpy"),
         "device": _arithmetic(ready.device),
         "data": ready.data.digest,
-        "spec": asdict(ready.data.spec),
+        "spec": {key: value for key, value in asdict(ready.data.spec).items() if value is not None},
         "model": config.model.identity(ready.data.spec),
         "seed": config.seed,
         "fit": config.trainer.dense_fit(config.seed).inputs,
@@ -190,8 +190,8 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
         layers = prune.measure(wrapped, plan, plan.plan.total_steps)
         measure.require_target(layers, prune.total(plan), slack=engine == "tfmot")
         write_file(folder / MASKS, _packed(prune.masks(wrapped)))
-        outputs = keras_probabilities(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
-        write_file(folder / WRAPPED, _compressed({"probabilities": outputs}))
+        outputs = keras_outcome(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
+        write_file(folder / WRAPPED, _compressed({"outcome": outputs}))
         with backend.float32():
             stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
         facts = {
@@ -262,11 +262,11 @@ def _deliver_pruned(run_dir: Path) -> Callable[[Stage], dict[str, Any]]:
     def read(stage: Stage) -> dict[str, Any]:
         folder = Path(stage.path)
         with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
-            probabilities = arrays["probabilities"]
+            outcome = arrays["outcome"]
         masks = _unpacked(folder / MASKS)
         kept = {name: mask.astype(bool) for name, mask in masks.items()}
         write_file(run_dir / MASKS, _compressed(kept))
-        return {**deliver(stage), "masks": masks, "wrapped": probabilities}
+        return {**deliver(stage), "masks": masks, "wrapped": outcome}
 
     return read
 

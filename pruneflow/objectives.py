@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pruneflow.data import Spec
+from pruneflow.metrics import HEADLINES, headline_of
 from pruneflow.options import require
 
 __all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
@@ -12,6 +14,7 @@ __all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
 # Name: which way is better, where the figure stands in a result, how it is shown.
 OBJECTIVES: dict[str, tuple[str, tuple[str | int, ...], str]] = {
     "validation_accuracy": ("maximize", ("pruned", "validation_accuracy"), ".4f"),
+    "validation_r2": ("maximize", ("pruned", "validation_metrics", "r2"), ".4f"),
     "gzip_bytes": ("minimize", ("tflite", 0, "gzip_bytes"), ",.0f"),
     "bytes": ("minimize", ("tflite", 0, "bytes"), ",.0f"),
     "sparsity": ("maximize", ("pruned", "measured_sparsity"), ".4f"),
@@ -35,6 +38,28 @@ def check(names: Sequence[str]) -> None:
     )
 
 
+def check_task(names: Sequence[str], spec: Spec) -> None:
+    """Refuse the figure of another task than the data's, before a search is begun.
+
+    Args:
+        names: Names of objectives.
+        spec: The data.
+
+    Raises:
+        ConfigError: saying which goes with the data.
+    """
+    reached = [f"validation_{name}" for name in HEADLINES]
+    fitting = f"validation_{headline_of(spec)}"
+    for name in names:
+        require(
+            name == fitting or name not in reached,
+            "objective",
+            list(names),
+            f"{name} means nothing for such data",
+            f"Take {fitting}.",
+        )
+
+
 def directions(names: Sequence[str]) -> list[str]:
     """Which way is better, for each objective: ``"maximize"`` or ``"minimize"``.
 
@@ -44,19 +69,23 @@ def directions(names: Sequence[str]) -> list[str]:
     return [OBJECTIVES[name][0] for name in names if name in OBJECTIVES]
 
 
-def values(result: Mapping[str, Any], names: Sequence[str]) -> list[float]:
+def values(result: Mapping[str, Any], names: Sequence[str]) -> list[float] | None:
     """Read the objectives off a result.
 
     Args:
         result: What ``result.json`` holds.
         names: Names of objectives.
+
+    Returns:
+        None where one of them is of another task, which no search gets as far as.
     """
-    return [float(_pick(result, OBJECTIVES[name][1])) for name in names]
+    found = [_pick(result, OBJECTIVES[name][1]) for name in names]
+    return None if None in found else [float(value) for value in found]
 
 
 def _pick(result: Any, path: tuple[str | int, ...]) -> Any:
     for part in path:
-        result = result[part]
+        result = result.get(part) if isinstance(result, Mapping) else result[part]
     return result
 
 

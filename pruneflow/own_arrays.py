@@ -10,22 +10,47 @@ from typing import Any
 from pruneflow.data import arrays
 from pruneflow.data.cache import named
 from pruneflow.data.custom import check_data, given_of
-from pruneflow.data.given import assembled
-from pruneflow.data.spec import Data
+from pruneflow.data.given import Aim, assembled
+from pruneflow.data.spec import Data, Spec
 from pruneflow.data.split import digest_of
 from pruneflow.factories import called, check_name
-from pruneflow.options import open_mapping, option, require
+from pruneflow.options import open_mapping, option, require, require_one_of
 from pruneflow.sources import Own
 
 __all__ = ["Arrays", "Custom"]
 
 KEY = "dataset.factory"
+TASKS = ("classification", "regression")
+
+
+@dataclass(kw_only=True)
+class Answered(Own):
+    """Arrays of examples, and of what is to be learned of them.
+
+    Attributes:
+        task: ``"classification"``, or ``"regression"``, where labels are numbers to predict.
+        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, measured on
+            the training part; images never do.
+        standardise_targets: Whether numbers to predict do; metrics are in their own units all the same.
+    """
+
+    task: str
+    standardise: bool
+    standardise_targets: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("dataset.task", self.task, TASKS)
+
+    def _aim(self, source: str) -> Aim:
+        numbers = self.task == "regression"
+        return Aim(self.name, source, self.standardise, numbers, self.standardise_targets)
 
 
 @option("dataset", "arrays")
 @dataclass(kw_only=True)
-class Arrays(Own):
-    """NumPy arrays: images, or rows of numbers, with labels that are numbers or texts.
+class Arrays(Answered):
+    """NumPy arrays: images, or rows of numbers, with labels that are numbers or texts, or numbers to predict.
 
     Attributes:
         path: A .npz file with examples and labels, or a .npy file with examples. ``~`` is expanded.
@@ -36,8 +61,6 @@ class Arrays(Own):
         y_test_key: Array with their labels.
         x_validation_key: Array with the validation examples.
         y_validation_key: Array with their labels.
-        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, measured on
-            the training part; images never do.
     """
 
     kind = None
@@ -50,7 +73,6 @@ class Arrays(Own):
     y_test_key: str | None
     x_validation_key: str | None
     y_validation_key: str | None
-    standardise: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,7 +98,7 @@ class Arrays(Own):
 
         Returns:
             Parts with x (n, height, width, channels) uint8 or (n, features) float32, and y (n,) labels
-            0 .. classes - 1.
+            0 .. classes - 1, or (n, targets) float32 numbers to predict.
 
         Raises:
             DataError: if a file is missing or broken, or holds something else.
@@ -91,8 +113,8 @@ class Arrays(Own):
             given = arrays.of_pair(place.path, x, y, labels_name=labels.path.name)
         else:
             given = place.read(partial(arrays.read_npz, keys=self._keys))
-        make = partial(assembled, plan=self._plan, name=self.name, standardise=self.standardise)
-        return place.read(lambda _: make(given, source=place.source("")))
+        aim = self._aim(place.source(""))
+        return place.read(lambda _: assembled(given, self._plan, aim))
 
     @property
     def _keys(self) -> arrays.Keys:
@@ -102,20 +124,17 @@ class Arrays(Own):
 
 @option("dataset", "custom")
 @dataclass(kw_only=True)
-class Custom(Own):
+class Custom(Answered):
     """What a function of the user's own returns.
 
     Attributes:
         factory: The function, spelled ``package.module:function``; modules of the current folder count too.
         arguments: Its keyword arguments.
-        standardise: Whether rows of numbers that it returns as arrays get mean 0 and standard deviation 1 in
-            each feature, measured on the training part.
     """
 
     kind = None
 
     factory: str | None
-    standardise: bool
     arguments: dict[str, Any] = field(default_factory=partial(open_mapping, Any))
 
     def __post_init__(self) -> None:
@@ -141,9 +160,19 @@ class Custom(Own):
         name = str(self.factory)
         value, where = called(KEY, name, self.arguments), f"{KEY}={name}"
         if not isinstance(value, Data):
-            given = given_of(where, value)
-            plan = self._plan
-            return assembled(given, plan, name=self.name, source=where, standardise=self.standardise)
+            return assembled(given_of(where, value), self._plan, self._aim(where))
         check_data(where, value)
+        self._check_task(value.spec)
         digest = digest_of(value.train, value.validation, value.test)
         return replace(value, name=self.name, source=value.source or where, digest=digest)
+
+    def _check_task(self, spec: Spec) -> None:
+        """Refuse data of another task than the setting says."""
+        found = "regression" if spec.targets else "classification"
+        require(
+            self.task == found,
+            "dataset.task",
+            self.task,
+            f"the Data that {self.factory} returns is for a {found}",
+            f"Set it to {found}.",
+        )

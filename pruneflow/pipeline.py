@@ -8,7 +8,7 @@ from typing import Any
 
 from pruneflow import results
 from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
-from pruneflow.comparison import EVALUATE_VERSION, evaluate
+from pruneflow.comparison import EVALUATE_VERSION, Evaluating, evaluate
 from pruneflow.config import Config, plain
 from pruneflow.inspection import Inspection, inspect
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
@@ -45,7 +45,8 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     dense = dense_network(store, config, ready, run_dir)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
-    scores = evaluate(store, data, (dense, pruned), files, interpreters=config.device.interpreters)
+    how = Evaluating(tuple(config.trainer.metrics), config.device.interpreters)
+    scores = evaluate(store, data, (dense, pruned), files, how)
     inside = _inspect(files, pruned)
     times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)
     of_dense, of_pruned = scores.dense_result(dense, files), scores.pruned_result(pruned, files)

@@ -19,6 +19,7 @@ from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
+from pruneflow.metrics import headline_of
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 from pruneflow.stopwatch import Timing
@@ -63,6 +64,7 @@ class DataFacts:
     """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part.
 
     ``class_names`` is what the data set calls class 0, 1 and so on; empty where it has numbers only.
+    ``metric`` is what networks are compared by: accuracy, or r2 for a regression.
     """
 
     name: str
@@ -73,6 +75,7 @@ class DataFacts:
     validation: int
     test: int
     class_names: tuple[str, ...] = ()
+    metric: str = "accuracy"
 
     @classmethod
     def of(cls, data: Data) -> DataFacts:
@@ -86,19 +89,24 @@ class DataFacts:
             len(data.validation),
             len(data.test),
             data.class_names,
+            headline_of(data.spec),
         )
 
 
 @dataclass(frozen=True)
 class DenseResult:
-    """The dense baseline; accuracies and loss are null where it was not trained, here or before it came.
+    """The dense baseline; accuracies, loss and metrics are null where it was not trained, here or before.
 
-    Accuracies are shares in [0, 1], on the test part unless named otherwise; the loss is cross-entropy, nats.
+    Accuracies are shares in [0, 1], on the test part unless named otherwise, null for a regression; the loss
+    is cross-entropy in nats, or mean squared error. ``metrics`` has the one that networks are compared by,
+    accuracy or r2, and those that ``trainer.metrics`` names.
     """
 
     accuracy: float | None
     validation_accuracy: float | None
     loss: float | None
+    metrics: dict[str, float] | None
+    validation_metrics: dict[str, float] | None
     parameters: int
     tflite_bytes: int
     tflite_gzip_bytes: int
@@ -117,9 +125,11 @@ class PrunedResult:
     Sparsity and compression ratio are over pruned weights; biases and layers that were left are not counted.
     """
 
-    accuracy: float
-    validation_accuracy: float
+    accuracy: float | None
+    validation_accuracy: float | None
     loss: float
+    metrics: dict[str, float]
+    validation_metrics: dict[str, float]
     requested_sparsity: float
     measured_sparsity: float
     compression_ratio: float
@@ -140,7 +150,8 @@ class PrunedResult:
 class WrappedResult:
     """The pruned network before tfmot's wrappers were taken off, and how far the stripped one is from it."""
 
-    accuracy: float
+    accuracy: float | None
+    metrics: dict[str, float]
     disagreements: int
     agreement: float
     max_difference: float
@@ -158,21 +169,23 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class TfliteResult:
-    """One exported file: accuracy, and how far it is from the stripped network in Keras, on the test part.
+    """One exported file: its metrics, and how far it is from the stripped network in Keras, on the test part.
 
     ``agreement`` is the share of equal predictions, ``disagreements`` the number of others,
-    ``max_difference`` the largest difference in probability. ``validation_drop`` is what the file loses
-    against Keras on the validation part. ``dense_*`` is the baseline exported in the same way, with which
-    ``size_ratios`` compare, like for like. ``theoretical_speedup`` is multiply-adds of all weights over those
-    of weights other than zero.
+    ``max_difference`` the largest difference in probability, or in a predicted number. ``validation_drop`` is
+    what the file loses against Keras on the validation part, in accuracy or r2. ``dense_*`` is the baseline
+    exported in the same way, with which ``size_ratios`` compare, like for like. ``theoretical_speedup`` is
+    multiply-adds of all weights over those of weights other than zero.
     """
 
     kind: str
     file: str
     sent: str
     encoding: str
-    accuracy: float
-    validation_accuracy: float
+    accuracy: float | None
+    validation_accuracy: float | None
+    metrics: dict[str, float]
+    validation_metrics: dict[str, float]
     validation_drop: float
     disagreements: int
     agreement: float

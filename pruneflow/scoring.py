@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,11 @@ from pruneflow.terminal import bar
 __all__ = [
     "Parity",
     "Scores",
-    "keras_probabilities",
+    "keras_outcome",
     "parity",
     "score",
+    "tflite_outcome",
     "tflite_outputs",
-    "tflite_probabilities",
 ]
 
 FloatArray = npt.NDArray[np.floating[Any]]
@@ -35,30 +36,43 @@ CHUNK = 100  # examples an interpreter takes at a time
 
 @dataclass(frozen=True)
 class Scores:
-    """How well probabilities fit labels.
+    """How well a network does on the examples of a part.
 
     Attributes:
-        accuracy: Share of examples whose most probable class is the label, [0, 1].
-        loss: Mean cross-entropy, nats.
+        loss: Mean cross-entropy in nats, or mean squared error, whatever was trained with.
+        metrics: By name, those of the task, its headline first, then those that were asked for.
     """
 
-    accuracy: float
     loss: float
+    metrics: dict[str, float]
+
+    @property
+    def headline(self) -> float:
+        """The metric that sums up how good it is; the higher the better, at most 1."""
+        return next(iter(self.metrics.values()))
 
 
-def score(probabilities: FloatArray, labels: npt.NDArray[np.int64]) -> Scores:
-    """Accuracy and cross-entropy.
+def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[str] = ()) -> Scores:
+    """Loss and metrics.
 
     Args:
-        probabilities: (n, classes), rows sum to 1.
-        labels: (n,).
+        task: What the network is asked for.
+        outcome: What it says, as `Task.outcome` gives it.
+        y: Of the part.
+        names: Metrics beside the headline, of `pruneflow.metrics.METRICS`.
 
-    >>> score(np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([1, 1]))
-    Scores(accuracy=0.5, loss=0.34657359027997264)
+    >>> from pruneflow.tasks import Classification
+    >>> task = Classification(units=2, from_logits=False)
+    >>> score(task, np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([1, 1]))
+    Scores(loss=0.34657359027997264, metrics={'accuracy': 0.5})
     """
-    right = probabilities.argmax(axis=1) == labels
-    of_label = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
-    return Scores(float(right.mean()), float(-np.log(of_label).mean()))
+    truth = task.truth(y)
+    metrics = task.metrics(outcome, truth)
+    if names:
+        from pruneflow.keras_metrics import measured
+
+        metrics |= {name: measured(task, name, outcome, truth) for name in names}
+    return Scores(task.loss(outcome, truth), metrics)
 
 
 @dataclass(frozen=True)
@@ -66,9 +80,10 @@ class Parity:
     """How far two networks are from each other on the same examples.
 
     Attributes:
-        disagreements: Examples whose most probable class differs.
+        disagreements: Examples that they answer differently: another most probable class, or a number that
+            is further off than `pruneflow.tasks.APART` of a standard deviation.
         agreement: Share of the others, [0, 1].
-        max_difference: Largest difference in probability.
+        max_difference: Largest difference in probability, or between two predicted numbers.
     """
 
     disagreements: int
@@ -76,22 +91,23 @@ class Parity:
     max_difference: float
 
 
-def parity(a: FloatArray, b: FloatArray) -> Parity:
+def parity(task: Task, a: FloatArray, b: FloatArray) -> Parity:
     """Compare two networks.
 
     Args:
-        a: (n, classes) probabilities.
-        b: (n, classes) probabilities of the same examples.
+        task: What both are asked for.
+        a: What one says, as `Task.outcome` gives it.
+        b: What the other says of the same examples.
     """
-    other = a.argmax(axis=1) != b.argmax(axis=1)
+    other = task.differ(a, b)
     return Parity(int(other.sum()), float(1 - other.mean()), float(np.abs(a - b).max()))
 
 
-def keras_probabilities(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
-    """Probabilities that a Keras network gives.
+def keras_outcome(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
+    """What a Keras network says: probabilities, or predicted numbers.
 
     Returns:
-        (n, classes).
+        (n, classes) or (n, targets).
     """
     from pruneflow.batches import evaluation_batches
 
@@ -101,11 +117,11 @@ def keras_probabilities(model: Any, part: Part, spec: Spec, *, description: str)
         for x, _ in evaluation_batches(part, spec):
             outputs.append(predict(x).numpy())
             advance(len(outputs[-1]))
-    return task_of(model).probabilities(np.concatenate(outputs))
+    return task_of(model, spec).outcome(np.concatenate(outputs))
 
 
-def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
-    """Probabilities that a TFLite file gives, one example at a time, state reset before each.
+def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
+    """What a TFLite file says, one example at a time, state reset before each.
 
     Args:
         file: A ``.tflite`` file with one input of batch 1 and one output.
@@ -115,7 +131,7 @@ def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, thre
         threads: Interpreters that run side by side.
 
     Returns:
-        (n, classes).
+        (n, classes) probabilities, or (n, targets) predicted numbers.
     """
     content = file.read_bytes()
     outputs = np.empty((len(part), task.units), np.float32)
@@ -142,7 +158,7 @@ def tflite_probabilities(file: Path, part: Part, spec: Spec, *, task: Task, thre
                 advance(done)
         finally:
             stop.set()
-    return task.probabilities(outputs)
+    return task.outcome(outputs)
 
 
 def tflite_outputs(content: bytes, part: Part, spec: Spec) -> FloatArray:

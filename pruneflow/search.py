@@ -99,7 +99,8 @@ def quieten() -> None:
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
     """Print the cells that no other one beats, with their objectives."""
-    done = [(cell.name, objectives.values(cell.result, objective)) for cell in cells if cell.result]
+    reached = [(cell.name, objectives.values(cell.result, objective)) for cell in cells if cell.result]
+    done = [(name, values) for name, values in reached if values]
     if not done:
         return
     console.print()

@@ -2,42 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["COLUMNS", "FORMS", "dense_row", "export_row", "findings", "latency_line", "run_rows", "size_rows"]
+from pruneflow.metrics import HEADLINES
 
-COLUMNS = ("dataset", "model", "sparsity", "size", "compression", "accuracy")
+__all__ = [
+    *("COLUMNS", "FORMS", "columns", "dense_row", "export_row", "findings", "label_of", "latency_line"),
+    *("metric_of", "metric_rows", "metrics_of", "quality", "run_rows", "size_rows"),
+]
+
+COLUMNS = ("dataset", "model", "sparsity", "size", "compression")
 FORMS = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd_bytes"}
 
 
+def metric_of(result: Mapping[str, Any]) -> str:
+    """Name of the metric that its networks are compared by: ``"accuracy"``, or ``"r2"`` for a regression."""
+    return str(result["data"].get("metric", "accuracy"))  # results of before had no other
+
+
+def label_of(name: str) -> str:
+    """What tables and charts call a metric."""
+    return HEADLINES[name].label or name if name in HEADLINES else name.replace("_", " ")
+
+
+def columns(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """`COLUMNS`, and the metric that the results are compared by; of several, all."""
+    names = dict.fromkeys(label_of(metric_of(result)) for result in results)
+    return (*COLUMNS, " or ".join(names) or "accuracy")
+
+
+def quality(result: Mapping[str, Any], network: Mapping[str, Any], part: str = "test") -> float | None:
+    """The metric that a network is compared by.
+
+    Args:
+        result: What ``result.json`` holds.
+        network: Its dense, pruned or wrapped network, or one of its files.
+        part: ``"test"`` or ``"validation"``.
+
+    Returns:
+        None where the network was not trained.
+    """
+    return metrics_of(network, part).get(metric_of(result))
+
+
+def metrics_of(network: Mapping[str, Any], part: str = "test") -> dict[str, float]:
+    """All metrics of a network by name; none where it was not trained.
+
+    Args:
+        network: As `quality` takes it.
+        part: ``"test"`` or ``"validation"``.
+    """
+    prefix = "" if part == "test" else f"{part}_"
+    if f"{prefix}metrics" in network:
+        return dict(network[f"{prefix}metrics"] or {})
+    accuracy = network[f"{prefix}accuracy"]  # results of before
+    return {} if accuracy is None else {"accuracy": accuracy}
+
+
+def metric_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """All metrics on the test part, a head and a row each, where there are more than the one of the table."""
+    networks = {"dense": result["dense"], "pruned": result["pruned"]}
+    networks |= {f"TFLite {file['kind']}": file for file in result["tflite"]}
+    metrics = {name: metrics_of(network) for name, network in networks.items()}
+    names = list(metrics["pruned"])
+    if len(names) < 2:
+        return []
+    rows = [[label_of(name), *(_figure(each.get(name)) for each in metrics.values())] for name in names]
+    return [["metric", *networks], *rows]
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+
+
 def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """The table of a run, a cell for each of `COLUMNS`: the dense network, the pruned one, each file.
+    """The table of a run, a cell for each of `columns`: the dense network, the pruned one, each file.
 
     Args:
         result: What ``result.json`` holds.
     """
     pruned = result["pruned"]
-    sparsity, size, accuracy = pruned["measured_sparsity"], pruned["tflite_gzip_bytes"], pruned["accuracy"]
+    sparsity, size = pruned["measured_sparsity"], pruned["tflite_gzip_bytes"]
     exported = [export_row(result, file) for file in result["tflite"]]
-    return [dense_row(result), _row(result, "pruned", sparsity, size, accuracy), *exported]
+    return [dense_row(result), _row(result, "pruned", sparsity, size, quality(result, pruned)), *exported]
 
 
 def dense_row(result: Mapping[str, Any]) -> list[str]:
     """The row of the dense baseline."""
     dense = result["dense"]
-    return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], dense["accuracy"])
+    return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], quality(result, dense))
 
 
 def export_row(result: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
     """The row of one of the exported files."""
     sparsity = result["pruned"]["measured_sparsity"]
-    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], file["accuracy"])
+    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], quality(result, file))
 
 
 def _row(
-    result: Mapping[str, Any], what: str, sparsity: float, size: int, accuracy: float | None
+    result: Mapping[str, Any], what: str, sparsity: float, size: int, reached: float | None
 ) -> list[str]:
     ratio = result["dense"]["tflite_gzip_bytes"] / size
     return [
@@ -46,7 +113,7 @@ def _row(
         f"{sparsity:.3f}",
         f"{size / 1000:,.1f} kB",
         f"{ratio:.2f}x",
-        "not trained" if accuracy is None else f"{accuracy:.4f}",
+        "not trained" if reached is None else f"{reached:.4f}",
     ]
 
 
@@ -76,20 +143,21 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
     yield (
-        f"Keras    with tfmot's wrappers {pruned['wrapped']['accuracy']:.4f}, stripped "
-        f"{pruned['accuracy']:.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
+        f"Keras    with tfmot's wrappers {quality(result, pruned['wrapped']):.4f}, stripped "
+        f"{quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
         "differ."
     )
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
-        yield from (f"  {line}" for line in _findings_of_file(file, examples))
+        yield from (f"  {line}" for line in _findings_of_file(result, file))
 
 
-def _findings_of_file(file: Mapping[str, Any], examples: int) -> Iterator[str]:
-    inside, latency = file["inside"], file["latency"]
+def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
+    inside, latency, examples = file["inside"], file["latency"], result["data"]["test"]
+    what = "in probability" if metric_of(result) == "accuracy" else "between two predictions"
     yield (
         f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
-        f"({file['disagreements']:,} differ); largest difference in probability {file['max_difference']:.2g}."
+        f"({file['disagreements']:,} differ); largest difference {what} {file['max_difference']:.2g}."
     )
     if inside["stateful"]:
         yield "State    kept between invocations: reset_all_variables() belongs before each sample."

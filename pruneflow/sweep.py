@@ -158,7 +158,8 @@ def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
     """Write one row per exported file; failed cells have one with their message and empty figures."""
     rows = [row for cell in cells for row in _rows(cell)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    columns = dict.fromkeys(column for row in rows for column in row if column != "message")
+    writer = csv.DictWriter(text, fieldnames=[*columns, "message"])
     writer.writeheader()
     writer.writerows(rows)
     write_file(path, text.getvalue().encode())
@@ -172,8 +173,21 @@ def _rows(cell: CellOutcome) -> list[dict[str, Any]]:
 def _row(cell: CellOutcome, result: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"cell": cell.name, "status": "failed" if cell.failure else "done"}
     row.update({column: _pick(result, path) for column, path in _COLUMNS.items()})
+    row.update(_metrics(result or {}))
     row["message"] = cell.failure
     return row
+
+
+def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of the metrics that have none of their own, by network and name."""
+    found: dict[str, Any] = {}
+    for network in ("dense", "pruned", "tflite"):
+        for prefix in ("", "validation_"):
+            figures = result.get(network, {}).get(f"{prefix}metrics") or {}
+            found |= {
+                f"{network}_{prefix}{name}": value for name, value in figures.items() if name != "accuracy"
+            }
+    return found
 
 
 _COLUMNS = {
@@ -194,6 +208,7 @@ _COLUMNS = {
     "pruned_accuracy": "pruned.accuracy",
     "pruned_validation_accuracy": "pruned.validation_accuracy",
     "tflite_accuracy": "tflite.accuracy",
+    "metric": "data.metric",
     "agreement": "tflite.agreement",
     "dense_tflite_gzip_bytes": "dense.tflite_gzip_bytes",
     "tflite_bytes": "tflite.bytes",

@@ -116,6 +116,9 @@ def show_result(result: Result) -> None:
     print_whole(_run_table(found))
     console.print()
     print_whole(_size_table(found))
+    if metrics := summary.metric_rows(found):
+        console.print()
+        print_whole(_metric_table(*metrics))
     for line in summary.findings(found):
         console.print(line, markup=False, soft_wrap=True)
     for tflite in result.tflite:
@@ -142,7 +145,7 @@ def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
             "model": result["config"]["model"]["name"],
             "export": file["kind"],
             "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
-            "accuracy": f"{file['accuracy']:.4f}",
+            summary.metric_of(result): f"{summary.quality(result, file):.4f}",
             "gzip_bytes": str(file["gzip_bytes"]),
             "run": str(run_dir),
         }
@@ -163,13 +166,23 @@ def _size_table(result: dict[str, Any]) -> Table:
     return table
 
 
+def _metric_table(head: Sequence[str], *rows: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(head[0], overflow="fold")
+    for column in head[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
 def _size_cell(size: int, dense: int) -> str:
     return f"{size / 1000:,.1f} kB {dense / size:6.2f}x"
 
 
 def show_sweep(cells: Sequence[CellOutcome]) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
-    table = _table("cell")
+    table = _table([cell.result for cell in cells if cell.result], "cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
     for name, row in _baselines(cells):
         table.add_row(escape(name), *map(escape, row))
@@ -216,18 +229,19 @@ def _baseline_name(cells: Sequence[str], several: bool) -> str:
     return ",".join(["dense", *shared]) if several else "dense"
 
 
-def _table(*first: str) -> Table:
+def _table(results: Sequence[Mapping[str, Any]], *first: str) -> Table:
     """Figures are never cut; names fold where the terminal is narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (*first, *summary.COLUMNS[:2]):
+    columns = summary.columns(results)
+    for column in (*first, *columns[:2]):
         table.add_column(column, overflow="fold")
-    for column in summary.COLUMNS[2:]:
+    for column in columns[2:]:
         table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
 def _run_table(result: dict[str, Any]) -> Table:
-    table = _table()
+    table = _table([result])
     for row in summary.run_rows(result):
         table.add_row(*map(escape, row))
     return table

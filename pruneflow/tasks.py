@@ -1,22 +1,65 @@
-"""What a network's output means: its loss, its metric, its probabilities."""
+"""What a network's outputs mean: classes or numbers, and how good they are."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pruneflow import backend
+from pruneflow.data.spec import Spec, Targets
 
-__all__ = ["Task", "declared", "ending_of", "meaning_of", "task_of"]
+__all__ = ["Classification", "Regression", "Task", "declared", "ending_of", "meaning_of", "task_of"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+class Task(ABC):
+    """What a network is asked for.
+
+    Attributes:
+        headline: Name of the one metric that sums up how good it is; the higher the better, at most 1.
+        units: Outputs of the network.
+    """
+
+    headline: ClassVar[str]
+
+    units: int
+
+    @abstractmethod
+    def outcome(self, outputs: FloatArray) -> FloatArray:
+        """What outputs say, (n, ...) float64.
+
+        Args:
+            outputs: (n, units) as the network gives them.
+        """
+
+    @abstractmethod
+    def truth(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What an outcome should have been: class numbers (n,), or numbers in the units of the data.
+
+        Args:
+            y: Of a `Part`.
+        """
+
+    @abstractmethod
+    def loss(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> float:
+        """Mean loss of all examples, whatever was trained with."""
+
+    @abstractmethod
+    def metrics(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> dict[str, float]:
+        """Metrics that go without saying, by name, the one named `headline` first."""
+
+    @abstractmethod
+    def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
+        """Which examples two networks answer differently, (n,)."""
+
+
 @dataclass(frozen=True)
-class Task:
+class Classification(Task):
     """Classification into two classes (one output) or several (one output each).
 
     Attributes:
@@ -24,24 +67,17 @@ class Task:
         from_logits: Whether the outputs are logits rather than probabilities.
     """
 
+    headline = "accuracy"
+
     units: int
     from_logits: bool
 
-    def keras_loss(self) -> Any:
-        """Loss to train with: cross-entropy, mean over the batch."""
-        losses = backend.keras().losses
-        if self.units == 1:
-            return losses.BinaryCrossentropy(from_logits=self.from_logits)
-        return losses.SparseCategoricalCrossentropy(from_logits=self.from_logits)
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return max(2, self.units)
 
-    def keras_metric(self) -> Any:
-        """Metric to watch, named ``accuracy``."""
-        metrics = backend.keras().metrics
-        if self.units == 1:
-            return metrics.BinaryAccuracy("accuracy", threshold=0.0 if self.from_logits else 0.5)
-        return metrics.SparseCategoricalAccuracy("accuracy")
-
-    def probabilities(self, outputs: FloatArray) -> FloatArray:
+    def outcome(self, outputs: FloatArray) -> FloatArray:
         """Probability of every class.
 
         Args:
@@ -50,9 +86,9 @@ class Task:
         Returns:
             (n, classes) float64.
 
-        >>> Task(units=1, from_logits=False).probabilities(np.array([[0.25]]))
+        >>> Classification(units=1, from_logits=False).outcome(np.array([[0.25]]))
         array([[0.75, 0.25]])
-        >>> Task(units=2, from_logits=True).probabilities(np.array([[0.0, 0.0]]))
+        >>> Classification(units=2, from_logits=True).outcome(np.array([[0.0, 0.0]]))
         array([[0.5, 0.5]])
         """
         values = outputs.astype(np.float64)
@@ -64,10 +100,86 @@ class Task:
         exponentials = np.exp(values - values.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
+    def truth(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The labels, (n,)."""
+        return y
 
-def task_of(model: Any) -> Task:
-    """Read the task off a network's last layer, wrapped by tfmot or not; what it does not say is logits."""
-    return Task(units=int(model.output_shape[-1]), from_logits=meaning_of(model) != "probabilities")
+    def loss(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> float:
+        """Mean cross-entropy, nats."""
+        of_label = np.clip(outcome[np.arange(len(truth)), truth], 1e-7, 1.0)
+        return float(-np.log(of_label).mean())
+
+    def metrics(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> dict[str, float]:
+        """Accuracy: share of examples whose most probable class is the label, [0, 1]."""
+        return {"accuracy": float((outcome.argmax(axis=1) == truth).mean())}
+
+    def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
+        """Examples whose most probable class differs."""
+        return np.asarray(a.argmax(axis=1) != b.argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Prediction of numbers, one output each.
+
+    Attributes:
+        targets: What is predicted.
+    """
+
+    headline = "r2"
+
+    targets: Targets
+
+    @property
+    def units(self) -> int:  # type: ignore[override]
+        """Outputs of the network."""
+        return len(self.targets)
+
+    def outcome(self, outputs: FloatArray) -> FloatArray:
+        """The predicted numbers in the units of the data, (n, targets) float64."""
+        return self.targets.restored(outputs)
+
+    def truth(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The true numbers in the units of the data, (n, targets) float64."""
+        return self.targets.restored(y)
+
+    def loss(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> float:
+        """Mean squared error, in the squared units of the data."""
+        return float(np.square(outcome - truth).mean())
+
+    def metrics(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> dict[str, float]:
+        """Coefficient of determination R2, and the mean absolute error in the units of the data.
+
+        R2 is the mean over the targets: 1 is perfect, 0 as good as their mean. A target that has one value
+        only counts 0, or 1 where it is met.
+
+        >>> task = Regression(Targets.plain(1))
+        >>> task.metrics(np.array([[1.0], [2.0], [1.5]]), np.array([[1.0], [2.0], [3.0]]))
+        {'r2': -0.125, 'mean_absolute_error': 0.5}
+        """
+        rest = np.square(outcome - truth).sum(axis=0)
+        whole = np.square(truth - truth.mean(axis=0)).sum(axis=0)
+        shares = np.divide(rest, whole, out=np.where(rest > 0, 1.0, 0.0), where=whole > 0)
+        error = np.abs(outcome - truth).mean()
+        return {"r2": float((1 - shares).mean()), "mean_absolute_error": float(error)}
+
+    def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
+        """Examples of which a prediction differs by more than `APART` of the spread of the first ones."""
+        return np.asarray((np.abs(a - b) > APART * a.std(axis=0)).any(axis=1))
+
+
+APART = 0.1  # share of a standard deviation by which two predictions may differ and still agree
+
+
+def task_of(model: Any, spec: Spec) -> Task:
+    """Read the task off the data and a network's last layer, wrapped by tfmot or not.
+
+    What the layer of a classifier does not say is logits.
+    """
+    if spec.targets:
+        return Regression(spec.targets)
+    units = int(model.output_shape[-1])
+    return Classification(units=units, from_logits=meaning_of(model) != "probabilities")
 
 
 def meaning_of(model: Any) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pruneflow import metrics
+from pruneflow.data import Data
 from pruneflow.fitting import EarlyStopping, Fit
 from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 from pruneflow.options import option, require, require_one_of
@@ -30,6 +32,8 @@ class Trainer:
         optimizer: Name of the optimizer.
         optimizer_parameters: Its parameters.
         early_stopping: When to stop before the last epoch.
+        loss: Name of the loss; ``"auto"`` takes cross-entropy for classes, mean squared error for numbers.
+        metrics: Names of metrics that are watched and reported beside the headline, accuracy or R2.
     """
 
     dense_epochs: int
@@ -45,6 +49,8 @@ class Trainer:
     optimizer: str
     optimizer_parameters: OptimizerParameters
     early_stopping: EarlyStopping
+    loss: str
+    metrics: list[str]
 
     def __post_init__(self) -> None:
         """Refuse values that no data could make right."""
@@ -68,21 +74,19 @@ class Trainer:
         require_one_of("trainer.optimizer", self.optimizer, tuple(OPTIMIZERS))
         self.optimizer_parameters.check(self.optimizer)
         self._check_early_stopping()
+        metrics.check_names(self.loss, self.metrics, self.early_stopping.monitor)
 
     def _check_early_stopping(self) -> None:
         _require_at_least("early_stopping.patience", 1, self.early_stopping.patience)
-        require_one_of("trainer.early_stopping.monitor", self.early_stopping.monitor, ("loss", "accuracy"))
         _require_at_least("early_stopping.min_delta", 0, self.early_stopping.min_delta)
 
-    def check(self, examples: int) -> None:
-        """Refuse batches that are larger than the training part.
-
-        Args:
-            examples: Examples in the training part.
+    def check(self, data: Data) -> None:
+        """Refuse batches that are larger than the training part, and names that are of another task.
 
         Raises:
-            ConfigError: naming the batch size.
+            ConfigError: naming the setting.
         """
+        examples = len(data.train)
         keys = ("dense_batch_size", "batch_size") if self.dense_epochs else ("batch_size",)
         for key in keys:
             value = getattr(self, key)
@@ -93,6 +97,9 @@ class Trainer:
                 f"the training part has {examples} examples",
                 f"Lower it to {examples} or less, or raise dataset.limit where it is set.",
             )
+        stopping = self.early_stopping
+        monitor = stopping.monitor if stopping.patience else None
+        metrics.check_task(data.spec, self.loss, self.metrics, monitor)
 
     def dense_fit(self, seed: int) -> Fit:
         """How the dense network is trained."""
@@ -106,6 +113,8 @@ class Trainer:
             optimizer_parameters=self.optimizer_parameters,
             early_stopping=self.early_stopping,
             seed=(seed, 0),
+            loss=self.loss,
+            metrics=tuple(self.metrics),
         )
 
     def pruned_fit(self, seed: int) -> Fit:
@@ -120,6 +129,8 @@ class Trainer:
             optimizer_parameters=self.optimizer_parameters,
             early_stopping=self.early_stopping,
             seed=(seed, 1),
+            loss=self.loss,
+            metrics=tuple(self.metrics),
         )
 
     def _decay(self, name: str) -> Decay:

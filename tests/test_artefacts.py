@@ -207,12 +207,12 @@ def test_a_sweep_has_a_row_per_file(tmp_path):
 
 
 def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(tmp_path, monkeypatch, capsys):
-    scored = comparison.tflite_probabilities
+    scored = comparison.tflite_outcome
 
     def worse(file, part, spec, **settings):
         return scored(file, part, spec, **settings)[:, ::-1]
 
-    monkeypatch.setattr(comparison, "tflite_probabilities", worse)
+    monkeypatch.setattr(comparison, "tflite_outcome", worse)
     assert exit_code([*QUICK, "export=int8"]) == 1
     (failure,) = (tmp_path / "outputs").glob("2*/*/failure.json")
     message = json.loads(failure.read_text())["message"]

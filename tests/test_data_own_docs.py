@@ -19,7 +19,7 @@ COMMANDS = [line.removeprefix("python -m pruneflow ") for block in BLOCKS for li
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 12
     for option in ("image_folder", "arrays", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION
@@ -35,6 +35,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = np.arange(80) % 2
     np.savez(tmp_path / "pictures.npz", x=pictures, y=kinds, images=pictures, kinds=kinds)
     np.save(tmp_path / "x.npy", numbers()["x"])
+    np.savez(tmp_path / "readings.npz", x=numbers()["x"], y=numbers()["x"].sum(axis=1))
     np.save(tmp_path / "y.npy", numbers()["y"])
     for name in ("opinions.csv", "later.csv"):
         rows(tmp_path / name, opinions(60, classes=("bad", "good")))

@@ -29,12 +29,12 @@ ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", SECTION, re.M)[1:]
 Load = Callable[[], Any]
 
 
-def npz(folder: Path, **changes: Any) -> Load:
+def npz(folder: Path, task: str = "classification", **changes: Any) -> Load:
     """Load numbers, some of whose arrays are others or, as None, missing."""
     held = {**numbers(), **changes}
     path = folder / "mine.npz"
     np.savez(path, **{name: array for name, array in held.items() if array is not None})
-    return lambda: arrays(path).load()
+    return lambda: arrays(path, task=task).load()
 
 
 def pair(folder: Path, y: Any, **changes: Any) -> Load:
@@ -119,6 +119,10 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`arrays`: NaN among the numbers": lambda f: npz(f, x=WITH_NAN),
     "`arrays`: words as Python objects": lambda f: npz(f, y=np.array(["a", "b"] * 20, object)),
     "`arrays`: labels that are measurements": lambda f: npz(f, y=X[:, 0]),
+    "`arrays`: words as numbers to predict": lambda f: npz(f, y=np.array(["a", "b"] * 20), task="regression"),
+    "`arrays`: a number to predict that is always the same": lambda f: npz(
+        f, y=np.full(40, 1.5), task="regression"
+    ),
     "`arrays`: a label in each row": lambda f: npz(f, y=np.arange(40)),
     "`arrays`: one label alone": lambda f: npz(f, y=np.zeros(40, int)),
     "`arrays`: a label that training lacks": lambda f: npz(f, x_test=X, y_test=Y + 1),

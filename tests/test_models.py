@@ -17,7 +17,7 @@ from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.scoring import _Runner
 from pruneflow.sources import Dataset
 from pruneflow.sparsity import prune
-from pruneflow.tasks import Task, task_of
+from pruneflow.tasks import Classification, task_of
 from pruneflow.tflite import parse
 from pruneflow.zeros import trace
 
@@ -227,8 +227,10 @@ def test_large_matrices_of_the_loop_are_int8_in_a_dynamic_range_file_and_small_o
 
 @pytest.mark.parametrize(("classes", "output"), [(2, "logits"), (3, "logits"), (3, "probabilities")])
 def test_a_recurrent_network_says_what_it_gives(classes, output):
-    model = recurrent(output=output).build(replace(TOKENS, classes=classes))
-    assert task_of(model) == Task(units=1 if classes == 2 else 3, from_logits=output == "logits")
+    spec = replace(TOKENS, classes=classes)
+    model = recurrent(output=output).build(spec)
+    task = Classification(units=1 if classes == 2 else 3, from_logits=output == "logits")
+    assert task_of(model, spec) == task
 
 
 def test_int8_of_a_gru_is_refused_before_tensorflow_crashes(composed):

@@ -89,16 +89,16 @@ def test_options_make_groups_and_files_of_one_run_are_told_apart_by_their_kind()
 def test_seeds_of_one_setting_are_one_mark_with_mean_and_extremes():
     found = grid(*(result(exported(accuracy=a), seed=s) for s, a in enumerate((0.90, 0.95, 0.97))))
     (mark,) = found.marks
-    assert (mark.accuracy, mark.accuracies) == (pytest.approx(0.94), (0.90, 0.97))
+    assert (mark.quality, mark.qualities) == (pytest.approx(0.94), (0.90, 0.97))
     assert found.keys == () and found.seeds == 3
 
 
 def test_the_same_run_in_two_sweeps_is_one_measurement():
     lucky, other = result(exported(accuracy=0.99), seed=1), result(exported(accuracy=0.95), seed=2)
     (mark,) = grid(lucky, lucky, lucky, other).marks
-    assert (mark.accuracy, mark.seeds, mark.counted) == (pytest.approx(0.97), 2, "2 seeds")
+    assert (mark.quality, mark.seeds, mark.counted) == (pytest.approx(0.97), 2, "2 seeds")
     (mark,) = grid(lucky, lucky).marks
-    assert (mark.accuracy, mark.counted) == (0.99, "2 runs of one seed")
+    assert (mark.quality, mark.counted) == (0.99, "2 runs of one seed")
 
 
 def test_what_an_option_brings_is_no_difference_of_its_own_but_what_was_set_beside_it_is():
@@ -133,8 +133,8 @@ def test_the_front_of_compression_is_its_own(tmp_path):
     large["config"]["model"]["filters"], large["dense"]["tflite_gzip_bytes"] = [64], 800_000
     found = grid(small, large)
     by_compression = found.front_of(lambda mark: -mark.compression)
-    assert [mark.accuracy for mark in found.front] == [0.9]
-    assert {mark.accuracy for mark in by_compression} == {0.8, 0.9}
+    assert [mark.quality for mark in found.front] == [0.9]
+    assert {mark.quality for mark in by_compression} == {0.8, 0.9}
 
 
 @pytest.mark.parametrize(

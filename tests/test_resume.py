@@ -131,8 +131,9 @@ def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed
         [*CNN, "trainer.optimizer_parameters.amsgrad=true", "trainer.learning_rate_decay=cosine"],
         [*CNN, "trainer.optimizer=rmsprop", "trainer.dense_epochs=0"],
         [*CNN, "schedule=constant", "schedule.frequency=1", "trainer.learning_rate_decay=stepwise"],
+        ["trainer.metrics=[f1,auc]", "trainer.loss=focal_crossentropy"],
     ],
-    ids=["float16", "bfloat16", "amsgrad", "from scratch", "constant"],
+    ids=["float16", "bfloat16", "amsgrad", "from scratch", "constant", "metrics"],
 )
 def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, overrides):
     train(composed, tmp_path / "whole", *overrides)

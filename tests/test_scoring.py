@@ -5,48 +5,56 @@ from pruneflow import backend, scoring
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
 from pruneflow.sizes import size_of
-from pruneflow.tasks import Task, task_of
+from pruneflow.tasks import Classification, task_of
+
+TWO = Classification(2, from_logits=False)
 
 
 def test_accuracy_counts_the_most_probable_class():
     probabilities = np.array([[0.7, 0.3], [0.4, 0.6], [0.2, 0.8], [0.9, 0.1]])
-    assert scoring.score(probabilities, np.array([0, 1, 0, 0])).accuracy == 0.75
+    assert scoring.score(TWO, probabilities, np.array([0, 1, 0, 0])).metrics == {"accuracy": 0.75}
 
 
 def test_loss_is_mean_cross_entropy_and_never_infinite():
     probabilities = np.array([[1.0, 0.0], [0.25, 0.75]])
-    loss = scoring.score(probabilities, np.array([0, 1])).loss
+    loss = scoring.score(TWO, probabilities, np.array([0, 1])).loss
     assert loss == pytest.approx(-np.log(0.75) / 2)
-    assert np.isfinite(scoring.score(probabilities, np.array([1, 1])).loss)
+    assert np.isfinite(scoring.score(TWO, probabilities, np.array([1, 1])).loss)
 
 
 def test_parity_counts_other_predictions_and_the_largest_difference():
     a = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
     b = np.array([[0.8, 0.2], [0.45, 0.55], [0.2, 0.8]])
-    found = scoring.parity(a, b)
+    found = scoring.parity(TWO, a, b)
     assert found.disagreements == 1
     assert (found.agreement, found.max_difference) == pytest.approx((2 / 3, 0.15))
 
 
 def test_one_output_stands_for_two_classes():
     outputs = np.array([[0.0], [np.log(3)]])
-    np.testing.assert_allclose(Task(1, from_logits=True).probabilities(outputs), [[0.5, 0.5], [0.25, 0.75]])
+    found = Classification(1, from_logits=True).outcome(outputs)
+    np.testing.assert_allclose(found, [[0.5, 0.5], [0.25, 0.75]])
 
 
 def test_softmax_does_not_overflow():
     outputs = np.array([[1000.0, 1000.0, 0.0]])
-    np.testing.assert_allclose(Task(3, from_logits=True).probabilities(outputs), [[0.5, 0.5, 0.0]])
+    found = Classification(3, from_logits=True).outcome(outputs)
+    np.testing.assert_allclose(found, [[0.5, 0.5, 0.0]])
 
 
 @pytest.mark.parametrize(
     ("units", "activation", "task"),
-    [(10, "linear", Task(10, True)), (10, "softmax", Task(10, False)), (1, "sigmoid", Task(1, False))],
+    [
+        (10, "linear", Classification(10, True)),
+        (10, "softmax", Classification(10, False)),
+        (1, "sigmoid", Classification(1, False)),
+    ],
 )
 def test_the_task_is_read_off_the_last_layer(units, activation, task):
     keras = backend.keras()
     inputs = keras.Input((4,))
     outputs = keras.layers.Dense(units, activation=activation)(inputs)
-    assert task_of(keras.Model(inputs, outputs)) == task
+    assert task_of(keras.Model(inputs, outputs), Spec("numbers", (4,), max(2, units))) == task
 
 
 def lstm_file(folder):
@@ -70,8 +78,8 @@ def lstm_file(folder):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, threads):
     file, model, part, spec = lstm_file(tmp_path)
-    of_tflite = scoring.tflite_probabilities(file, part, spec, task=task_of(model), threads=threads)
-    of_keras = scoring.keras_probabilities(model, part, spec, description="x")
+    of_tflite = scoring.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=threads)
+    of_keras = scoring.keras_outcome(model, part, spec, description="x")
     assert np.abs(of_tflite - of_keras).max() < 1e-4
 
 
@@ -80,8 +88,8 @@ def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypat
 
     file, model, part, spec = lstm_file(tmp_path)
     monkeypatch.setattr(Interpreter, "reset_all_variables", lambda self: None)
-    of_tflite = scoring.tflite_probabilities(file, part, spec, task=task_of(model), threads=1)
-    of_keras = scoring.keras_probabilities(model, part, spec, description="x")
+    of_tflite = scoring.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=1)
+    of_keras = scoring.keras_outcome(model, part, spec, description="x")
     assert np.abs(of_tflite - of_keras).max() > 0.01
 
 

@@ -65,7 +65,11 @@ def check_data(where: object, data: Data) -> None:
         raise DataError(
             f"{where}: spec.kind: expected {', '.join(DTYPES)}, found {getattr(spec, 'kind', spec)!r}."
         )
-    expect(spec.classes >= 2, where, "spec.classes", "2 or more", spec.classes)
+    if spec.targets is None:
+        expect(spec.classes >= 2, where, "spec.classes", "2 or more", spec.classes)
+    else:
+        fits = len(spec.targets) > 0 and spec.classes == 0
+        expect(fits, where, "spec.classes", "0, and a target or more, for numbers to predict", spec.classes)
     for name in ("train", "validation", "test"):
         _check_part(where, name, getattr(data, name), spec)
 
@@ -77,9 +81,20 @@ def _check_part(where: object, name: str, part: Part, spec: Spec) -> None:
     fits = x.dtype == dtype and x.shape[1:] == tuple(spec.shape) and len(x) > 0
     expect(fits, where, f"{name}.x", expected, f"{x.dtype} {x.shape}")
     expect(isinstance(y, np.ndarray), where, f"{name}.y", "a NumPy array (n,)", type(y).__name__)
-    checked_labels(where, f"{name}.y", y, count=len(x), classes=spec.classes)
-    expect(y.dtype == np.int64, where, f"{name}.y", "int64", described(y))
+    _check_answers(where, f"{name}.y", part, spec)
     _check_values(where, f"{name}.x", x, spec)
+
+
+def _check_answers(where: object, name: str, part: Part, spec: Spec) -> None:
+    y, count = part.y, len(part.x)
+    if spec.targets is None:
+        checked_labels(where, name, y, count=count, classes=spec.classes)
+        expect(y.dtype == np.int64, where, name, "int64", described(y))
+        return
+    shape = (count, len(spec.targets))
+    fits = y.dtype == np.float32 and y.shape == shape
+    expect(fits, where, name, f"float32 {shape}, numbers to predict", described(y))
+    expect(bool(np.isfinite(y).all()), where, name, "finite numbers", "NaN or infinity")
 
 
 def _check_values(where: object, name: str, x: Any, spec: Spec) -> None:

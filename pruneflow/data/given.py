@@ -14,8 +14,28 @@ from pruneflow.data.numbers import checked_numbers, standardised
 from pruneflow.data.pixels import checked_pixels
 from pruneflow.data.spec import Data, Part, Spec
 from pruneflow.data.split import Halves, Plan, held_out_by_seed
+from pruneflow.data.targets import checked_targets, learnable
 
-__all__ = ["Given", "Labelled", "assembled"]
+__all__ = ["Aim", "Given", "Labelled", "assembled"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is made of arrays.
+
+    Attributes:
+        name: Label in tables.
+        source: Where they come from, for the result.
+        standardise: Whether numbers get mean 0 and standard deviation 1, measured on the training part.
+        numbers: Whether labels are numbers to predict, rather than classes.
+        standardise_targets: Whether these are standardised too.
+    """
+
+    name: str
+    source: str
+    standardise: bool
+    numbers: bool = False
+    standardise_targets: bool = True
 
 
 @dataclass(frozen=True)
@@ -24,7 +44,7 @@ class Labelled:
 
     Attributes:
         x: (n, ...) examples.
-        y: (n,) labels.
+        y: (n,) labels, or (n, targets) numbers to predict.
         names: What messages call the two.
     """
 
@@ -57,15 +77,13 @@ class Given:
         return [part for part in (self.train, self.test, self.validation) if part is not None]
 
 
-def assembled(given: Given, plan: Plan, *, name: str, source: str, standardise: bool) -> Data:
+def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
     """Make a data set of arrays.
 
     Args:
         given: The arrays: images (n, height, width) or (n, height, width, 1 or 3), or numbers (n, features).
         plan: How they are cut.
-        name: Label in tables.
-        source: Where they come from, for the result.
-        standardise: Whether numbers get mean 0 and standard deviation 1, measured on the training part.
+        aim: What is made of them.
 
     Raises:
         DataError: naming what is wrong with an array.
@@ -76,16 +94,29 @@ def assembled(given: Given, plan: Plan, *, name: str, source: str, standardise: 
     images = given.train.x.ndim != 2
     found = [(part.names[0], part.x) for part in given.parts]
     xs, said = checked_pixels(given.where, found) if images else (checked_numbers(given.where, found), "")
-    ys, names = numbered(given.where, [(part.names[1], part.y) for part in given.parts], given.class_names)
+    ys, names = _answers(given, numbers=aim.numbers)
     halves, drawn = _halves(given, plan, [Part(x, y) for x, y in zip(xs, ys, strict=True)])
     halves = replace(halves, note=" ".join(filter(None, (said, drawn))))
     spec = Spec("image" if images else "numbers", xs[0].shape[1:], classes=len(names))
-    data = plan.apply(halves, name=name, spec=spec, source=source)
+    data = plan.apply(halves, name=aim.name, spec=spec, source=aim.source)
+    if not images:
+        data = standardised(data, wanted=aim.standardise)
+    if aim.numbers:
+        return learnable(data, standardise=aim.standardise_targets)
     require_every_class(data, names)
     plain = names == tuple(map(str, range(len(names))))
-    return replace(
-        data if images else standardised(data, wanted=standardise), class_names=() if plain else names
-    )
+    return replace(data, class_names=() if plain else names)
+
+
+def _answers(given: Given, *, numbers: bool) -> tuple[list[Array], tuple[str, ...]]:
+    """What is to be learned, of each part, and the names of the classes where it is classes."""
+    found = [(part.names[1], part.y) for part in given.parts]
+    if not numbers:
+        ys, names = numbered(given.where, found, given.class_names)
+        return list(ys), names
+    named = ", ".join(given.class_names)
+    expect(not named, given.where, "class_names", "none, as dataset.task=regression has no classes", named)
+    return checked_targets(given.where, found), ()
 
 
 def _check_pair(given: Given, part: Labelled) -> None:

@@ -14,6 +14,8 @@ __all__ = ["numbered"]
 
 Labels = npt.NDArray[np.int64]
 
+NUMBERS = "(dataset.task=regression predicts numbers)"
+
 
 def numbered(
     where: object, parts: Sequence[tuple[str, Array]], class_names: tuple[str, ...] = ()
@@ -54,7 +56,8 @@ def _plain(where: object, name: str, y: Array) -> Array:
         y = y[:, 0]
     if y.ndim == 2 and y.dtype.kind in "biuf":
         one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(axis=1) == 1).all())
-        expect(one_hot, where, name, "a single 1 in each row, where labels have columns", described(y))
+        expected = f"a single 1 in each row, where labels have columns {NUMBERS}"
+        expect(one_hot, where, name, expected, described(y))
         return np.asarray(y.argmax(axis=1), np.int64)
     expected = "whole numbers or texts (n,), or one column for each class"
     expect(y.ndim == 1 and y.dtype.kind in "biufUS", where, name, expected, described(y))
@@ -65,7 +68,7 @@ def _whole(where: object, name: str, y: Array) -> Array:
     if y.dtype.kind == "f":
         odd = np.flatnonzero(~np.isfinite(y) | (y != np.floor(y)))
         found = f"{y[odd[0]]} in row {odd[0]}" if len(odd) else ""
-        expect(not len(odd), where, name, "whole numbers as labels; a regression is not learned here", found)
+        expect(not len(odd), where, name, f"whole numbers as labels of classes {NUMBERS}", found)
     return y.astype(np.int64)
 
 

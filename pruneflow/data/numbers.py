@@ -12,7 +12,9 @@ from pruneflow.data.checks import Array, described, expect
 from pruneflow.data.spec import Data, Part
 from pruneflow.data.split import digest_of
 
-__all__ = ["checked_numbers", "standardised"]
+__all__ = ["checked_numbers", "mean_and_scale", "standardised"]
+
+Floats = npt.NDArray[np.float64]
 
 
 def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[Array]:
@@ -52,17 +54,24 @@ def standardised(data: Data, *, wanted: bool) -> Data:
     """
     if not wanted:
         return _with(data, np.zeros(1), np.ones(1))
-    train = np.asarray(data.train.x, np.float64)
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    # The mean of equal numbers may be off by its last bits, which a deviation of about 0 would blow up.
-    constant = train.min(axis=0) == train.max(axis=0)
-    scale = np.where(constant, 1.0, deviation)
-    mean = np.where(constant, train[0], mean)
+    mean, scale = mean_and_scale(np.asarray(data.train.x, np.float64))
     facts = {"mean": mean.tolist(), "scale": scale.tolist()}
     return replace(_with(data, mean, scale), standardisation=facts)
 
 
-def _with(data: Data, mean: npt.NDArray[np.float64], scale: npt.NDArray[np.float64]) -> Data:
+def mean_and_scale(train: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column, 1 of one that never changes.
+
+    Args:
+        train: (n, columns).
+    """
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # The mean of equal numbers may be off by its last bits, which a deviation of about 0 would blow up.
+    constant = train.min(axis=0) == train.max(axis=0)
+    return np.where(constant, train[0], mean), np.where(constant, 1.0, deviation)
+
+
+def _with(data: Data, mean: Floats, scale: Floats) -> Data:
     def moved(part: Part) -> Part:
         return Part(((np.asarray(part.x, np.float64) - mean) / scale).astype(np.float32), part.y)
 

@@ -10,7 +10,47 @@ import numpy.typing as npt
 
 from pruneflow.data.rows import Examples
 
-__all__ = ["Data", "Part", "Spec"]
+__all__ = ["Data", "Part", "Spec", "Targets"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The numbers that a regression predicts.
+
+    Attributes:
+        mean: (targets,) what was taken off each before training; 0 where they are learned as they are.
+        scale: (targets,) what the rest was divided by; 1 where they are learned as they are.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def plain(cls, count: int) -> Targets:
+        """``count`` numbers that are learned as they are."""
+        return cls((0.0,) * count, (1.0,) * count)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether they are learned as they are."""
+        return self == Targets.plain(len(self))
+
+    def restored(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Put learned or predicted values back into the units of the data.
+
+        Args:
+            values: (n, targets).
+
+        >>> Targets((100.0,), (10.0,)).restored(np.array([[0.5]]))
+        array([[105.]])
+        """
+        restored: npt.NDArray[np.float64] = values.astype(np.float64) * np.array(self.scale) + np.array(
+            self.mean
+        )
+        return restored
 
 
 @dataclass(frozen=True)
@@ -20,14 +60,21 @@ class Spec:
     Attributes:
         kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
         shape: Shape of one example: (height, width, channels), (length,) or (features,).
-        classes: Number of classes; labels are 0 .. classes - 1.
+        classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
         vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
+        targets: What a regression predicts; None for classes.
     """
 
     kind: str
     shape: tuple[int, ...]
     classes: int
     vocabulary_size: int = 0
+    targets: Targets | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network gives for an example: one for each class, or for each target."""
+        return len(self.targets) if self.targets else self.classes
 
     @property
     def input_dtype(self) -> str:
@@ -60,11 +107,11 @@ class Part:
 
     Attributes:
         x: (n, *shape), uint8 for images, int32 for tokens, float32 for numbers; in memory or in files.
-        y: (n,) int64 labels.
+        y: (n,) int64 labels, or (n, targets) float32 numbers for a regression.
     """
 
     x: Examples
-    y: npt.NDArray[np.int64]
+    y: npt.NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.y)
@@ -86,8 +133,9 @@ class Data:
         vocabulary: Word to token id for tokens, of the words that have an id of their own; None where the
             words are not known.
         class_names: What the data set calls class 0, 1, ...; empty where it has numbers only.
-        standardisation: For numbers that were standardised: ``mean`` and ``scale`` of each feature, as lists;
-            a model reads ``(x - mean) / scale``. None where they are read as they are.
+        standardisation: What was standardised, as lists: ``mean`` and ``scale`` of each feature, where a
+            model reads ``(x - mean) / scale``; ``target_mean`` and ``target_scale`` of each number to
+            predict, which is ``output * target_scale + target_mean``. None where all is as it is.
     """
 
     name: str

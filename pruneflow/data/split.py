@@ -197,13 +197,15 @@ def draw(y: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> Indi
     """Draw examples at random, each class in proportion.
 
     Args:
-        y: (n,) labels.
+        y: (n,) labels, or (n, targets) numbers, which are drawn from without regard to their values.
         count: Examples to draw, [0, n].
         rng: Source of chance; classes are drawn in the order of their labels.
 
     Returns:
         (count,) int64 positions in ``y``, ascending.
     """
+    if y.dtype.kind == "f":  # numbers to predict: all of one kind
+        y = np.zeros(len(y), np.int64)
     labels, counts = np.unique(y, return_counts=True)
     wanted = quotas(counts.astype(np.int64), count)
     chosen = [

@@ -13,6 +13,7 @@ from pruneflow.options import choices, require
 __all__ = [
     "ACTIVATIONS",
     "Model",
+    "check_output_activation",
     "numbered",
     "require_dropout",
     "require_size",
@@ -44,7 +45,8 @@ class Model:
         Every layer gets a name of its own, so that equal weights give equal TFLite bytes.
 
         Returns:
-            A ``tf_keras.Model``, (batch, *spec.shape) to (batch, units), untrained unless `starts_trained`.
+            A ``tf_keras.Model``, (batch, *spec.shape) to (batch, spec.outputs), or (batch, 1) for two
+            classes, untrained unless `starts_trained`.
         """
         raise NotImplementedError
 
@@ -123,6 +125,22 @@ def _either(names: list[str]) -> str:
 def numbered(name: str, index: int) -> str:
     """Keras' own spelling: ``conv2d``, ``conv2d_1``, ``conv2d_2``."""
     return f"{name}_{index}" if index else name
+
+
+def check_output_activation(activation: str, spec: Spec) -> None:
+    """Refuse probabilities of classes where numbers are predicted.
+
+    Args:
+        activation: ``model.output_activation``.
+        spec: The data.
+    """
+    require(
+        activation == "linear" or spec.targets is None,
+        "model.output_activation",
+        activation,
+        "the data set has numbers to predict, and no classes",
+        "Set it to linear.",
+    )
 
 
 def require_size(key: str, value: int) -> None:

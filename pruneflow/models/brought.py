@@ -50,6 +50,9 @@ class Origin:
         self._check_network(model)
         self._check_input(model, spec)
         self._check_output(model, spec)
+        if spec.targets:
+            self._check_numbers(model, output)
+            return model
         self._check_meaning(model, output)
         return model if output == "auto" or meaning_of(model) else declared(model, output)
 
@@ -131,12 +134,27 @@ class Origin:
         if len(model.outputs) != 1:
             raise self.refused(f"it has {len(model.outputs)} outputs", "Let it have one.")
         shape = list(model.outputs[0].shape)[1:]
-        allowed = [[1], [2]] if spec.classes == 2 else [[spec.classes]]
+        allowed = [[1], [2]] if spec.classes == 2 else [[spec.outputs]]
         if shape not in allowed:
             numbers = " or ".join(str(each[0]) for each in allowed)
+            has = f"{len(spec.targets)} numbers to predict" if spec.targets else f"{spec.classes} classes"
             raise self.refused(
-                f"it gives {_shape(shape)} for an example, and the data set has {spec.classes} classes",
+                f"it gives {_shape(shape)} for an example, and the data set has {has}",
                 f"Let its last layer have {numbers} units.",
+            )
+
+    def _check_numbers(self, model: Any, output: str) -> None:
+        if output != "auto":
+            raise ConfigError.of(
+                "model.output",
+                output,
+                "the data set has numbers to predict, and no classes",
+                "Set it to auto.",
+            )
+        if ending_of(model) == "softmax":
+            raise self.refused(
+                "it ends with a softmax, which gives probabilities, and the data set has numbers to predict",
+                "Let its last layer be linear.",
             )
 
     def _check_meaning(self, model: Any, output: str) -> None:

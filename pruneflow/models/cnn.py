@@ -7,7 +7,15 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.data import Spec
-from pruneflow.models.base import ACTIVATIONS, Model, numbered, require_dropout, require_size, require_sizes
+from pruneflow.models.base import (
+    ACTIVATIONS,
+    Model,
+    check_output_activation,
+    numbered,
+    require_dropout,
+    require_size,
+    require_sizes,
+)
 from pruneflow.options import option, require, require_one_of
 
 __all__ = ["Cnn"]
@@ -28,7 +36,7 @@ class Cnn(Model):
             or ``"all"`` (after each pooling).
         dense_units: Units of each hidden fully connected layer (ReLU); may be empty.
         dropout: Share of activations dropped before the classifier in training, [0, 1).
-        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = "image"
@@ -58,6 +66,7 @@ class Cnn(Model):
     def check(self, spec: Spec) -> None:
         """Refuse images that convolution and pooling shrink to nothing."""
         super().check(spec)
+        check_output_activation(self.output_activation, spec)
         side = min(spec.shape[:2])
         for index in range(len(self.filters)):
             side = self._side_after_block(side)
@@ -70,7 +79,7 @@ class Cnn(Model):
             )
 
     def build(self, spec: Spec) -> Any:
-        """Build the network, (batch, height, width, channels) to (batch, classes)."""
+        """Build the network, (batch, height, width, channels) to (batch, spec.outputs)."""
         keras = backend.keras()
         layers = keras.layers
         x = inputs = keras.Input(spec.shape, name="input")
@@ -82,7 +91,7 @@ class Cnn(Model):
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
         x = layers.Dense(
-            spec.classes,
+            spec.outputs,
             activation=self.output_activation,
             name=numbered("dense", len(self.dense_units)),
             dtype="float32",

@@ -7,7 +7,14 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.data import Spec
-from pruneflow.models.base import ACTIVATIONS, Model, numbered, require_dropout, require_sizes
+from pruneflow.models.base import (
+    ACTIVATIONS,
+    Model,
+    check_output_activation,
+    numbered,
+    require_dropout,
+    require_sizes,
+)
 from pruneflow.options import option, require_one_of
 
 __all__ = ["Mlp"]
@@ -24,7 +31,7 @@ class Mlp(Model):
         batch_normalization: Whether each hidden layer is normalized before its activation (Ioffe and Szegedy
             2015, arXiv 1502.03167).
         dropout: Share of activations dropped after each hidden layer in training, [0, 1).
-        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = ("image", "numbers")
@@ -42,8 +49,13 @@ class Mlp(Model):
         require_dropout(self.dropout)
         require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
 
+    def check(self, spec: Spec) -> None:
+        """Refuse other data than images and numbers, and probabilities of numbers."""
+        super().check(spec)
+        check_output_activation(self.output_activation, spec)
+
     def build(self, spec: Spec) -> Any:
-        """Build the network, (batch, *spec.shape) to (batch, classes)."""
+        """Build the network, (batch, *spec.shape) to (batch, spec.outputs)."""
         keras = backend.keras()
         layers = keras.layers
         x = inputs = keras.Input(spec.shape, name="input")
@@ -52,7 +64,7 @@ class Mlp(Model):
         for index, units in enumerate(self.hidden_units):
             x = self._hidden(layers, x, index, units)
         name = numbered("dense", len(self.hidden_units))
-        x = layers.Dense(spec.classes, activation=self.output_activation, name=name, dtype="float32")(x)
+        x = layers.Dense(spec.outputs, activation=self.output_activation, name=name, dtype="float32")(x)
         return keras.Model(inputs, x, name="mlp")
 
     def _hidden(self, layers: Any, x: Any, index: int, units: int) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.models.base import Model, require_dropout
+from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.options import option, require, require_one_of
 
@@ -33,7 +33,7 @@ class Mobilenet(Model):
         weights: HDF5 file with its weights without the classifier; null draws them.
         batch_normalization_momentum: How slowly the averages of batch normalization follow, (0, 1).
         dropout: Share of activations dropped before the classifier in training, [0, 1).
-        output_activation: ``"linear"`` (logits) or ``"softmax"`` (probabilities).
+        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = "image"
@@ -72,6 +72,7 @@ class Mobilenet(Model):
     def check(self, spec: Spec) -> None:
         """Refuse images that are neither grey nor coloured, and a file that is none."""
         super().check(spec)
+        check_output_activation(self.output_activation, spec)
         channels = spec.shape[-1]
         if channels not in (1, COLOURS):
             raise ConfigError.of(
@@ -84,7 +85,7 @@ class Mobilenet(Model):
             raise PruneflowError(f"{self._file}: no such file. model.weights takes an HDF5 file, or null.")
 
     def build(self, spec: Spec) -> Any:
-        """Build the network, (batch, height, width, channels) to (batch, classes)."""
+        """Build the network, (batch, height, width, channels) to (batch, spec.outputs)."""
         keras = backend.keras()
         layers = keras.layers
         inputs = keras.Input(spec.shape, name="input")
@@ -92,7 +93,7 @@ class Mobilenet(Model):
         x = layers.GlobalAveragePooling2D(name="average")(features.output)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
-        x = layers.Dense(spec.classes, activation=self.output_activation, name="dense", dtype="float32")(x)
+        x = layers.Dense(spec.outputs, activation=self.output_activation, name="dense", dtype="float32")(x)
         return keras.Model(inputs, x, name="mobilenet")
 
     def _features(self, keras: Any, x: Any) -> Any:

@@ -19,7 +19,7 @@ OUTPUTS = ("probabilities", "logits")
 
 @dataclass(kw_only=True)
 class Recurrent(Model):
-    """An embedding, a recurrent layer and a classifier: one output for two classes, else one for each.
+    """An embedding, a recurrent layer and outputs: one for two classes, else one for each class or target.
 
     Attributes:
         embedding_dim: Length of a word vector.
@@ -28,7 +28,8 @@ class Recurrent(Model):
             of both are joined (Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks").
         embedding_dropout: Share of word-vector channels dropped for a whole text in training, [0, 1).
         dropout: Share of the recurrent layer's last output dropped in training, [0, 1).
-        output: ``"probabilities"`` (a sigmoid for two classes, a softmax for more) or ``"logits"``.
+        output: ``"probabilities"`` (a sigmoid for two classes, a softmax for more) or ``"logits"``; numbers
+            to predict are as they are.
     """
 
     reads = "tokens"
@@ -56,7 +57,7 @@ class Recurrent(Model):
         return settings
 
     def build(self, spec: Spec) -> Any:
-        """Build the network, (batch, length) int32 to (batch, 1) for two classes, else (batch, classes)."""
+        """Build the network, (batch, length) int32 to (batch, spec.outputs); (batch, 1) for two classes."""
         keras = backend.keras()
         layers = keras.layers
         x = inputs = keras.Input(spec.shape, dtype="int32", name="input")
@@ -66,7 +67,7 @@ class Recurrent(Model):
         x = self._recurrent(layers)(x)
         if self.dropout:
             x = layers.Dropout(self.dropout, name="dropout")(x)
-        x = self._classifier(layers, spec.classes)(x)
+        x = self._outputs(layers, spec)(x)
         return keras.Model(inputs, x, name=self.option_name)
 
     def _recurrent(self, layers: Any) -> Any:
@@ -76,9 +77,9 @@ class Recurrent(Model):
     def _layer(self, layers: Any) -> Any:
         raise NotImplementedError
 
-    def _classifier(self, layers: Any, classes: int) -> Any:
-        units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-        activation = "linear" if self.output == "logits" else activation
+    def _outputs(self, layers: Any, spec: Spec) -> Any:
+        units, activation = (1, "sigmoid") if spec.classes == 2 else (spec.outputs, "softmax")
+        activation = "linear" if self.output == "logits" or spec.targets else activation
         return layers.Dense(units, activation=activation, name="dense", dtype="float32")
 
 

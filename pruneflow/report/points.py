@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from pruneflow import summary
 from pruneflow.report.collect import Run
 
 __all__ = [
@@ -51,9 +52,16 @@ class Point:
     settings: Mapping[str, Any]
 
     @property
-    def accuracy(self) -> float:
-        """Of the TFLite file on the test part, [0, 1]."""
-        return float(self.file["accuracy"])
+    def metric(self) -> str:
+        """What it is compared by, as charts call it: accuracy or R2."""
+        return summary.label_of(summary.metric_of(self.run.result))
+
+    @property
+    def quality(self) -> float:
+        """That metric of the TFLite file on the test part, at most 1."""
+        reached = summary.quality(self.run.result, self.file)
+        assert reached is not None, "what is exported was trained"
+        return reached
 
     @property
     def size_bytes(self) -> int:
@@ -94,14 +102,14 @@ class Mark:
         return len(self._by_seed)
 
     @cached_property
-    def accuracy(self) -> float:
-        """Mean over the seeds, [0, 1]."""
-        return self._mean(lambda point: point.accuracy)
+    def quality(self) -> float:
+        """Mean of accuracy or R2 over the seeds, at most 1."""
+        return self._mean(lambda point: point.quality)
 
     @cached_property
-    def accuracies(self) -> tuple[float, float]:
+    def qualities(self) -> tuple[float, float]:
         """Lowest and highest."""
-        values = [point.accuracy for point in self.points]
+        values = [point.quality for point in self.points]
         return min(values), max(values)
 
     @cached_property
@@ -151,6 +159,11 @@ class Grid:
     marks: tuple[Mark, ...]
 
     @property
+    def metric(self) -> str:
+        """What its points are compared by."""
+        return self.marks[0].points[0].metric
+
+    @property
     def groups(self) -> list[str]:
         """Names of the groups, in the order in which they come."""
         return list(dict.fromkeys(mark.group for mark in self.marks))
@@ -162,12 +175,12 @@ class Grid:
 
     @cached_property
     def front(self) -> frozenset[Mark]:
-        """Marks that no other beats in both size and accuracy."""
+        """Marks that no other beats in both size and accuracy, or R2."""
         return self.front_of(lambda mark: mark.size_bytes)
 
     def front_of(self, cost: Callable[[Mark], float]) -> frozenset[Mark]:
         """Marks that no other beats in both cost, the lower the better, and accuracy."""
-        kept = pareto([(cost(mark), mark.accuracy) for mark in self.marks])
+        kept = pareto([(cost(mark), mark.quality) for mark in self.marks])
         return frozenset(self.marks[index] for index in kept)
 
 

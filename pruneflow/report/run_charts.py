@@ -103,29 +103,31 @@ def _training(curves: Mapping[str, Curve], result: Mapping[str, Any]) -> Picture
     above.set_ylabel("sparsity (zeros / size)")
     above.set_ylim(bottom=0)
     _legend_above(above)
-    dense = result["dense"]["accuracy"]
+    name = summary.metric_of(result)
+    reached = summary.label_of(name)
+    dense = summary.quality(result, result["dense"])
     if dense is not None:
         below.axhline(dense, color=DENSE, linestyle=":", label="dense network, test")
     for tag, label, colour, marker in (
-        ("accuracy/train", "training", COLOURS[5], "s"),
-        ("accuracy/validation", "validation", PRUNED, "o"),
+        (f"{name}/train", "training", COLOURS[5], "s"),
+        (f"{name}/validation", "validation", PRUNED, "o"),
     ):
         if tag in curves:
             curve = curves[tag]
             below.plot(curve.steps, curve.values, marker=marker, markersize=4, label=label, color=colour)
-    below.set_ylabel("accuracy (share)")
+    below.set_ylabel(f"{reached} (share)" if name == "accuracy" else reached)
     below.set_xlabel("step of the pruning phase")
     below.set_xlim(0, last * 1.01)
     _legend_above(below)
     updates = result["plan"]["updates"]
     return Picture(
         "training",
-        "Sparsity and accuracy while it was pruned",
+        f"Sparsity and {reached} while it was pruned",
         f"Lines over {last} steps: planned and measured sparsity, which rises to "
-        f"{curves['sparsity/total'].values[-1]:.4f} in {updates} mask updates; accuracy below.",
+        f"{curves['sparsity/total'].values[-1]:.4f} in {updates} mask updates; {reached} below.",
         drawn,
         f"{updates} mask updates, steps {result['plan']['begin_step']} to {result['plan']['end_step']} of "
-        f"{last}. Accuracy at the end of each epoch.",
+        f"{last}. {reached[0].upper()}{reached[1:]} at the end of each epoch.",
     )
 
 

@@ -60,13 +60,16 @@ def write_run_report(folder: Path) -> Path:
 
 
 def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, Any]:
+    metrics = summary.metric_rows(result)
     return {
         "title": f"{result['config']['model']['name']} on {result['data']['name']}, pruned",
         "name": folder.name,
         "notices": [result["data"]["note"]] if result["data"]["note"] else [],
         "key_figures": list(_key_figures(result)),
-        "result_columns": _columns(summary.COLUMNS, numbers=4),
+        "result_columns": _columns(summary.columns([result]), numbers=4),
         "result_rows": [_row(cells) for cells in summary.run_rows(result)],
+        "metric_columns": _columns(metrics[0], numbers=len(metrics[0]) - 1) if metrics else [],
+        "metric_rows": [_row(cells) for cells in metrics[1:]],
         "findings": _findings(result),
         "size_columns": _columns(("encoding", *summary.FORMS), numbers=len(summary.FORMS)),
         "size_rows": list(_sizes(result)),
@@ -92,12 +95,12 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     yield _figure(
         "size after gzip", f"{file['gzip_bytes'] / 1000:,.1f} kB", f"{ratio:.2f}x smaller than dense float"
     )
-    accuracy = f"{file['accuracy']:.4f}"
-    if dense["accuracy"] is None:
-        yield _figure("accuracy, TFLite", accuracy, "no dense network was trained")
+    name = f"{summary.label_of(summary.metric_of(result))}, TFLite"
+    reached, of_dense = summary.quality(result, file), summary.quality(result, dense)
+    if reached is None or of_dense is None:
+        yield _figure(name, f"{reached:.4f}", "no dense network was trained")
     else:
-        change = file["accuracy"] - dense["accuracy"]
-        yield _figure("accuracy, TFLite", accuracy, f"dense {dense['accuracy']:.4f} ({change:+.4f})")
+        yield _figure(name, f"{reached:.4f}", f"dense {of_dense:.4f} ({reached - of_dense:+.4f})")
     yield _figure(
         "sparsity", f"{pruned['measured_sparsity']:.4f}", f"requested {pruned['requested_sparsity']:.4f}"
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pruneflow import summary
 from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
 from pruneflow.report.points import Grid, Mark
 
@@ -23,7 +24,6 @@ class _Axis:
     """What is drawn from left to right."""
 
     name: str
-    title: str
     label: str
     value: Callable[[Mark], float]
     cost: Callable[[Mark], float]
@@ -31,15 +31,13 @@ class _Axis:
 
 _AXES = (
     _Axis(
-        "accuracy-size",
-        "Accuracy against size",
+        "size",
         "size after gzip (kB = 1,000 bytes)",
         lambda mark: mark.size_bytes / 1000,
         lambda mark: mark.size_bytes,
     ),
     _Axis(
-        "accuracy-compression",
-        "Accuracy against compression",
+        "compression",
         "compression (dense float size / size, both after gzip)",
         lambda mark: mark.compression,
         lambda mark: -mark.compression,
@@ -83,19 +81,23 @@ def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> 
     _scale(axes, [axis.value(mark) for mark in grid.marks])
     axes.set_xlabel(axis.label)
     tested = grid.marks[0].points[0].run.result["data"]["test"]
-    axes.set_ylabel(f"accuracy on {tested:,} test examples (share)")
+    unit = " (share)" if grid.metric == "accuracy" else ""
+    axes.set_ylabel(f"{grid.metric} on {tested:,} test examples{unit}")
     axes.margins(0.06)
     _legend(drawn, axes)
-    return Picture(
-        axis.name + suffix, axis.title, _alt(grid, axis), drawn, _caption(grid), tips=tips, links=leads
-    )
+    name = f"{grid.metric.lower()}-{axis.name}{suffix}"
+    return Picture(name, _title(grid, axis), _alt(grid, axis), drawn, _caption(grid), tips=tips, links=leads)
+
+
+def _title(grid: Grid, axis: _Axis) -> str:
+    return f"{grid.metric[0].upper()}{grid.metric[1:]} against {axis.name}"
 
 
 def _line(axes: Axes, grid: Grid, axis: _Axis, marks: Sequence[Mark], **look: Any) -> None:
     """Join the marks of a group, by how far they are pruned; one entry of the legend."""
     shape = MARKERS[COLOURS.index(look["colour"])]
     style = "-" if grid.lined and len(marks) > 1 else ""
-    points = [(axis.value(mark), mark.accuracy) for mark in marks]
+    points = [(axis.value(mark), mark.quality) for mark in marks]
     axes.plot(
         *zip(*points, strict=True),
         linestyle=style or "none",
@@ -113,10 +115,10 @@ def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
     """One mark, with a bar from the lowest to the highest accuracy of its seeds; the front is filled."""
     x, on_front = axis.value(mark), mark in grid.front_of(axis.cost)
     if len(mark.points) > 1:
-        axes.plot([x, x], mark.accuracies, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
+        axes.plot([x, x], mark.qualities, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
     axes.plot(
         [x],
-        [mark.accuracy],
+        [mark.quality],
         look["shape"],
         markersize=6.5 if on_front else 5,
         color=look["colour"],
@@ -127,7 +129,7 @@ def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
 
 
 def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
-    front = sorted((axis.value(mark), mark.accuracy) for mark in grid.front_of(axis.cost))
+    front = sorted((axis.value(mark), mark.quality) for mark in grid.front_of(axis.cost))
     axes.plot(
         *zip(*front, strict=True),
         color=INK,
@@ -140,10 +142,11 @@ def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
 
 def _baselines(axes: Axes, grid: Grid) -> None:
     """The dense networks, as lines: where pruning starts from."""
-    found = {point.run.result["dense"]["accuracy"] for mark in grid.marks for point in mark.points} - {None}
-    for index, accuracy in enumerate(sorted(found)):
+    points = [point for mark in grid.marks for point in mark.points]
+    reached = {summary.quality(point.run.result, point.run.result["dense"]) for point in points}
+    for index, quality in enumerate(sorted(each for each in reached if each is not None)):
         axes.axhline(
-            accuracy, color=MUTED, linestyle=":", linewidth=1, label=None if index else "dense networks"
+            quality, color=MUTED, linestyle=":", linewidth=1, label=None if index else "dense networks"
         )
 
 
@@ -166,12 +169,12 @@ def _legend(drawn: Any, axes: Axes) -> None:
 
 
 def _tip(mark: Mark, *, on_front: bool) -> str:
-    low, high = mark.accuracies
+    low, high = mark.qualities
     spread = f" ({low:.4f} to {high:.4f}, {mark.counted})" if mark.counted else ""
     front = "; on the Pareto front" if on_front else ""
     label = f"{mark.label}: " if mark.label else ""
     return (
-        f"{label}accuracy {mark.accuracy:.4f}{spread}, {mark.size_bytes / 1000:,.1f} kB, "
+        f"{label}{mark.points[0].metric} {mark.quality:.4f}{spread}, {mark.size_bytes / 1000:,.1f} kB, "
         f"{mark.compression:.2f}x{front}"
     )
 
@@ -182,12 +185,14 @@ def _caption(grid: Grid) -> str:
         said += f" Marks are means over up to {grid.seeds} seeds, bars reach from the lowest to the highest."
     if not grid.lined:
         said += " There are more groups than colours; those that share one are not joined."
-    return f"{said} {_chance(grid)}"
+    return f"{said} {_chance(grid)}".strip()
 
 
 def _chance(grid: Grid) -> str:
-    """How much of a difference the number of test examples alone explains (Wilson 1927)."""
-    best = max(mark.accuracy for mark in grid.marks)
+    """How much of a difference in accuracy the number of test examples alone explains (Wilson 1927)."""
+    if grid.metric != "accuracy":
+        return ""
+    best = max(mark.quality for mark in grid.marks)
     tested = grid.marks[0].points[0].run.result["data"]["test"]
     low, high = _interval(best, tested)
     return f"{best:.4f} on {tested:,} test examples stands for {low:.4f} to {high:.4f} (95 %)."
@@ -208,6 +213,6 @@ def _interval(share: float, count: int) -> tuple[float, float]:
 
 def _alt(grid: Grid, axis: _Axis) -> str:
     front = sorted(grid.front_of(axis.cost), key=axis.value)
-    return f"{axis.title}, {len(grid.marks)} marks. Pareto front: " + "; ".join(
+    return f"{_title(grid, axis)}, {len(grid.marks)} marks. Pareto front: " + "; ".join(
         _tip(mark, on_front=False) for mark in front
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pruneflow import summary
 from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
@@ -144,9 +145,9 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
     ]
     return {
         "title": title,
-        "columns": [Column("run"), *_key_columns(grid, keys, named), *_FIGURE_COLUMNS],
+        "columns": [Column("run"), *_key_columns(grid, keys, named), *_figure_columns(grid, _FIGURES)],
         "rows": rows,
-        "seed_columns": [*_key_columns(grid, grid.keys, named), *_SEED_COLUMNS],
+        "seed_columns": [*_key_columns(grid, grid.keys, named), *_figure_columns(grid, _SEED_FIGURES)],
         "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if repeated else [],
     }
 
@@ -186,28 +187,35 @@ def _of_latency(point: Point, part: str, key: str) -> float | None:
     return float(latency[part][key]) if latency else None
 
 
+def _quality(point: Point, network: Mapping[str, Any], part: str) -> float | None:
+    return summary.quality(point.run.result, network, part)
+
+
 # Name of a column, how it is written, and where the figure is.
 _FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
     "sparsity": ("{:.4f}", lambda point: point.run.result["pruned"]["measured_sparsity"]),
     "size, kB gzip": ("{:,.1f}", lambda point: point.size_bytes / 1000),
     "compression": ("{:.2f}x", lambda point: point.compression),
-    "accuracy": ("{:.4f}", lambda point: point.accuracy),
-    "validation accuracy": ("{:.4f}", lambda point: point.file["validation_accuracy"]),
-    "dense accuracy": ("{:.4f}", lambda point: point.run.result["dense"]["accuracy"]),
+    "{metric}": ("{:.4f}", lambda point: point.quality),
+    "validation {metric}": ("{:.4f}", lambda point: _quality(point, point.file, "validation")),
+    "dense {metric}": ("{:.4f}", lambda point: _quality(point, point.run.result["dense"], "test")),
     "agreement": ("{:.2%}", lambda point: point.file["agreement"]),
     "latency, ms": ("{:.4g}", lambda point: _of_latency(point, "pruned", "median_ms")),
     "times as fast as dense": ("{:.2f}x", lambda point: _of_latency(point, "speedup", "ratio")),
 }
-_FIGURE_COLUMNS = [Column(name, number=True) for name in _FIGURES]
-_SEED_COLUMNS = [Column(name, number=True) for name in ("runs", "accuracy", "size, kB gzip", "compression")]
+_SEED_FIGURES = ("runs", "{metric}", "size, kB gzip", "compression")
+
+
+def _figure_columns(grid: Grid, names: Iterable[str]) -> list[Column]:
+    return [Column(name.format(metric=grid.metric), number=True) for name in names]
 
 
 def _seed_row(mark: Mark, grid: Grid) -> Row:
     settings = [_setting(mark.points[0].settings, key) for key in grid.keys]
-    low, high = mark.accuracies
+    low, high = mark.qualities
     figures = [
         Cell(mark.counted or "1", len(mark.points)),
-        Cell(f"{mark.accuracy:.4f}" + (f" ({low:.4f} to {high:.4f})" if mark.counted else ""), mark.accuracy),
+        Cell(f"{mark.quality:.4f}" + (f" ({low:.4f} to {high:.4f})" if mark.counted else ""), mark.quality),
         Cell(f"{mark.size_bytes / 1000:,.1f}", mark.size_bytes),
         Cell(f"{mark.compression:.2f}x", mark.compression),
     ]
