@@ -1,4 +1,7 @@
-"""``python -m pruneflow.clean``: delete stages by age or by size, those that were used last stay."""
+"""``python -m pruneflow.clean``: delete stages, and caches of decoded images, by age or by size.
+
+Those that were used last stay.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,28 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pruneflow.data import image_cache
+from pruneflow.data.cache import cache_folder
+from pruneflow.errors import ConfigError
 from pruneflow.files import remove_folder
 from pruneflow.manifests import LAYOUT, MANIFEST
 from pruneflow.stages import LOCKS, RUNS, other_layouts, unused
 
-__all__ = ["Entry", "clean", "entries", "main"]
+__all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 DAY_S = 86_400
+STORE = Path("outputs/.stages")  # as stages.dir has it
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a store that can be deleted.
+    """Something that can be deleted.
 
     Attributes:
         path: Its folder.
@@ -36,31 +43,59 @@ class Entry:
     used: float
 
 
-def entries(folder: Path) -> list[Entry]:
-    """What is in the store in ``folder``: stages, what killed runs left, and stores of other versions."""
-    return sorted((_entry(path) for path in _paths(folder)), key=lambda entry: entry.used)
+@dataclass(frozen=True)
+class Kind:
+    """A kind of things that can be deleted.
+
+    Attributes:
+        name: Of several of them.
+        paths: Finds them in a folder.
+        mark: Pattern of the files in one whose time is that of its last use.
+        unused: Whether no run works on the one in a path; then none can start to in the block.
+    """
+
+    name: str
+    paths: Callable[[Path], Iterable[Path]]
+    mark: str
+    unused: Callable[[Path], AbstractContextManager[bool]]
 
 
-def _paths(folder: Path) -> Iterator[Path]:
+def _stages(folder: Path) -> Iterator[Path]:
+    """Stages, what killed runs left, and stores of other versions."""
     yield from other_layouts(folder)
     for kind in sorted((folder / LAYOUT).glob("*")):
         if kind.is_dir() and kind.name not in (LOCKS, RUNS):
             yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
 
 
-def _entry(path: Path) -> Entry:
+STAGES = Kind("stages", _stages, MANIFEST, unused)
+IMAGES = Kind("caches of decoded images", image_cache.caches, f"*/{image_cache.INDEX}", image_cache.unused)
+
+
+def entries(folder: Path, kind: Kind = STAGES) -> list[Entry]:
+    """What there is of a kind, the longest unused first.
+
+    Args:
+        folder: The store, or the cache folder.
+        kind: What to look for.
+    """
+    return sorted((_entry(path, kind) for path in kind.paths(folder)), key=lambda entry: entry.used)
+
+
+def _entry(path: Path, kind: Kind) -> Entry:
     files = {}
     for file in path.rglob("*"):
         with suppress(FileNotFoundError):  # a run beside this command renames what it has finished
             if file.is_file():
                 files[file] = file.stat()
     newest = max((found.st_mtime for found in files.values()), default=0.0)
-    manifest = files.get(path / MANIFEST)
-    used = manifest.st_mtime if manifest else newest
+    used = max((files[file].st_mtime for file in path.glob(kind.mark) if file in files), default=newest)
     return Entry(path, sum(found.st_size for found in files.values()), used)
 
 
-def clean(folder: Path, *, unused_s: float | None = None, size_bytes: int | None = None) -> list[Entry]:
+def clean(
+    folder: Path, kind: Kind = STAGES, *, unused_s: float | None = None, size_bytes: int | None = None
+) -> list[Entry]:
     """Delete what was not used for ``unused_s`` seconds, then the longest unused down to ``size_bytes``.
 
     What a run is working on is left alone, as are the runs' own folders.
@@ -68,22 +103,22 @@ def clean(folder: Path, *, unused_s: float | None = None, size_bytes: int | None
     Returns:
         What was deleted.
     """
-    found = entries(folder)
+    found = entries(folder, kind)
     total = sum(entry.size_bytes for entry in found)
     deleted = []
     for entry in found:
         old = unused_s is not None and time.time() - entry.used > unused_s
         much = size_bytes is not None and total > size_bytes
-        if (old or much) and _delete(entry):
+        if (old or much) and _delete(entry, kind):
             deleted.append(entry)
             total -= entry.size_bytes
     return deleted
 
 
-def _delete(entry: Entry) -> bool:
+def _delete(entry: Entry, kind: Kind) -> bool:
     """Delete it, unless a run works on it or has used it in the meantime."""
-    with unused(entry.path) as free:
-        wanted = free and entry.path.exists() and _entry(entry.path).used <= entry.used
+    with kind.unused(entry.path) as free:
+        wanted = free and entry.path.exists() and _entry(entry.path, kind).used <= entry.used
         if wanted:
             remove_folder(entry.path)
     return wanted
@@ -92,29 +127,64 @@ def _delete(entry: Entry) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser("python -m pruneflow.clean", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--dir", type=Path, default=Path("outputs/.stages"), help="the store, stages.dir")
+    parser.add_argument("--dir", type=Path, help=f"the store, stages.dir; by default {STORE}")
+    parser.add_argument(
+        "--images",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="clean the caches of decoded images too, by the same rules; FOLDER is dataset.cache_dir, by "
+        "default PRUNEFLOW_DATA_DIR, else the user's cache folder",
+    )
     parser.add_argument("--unused-days", type=float, help="delete what was not used for so many days")
     parser.add_argument("--max-size", type=_size, help="then keep at most so much, for instance 500M or 5G")
     chosen = parser.parse_args(arguments)
     if chosen.unused_days is None and chosen.max_size is None:
         parser.error("nothing to do: give --unused-days, --max-size or both")
-    if not chosen.dir.is_dir():
-        parser.error(f"--dir={chosen.dir}: there is no such folder; name the one in stages.dir")
-    return _carry_out(chosen)
-
-
-def _carry_out(chosen: argparse.Namespace) -> int:
-    unused_s = None if chosen.unused_days is None else chosen.unused_days * DAY_S
     try:
-        deleted = clean(chosen.dir, unused_s=unused_s, size_bytes=chosen.max_size)
-    except OSError as error:
-        print(
-            f"{error.filename} cannot be deleted: {error.strerror}. Check its permissions.", file=sys.stderr
-        )
-        return 1
-    left = entries(chosen.dir)
-    print(f"Deleted {len(deleted)} stages, {_mb(deleted)}.")
-    print(f"Left    {len(left)} stages, {_mb(left)}, in {chosen.dir}.")
+        return _carry_out(_places(chosen), chosen)
+    except ConfigError as error:
+        parser.error(str(error))
+
+
+def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
+    """What is cleaned, and where.
+
+    Raises:
+        ConfigError: if there is no such folder.
+    """
+    places = []
+    if chosen.images is not None:
+        folder = cache_folder(chosen.images)
+        if not folder.is_dir():
+            raise ConfigError(
+                f"--images={folder}: there is no such folder; name the one in dataset.cache_dir"
+            )
+        places.append((IMAGES, folder))
+    store = chosen.dir or STORE
+    if store.is_dir():
+        return [(STAGES, store), *places]
+    if places and not chosen.dir:  # only images are asked for
+        return places
+    raise ConfigError(f"--dir={store}: there is no such folder; name the one in stages.dir")
+
+
+def _carry_out(places: Sequence[tuple[Kind, Path]], chosen: argparse.Namespace) -> int:
+    unused_s = None if chosen.unused_days is None else chosen.unused_days * DAY_S
+    for kind, folder in places:
+        try:
+            deleted = clean(folder, kind, unused_s=unused_s, size_bytes=chosen.max_size)
+            if kind is IMAGES:
+                image_cache.drop_locks(folder)
+        except OSError as error:
+            print(
+                f"{error.filename} cannot be deleted: {error.strerror}. Check its permissions.",
+                file=sys.stderr,
+            )
+            return 1
+        left = entries(folder, kind)
+        print(f"Deleted {len(deleted)} {kind.name}, {_mb(deleted)}.")
+        print(f"Left    {len(left)} {kind.name}, {_mb(left)}, in {folder}.")
     return 0
 
 

@@ -66,7 +66,7 @@ def _try_exports(config: Config, data: Data) -> None:
     key = repr((config.model.identity(data.spec), data.spec, kinds))
     if key not in _tried:
         with backend.float32():
-            try_exports(config.export, config.model.build(data.spec), data)
+            try_exports(config.export, config.model, data)
         _tried.add(key)
 
 

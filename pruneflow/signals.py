@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["end_with_parent", "let_through", "undisturbed"]
+__all__ = ["end_with_parent", "ended", "let_through", "undisturbed"]
+
+POLL_S = 0.2
 
 _SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
 _held: list[int] = []
@@ -51,12 +54,32 @@ def _let_go() -> None:
         signal.raise_signal(number)
 
 
-def end_with_parent() -> None:
-    """End this process as soon as its standard input does, which the parent holds open while it lives."""
-    threading.Thread(target=_end_at_end_of_input, daemon=True).start()
+def ended(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a child, and answer signals that are held back meanwhile.
+
+    Returns:
+        Its exit status.
+    """
+    while True:
+        try:
+            return child.wait(POLL_S)
+        except subprocess.TimeoutExpired:
+            let_through()
 
 
-def _end_at_end_of_input() -> None:
+def end_with_parent(before: Callable[[], object] = lambda: None) -> None:
+    """End this process as soon as its standard input does, which the parent holds open while it lives.
+
+    Args:
+        before: Called then, just before the end.
+    """
+    threading.Thread(target=_end_at_end_of_input, args=(before,), daemon=True).start()
+
+
+def _end_at_end_of_input(before: Callable[[], object]) -> None:
     while os.read(0, 1):  # past Python's buffer, whose lock would be held when the interpreter ends
         pass
-    os._exit(1)
+    try:
+        before()
+    finally:
+        os._exit(1)

@@ -16,14 +16,13 @@ from typing import IO, Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.options import require
-from pruneflow.signals import let_through
+from pruneflow.signals import ended
 from pruneflow.timing import Job, summary
 
 __all__ = ["Latency", "Timing", "measure"]
 
 ROUNDS = 12
 LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0.05
-POLL_S = 0.2
 
 
 @dataclass(kw_only=True)
@@ -163,7 +162,7 @@ def _answer(job: Job) -> Any:
                 assert child.stdin
                 with suppress(BrokenPipeError):  # it died at once, as its exit status tells
                     child.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-                code = _ended(child)
+                code = ended(child)
             except BaseException:
                 child.kill()
                 raise
@@ -172,15 +171,6 @@ def _answer(job: Job) -> Any:
     at = [answer["at"] for answer in answers if "at" in answer]
     where = at[-1] if at and at[-1] else " or ".join(job.files)
     return _understood(answers[-1] if answers else {}, where, code, log_lines)
-
-
-def _ended(child: subprocess.Popen[bytes]) -> int:
-    """Wait for a child, and answer signals that are held back meanwhile."""
-    while True:
-        try:
-            return child.wait(POLL_S)
-        except subprocess.TimeoutExpired:
-            let_through()
 
 
 def _lines(file: IO[bytes]) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from pruneflow import backend, tflite
+from pruneflow import apart, backend, extensions, tflite
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Export, Float
@@ -23,87 +23,160 @@ __all__ = ["try_exports"]
 EXAMPLES = 4  # that are converted with and run
 # Largest difference between Keras and a float file, relative to the largest output where that is above 1.
 TOLERANCE = 1e-3
+BUILT, MADE, RAN = "built", "made", "ran"  # how far a trial of int8 has come
+OTHERWISE = "Take export=dynamic-range, which has int8 weights."
 NO_OPERATION = re.compile(r"^\s*tf\.(\w+)\(|'tf\.(\w+)' op is neither", re.MULTILINE)
 
 
-def try_exports(export: Export, model: Any, data: Data) -> None:
+def try_exports(export: Export, network: Any, data: Data) -> None:
     """Convert a network as it is before training, and run the file.
 
     Args:
         export: The option that is chosen; dynamic-range goes where float goes.
-        model: A built ``tf_keras.Model`` in float32.
+        network: An option of the group ``model``.
         data: A few training examples are taken.
 
     Raises:
         ConfigError: naming the layers and the operations at fault where they are known.
     """
-    trial = _Trial(export.option_name, model, data)
-    trial.run_as_float()
+    trial = _Trial(export.option_name, network, data.spec, _few(data.train))
+    model = network.build(data.spec)
+    loops = trial.run_as_float(model)
     for each in export.exports():
         if each.kind == "int8":
-            trial.run_as_int8(each)
+            trial.run_as_int8(model, each, loops=loops)
 
 
+def _few(part: Part) -> Part:
+    places = np.linspace(0, len(part) - 1, min(EXAMPLES, len(part))).astype(np.int64)
+    return replace(part, x=part.x[places], y=part.y[places])
+
+
+@dataclass(frozen=True)
 class _Trial:
-    """One network and a few examples."""
+    """One network and a few examples, as another process can be given them.
 
-    def __init__(self, option: str, model: Any, data: Data) -> None:
-        self.option, self.model, self.data = option, model, data
-        places = np.linspace(0, len(data.train) - 1, min(EXAMPLES, len(data.train))).astype(np.int64)
-        self.examples: Part = replace(data.train, x=data.train.x[places], y=data.train.y[places])
-        self.loops = False
+    Attributes:
+        chosen: The option of the group ``export``, for messages.
+        network: The option of the group ``model``.
+        spec: What the network is built for.
+        examples: What it is converted with.
+    """
 
-    def run_as_float(self) -> None:
-        """Convert to float, run, compare with Keras."""
-        spec = self.data.spec
-        content = self._converted(Float(name="float"))
-        self.loops = "WHILE" in tflite.parse(content, "the file").op_counts
-        keras = np.asarray(self.model(spec.model_input(self.examples.x[:]), training=False))
+    chosen: str
+    network: Any
+    spec: Spec
+    examples: Part
+
+    def run_as_float(self, model: Any) -> bool:
+        """Convert to float, run, compare with Keras.
+
+        Returns:
+            Whether the file has a loop.
+        """
+        content = self._converted(model, Float(name="float"))
+        keras = np.asarray(model(self.spec.model_input(self.examples.x[:]), training=False))
         difference = float(np.abs(keras - self._outputs(content, "float")).max())
         if not difference <= TOLERANCE * max(1.0, float(np.abs(keras).max())):
             raise self._refused(
                 f"the file that it is converted to gives other outputs than Keras, by up to {difference:.3g}",
                 "Layers that draw random numbers, or remember what they saw, cannot be exported.",
             )
+        return "WHILE" in tflite.parse(content, "the file").op_counts
 
-    def run_as_int8(self, export: Export) -> None:
-        """Convert to int8 and run; what comes out of so few examples means nothing."""
-        if self.loops:
+    def run_as_int8(self, model: Any, export: Export, *, loops: bool) -> None:
+        """Convert to int8 and run, in a process of its own where the network can be built in one."""
+        if loops:
             raise self._refused(
                 "the file has a loop, as of a GRU, and the converter crashes when it makes one int8",
-                "Take export=dynamic-range, which has int8 weights.",
+                OTHERWISE,
             )
-        self._outputs(self._converted(export), "int8")
+        outcome = apart.values_of(_apart, self, export, _weights(model))
+        last = outcome.values[-1] if outcome.values else None
+        if isinstance(last, ConfigError):
+            raise last
+        if last in (BUILT, MADE) and outcome.crash:
+            raise self._crashed(last, outcome)
+        if last != RAN:
+            list(self.steps_to_int8(model, export))
 
-    def _converted(self, export: Export) -> bytes:
-        spec, samples = self.data.spec, np.asarray(self.examples.x[:])
+    def steps_to_int8(self, model: Any, export: Export) -> Iterator[str]:
+        """Convert to int8 and run, saying how far that has come; the outputs of few examples mean nothing."""
+        content = self._converted(model, export)
+        yield MADE
+        self._outputs(content, export.kind)
+        yield RAN
+
+    def _converted(self, model: Any, export: Export) -> bytes:
+        samples = np.asarray(self.examples.x[:])
         with redirect_stderr(io.StringIO()):  # the converter's log, which is long
             try:
-                return export.convert(self.model, spec, samples)
+                return export.convert(model, self.spec, samples)
             except Exception as error:  # of any kind, as of the network's own layers
-                raise self._not_converted(error, export.kind) from error
+                raise self._not_converted(model, error, export.kind) from error
 
     def _outputs(self, content: bytes, kind: str) -> Any:
         with redirect_stderr(io.StringIO()):
             try:
                 with backend.quiet():
-                    return tflite_outputs(content, self.examples, self.data.spec)
+                    return tflite_outputs(content, self.examples, self.spec)
             except (RuntimeError, ValueError) as error:
                 problem = f"the {kind} file that it is converted to does not run: {_said(error)}"
                 raise self._refused(problem, "Replace what TFLite cannot run.") from error
 
-    def _not_converted(self, error: Exception, kind: str) -> ConfigError:
+    def _crashed(self, reached: str, outcome: apart.Outcome) -> ConfigError:
+        who, what = {
+            BUILT: ("TensorFlow's converter", "makes the file int8"),
+            MADE: ("LiteRT", "runs the int8 file"),
+        }[reached]
+        if outcome.killed:
+            problem = f"the process in which {who} {what} was killed ({outcome.crash})"
+            return self._refused(problem, f"Is memory short? Else: {OTHERWISE}")
+        return self._refused(f"{who} crashes ({outcome.crash}) when it {what}", OTHERWISE)
+
+    def _not_converted(self, model: Any, error: Exception, kind: str) -> ConfigError:
         operations = sorted({a or b for a, b in NO_OPERATION.findall(str(error))})
         if not operations:
             return self._refused(f"it cannot be converted to {kind}: {_said(error)}", "Change its layers.")
-        layers = _layers_with(self.model, self.data.spec, operations)
+        layers = _layers_with(model, self.spec, operations)
         where = f", in {', '.join(layers)}" if layers else ""
         return self._refused(
             f"TFLite has no operation for {', '.join(operations)}{where}", "Replace what uses it."
         )
 
     def _refused(self, problem: str, remedy: str) -> ConfigError:
-        return ConfigError.of("export", self.option, f"the network cannot be exported: {problem}", remedy)
+        return ConfigError.of("export", self.chosen, f"the network cannot be exported: {problem}", remedy)
+
+
+def _apart(trial: _Trial, export: Export, weights: list[Any]) -> Iterator[Any]:
+    """Try int8 in a child.
+
+    Args:
+        trial: What is tried.
+        export: How it is converted.
+        weights: Of the network in the parent: another one, as of a module that was edited since it was
+            imported there, is not tried.
+
+    Yields:
+        How far it has come, last the ConfigError that the parent is to raise, if any.
+    """
+    extensions.load()
+    model = trial.network.build(trial.spec)
+    if _weights(model) != weights:
+        return
+    yield BUILT
+    try:
+        yield from trial.steps_to_int8(model, export)
+    except ConfigError as error:
+        yield error
+
+
+def _weights(model: Any) -> list[Any]:
+    """Kinds of the layers, and shapes of their weights."""
+    return [
+        (type(layer).__qualname__, [tuple(weight.shape) for weight in layer.weights])
+        for _, layer in leaves(model)
+    ]
 
 
 def _layers_with(model: Any, spec: Spec, operations: Iterable[str]) -> list[str]:

@@ -10,9 +10,16 @@ import pytest
 from conftest import QUICK
 from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
-from pruneflow import backend, pipeline
+from pruneflow import apart, backend, pipeline
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.tasks import declared, meaning_of
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch):
+    """Int8 is tried here: each child costs the seconds in which TensorFlow loads; test_trials.py has some."""
+    monkeypatch.setattr(apart, "values_of", lambda *_: apart.Outcome([], apart.RAISED))
+
 
 # What outputs mean
 

@@ -290,6 +290,8 @@ SETTINGS = {
     "trainer.optimizer_parameters.clipnorm": ("1", "dense"),
     "trainer.optimizer_parameters.clipvalue": ("1", "dense"),
     "trainer.optimizer_parameters.global_clipnorm": ("1", "dense"),
+    "trainer.loss": ("focal_crossentropy", "dense"),
+    "trainer.metrics": ("[f1]", "dense"),
     "trainer.early_stopping.patience": ("1", "dense"),
     "trainer.early_stopping.monitor": ("accuracy", ""),  # nothing stops early
     "trainer.early_stopping.min_delta": ("0.1", ""),

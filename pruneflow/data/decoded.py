@@ -1,8 +1,6 @@
 """Images of a folder as rows: decoded once into a cache file, or at each use where that would be too large.
 
-The cache has, below the cache folder, a folder for what was asked for, and in it one for the state of the
-files: their names, sizes and times. It holds ``index.npz`` (which files, the SHA-256 of the pixels of each)
-and ``pixels.bin``.
+How the cache is laid out stands in `pruneflow.data.image_cache`.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from pruneflow.data.checks import Arrays
 from pruneflow.data.decoding import Decoding, UndecodableError, in_parallel, strictly
 from pruneflow.data.files import read_arrays, write_arrays
 from pruneflow.data.folders import Listing
+from pruneflow.data.image_cache import FOLDER, INDEX, MAKING, PIXELS, lock_of, mark_used
 from pruneflow.data.image_rows import CachedRows, DecodedRows, verify
 from pruneflow.data.names import listed
 from pruneflow.data.rows import Source
@@ -34,8 +33,6 @@ from pruneflow.terminal import bar, console
 __all__ = ["Cache", "Decoded", "decoded"]
 
 VERSION = 1  # raise it where other pixels come out of the same files
-FOLDER = "images"
-INDEX, PIXELS, MAKING = "index.npz", "pixels.bin", ".making"
 
 Indices = npt.NDArray[np.int64]
 
@@ -85,12 +82,15 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
     asked = {"version": VERSION, "root": str(listing.root.resolve()), **cache.asked}
     home = cache.folder / FOLDER / _key(json.dumps(asked, sort_keys=True).encode())
     place = home / _key("\0".join(listing.names).encode(), listing.stamps.tobytes())
-    lock = home.with_name(f"{home.name}.lock")
     try:
-        with locked(lock, waiting=f"Waiting for another run that decodes the images of {listing.root}."):
+        with locked(
+            lock_of(home), waiting=f"Waiting for another run that decodes the images of {listing.root}."
+        ):
             shutil.rmtree(home / MAKING, ignore_errors=True)  # what a run that was killed left
             found = _kept(place, listing, how, cache)
-            if not found:
+            if found:
+                mark_used(place)
+            else:
                 _make(home, place, _Work(listing, how, cache, skip))
                 found = _kept(place, listing, how, cache, checked=False)
     except OSError as error:

@@ -1,0 +1,183 @@
+"""Networks of the user's own are tried for export before they are trained; what crashes is a message."""
+
+import os
+import sys
+import types
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from conftest import QUICK
+
+from pruneflow import apart, backend, pipeline, preparation, trials
+from pruneflow.data import Part, Spec
+from pruneflow.errors import ConfigError
+from pruneflow.exporters import Int8
+from pruneflow.models import Model
+from pruneflow.trials import BUILT, MADE, RAN
+
+MINE = """
+import os
+import tensorflow as tf
+
+keras = tf.keras
+layers = keras.layers
+PARENT = {parent}
+
+
+def flat(spec):
+    return keras.Sequential([layers.Flatten(input_shape=spec.shape), layers.Dense(spec.classes)])
+
+
+def dying(spec):
+    if os.getpid() != PARENT:
+        os.abort()
+    return keras.Sequential([*flat(spec).layers, layers.Activation("softmax")])
+
+
+def chosen(spec):
+    inputs = keras.Input(spec.shape)
+    x = layers.LSTM(4)(layers.Reshape((28, 28))(inputs))
+    x = layers.Lambda(lambda v: tf.where(v > 0, v, 3 * v))(x)
+    return keras.Model(inputs, layers.Dense(spec.classes)(x))
+
+
+def looping(spec):
+    inputs = keras.Input(spec.shape)
+    return keras.Model(inputs, layers.Dense(spec.classes)(layers.GRU(4)(inputs)))
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A module in the current folder, imported anew in each test; nothing was tried before."""
+    (tmp_path / "mine.py").write_text(MINE.format(parent=os.getpid()))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.setattr(preparation, "_tried", set())
+    yield lambda name: [*QUICK, "model=custom", f"model.factory=mine:{name}", "export=int8"]
+    sys.modules.pop("mine", None)
+
+
+@pytest.fixture
+def outcomes(monkeypatch):
+    """What came of each child."""
+    found, values_of = [], apart.values_of
+    monkeypatch.setattr(apart, "values_of", lambda *given: found.append(values_of(*given)) or found[-1])
+    return found
+
+
+@pytest.fixture
+def only_apart(monkeypatch):
+    """What is not done in a child fails."""
+    monkeypatch.setattr(trials._Trial, "steps_to_int8", None)
+
+
+def refused(composed, words):
+    with pytest.raises(ConfigError) as answer:
+        pipeline.prepare(composed(*words))
+    return str(answer.value)
+
+
+CANNOT = "export=int8: the network cannot be exported: "
+OTHERWISE = " Take export=dynamic-range, which has int8 weights."
+
+
+def test_int8_is_tried_in_a_child_once(composed, mine, only_apart, outcomes, capfd):
+    for _ in range(2):
+        pipeline.prepare(composed(*mine("flat")))
+    assert outcomes == [apart.Outcome([BUILT, MADE, RAN], 0)]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_that_crashes_litert_is_refused(composed, mine, only_apart, capfd):
+    message = refused(composed, mine("chosen"))
+    assert message == f"{CANNOT}LiteRT crashes (signal 6, SIGABRT) when it runs the int8 file.{OTHERWISE}"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_network_that_crashes_the_converter_is_refused(composed, mine, only_apart):
+    """One with a loop, past the check that finds loops without a child."""
+    spec = Spec("numbers", (8, 4), 2)
+    examples = Part(np.ones((4, 8, 4), np.float32), np.zeros(4, np.int64))
+    network = composed(*mine("looping")).model
+    trial = trials._Trial("int8", network, spec, examples)
+    with pytest.raises(ConfigError) as answer:
+        trial.run_as_int8(network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
+    crash = "TensorFlow's converter crashes (signal 11, SIGSEGV) when it makes the file int8."
+    assert str(answer.value) == f"{CANNOT}{crash}{OTHERWISE}"
+
+
+def test_what_crashes_before_the_network_is_built_is_not_the_converter(composed, mine, outcomes):
+    pipeline.prepare(composed(*mine("dying")))  # tried in this process
+    assert [(outcome.values, outcome.crash) for outcome in outcomes] == [([], "signal 6, SIGABRT")]
+
+
+def steps(trial, model, export):
+    """In place of those that need TensorFlow."""
+    trial.examples.append("here")
+    yield RAN
+
+
+@pytest.mark.parametrize(
+    ("values", "status", "answer"),
+    [
+        ([BUILT, MADE, RAN], 0, []),
+        ([BUILT, MADE, RAN], -11, []),  # when it was done
+        ([], 0, ["here"]),  # another network
+        ([], -11, ["here"]),
+        ([BUILT], 1, ["here"]),
+        ([BUILT, ConfigError("The child says why.")], 0, "The child says why."),
+        ([BUILT], -6, "TensorFlow's converter crashes (signal 6, SIGABRT) when it makes the file int8. Take"),
+        ([BUILT, MADE], 3, "LiteRT crashes (exit status 3) when it runs the int8 file. Take"),
+        (
+            [BUILT],
+            -9,
+            "the process in which TensorFlow's converter makes the file int8 was killed (signal 9, SIGKILL). "
+            "Is memory short? Else: Take",
+        ),
+    ],
+)
+def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
+    monkeypatch.setattr(apart, "values_of", lambda *_: apart.Outcome(values, status))
+    monkeypatch.setattr(trials._Trial, "steps_to_int8", steps)
+    trial = trials._Trial("all", None, None, [])
+    model = types.SimpleNamespace(layers=[])
+    export = Int8(name="int8", calibration_samples=4)
+    if isinstance(answer, str):
+        with pytest.raises(ConfigError) as said:
+            trial.run_as_int8(model, export, loops=False)
+        assert answer in str(said.value)
+        assert str(said.value).startswith(("export=all: the network", "The child"))
+    else:
+        trial.run_as_int8(model, export, loops=False)
+        assert trial.examples == answer
+
+
+def test_an_option_that_only_this_process_knows_is_tried_here(monkeypatch, outcomes):
+    """As one of a notebook."""
+    module = types.ModuleType("typed_here")
+    monkeypatch.setitem(sys.modules, "typed_here", module)
+
+    @dataclass(kw_only=True)
+    class Typed(Model):
+        def build(self, spec):
+            keras = backend.keras()
+            return keras.Sequential([keras.layers.Dense(2, input_shape=spec.shape)])
+
+    Typed.__module__, Typed.__qualname__, module.Typed = "typed_here", "Typed", Typed
+    spec, examples = Spec("numbers", (3,), 2), Part(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
+    trial = trials._Trial("int8", Typed(name="typed"), spec, examples)
+    trial.run_as_int8(trial.network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
+    assert outcomes == [apart.Outcome([], 1)]
+
+
+def test_another_network_than_that_of_the_parent_is_not_tried(monkeypatch):
+    layers = backend.keras().layers
+
+    def network(*units):
+        return backend.keras().Sequential([layers.Dense(each, input_shape=(3,)) for each in units])
+
+    trial = trials._Trial("int8", types.SimpleNamespace(build=lambda spec: network(4, 2)), None, None)
+    monkeypatch.setattr(trials._Trial, "steps_to_int8", lambda *_: iter([RAN]))
+    assert list(trials._apart(trial, None, trials._weights(network(5, 2)))) == []
+    assert list(trials._apart(trial, None, trials._weights(network(4, 2)))) == [BUILT, RAN]
