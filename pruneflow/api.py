@@ -90,8 +90,9 @@ def run(
         ConfigError: for settings that cannot be used; nothing is written then.
         PruneflowError: if the run fails.
     """
-    from pruneflow import hparams, pipeline
+    from pruneflow import hparams, pipeline, preparation
 
+    preparation.forget()  # files and functions may have changed since the last run of this process
     config, words = _checked(settings)
     place = _new_folder() if folder is None else Path(folder)
     if not (place / FAILURE_FILE).is_file():  # one that failed is run again

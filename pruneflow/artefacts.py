@@ -98,7 +98,8 @@ def export(
     """Write ``pruned-<kind>.tflite``, what is sent of it, and ``dense-<kind>.tflite``, for each kind.
 
     ``dense-float.tflite`` is always written and, where the data are texts whose words are known,
-    ``vocabulary.json``; where they are numbers that were standardised, ``standardisation.json``.
+    ``vocabulary.json``; where they are numbers, ``standardisation.json``; where classes have names,
+    ``labels.txt``.
 
     Args:
         store: Where finished exports are kept.
@@ -129,9 +130,16 @@ def export(
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
         write_file(run_dir / "vocabulary.json", words.encode())
-    if data.standardisation is not None:
-        write_file(run_dir / "standardisation.json", json.dumps(data.standardisation).encode())
+    if data.spec.kind == "numbers" or data.spec.targets:
+        write_file(run_dir / "standardisation.json", json.dumps(data.standardisation or {}).encode())
+    if data.class_names:
+        write_file(run_dir / "labels.txt", "".join(f"{_line(name)}\n" for name in data.class_names).encode())
     return Artefacts(shipped, baseline, plain_pruned)
+
+
+def _line(name: str) -> str:
+    """A name of a class in a line of its own."""
+    return " ".join(name.split()) or "?"
 
 
 def export_inputs(export: Export, *, network: str) -> dict[str, Any]:

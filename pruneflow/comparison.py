@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pruneflow.inspection import Inspection
 from pruneflow.metrics import HEADLINES
 from pruneflow.networks import Network
 from pruneflow.results import (
+    ClassResult,
     DenseResult,
     LatencyResult,
     PrunedResult,
@@ -94,6 +95,25 @@ class Evaluations:
         """What the evaluations took, when they were done."""
         done = [self.dense, self.pruned, *self.files.values()]
         return sum(evaluation.seconds for evaluation in done if evaluation)
+
+    def classes(self, names: Sequence[str]) -> list[ClassResult]:
+        """How each class fares, those that the test part has; none of a regression.
+
+        Args:
+            names: What class 0, 1, ... are called; empty takes their numbers.
+        """
+        if self.task.headline != "accuracy":
+            return []
+        found = {"dense": self.dense, "pruned": self.pruned, **self.files}
+        right = {name: each.outcome.argmax(axis=1) == self.y for name, each in found.items() if each}
+        return [
+            ClassResult(
+                name=names[label] if names else str(label),
+                examples=int((self.y == label).sum()),
+                accuracy={name: float(each[self.y == label].mean()) for name, each in right.items()},
+            )
+            for label in np.unique(self.y)
+        ]
 
     def dense_result(self, network: Network, artefacts: Artefacts) -> DenseResult:
         """Accuracies are None where the baseline was not trained."""

@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pruneflow import backend, extensions, latency, refusals, scoring, tflite
+from pruneflow.as_trained import as_trained
 from pruneflow.config import config_folder
 from pruneflow.data import Data
 from pruneflow.device import processors
@@ -94,12 +95,15 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     contents = [_read(file) for file in files]
     graphs = [tflite.parse(content, str(file)) for file, content in zip(files, contents, strict=True)]
     data: Data = settings.dataset.load()
+    read = []
     for file, content, graph in zip(files, contents, graphs, strict=True):
-        require_match(graph, str(file), data.spec, settings.dataset.option_name)
-        _require_runs(file, content, data)
+        own = as_trained(file, settings.dataset, data)
+        require_match(graph, str(file), own.spec, settings.dataset.option_name)
+        _require_runs(file, content, own)
+        read.append(own)
     rows = [
-        _scored(file, graph, data, interpreters=settings.interpreters)
-        for file, graph in zip(files, graphs, strict=True)
+        _scored(file, graph, own, interpreters=settings.interpreters)
+        for file, graph, own in zip(files, graphs, read, strict=True)
     ]
     if not settings.latency.seconds:
         return rows

@@ -15,7 +15,7 @@ from typing import Any
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import require
 
-__all__ = ["called", "check_name", "found"]
+__all__ = ["called", "check_name", "forget", "found"]
 
 FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -42,6 +42,7 @@ def found(key: str, name: str) -> Callable[..., Any]:
         ConfigError: if there is no such module or function, or if the module cannot be imported.
     """
     module_name, _, path = name.partition(":")
+    _refuse_hidden(key, name, module_name.partition(".")[0])
     with _current_folder():
         module = _imported(key, name, module_name)
     value: Any = module
@@ -55,6 +56,13 @@ def found(key: str, name: str) -> Callable[..., Any]:
         callable(value), key, name, f"it is no function, but {type(value).__name__}", "Name a function of it."
     )
     return value  # type: ignore[no-any-return]
+
+
+def _refuse_hidden(key: str, name: str, top: str) -> None:
+    """Refuse a module of the current folder that is called as one of Python's, which is found before it."""
+    hidden = top in sys.stdlib_module_names and Path(f"{top}.py").is_file()
+    problem = f"{top} is a module of Python too, which is found before {top}.py"
+    require(not hidden, key, name, problem, "Give the file another name.")
 
 
 def called(key: str, name: str, arguments: Mapping[str, Any], *first: Any) -> Any:
@@ -76,7 +84,7 @@ def called(key: str, name: str, arguments: Mapping[str, Any], *first: Any) -> An
             return function(*first, **arguments)
     except PruneflowError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = [*map(repr, first), *(f"{each}={value!r}" for each, value in arguments.items())]
         call = f"{name.partition(':')[2]}({', '.join(given)})"
         raise PruneflowError(f"{key}={name}: {call} raised {_told(error)}. Mend the function.") from error
@@ -84,34 +92,73 @@ def called(key: str, name: str, arguments: Mapping[str, Any], *first: Any) -> An
 
 def _imported(key: str, name: str, module: str) -> Any:
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # the module may import TensorFlow
+    before = set(sys.modules)
     try:
-        return importlib.import_module(module)
+        imported = importlib.import_module(module)
+        _remember(before)
+        return imported
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise _not_importable(key, name, error) from error
         remedy = f"Start in the folder that holds {module.split('.')[0]}.py or its package, or install it."
         raise ConfigError.of(key, name, f"there is no module {error.name}", remedy) from error
-    except Exception as error:  # a module of the user's own can raise anything
+    except (Exception, SystemExit) as error:  # a module of the user's own can raise anything
         raise _not_importable(key, name, error) from error
 
 
-def _not_importable(key: str, name: str, error: Exception) -> ConfigError:
+def _not_importable(key: str, name: str, error: BaseException) -> ConfigError:
     problem = f"importing {name.partition(':')[0]} raised {_told(error)}"
     return ConfigError.of(key, name, problem, "Mend the module.")
 
 
-def _told(error: Exception) -> str:
-    """Name an exception and where it was raised: in code that is not Python's import system."""
+def _told(error: BaseException) -> str:
+    """Name an exception and where it was raised: in code of the current folder, if any was at work there.
+
+    A file that is missing is looked for by NumPy, and named by somebody else.
+    """
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename
     ]
-    own = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
+    others = [frame for frame in frames if Path(frame.filename) != Path(__file__)]
+    own = [frame for frame in others if _is_own(Path(frame.filename))] or others
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     if isinstance(error, SyntaxError):
         where = f" ({error.filename}, line {error.lineno})"
         return f"{type(error).__name__}: {error.msg}{where}"
     said = " ".join(str(error).split())
     return type(error).__name__ + (f": {said}" if said else "") + where
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file lies in or below the current folder, and belongs to no installed package."""
+    return file.is_relative_to(Path.cwd()) and "site-packages" not in file.parts
+
+
+_imported_files: dict[str, tuple[Path, bytes]] = {}
+
+
+def _remember(before: set[str]) -> None:
+    """Note the files of the user's own that an import has read, so that `forget` sees when they change."""
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and _is_own(Path(file)):
+            _imported_files[name] = Path(file), Path(file).read_bytes()
+
+
+def forget() -> None:
+    """Import modules anew that have changed since they were imported here, or are of another folder.
+
+    If one has changed, all of them are: they may have taken things from each other.
+    """
+    stale = [
+        name
+        for name, (file, content) in _imported_files.items()
+        if not (_is_own(file) and file.is_file() and file.read_bytes() == content)
+    ]
+    if stale:
+        for name in _imported_files:
+            sys.modules.pop(name, None)
+        _imported_files.clear()
 
 
 @contextmanager

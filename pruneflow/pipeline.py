@@ -76,6 +76,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=results.peak_memory_bytes(),
+        classes=scores.classes(data.class_names),
     )
     result.write(run_dir)
     return result

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow import backend
+from pruneflow import backend, factories
 from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.data import Data
 from pruneflow.signals import undisturbed
@@ -15,7 +15,7 @@ from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.trials import try_exports
 
-__all__ = ["Prepared", "prepare"]
+__all__ = ["Prepared", "forget", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,13 @@ def prepare(config: Config) -> Prepared:
     return Prepared(data, plan, selection, masks, notes, device, seconds)
 
 
+def forget() -> None:
+    """Load data, and code of the user's own, anew: for another run in a process that goes on."""
+    _loaded.clear()
+    _tried.clear()
+    factories.forget()
+
+
 def _try_exports(config: Config, data: Data) -> None:
     """Try once per process: the check before a run, and cells of a sweep, ask for the same."""
     kinds = [each.kind for each in config.export.exports()]
@@ -81,10 +88,11 @@ def _load(dataset: Any) -> tuple[Data, float]:
         The data, and the seconds that loading took when it was done.
     """
     key = repr(dataset)
-    if key not in _loaded:
+    found = _loaded.get(key)
+    if not found:
         start = time.perf_counter()
         data = dataset.load()
         while len(_loaded) >= 2:  # a sweep over many data settings must not keep them all
             del _loaded[next(iter(_loaded))]
-        _loaded[key] = data, time.perf_counter() - start
-    return _loaded[key]
+        found = _loaded[key] = data, time.perf_counter() - start
+    return found

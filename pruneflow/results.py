@@ -9,7 +9,7 @@ import platform
 import re
 import resource
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from pruneflow.verdicts import Speedup
 
 __all__ = [
     "FORMAT",
+    "ClassResult",
     "DataFacts",
     "DenseResult",
     "LatencyResult",
@@ -208,6 +209,20 @@ class TfliteResult:
 
 
 @dataclass(frozen=True)
+class ClassResult:
+    """How one class fares: what networks that are good on average may have lost.
+
+    ``accuracy`` is the share of its test examples that are right, by network: ``"dense"`` (where it was
+    trained), ``"pruned"``, and each exported file by its kind. ``name`` is the number of the class where it
+    has no other.
+    """
+
+    name: str
+    examples: int
+    accuracy: dict[str, float]
+
+
+@dataclass(frozen=True)
 class PhaseCost:
     """Wall seconds of a phase when it was done, and examples per second where it goes through examples."""
 
@@ -234,6 +249,7 @@ class Result:
     stages: dict[str, Stage]
     seconds: float
     peak_memory_bytes: int
+    classes: list[ClassResult] = field(default_factory=list)
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

@@ -9,7 +9,17 @@ from typing import Any
 from pruneflow.metrics import HEADLINES
 
 __all__ = [
-    *("COLUMNS", "FORMS", "columns", "dense_row", "export_row", "findings", "label_of", "latency_line"),
+    *(
+        "COLUMNS",
+        "FORMS",
+        "class_rows",
+        "columns",
+        "dense_row",
+        "export_row",
+        "findings",
+        "label_of",
+        "latency_line",
+    ),
     *("metric_of", "metric_rows", "metrics_of", "quality", "run_rows", "size_rows"),
 ]
 
@@ -147,9 +157,44 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         f"{quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
         "differ."
     )
+    yield from _class_line(result)
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
+
+
+def _class_line(result: Mapping[str, Any]) -> Iterator[str]:
+    """The class that pays most for pruning, which the average hides."""
+    file = result["tflite"][0]
+    kind = file["kind"]
+    lost = [
+        (each["accuracy"]["dense"] - each["accuracy"][kind], index)
+        for index, each in enumerate(result.get("classes", ()))
+        if "dense" in each["accuracy"]
+    ]
+    most, index = max(lost, default=(0.0, -1))
+    if most > 0:
+        found, before = result["classes"][index], "dense"
+        right = {name: f"{found['accuracy'][name]:.4f}" for name in (before, kind)}
+        yield (
+            f"Classes  {found['name']} loses most: right in {right[before]} of its {found['examples']:,} "
+            f"test examples before pruning, in {right[kind]} as {file['file']}."
+        )
+
+
+def class_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """How each class fares, a head and a row each; none of a regression."""
+    classes = result.get("classes", ())  # results of before had none
+    if not classes:
+        return []
+    networks = list(classes[0]["accuracy"])
+    named = [name if name in ("dense", "pruned") else f"TFLite {name}" for name in networks]
+    head = ["class", "test examples", *named]
+    rows = [
+        [each["name"], f"{each['examples']:,}", *(f"{each['accuracy'][name]:.4f}" for name in networks)]
+        for each in classes
+    ]
+    return [head, *rows]
 
 
 def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:

@@ -11,7 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    *("PAD", "START", "UNKNOWN", "UNRANKED", "Reviews", "encode", "encode_text", "end_to_end", "joined"),
+    *(
+        "PAD",
+        "RANK_OFFSET",
+        "START",
+        "UNKNOWN",
+        "UNRANKED",
+        "Reviews",
+        "encode",
+        "encode_text",
+        "end_to_end",
+        "joined",
+    ),
     *("rank_words", "vocabulary_of", "words"),
 ]
 

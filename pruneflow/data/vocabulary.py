@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pruneflow.data.files import decoded, reading
-from pruneflow.data.text import UNRANKED
+from pruneflow.data.text import RANK_OFFSET, UNRANKED
 from pruneflow.errors import DataError
 
 __all__ = ["INDEX_FILE", "Ranks", "parsed_index", "read_index"]
@@ -18,14 +18,19 @@ Ranks = dict[str, int]
 
 
 def read_index(path: Path) -> Ranks:
-    """Read a word index.
+    """Read a word index, or the ``vocabulary.json`` of a run, whose ids become ranks again.
+
+    The ids of a vocabulary are 4, 5, 6 and so on, without a gap; no index begins with the rank 4.
 
     Raises:
         DataError: if the file is missing or broken, or if a rank is not a whole number from 1.
     """
     with reading(path, FORM):
         content = path.read_bytes()
-    return parsed_index(content, path)
+    found = parsed_index(content, path)
+    if sorted(found.values()) == list(range(RANK_OFFSET + 1, RANK_OFFSET + 1 + len(found))):
+        return {word: id_ - RANK_OFFSET for word, id_ in found.items()}
+    return found
 
 
 def parsed_index(content: bytes, where: object) -> Ranks:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -16,7 +13,7 @@ from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.tasks import declared, ending_of, meaning_of
 
-__all__ = ["OUTPUTS", "Origin", "fingerprint", "shrinks_pixels"]
+__all__ = ["OUTPUTS", "Origin", "shrinks_pixels"]
 
 OUTPUTS = ("auto", "logits", "probabilities")
 
@@ -179,70 +176,6 @@ class Origin:
                 f"the network ends with {ending}, which gives {read}",
                 "Set it to auto.",
             )
-
-
-def fingerprint(build: Callable[[], Any], origin: Origin) -> dict[str, Any]:
-    """What identifies a network that code builds: neither its name nor its arguments do, when it changes.
-
-    It is built twice, from two seeds: weights that come out the same are no random numbers, and count.
-
-    Args:
-        build: Builds it.
-        origin: Where it comes from.
-
-    Returns:
-        SHA-256 of its layers as Keras describes them, of its weights that are not drawn, and of the source of
-        layers that are not Keras' own.
-
-    Raises:
-        ConfigError: if two calls give different networks, or one and the same.
-    """
-    first, second = (_built(build, seed) for seed in (0, 1))
-    layers = [json.dumps(_described(model), sort_keys=True, default=str) for model in (first, second)]
-    if layers[0] != layers[1]:
-        raise origin.refused("it gives another network at each call", "Let it decide nothing by chance.")
-    if {id(weight) for weight in first.weights} & {id(weight) for weight in second.weights}:
-        raise origin.refused(
-            "it gives one and the same network at each call, with what was trained in the one before",
-            "Build the layers inside of the function.",
-        )
-    return {
-        "layers": sha256(layers[0].encode()).hexdigest(),
-        "weights": _same_weights(first, second),
-        "code": sha256("\n".join(sorted(_own_code(first))).encode()).hexdigest(),
-    }
-
-
-def _built(build: Callable[[], Any], seed: int) -> Any:
-    backend.set_seed(seed)
-    return build()
-
-
-def _described(model: Any) -> Any:
-    """The layers as Keras saves them; versions are elsewhere in a digest."""
-    return json.loads(model.to_json())["config"]
-
-
-def _same_weights(first: Any, second: Any) -> str:
-    digest = sha256()
-    for index, pair in enumerate(zip(first.get_weights(), second.get_weights(), strict=True)):
-        if np.array_equal(*pair):
-            digest.update(f"{index} {pair[0].dtype} {pair[0].shape} ".encode())
-            digest.update(np.ascontiguousarray(pair[0]).tobytes())
-    return digest.hexdigest()
-
-
-def _own_code(model: Any) -> set[str]:
-    """Source of the classes of layers that are not Keras' own."""
-    found = set()
-    for layer in model.submodules:
-        kind = type(layer)
-        if isinstance(layer, backend.keras().layers.Layer) and kind.__module__.split(".")[0] != "tf_keras":
-            try:
-                found.add(inspect.getsource(kind))
-            except (OSError, TypeError):  # typed in a console, or made by code
-                found.add(f"{kind.__module__}.{kind.__qualname__}")
-    return found
 
 
 def shrinks_pixels(model: Any) -> bool:

@@ -10,7 +10,8 @@ from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.factories import called, check_name
 from pruneflow.models.base import Model
-from pruneflow.models.brought import OUTPUTS, Origin, fingerprint, shrinks_pixels
+from pruneflow.models.brought import OUTPUTS, Origin, shrinks_pixels
+from pruneflow.models.fingerprints import fingerprint
 from pruneflow.options import open_mapping, option, require, require_one_of
 
 __all__ = ["Custom"]
@@ -54,8 +55,8 @@ class Custom(Model):
         return self.trained
 
     def identity(self, spec: Spec) -> dict[str, Any]:
-        """The network itself, whatever the function that builds it is called: see `brought.fingerprint`."""
-        found = fingerprint(lambda: self.build(spec), self._origin)
+        """The network itself, whatever the function that builds it is called, see `fingerprint`."""
+        found = fingerprint(lambda: self.build(spec), spec, self._origin)
         return {"option": self.option_name, **found, "output": self.output, "trained": self.trained}
 
     def build(self, spec: Spec) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import shlex
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ FILES = {
     "pruned.h5": "the stripped network, for tf_keras",
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
+    "labels.txt": "names of the classes, in the order of the outputs",
     "vocabulary.json": "words and their token ids",
-    "standardisation.json": "mean and scale of each feature: the network reads (x - mean) / scale",
+    "standardisation.json": "mean and scale of each feature and target: the network reads (x - mean) / scale",
     "result.json": "every figure of this page",
     ".hydra/config.yaml": "the composed config",
     ".hydra/overrides.yaml": "what was typed",
@@ -60,7 +61,7 @@ def write_run_report(folder: Path) -> Path:
 
 
 def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, Any]:
-    metrics = summary.metric_rows(result)
+    metrics, classes = summary.metric_rows(result), summary.class_rows(result)
     return {
         "title": f"{result['config']['model']['name']} on {result['data']['name']}, pruned",
         "name": folder.name,
@@ -70,6 +71,8 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
         "result_rows": [_row(cells) for cells in summary.run_rows(result)],
         "metric_columns": _columns(metrics[0], numbers=len(metrics[0]) - 1) if metrics else [],
         "metric_rows": [_row(cells) for cells in metrics[1:]],
+        "class_columns": _columns(classes[0], numbers=len(classes[0]) - 1) if classes else [],
+        "class_rows": [_class(cells) for cells in classes[1:]],
         "findings": _findings(result),
         "size_columns": _columns(("encoding", *summary.FORMS), numbers=len(summary.FORMS)),
         "size_rows": list(_sizes(result)),
@@ -153,6 +156,12 @@ def _weight(layer: Mapping[str, Any]) -> Row:
             Cell(f"{layer['measured_sparsity']:.4f}", layer["measured_sparsity"]),
         ]
     )
+
+
+def _class(cells: Sequence[str]) -> Row:
+    name, examples, *shares = cells
+    number = float(examples.replace(",", ""))
+    return Row([Cell(name), Cell(examples, number), *(Cell(share, float(share)) for share in shares)])
 
 
 def _files(folder: Path, page: Path) -> Iterator[Row]:
