@@ -187,15 +187,16 @@ def test_every_relative_link_of_the_readme_leads_somewhere():
 def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
     from test_flow import read_scalars
 
-    assert exit_code([*QUICK, "latency.seconds=0.2"]) == 0
+    assert exit_code([*QUICK, "latency.seconds=0.2", "trainer.metrics=[f1]"]) == 0
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     written = set(read_scalars(result.parent / "pruned"))
     section = README.split("| tag | meaning |")[1].split("\n\n")[0]
     for tag in re.findall(r"`([^`]+)`", section):
         example = tag.replace("<layer>", "dense").replace("<weight>", "kernel")
-        assert example in written
+        assert example.replace("<metric>", "f1") in written
     final = set(re.findall(r"`(final/\w+)`", README))
-    assert final == set(read_scalars(result.parent / "float")) and len(final) == 7
+    named = {"final/f1", "final/validation_f1"}
+    assert final | named == set(read_scalars(result.parent / "float")) and len(final) == 7
     assert (result.parent / "pruned" / "tfmot").is_dir()
     assert set(json.loads(result.read_text())) >= {"config", "plan", "ratios", "phases"}
 
