@@ -150,8 +150,13 @@ class Trained:
         data = self.ready.data
         order = batches.Order(range(1), self.fit.batch_size, self.fit.seed)
         examples = batches.training_batches(data.train, data.spec, order).repeat().take(steps)
-        callbacks = [*self.callbacks, self.clock]
+        callbacks = [*map(_opened, self.callbacks), self.clock]
         self.model.fit(examples, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+
+
+def _opened(callback: Any) -> Any:
+    """A callback whose file is open: that of the summaries is closed at the end of a fit."""
+    return Summaries(Path(tempfile.mkdtemp())) if isinstance(callback, Summaries) else callback
 
 
 def _clock() -> Any:

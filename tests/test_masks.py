@@ -10,7 +10,7 @@ from pruneflow.sparsity.criteria import Magnitude, Random, Taylor
 from pruneflow.sparsity.distributions import Erk, Global, Uniform
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Constant, Polynomial
-from pruneflow.sparsity.selection import kept_count
+from pruneflow.sparsity.selection import SAMPLE, keep_largest, kept_count
 from pruneflow.sparsity.structures import Block, Layout, NOfM, Unstructured
 
 UNSTRUCTURED = Unstructured(name="unstructured")
@@ -516,3 +516,37 @@ def test_different_work_has_different_inputs():
     ]
     digests = [inputs(**{"shapes": EVEN, **changes}) for changes in plans]
     assert len(set(digests)) == len(plans)
+
+
+LARGE = 300_000  # so many that they are looked at through a sample
+OF_CHANCE = np.random.default_rng(0).normal(size=LARGE).astype(np.float32)
+MANY = {
+    "different": np.abs(OF_CHANCE),
+    "mostly zero": np.where(np.abs(OF_CHANCE) > 1, np.abs(OF_CHANCE), 0),
+    "all equal": np.full(LARGE, 0.5, np.float32),
+    "two values": np.where(OF_CHANCE > 0.3, 1.0, 0.25),
+    "with infinity": np.where(OF_CHANCE > 2, np.inf, np.abs(OF_CHANCE)),
+    "with NaN": np.where(OF_CHANCE > 2, np.nan, np.abs(OF_CHANCE)),
+    "sorted": np.sort(np.abs(OF_CHANCE)),
+    "in waves": np.tile(np.arange(18, dtype=np.float32), LARGE)[:LARGE],  # the sample sees every second value
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_of_many_scores_the_largest_are_those_that_sorting_finds(kind):
+    scores = MANY[kind]
+    order = np.lexsort((np.arange(LARGE), -np.nan_to_num(scores, nan=np.inf, posinf=1e30)))
+    for count in (1, 2, 1_000, 80_000, LARGE // 2, LARGE - 1, LARGE):
+        kept, threshold = keep_largest(scores, count)
+        assert np.flatnonzero(kept).tolist() == np.sort(order[:count]).tolist()
+        np.testing.assert_equal(threshold, float(scores[order[count - 1]]))
+
+
+def test_a_sample_that_misleads_is_not_believed():
+    step = LARGE // SAMPLE
+    scores = np.ones(LARGE, np.float32)
+    scores[::step] = np.arange(len(scores[::step]))  # what is looked at is unlike all else
+    for count in (1, 5_000, 16_000, LARGE // 2):
+        kept, _ = keep_largest(scores, count)
+        assert kept.sum() == count
+        assert scores[kept].min() >= scores[~kept].max()

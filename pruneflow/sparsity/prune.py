@@ -16,7 +16,7 @@ from pruneflow.options import require, require_one_of
 from pruneflow.sparsity.distributions import spelled
 from pruneflow.sparsity.kernels import copy_of, kernels, leaves, named_weights, opens, reason_to_leave
 from pruneflow.sparsity.masks import MaskPlan, Prunable
-from pruneflow.sparsity.measure import Total, WeightSparsity, count_zeros
+from pruneflow.sparsity.measure import Total, WeightSparsity
 from pruneflow.sparsity.schedules import Plan
 
 __all__ = [
@@ -225,7 +225,8 @@ def update(wrapped: Any, plan: MaskPlan, step: int) -> None:
     observed = _Read({name: each.saliency for name, each in pruned.items() if each.saliency is not None})
     for name, found in plan.update(step, values, observed or None).items():
         each = pruned[name]
-        each.mask.assign(found.kept.astype(each.mask.dtype.as_numpy_dtype))
+        kept = backend.tensorflow().constant(found.kept)  # cast there: by all processors, and copied as bytes
+        each.mask.assign(backend.tensorflow().cast(kept, each.mask.dtype))
         each.threshold.assign(found.threshold)
         if each.saliency is not None:
             each.saliency.assign(np.zeros(each.saliency.shape, np.float32))
@@ -248,17 +249,18 @@ def measure(wrapped: Any, plan: MaskPlan, step: int) -> list[WeightSparsity]:
     requested = plan.sparsities_after(step)
     measured = []
     for each in _pruned(wrapped):
-        mask, values = _values(each.mask), _values(each.weight)
-        zeros = mask.size - int(np.count_nonzero((mask != 0) & (values != 0)))
+        kept, values = _values(each.mask) != 0, _values(each.weight)
+        masked = kept.size - int(np.count_nonzero(kept))
+        zeros = kept.size - int(np.count_nonzero(np.logical_and(kept, values != 0, out=kept)))
         measured.append(
             WeightSparsity(
                 name=each.layer,
                 weight=each.name.removeprefix(f"{each.layer}/"),
                 shape=tuple(values.shape),
                 requested_sparsity=requested[each.name],
-                measured_sparsity=zeros / mask.size,
+                measured_sparsity=zeros / kept.size,
                 zeros=zeros,
-                masked=count_zeros(mask),
+                masked=masked,
                 expected=plan.expected_zeros(each.name, step),
                 tolerance=plan.tolerance(each.name),
             )
