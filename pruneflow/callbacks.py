@@ -126,6 +126,9 @@ class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
         """Close the event file."""
         self.writer.close()
 
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Leave loss and accuracy of a step alone: Keras makes summaries of them that nobody writes."""
+
     def on_test_begin(self, logs: Any = None) -> None:
         """Open no file for loss and accuracy in validation."""
 
