@@ -57,6 +57,7 @@ def loaded(folder: Path, mode: str) -> Data:
     data = ImageFolder(
         name="digits",
         path=str(folder / "images"),
+        class_names=None,
         height=None,
         width=None,
         channels=3,

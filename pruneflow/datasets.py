@@ -11,7 +11,7 @@ from pruneflow.data.cache import Place, named
 from pruneflow.data.corpus import Corpus, Texts
 from pruneflow.data.flat import CLASSES
 from pruneflow.data.spec import Data, Part, Spec
-from pruneflow.data.split import Halves
+from pruneflow.data.split import Halves, said_of_test
 from pruneflow.data.table import Columns, read_table
 from pruneflow.data.text import Reviews, encode, vocabulary_of
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
@@ -105,10 +105,12 @@ class Imdb(Stored):
         place = self._place(imdb.FILE, imdb.FORMATS, imdb.from_keras, imdb.from_wheel)
         corpus = self._corpus(place)
         train, test = self._part(corpus.train), self._part(corpus.test)
-        halves = Halves(train, test, corpus.note, corpus.origin)
-        vocabulary, names = self._vocabulary(corpus), corpus.class_names
+        halves = Halves(train, test, corpus.note, corpus.origin, copies=corpus.copies)
+        vocabulary, names, drawn = self._vocabulary(corpus), corpus.class_names, corpus.drawn
         del corpus  # makes room for the parts
-        return replace(self._cut(halves, self._spec, place), vocabulary=vocabulary, class_names=names)
+        data = self._cut(halves, self._spec, place)
+        note = said_of_test(data, "rows", drawn) if drawn else data.note
+        return replace(data, vocabulary=vocabulary, class_names=names, note=note)
 
     def _index(self) -> Ranks | None:
         if self.index_path is None:

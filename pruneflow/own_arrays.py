@@ -11,6 +11,7 @@ from pruneflow.data import arrays
 from pruneflow.data.cache import named
 from pruneflow.data.custom import check_data, given_of
 from pruneflow.data.given import Aim, assembled
+from pruneflow.data.names import check_class_names
 from pruneflow.data.spec import Data, Spec
 from pruneflow.data.split import digest_of
 from pruneflow.factories import called, check_name
@@ -55,6 +56,7 @@ class Arrays(Answered):
     Attributes:
         path: A .npz file with examples and labels, or a .npy file with examples. ``~`` is expanded.
         labels_path: The .npy file with the labels, where ``path`` names a .npy file; else null.
+        class_names: The labels of classes in the order of their numbers; null takes their own order.
         x_key: Array with the training examples; null takes x_train, x or another usual name.
         y_key: Array with their labels.
         x_test_key: Array with the test examples.
@@ -67,6 +69,7 @@ class Arrays(Answered):
 
     path: str | None
     labels_path: str | None
+    class_names: list[str] | None
     x_key: str | None
     y_key: str | None
     x_test_key: str | None
@@ -88,6 +91,11 @@ class Arrays(Answered):
             require(
                 self.labels_path is None, "dataset.labels_path", self.labels_path, problem, "Set it to null."
             )
+        names, problem = self.class_names or [], "dataset.task=regression has no classes"
+        require(
+            not names or self.task != "regression", "dataset.class_names", names, problem, "Set it to null."
+        )
+        check_class_names(names)
 
     @property
     def _is_pair(self) -> bool:
@@ -113,6 +121,7 @@ class Arrays(Answered):
             given = arrays.of_pair(place.path, x, y, labels_name=labels.path.name)
         else:
             given = place.read(partial(arrays.read_npz, keys=self._keys))
+        given = replace(given, class_order=tuple(self.class_names or ()))
         aim = self._aim(place.source(""))
         return place.read(lambda _: assembled(given, self._plan, aim))
 
@@ -164,7 +173,9 @@ class Custom(Answered):
         check_data(where, value)
         self._check_task(value.spec)
         digest = digest_of(value.train, value.validation, value.test)
-        return replace(value, name=self.name, source=value.source or where, digest=digest)
+        names, left = tuple(value.class_names), tuple(value.left_out)
+        value = replace(value, name=self.name, source=value.source or where, digest=digest)
+        return replace(value, class_names=names, left_out=left)
 
     def _check_task(self, spec: Spec) -> None:
         """Refuse data of another task than the setting says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -10,10 +11,18 @@ from pruneflow.data.cache import Place, cache_folder
 from pruneflow.data.decoded import Cache, Decoded, decoded
 from pruneflow.data.decoding import RESIZES, Decoding
 from pruneflow.data.folders import HALVES, Listing, listed_images
-from pruneflow.data.names import listed, require_every_class
+from pruneflow.data.names import check_class_names, listed, printable, require_every_class
 from pruneflow.data.rows import Rows
 from pruneflow.data.spec import Data, Part, Spec
-from pruneflow.data.split import TEST_STREAM, TRAIN_STREAM, VALIDATION_STREAM, Halves, held_out_by_seed
+from pruneflow.data.split import (
+    TEST_STREAM,
+    TRAIN_STREAM,
+    VALIDATION_STREAM,
+    Halves,
+    held_out_by_seed,
+    said_of_test,
+)
+from pruneflow.errors import DataError
 from pruneflow.options import option, require, require_one_of
 from pruneflow.sources import Own
 
@@ -30,6 +39,8 @@ class ImageFolder(Own):
     Attributes:
         path: The folder: class folders, or ``train`` with class folders and, beside it, ``validation`` or
             ``test`` or both. ``~`` is expanded.
+        class_names: The class folders in the order of their numbers; null takes the order of their names, as
+            Keras' ``image_dataset_from_directory``.
         height: Height to which images are resized, pixels; null, as for the width, takes images as they are,
             which must then have one size.
         width: Width to which they are resized, pixels; null like the height.
@@ -44,6 +55,7 @@ class ImageFolder(Own):
     kind = "image"
 
     path: str | None
+    class_names: list[str] | None
     height: int | None
     width: int | None
     channels: int
@@ -57,6 +69,7 @@ class ImageFolder(Own):
         self._check_names("cache_dir")
         self._named("path", FORMATS)
         self._check_size()
+        check_class_names(self.class_names or ())
         require_one_of("dataset.resize", self.resize, RESIZES)
         require_one_of("dataset.corrupt", self.corrupt, ("refuse", "skip"))
         channels, most = self.channels, self.cache_max_bytes
@@ -90,31 +103,34 @@ class ImageFolder(Own):
             and y (n,) labels 0 .. classes - 1.
 
         Raises:
-            DataError: if the folder is laid out in another way, or if images cannot be decoded.
+            DataError: if the folder is laid out in another way, or if images or all of a part cannot be
+                decoded.
             ConfigError: if the training or the validation part would be empty.
         """
         place = self._named("path", FORMATS)
-        listing, drawn = self._tested(place.read(listed_images))
-        listing = self._limited(listing)
+        whole = place.read(partial(listed_images, order=self.class_names or ()))
+        listing = self._limited(self._tested(whole))
         found = decoded(listing, self._decoding, self._cache, skip=self.corrupt == "skip")
-        note = " ".join(filter(None, (drawn, _left_out(found, len(listing)))))
-        data = self._cut(listing, found, note, place)
+        _require_some_of_each(listing, found)
+        data = self._cut(listing, found, place)
         require_every_class(data, data.class_names)
-        return data
+        said = "" if len(whole.of("test")) else self._said(data, whole)
+        note = " ".join(filter(None, (said, _left_out(found, len(listing)))))
+        return replace(data, note=note, left_out=tuple(map(printable, found.left_out)))
 
-    def _tested(self, listing: Listing) -> tuple[Listing, str]:
-        """Hold a test part out where there is none, and a note that says so."""
+    def _tested(self, listing: Listing) -> Listing:
+        """Hold a test part out where there is none."""
         if len(listing.of("test")):
-            return listing, ""
+            return listing
         train = listing.of("train")
         chosen = train[held_out_by_seed(listing.y[train], self.test_fraction, self.split_seed)]
         part = listing.part.copy()
         part[chosen] = HALVES.index("test")
-        note = (
-            f"The test part is {len(chosen):,} of {len(train):,} images, drawn by dataset.split_seed: there "
-            "is no folder test."
-        )
-        return replace(listing, part=part), note
+        return replace(listing, part=part)
+
+    def _said(self, data: Data, listing: Listing) -> str:
+        how = "drawn by dataset.split_seed: there is no folder test"
+        return said_of_test(data, "images", how, validation_too=not len(listing.of("validation")))
 
     def _limited(self, listing: Listing) -> Listing:
         """Draw the limit before anything is decoded."""
@@ -125,11 +141,11 @@ class ImageFolder(Own):
             kept.append(places[self._plan.limited(listing.y[places], stream)])
         return listing.at(np.sort(np.concatenate(kept)))
 
-    def _cut(self, listing: Listing, found: Decoded, note: str, place: Place) -> Data:
+    def _cut(self, listing: Listing, found: Decoded, place: Place) -> Data:
         rows, kept = Rows(found.source, np.arange(len(found.kept))), listing.at(found.kept)
         parts = {half: kept.of(half) for half in HALVES}
         train, validation, test = (Part(rows.taken(at), kept.y[at]) for at in parts.values())
-        halves = Halves(train, test, note, validation=validation if len(validation) else None)
+        halves = Halves(train, test, "", validation=validation if len(validation) else None)
         spec = Spec("image", found.source.shape, len(listing.classes))
         plan = replace(self._plan, limit=None)
         data = plan.apply(halves, name=self.name, spec=spec, source=place.source(""))
@@ -145,6 +161,7 @@ class ImageFolder(Own):
         asked = {key: getattr(self, key) for key in ("height", "width", "channels", "resize", "limit")}
         if self.limit is not None:  # other images are drawn
             asked |= {"split_seed": self.split_seed, "test_fraction": self.test_fraction}
+            asked |= {"class_names": list(self.class_names or ())}
         return Cache(cache_folder(self.cache_dir), self.cache_max_bytes, asked)
 
 
@@ -152,4 +169,17 @@ def _left_out(found: Decoded, count: int) -> str:
     if not found.left_out:
         return ""
     left = f"{len(found.left_out):,} of {count:,} images cannot be decoded and were left out"
-    return f"{left}: {listed(found.left_out)}."
+    return f"{left}: {listed(list(found.left_out))}."
+
+
+def _require_some_of_each(listing: Listing, found: Decoded) -> None:
+    """Refuse a part of which nothing is left: what was drawn in its place would be another."""
+    for half in HALVES:
+        places = listing.of(half)
+        if len(places) and not np.isin(places, found.kept).any():
+            bad = [listing.names[place] for place in places]
+            shown = listed([f"{name} ({found.left_out[name]})" for name in bad])
+            raise DataError(
+                f"{listing.root}: none of the {len(bad):,} images of the {half} part can be decoded: "
+                f"{shown}. Mend or remove them."
+            )

@@ -10,8 +10,9 @@ from functools import partial
 from pruneflow.data.cache import Place, named
 from pruneflow.data.corpus import Texts
 from pruneflow.data.csv_text import Encoding, Form, of_halves, read_rows
-from pruneflow.data.names import require_every_class
+from pruneflow.data.names import check_class_names, require_every_class
 from pruneflow.data.spec import Data
+from pruneflow.data.split import said_of_test
 from pruneflow.data.table import Columns, Table, two_halves
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
 from pruneflow.options import option, require, require_one_of
@@ -32,6 +33,7 @@ class CsvText(Own):
         test_path: File of the test half; null holds out some rows of each class of ``path``.
         text_column: Column that holds the texts.
         label_column: Column that holds the labels, of any words or numbers.
+        class_names: These labels in the order of their numbers; null takes their own order.
         encoding: Of the files; a Python name, such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
         missing: What is done about rows without a text or a label: ``"refuse"`` or ``"skip"``.
         vocabulary_size: Number of token ids, at least 5; see `pruneflow.datasets.Imdb`.
@@ -46,6 +48,7 @@ class CsvText(Own):
     test_path: str | None
     text_column: str
     label_column: str
+    class_names: list[str] | None
     encoding: str
     missing: str
     vocabulary_size: int
@@ -62,6 +65,7 @@ class CsvText(Own):
             text != label, "dataset.label_column", label, "is the text column too", "Name another column."
         )
         require_one_of("dataset.missing", self.missing, ("refuse", "skip"))
+        check_class_names(self.class_names or ())
         self._check_encoding()
 
     def _check_encoding(self) -> None:
@@ -84,27 +88,34 @@ class CsvText(Own):
         """
         place = self._named("path", FORMATS)
         table = self._table(place)
-        names = place.read(lambda _: table.classes())
-        train, test, note = self._halves(place, table.numbered(names), names)
+        names = place.read(lambda _: table.classes(self.class_names or ()))
+        train, test, tables, how = self._halves(place, table, names)
         encoding = Encoding(self.vocabulary_size, self.length, self._ranks())
         data = place.read(lambda path: of_halves(path, (train, test), self._plan, names, encoding))
-        data = replace(data, name=self.name, source=place.source(""), note=_note(note, table))
+        data = replace(data, name=self.name, source=place.source(""))
         require_every_class(data, names)
-        return data
+        said = [said_of_test(data, "rows", how) if how else "", *map(_left_out, tables)]
+        note = " ".join(filter(None, said))
+        gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
+        return replace(data, note=note, left_out=gone)
 
     def _table(self, place: Place) -> Table:
         columns = Columns(self.text_column, self.label_column)
-        return place.read(
-            partial(read_rows, columns=columns, form=Form(self.encoding, self.missing == "skip"))
-        )
+        form = Form(self.encoding, self.missing == "skip", tuple(self.class_names or ()))
+        return place.read(partial(read_rows, columns=columns, form=form))
 
-    def _halves(self, place: Place, train: Texts, names: tuple[str, ...]) -> tuple[Texts, Texts, str]:
+    def _halves(
+        self, place: Place, table: Table, names: tuple[str, ...]
+    ) -> tuple[Texts, Texts, list[Table], str]:
+        """Training and test half, the tables that they are of, and how the test half was taken out."""
+        train = table.numbered(names)
         if self.test_path is None:
             fraction = Fraction(str(self.test_fraction))
-            return place.read(partial(two_halves, train, fraction=fraction))
+            first, second, how = place.read(partial(two_halves, train, fraction=fraction))
+            return first, second, [table], how
         test = named(self.test_path, key="dataset.test_path", formats=f"{FORMATS}, or null")
-        table = self._table(test)
-        return train, test.read(lambda _: table.numbered(names)), _note("", table)
+        other = self._table(test)
+        return train, test.read(lambda _: other.numbered(names)), [table, other], ""
 
     def _ranks(self) -> Ranks | None:
         if self.index_path is None:
@@ -112,7 +123,7 @@ class CsvText(Own):
         return named(self.index_path, key="dataset.index_path", formats=f"{FORM}, or null").read(read_index)
 
 
-def _note(note: str, table: Table) -> str:
-    """Add how many rows were left out to what else there is to say."""
-    left = f"{len(table.missing):,} rows of {table.path.name} have no text or no label and were left out."
-    return " ".join(filter(None, (note, left if table.missing else "")))
+def _left_out(table: Table) -> str:
+    if not table.missing:
+        return ""
+    return f"{len(table.missing):,} rows of {table.path.name} have no text or no label and were left out."

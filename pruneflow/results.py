@@ -65,7 +65,8 @@ class DataFacts:
     """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part.
 
     ``class_names`` is what the data set calls class 0, 1 and so on; empty where it has numbers only.
-    ``metric`` is what networks are compared by: accuracy, or r2 for a regression.
+    ``metric`` is what networks are compared by: accuracy, or r2 for a regression. ``left_out`` names the
+    files and rows that could not be read and were left out.
     """
 
     name: str
@@ -77,6 +78,7 @@ class DataFacts:
     test: int
     class_names: tuple[str, ...] = ()
     metric: str = "accuracy"
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, data: Data) -> DataFacts:
@@ -91,6 +93,7 @@ class DataFacts:
             len(data.test),
             data.class_names,
             headline_of(data.spec),
+            data.left_out,
         )
 
 

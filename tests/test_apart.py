@@ -1,5 +1,6 @@
 """Functions in a process of their own: what they yield, how they crash, what they leave."""
 
+import ctypes
 import os
 import pickle
 import signal
@@ -106,6 +107,13 @@ def waiting(file):
     yield
 
 
+def stuck(file):
+    """The same in C code that lets no other Python code run, as a converter may be."""
+    Path(file).write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(600)
+    yield
+
+
 def alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
@@ -115,25 +123,31 @@ def alive(pid):
 
 CODE = """
 import signal, sys
+import test_apart
 from pruneflow import apart
 from pruneflow.signals import undisturbed
-from test_apart import waiting
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with undisturbed():
-    apart.values_of(waiting, "who")
+    apart.values_of(getattr(test_apart, sys.argv[1]), "who")
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path, sent):
+@pytest.mark.parametrize(
+    ("sent", "work", "status"),
+    [(signal.SIGINT, "stuck", -2), (signal.SIGTERM, "stuck", 143), (signal.SIGKILL, "waiting", -9)],
+)
+def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path, sent, work, status):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    parent = subprocess.Popen([sys.executable, "-c", CODE], env=environment, stderr=subprocess.DEVNULL)
+    parent = subprocess.Popen([sys.executable, "-c", CODE, work], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (tmp_path / "who").exists() or not (tmp_path / "who").read_text():
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.02)
     parent.send_signal(sent)
-    assert parent.wait(60) == {signal.SIGINT: -2, signal.SIGTERM: 143, signal.SIGKILL: -9}[sent]
+    try:
+        assert parent.wait(30) == status
+    finally:
+        parent.kill()
     child = int((tmp_path / "who").read_text())
     while alive(child) or list(tmp_path.glob("pruneflow-*")):
         assert time.monotonic() < deadline

@@ -321,3 +321,15 @@ def test_nothing_is_left_in_a_file_that_depends_on_what_was_converted_before(exp
         places = [each.data.ctypes.data - start for each in file.buffers if each.data is not None]
         assert len(places) > 10 and not any(place % 16 for place in places)
         assert flatbuffers.util.BufferHasIdentifier(content, 0, b"TFL3")
+
+
+@pytest.mark.parametrize(("kind", "recurrent_dropout"), [("int8", 0.0), ("float", 0.2)])
+def test_an_lstm_that_drops_its_inputs_in_training_is_converted_too(kind, recurrent_dropout):
+    layers = backend.keras().layers
+    inputs = backend.keras().Input(TOKENS.shape, dtype="int32", name="input")
+    x = layers.Embedding(WORDS, 4, name="embedding")(inputs)
+    x = layers.LSTM(4, dropout=0.2, recurrent_dropout=recurrent_dropout, name="lstm")(x)
+    model = backend.keras().Model(inputs, layers.Dense(2, name="dense")(x), name="dropped")
+    model(tokens(), training=True)  # draws a mask, which the layer keeps
+    found = parse(EXPORTS[kind].convert(model, TOKENS, tokens()), "dropped.tflite").op_counts
+    assert ("WHILE" if recurrent_dropout else "UNIDIRECTIONAL_SEQUENCE_LSTM") in found

@@ -1,6 +1,8 @@
 """Caches of decoded images are deleted by age and by size, and nothing else that lies beside them."""
 
 import os
+import re
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,14 @@ def test_the_cache_folder_is_that_of_the_data(
     assert clean.main(["--images", "--unused-days=7"]) == 0
     assert heights(cache) == [4]
     assert "stages" not in capsys.readouterr().out  # there are none here
+
+
+def test_the_command_of_the_page_on_data_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(cache))
+    page = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    (words,) = re.findall(r"`python -m pruneflow\.clean (.+?)`", page)
+    assert clean.main(shlex.split(words)) == 0
+    assert heights(cache) == [3, 4]
 
 
 def test_what_a_run_works_on_stays_and_what_killed_runs_left_goes(cache: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 from own_fixtures import arrays, numbers, own
 
 from pruneflow.data import Data, Part, Spec
-from pruneflow.data.labels import numbered
+from pruneflow.data.custom import check_data, given_of
+from pruneflow.data.labels import Naming, numbered
 from pruneflow.data.pixels import checked_pixels
 from pruneflow.errors import ConfigError, DataError
 
@@ -85,6 +88,8 @@ def test_two_npy_files_give_what_a_npz_file_gives(tmp_path: Path) -> None:
     assert pair.digest == arrays(saved(tmp_path, **held)).load().digest
     assert (len(pair.train), len(pair.validation), len(pair.test)) == (29, 3, 8)
     assert pair.note.startswith("The test part is 8 of 40 examples, drawn by dataset.split_seed")
+    limited = arrays(tmp_path / "x.npy", labels_path=str(tmp_path / "y.npy"), limit=6).load()
+    assert limited.note.startswith("The test part is 6 of 12 examples, drawn by dataset.split_seed")
 
 
 def test_the_parts_depend_on_the_split_seed_and_have_no_example_in_common(tmp_path: Path) -> None:
@@ -103,9 +108,10 @@ def test_the_parts_depend_on_the_split_seed_and_have_no_example_in_common(tmp_pa
         ([0, 1, 2] * 4, (), [0, 1, 2]),
         ([5, -1, 10] * 4, ("-1", "5", "10"), [1, 0, 2]),
         ([1.0, 0.0, 2.0] * 4, (), [1, 0, 2]),
-        (["b", " a", "C "] * 4, ("a", "b", "C"), [1, 0, 2]),
+        (["b", " a", "C "] * 4, ("C", "a", "b"), [2, 1, 0]),
         ([b"b", b"a", b"b"] * 4, ("a", "b"), [1, 0, 1]),
-        (["10", "9", "x"] * 4, ("9", "10", "x"), [1, 0, 2]),
+        (["10", "9", "9.5"] * 4, ("9", "9.5", "10"), [2, 0, 1]),
+        (["10", "9", "inf"] * 4, ("10", "9", "inf"), [0, 1, 2]),
         ([True, False, True] * 4, (), [1, 0, 1]),
         ([[7], [8], [7]] * 4, ("7", "8"), [0, 1, 0]),
         ([[0, 1, 0], [1, 0, 0], [0, 0, 1]] * 4, (), [1, 0, 2]),
@@ -130,6 +136,12 @@ def test_labels_of_any_kind_become_the_numbers_of_classes(
         ([0.0, float("inf"), 1.0, 1.0], "found inf in row 1"),
         (["a", " ", "b", "b"], "a label in each row, found none in row 1"),
         (["a", "NaN", "b", "b"], "a label in each row, found none in row 1"),
+        (["a", "b", "None", "b"], "a label in each row, found none in row 2"),
+        ([0.0, 1e19, 0.0, 1e19], "labels that int64 can hold, found 1e\\+19 in row 1"),
+        (
+            np.array([0, 1 << 63] * 2, np.uint64),
+            "labels that int64 can hold, found 9223372036854775808 in row 1",
+        ),
         ([1 + 2j] * 4, "whole numbers or texts"),
     ],
 )
@@ -139,10 +151,10 @@ def test_labels_that_are_none_are_refused(y: list[Any], problem: str) -> None:
 
 
 def test_names_of_classes_number_the_labels(tmp_path: Path) -> None:
-    (found,), _ = numbered("here", [("y", np.array(["dog", "CAT"] * 4))], ("dog", "cat"))
+    (found,), _ = numbered("here", [("y", np.array(["dog", "CAT"] * 4))], Naming(("dog", "cat")))
     assert found[:2].tolist() == [0, 1]
     with pytest.raises(DataError, match="0, 1, found 2"):
-        numbered("here", [("y", np.array([0, 1, 2] * 4))], ("dog", "cat"))
+        numbered("here", [("y", np.array([0, 1, 2] * 4))], Naming(("dog", "cat")))
 
 
 @pytest.mark.parametrize(
@@ -164,9 +176,13 @@ def test_pixels_of_any_number_type_become_bytes_and_that_is_said(x: Any, pixel: 
 
 
 def test_one_rule_holds_for_all_parts() -> None:
-    dark, bright = np.full((1, 2, 2), 0.5), np.full((1, 2, 2), 200.0)
+    dark, bright = np.zeros((1, 2, 2)), np.full((1, 2, 2), 200.0)
     (first, second), _ = checked_pixels("here", [("x", dark), ("x_test", bright)])
-    assert (first.max(), second.max()) == (0, 200)  # a dark picture of 0 to 255, not a grey one of 0 to 1
+    assert (first.max(), second.max()) == (0, 200)
+    with pytest.raises(
+        DataError, match=r"array x_test: expected pixels from 0 to 255, .* found none above 0\.5"
+    ):
+        checked_pixels("here", [("x", bright), ("x_test", dark + 0.5)])
     with pytest.raises(DataError, match="array x_test: expected float64 as in x, found uint8"):
         checked_pixels("here", [("x", dark), ("x_test", bright.astype(np.uint8))])
 
@@ -192,6 +208,30 @@ def test_a_npy_file_that_is_cut_short_is_refused(tmp_path: Path, kept: int) -> N
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:kept])
     with pytest.raises(DataError, match=r"x\.npy: not a whole \.npy file without pickles"):
         arrays(tmp_path / "x.npy", labels_path=str(tmp_path / "y.npy")).load()
+
+
+def test_bytes_behind_the_end_of_an_array_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", numbers()["x"])
+    np.save(tmp_path / "y.npy", numbers()["y"])
+    longer = (tmp_path / "y.npy").read_bytes() + b"more"
+    (tmp_path / "y.npy").write_bytes(longer)
+    with pytest.raises(
+        DataError, match=r"y\.npy: not a whole \.npy file .* \(4 bytes behind the end of array y\)"
+    ):
+        arrays(tmp_path / "x.npy", labels_path=str(tmp_path / "y.npy")).load()
+    with zipfile.ZipFile(saved(tmp_path, x=numbers()["x"]), "a") as archive:
+        archive.writestr("y.npy", longer)
+    with pytest.raises(DataError, match=r"mine\.npz: not a whole .* \(4 bytes behind the end of array y\)"):
+        arrays(tmp_path / "mine.npz").load()
+
+
+def test_names_in_capitals_are_usual_too_and_what_is_not_used_is_said(tmp_path: Path) -> None:
+    usual = arrays(saved(tmp_path, **halves(), x_validation=numbers(6)["x"], y_validation=[0, 1] * 3)).load()
+    held = {f"X{name[1:]}" if name[0] == "x" else name: array for name, array in halves().items()}
+    path = saved(tmp_path, **held, X_val=numbers(6)["x"], Y_val=[0, 1] * 3, ids=np.arange(3), Y=[1])
+    found = arrays(path).load()
+    assert (found.digest, usual.note) == (usual.digest, "")
+    assert found.note == "Arrays of mine.npz that were not used: Y, ids."
 
 
 FACTORY = """
@@ -285,12 +325,56 @@ def test_a_data_is_taken_as_it_is_under_this_name_and_with_a_digest_of_its_conte
     ],
 )
 def test_a_data_whose_parts_are_not_what_its_spec_says_is_refused(x: Any, y: Any, problem: str) -> None:
-    from pruneflow.data.custom import check_data
-
     good = Part(np.zeros((4, 3), np.float32), np.zeros(4, np.int64))
     data = Data("theirs", Spec("numbers", (3,), 2), Part(x, y), good, good)
     with pytest.raises(DataError, match=problem):
         check_data("here", data)
+
+
+ROWS = np.zeros((4, 3), np.float32)
+GOOD = Data("theirs", Spec("numbers", (3,), 2), *[Part(ROWS, np.arange(4) % 2)] * 3, class_names=("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"train": (ROWS, np.arange(4) % 2)}, "array train: expected a pruneflow.data.Part, found tuple"),
+        ({"validation": None}, "array validation: expected a pruneflow.data.Part, found NoneType"),
+        ({"spec": None}, "spec.kind: expected image, tokens, numbers, found None"),
+        ({"spec": Spec(["image"], (3,), 2)}, r"spec.kind: expected .*, found \['image'\]"),
+        ({"spec": Spec("numbers", (3,), "3")}, "spec.classes: expected an int, 2 or more, found '3'"),
+        ({"spec": Spec("numbers", 3, 2)}, "spec.shape: expected a tuple of 1 int, each from 1, found 3"),
+        ({"spec": Spec("numbers", (3,), 3), "class_names": ()}, "no example of 2 is in the training part"),
+        ({"class_names": ("a", "b", "c")}, "class_names: expected none, or one for each of the 2 classes"),
+        ({"class_names": ("a", "a")}, "class_names: expected each name once, found a, a"),
+        ({"class_names": ("a", "A")}, "class_names: the labels A and a differ in case alone"),
+        ({"class_names": "ab"}, "class_names: expected a list of texts, found 'ab'"),
+        (
+            {"standardisation": {"mean": ROWS[0]}},
+            "standardisation: expected None, or a dict of lists of finite",
+        ),
+        ({"vocabulary": {"a": 1}}, "vocabulary: expected None, or a dict of words and their ids below 0"),
+        ({"note": None}, "note: expected a text, found None"),
+        ({"left_out": "x"}, "left_out: expected a tuple of texts, found 'x'"),
+    ],
+)
+def test_a_data_that_is_none_gets_one_message(changes: dict[str, Any], problem: str) -> None:
+    check_data("here", GOOD)
+    with pytest.raises(DataError, match=f"^here: .*{problem}"):
+        check_data("here", replace(GOOD, **changes))
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["even", "even"], "expected each name once, found even, even"),
+        (["odd", "Odd"], "the labels Odd and odd differ in case alone"),
+        (5, "expected a list of texts, found 5"),
+    ],
+)
+def test_names_of_classes_in_a_mapping_are_texts_each_once(names: Any, problem: str) -> None:
+    with pytest.raises(DataError, match=f"class_names: {problem}"):
+        given_of("here", {"x_train": ROWS, "y_train": [0, 1, 0, 1], "class_names": names})
 
 
 def test_the_console_script_finds_modules_of_the_current_folder_too(
@@ -312,7 +396,7 @@ def test_a_factory_is_refused_by_its_spelling_before_anything_is_imported() -> N
 def test_numbers_train_a_network_and_the_standardisation_lies_beside_the_file(
     tmp_path: Path, composed: Any
 ) -> None:
-    from dataclasses import dataclass, replace
+    from dataclasses import dataclass
 
     from conftest import QUICK
 

@@ -1,5 +1,6 @@
 """Texts of one's own, of any classes, in a CSV file."""
 
+import csv
 import shlex
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ def test_more_than_two_classes_are_numbered_in_their_order(tmp_path: Path) -> No
     assert (data.spec.classes, data.class_names) == (3, ("bad", "good", "so-so"))
     assert np.bincount(data.test.y).tolist() == [2, 2, 2]
     assert (len(data.train), len(data.validation), len(data.test)) == (22, 2, 6)
-    assert data.note.startswith("The test part is a fifth of o.csv, 6 of 30 rows, held out by the hash")
+    assert data.note == (
+        "The test part is 6 of 30 rows, held out by the hash of the text as a fifth of each class of o.csv: "
+        "dataset.test_path is null."
+    )
 
 
 def test_words_are_counted_on_the_training_part_alone(tmp_path: Path) -> None:
@@ -80,13 +84,48 @@ def test_a_file_that_is_not_of_its_encoding_says_which_one_would_read_it(tmp_pat
 
 def test_rows_that_lack_something_are_left_out_and_counted_if_one_says_so(tmp_path: Path) -> None:
     clean = texts(rows(tmp_path / "o.csv", opinions(30))).load()
-    lines = [*opinions(30)[:4], ",bad", '"  ",good', "a film,", "a film, NaN", *opinions(30)[4:]]
+    odd = [",bad", '"  ",good', "a film,", "a film, NaN", "a film,N/A", "a film,None", "a film,null"]
+    lines = [*opinions(30)[:4], *odd, *opinions(30)[4:]]
     path = rows(tmp_path / "d.csv", lines)
     data = texts(path, missing="skip").load()
     assert data.digest == clean.digest
-    assert data.note.endswith("4 rows of d.csv have no text or no label and were left out.")
-    with pytest.raises(DataError, match=r"no text or no label in line 5, 6, 7, 8, 4 in all\."):
+    assert data.note.endswith("7 rows of d.csv have no text or no label and were left out.")
+    assert data.left_out == tuple(f"d.csv: line {line}" for line in range(5, 12))
+    with pytest.raises(DataError, match=r"no text or no label in line 5, 6, 7, 8, 9, \.\.\., 7 in all\."):
         texts(path).load()
+
+
+def test_a_class_that_is_called_as_none_is_one_if_a_setting_names_it(tmp_path: Path) -> None:
+    path = rows(tmp_path / "o.csv", opinions(30, classes=("none", "some")))
+    with pytest.raises(DataError, match="no text or no label in line 2, 4"):
+        texts(path).load()
+    assert texts(path, class_names=["some", "none"]).load().class_names == ("some", "none")
+
+
+def test_long_texts_are_read_and_the_limit_of_the_process_is_what_it_was(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    data = texts(rows(tmp_path / "o.csv", [*opinions(30), f"{'good ' * 30_000},good"])).load()
+    assert len(data.train) + len(data.validation) + len(data.test) == 31
+    assert csv.field_size_limit() == before
+
+
+def test_a_quote_that_is_not_closed_is_named_by_the_line_in_which_its_row_begins(tmp_path: Path) -> None:
+    lines = opinions(30)
+    lines[4:6] = ['"two', 'lines",bad', '"open,bad']
+    with pytest.raises(
+        DataError, match=r"o\.csv: the row that begins in line 7 is not whole \(.*Mend its quotes"
+    ):
+        texts(rows(tmp_path / "o.csv", lines)).load()
+
+
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
+def test_an_encoding_that_gives_half_a_character_is_refused(tmp_path: Path, encoding: str) -> None:
+    half = {"utf-7": "+2AA-", "unicode_escape": r"\ud800"}[encoding]
+    path = rows(tmp_path / "o.csv", [*opinions(30), f"a {half} film,good"])
+    with pytest.raises(
+        DataError, match=rf"o\.csv: line 32: {encoding} gives U\+D800 there, half a character"
+    ):
+        texts(path, encoding=encoding).load()
 
 
 def test_two_classes_give_what_imdb_gives_but_for_the_words_of_the_validation_part(tmp_path: Path) -> None:
@@ -100,6 +139,7 @@ def test_two_classes_give_what_imdb_gives_but_for_the_words_of_the_validation_pa
 
 def test_a_limit_is_drawn_before_words_are_counted(tmp_path: Path) -> None:
     data = texts(rows(tmp_path / "o.csv", opinions(90)), limit=30, vocabulary_size=1000).load()
+    assert data.note.startswith("The test part is 18 of 48 rows, held out")
     assert (len(data.train) + len(data.validation), len(data.test)) == (30, 18)
     assert sum(word.startswith("w") for word in data.vocabulary) == len(data.train)
 

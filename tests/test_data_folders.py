@@ -12,6 +12,7 @@ import pytest
 from own_fixtures import class_folders, images, picture, three_parts
 from PIL import Image
 
+from pruneflow import backend
 from pruneflow.data import Data, Part, decoded, decoding
 from pruneflow.data.decoding import Decoding
 from pruneflow.data.rows import Rows
@@ -62,8 +63,22 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert data.class_names == ("car", "train")
 
 
-def test_classes_that_are_numbers_are_in_the_order_of_their_values(tmp_path: Path) -> None:
-    assert images(class_folders(tmp_path / "d", classes=("10", "9"))).load().class_names == ("9", "10")
+def test_classes_are_in_the_order_of_keras_or_in_the_one_that_is_set(tmp_path: Path) -> None:
+    names = ("2", "1", "ant", "Bee", "10", "Zebra", "é", "z")
+    for name in names:
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for each in range(3):
+            picture(names.index(name) * 10 + each).save(tmp_path / "d" / name / f"{each}.png")
+    settings = {"validation_fraction": 0.3, "test_fraction": 0.3}
+    data = images(tmp_path / "d", **settings).load()
+    assert data.class_names == ("1", "10", "2", "Bee", "Zebra", "ant", "z", "é")
+    keras = backend.keras().utils.image_dataset_from_directory(str(tmp_path / "d"), image_size=(6, 5))
+    assert tuple(keras.class_names) == data.class_names
+    before = cached(tmp_path / "d")
+    data = images(tmp_path / "d", class_names=list(names), **settings).load()
+    assert data.class_names == names and cached(tmp_path / "d") == before  # decoded once
+    for part in (data.train, data.validation, data.test):
+        assert np.array_equal(part.x[:][:, 0, 0, 0] // 10, part.y)
 
 
 def test_rows_are_sliced_picked_and_taken_like_arrays(tmp_path: Path) -> None:
@@ -175,6 +190,79 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing(
     assert cached(root) == []
 
 
+@pytest.mark.parametrize("most", [10**9, 0], ids=["cached", "streamed"])
+def test_a_file_that_is_swapped_for_one_of_its_size_and_time_is_noticed(tmp_path: Path, most: int) -> None:
+    root = class_folders(tmp_path / "pets")
+    file, other = root / "dog" / "003.png", tmp_path / "other.png"
+    for value in (103, 93):  # no compression: as many bytes
+        picture(value).save(other, compress_level=0)
+        os.utime(other, ns=(7, 7))
+        other.replace(file)
+        data = images(root, cache_max_bytes=most).load()
+        assert value in pixels(data)
+
+
+def test_a_stale_digest_ends_the_run_and_the_next_one_decodes_anew(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    whole = images(root, cache_max_bytes=0).load()
+    (index,) = cached(root)
+    held = {**np.load(index)}
+    np.savez(index, **{**held, "digests": held["digests"][::-1]})
+    with pytest.raises(DataError, match=r"changed or vanished while it was in use\. Run again"):
+        images(root, cache_max_bytes=0).load().train.x[:]
+    again = images(root, cache_max_bytes=0).load()
+    assert again.digest == whole.digest and len(again.train.x[:]) == 14
+
+
+def test_images_that_are_never_kept_need_no_cache(tmp_path: Path, capsys: Any) -> None:
+    root = class_folders(tmp_path / "pets")
+    (root / "cat" / "009.png").write_bytes(b"")
+    settings: dict[str, Any] = {"cache_max_bytes": 0, "corrupt": "skip"}
+    digest = images(root, **settings).load().digest
+    (tmp_path / "file").write_text("in the way")
+    data = images(root, **settings, cache_dir=str(tmp_path / "file" / "cache")).load()
+    assert (data.digest, data.left_out) == (digest, ("cat/009.png",))
+    assert len(data.train.x[:]) == len(data.train)
+    assert "file/cache cannot be written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("half", ["validation", "test", "train"])
+def test_a_part_of_which_nothing_can_be_decoded_is_refused_and_not_drawn_anew(
+    tmp_path: Path, half: str
+) -> None:
+    root = three_parts(tmp_path / "pets")
+    for file in (root / half).rglob("*.png"):
+        file.write_bytes(b"")
+    problem = (
+        rf"pets: none of the \d+ images of the {half} part can be decoded: {half}/cat/000\.png \(empty\)"
+    )
+    with pytest.raises(DataError, match=problem):
+        images(root, corrupt="skip").load()
+
+
+def test_names_that_are_no_utf8_are_read_and_shown_escaped(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "pets")
+    digest = images(root).load().digest
+    file = root / "cat" / os.fsdecode(b"000\xe9.png")
+    try:
+        (root / "cat" / "000.png").rename(file)
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert images(root).load().digest == digest
+    file.write_bytes(b"")
+    data = images(root, corrupt="skip").load()
+    assert data.left_out == ("cat/000\\udce9.png",)
+    for _ in range(2):  # decoded, and found in the cache
+        with pytest.raises(DataError, match=r"cat/000\\udce9\.png \(empty\)") as caught:
+            images(root).load()
+        str(caught.value).encode()
+    (root / "dog").rename(root / os.fsdecode(b"d\xf6g"))
+    with pytest.raises(
+        DataError, match=r"pets: the name of the class folder d\\udcf6g is no UTF-8\. Rename it"
+    ):
+        images(root).load()
+
+
 def load_digest(root: str) -> str:
     return str(images(Path(root)).load().digest)
 
@@ -200,7 +288,10 @@ def test_corrupt_files_are_named_all_at_once_or_left_out_and_counted(tmp_path: P
     data = images(root, corrupt="skip").load()
     assert data.note.endswith("2 of 20 images cannot be decoded and were left out: cat/009.png, dog/009.png.")
     assert pixels(data).tolist() == pixels(expected).tolist()
-    with pytest.raises(DataError, match=r"2 of 20 files cannot be decoded: cat/009\.png, dog/009\.png"):
+    assert data.left_out == ("cat/009.png", "dog/009.png")
+    with pytest.raises(
+        DataError, match=r"2 of 20 files cannot be decoded: cat/009\.png \(.*dog/009\.png \(not"
+    ):
         images(root).load()  # known from before
     assert images(root, corrupt="skip", cache_max_bytes=0).load().digest == data.digest
 
@@ -307,6 +398,7 @@ def test_hidden_files_and_what_file_managers_leave_do_not_count(tmp_path: Path) 
 def test_a_limit_is_drawn_before_anything_is_decoded(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", count=40)
     data = images(root, limit=10).load()
+    assert data.note.startswith("The test part is 10 of 20 images, drawn by dataset.split_seed")
     assert (len(data.train), len(data.validation), len(data.test)) == (9, 1, 10)
     assert cached(root)[1].stat().st_size == 20 * 6 * 5 * 3
     assert images(root, limit=10, split_seed=1).load().digest != data.digest

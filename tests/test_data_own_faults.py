@@ -70,6 +70,10 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-40])
 
 
+def longer(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"more")
+
+
 def another_size(root: Path) -> None:
     picture(1, height=7).save(root / "dog" / "003.png")
 
@@ -101,6 +105,13 @@ WITH_NAN = np.where(np.arange(120).reshape(40, 3) == 37, np.nan, X)
 GREY = np.zeros((40, 8, 8), np.uint8)
 FLAT = "def load():\n    return "
 IMPORT = "import numpy as np\n"
+NO_VALIDATION = """
+import numpy as np
+from pruneflow.data import Data, Part, Spec
+def load():
+    part = Part(np.zeros((4, 2), np.float32), np.arange(4) % 2)
+    return Data("mine", Spec("numbers", (2,), 2), part, None, part)
+"""
 GOOD = IMPORT + "def load(n=40):\n    return {'x_train': np.zeros((n, 2)), 'y_train': np.arange(n) % 2}\n"
 
 MAKERS: dict[str, Callable[[Path], Load]] = {
@@ -130,11 +141,31 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`arrays`: images with channels first": lambda f: npz(f, x=np.zeros((40, 3, 8, 8), np.uint8)),
     "`arrays`: standardised images": lambda f: npz(f, x=GREY - 1.5),
     "`arrays`: examples of one dimension": lambda f: npz(f, x=X[:, 0]),
+    "`arrays`: labels that differ in case alone": lambda f: npz(f, y=np.array(["a", "A"] * 20)),
+    "`arrays`: an order without one of the classes": lambda f: (
+        lambda: (npz(f), arrays(f / "mine.npz", class_names=["1"]).load())
+    ),
+    "`arrays`: labels too large": lambda f: npz(f, y=np.where(np.arange(40) < 39, Y, 1e19)),
+    "`arrays`: test images to 1, others to 255": lambda f: npz(
+        f, x=GREY + 200.0, x_test=GREY + 0.5, y_test=Y
+    ),
     "`arrays`: a .npy file without labels": lambda f: pair(f, Y, labels_path=None),
     "`arrays`: a .npy file of Python objects": lambda f: pair(f, np.array([[1], [1, 2]] * 20, object)),
+    "`arrays`: a .npy file that is too long": lambda f: (lambda load: lambda: (longer(f / "y.npy"), load()))(
+        pair(f, Y)
+    ),
     "`arrays`: labels beside a .npz file": lambda f: lambda: arrays(f / "mine.npz", labels_path="y.npy"),
     "`csv_text`: other columns": lambda f: csv(f, ["review,stars", "a,1", "b,2"]),
     "`csv_text`: rows without a text or a label": lambda f: csv(f, [*opinions(), ",bad", "a film,"]),
+    "`csv_text`: NA as a label": lambda f: csv(f, [*opinions(), "a film,NA"]),
+    "`csv_text`: labels that differ in case alone": lambda f: csv(f, [*opinions(), "a film,Bad"]),
+    "`csv_text`: an order with a class that there is not": lambda f: csv(
+        f, opinions(), class_names=["bad", "good", "so"]
+    ),
+    "`csv_text`: a quote that is not closed": lambda f: csv(f, [*opinions(), '"a film,bad']),
+    "`csv_text`: an encoding that gives half a character": lambda f: (
+        csv(f, [*opinions(), "a +2AA- film,bad"]) and texts(f / "mine.csv", encoding="utf-7").load
+    ),
     "`csv_text`: one class": lambda f: csv(f, opinions(classes=("bad",))),
     "`csv_text`: as many labels as rows": lambda f: csv(f, ["text,label", "a,b", "c,d", "e,f", "g,h"]),
     "`csv_text`: too few rows": lambda f: csv(f, opinions(6)),
@@ -158,6 +189,10 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`custom`: a function that returns something else": lambda f: factory(f, FLAT + "[1, 2]\n"),
     "`custom`: unknown keys": lambda f: factory(f, FLAT + "{'images': 1}\n"),
     "`custom`: examples without labels": lambda f: factory(f, FLAT + "{'x_train': [[1.0]]}\n"),
+    "`custom`: a name of a class twice": lambda f: factory(
+        f, FLAT + "{'x_train': [[1.0]], 'y_train': [0], 'class_names': ['a', 'a']}\n"
+    ),
+    "`custom`: a Data without a validation part": lambda f: factory(f, NO_VALIDATION),
     "`image_folder`: a file": lambda f: lambda: images(rows(f / "pets.zip", ["PK"])).load(),
     "`image_folder`: an empty folder": lambda f: folder_of(f, nothing),
     "`image_folder`: images at the top": lambda f: folder_of(f, lambda r: picture(1).save(r / "1.png")),
@@ -171,6 +206,9 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`image_folder`: an image that was cut short": lambda f: folder_of(f, lambda r: cut(r / "dog/003.png")),
     "`image_folder`: an empty file": lambda f: folder_of(f, lambda r: (r / "cat/001.png").write_bytes(b"")),
     "`image_folder`: a file that is no image": lambda f: folder_of(f, no_image),
+    "`image_folder`: an order that names a class twice": lambda f: folder_of(
+        f, lambda r: None, class_names=["cat", "dog", "cat"]
+    ),
     "`image_folder`: images of two sizes": lambda f: folder_of(f, another_size),
     "`image_folder`: a height without a width": lambda f: folder_of(f, lambda r: None, height=8),
     "`image_folder`: a link to nothing": lambda f: folder_of(

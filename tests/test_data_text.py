@@ -3,7 +3,7 @@ import doctest
 import numpy as np
 import pytest
 
-from pruneflow.data import split, text
+from pruneflow.data import names, split, text
 from pruneflow.data.text import (
     Reviews,
     encode,
@@ -107,7 +107,7 @@ def test_a_rank_beyond_int32_is_refused() -> None:
         reviews([2**31])
 
 
-@pytest.mark.parametrize("module", [text, split])
+@pytest.mark.parametrize("module", [text, split, names])
 def test_examples_in_docstrings_hold(module: object) -> None:
     result = doctest.testmod(module)  # type: ignore[arg-type]
     assert result.failed == 0

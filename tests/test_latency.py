@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_scoring import lstm_file
 
-from pruneflow import backend, latency, stopwatch, tflite, timing, verdicts
+from pruneflow import backend, latency, signals, stopwatch, tflite, timing, verdicts
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float
@@ -621,7 +621,7 @@ def test_a_child_that_does_not_listen_is_killed_on_ctrl_c(monkeypatch):
         return children[-1]
 
     monkeypatch.setattr(stopwatch.subprocess, "Popen", deaf)
-    monkeypatch.setattr(stopwatch, "let_through", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(signals, "let_through", lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         stopwatch._answer(job(files=["a.tflite"]))
     assert children[0].wait(timeout=60) == -signal.SIGKILL

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -82,6 +83,7 @@ def composed_by_hydra(overrides, folder):
 
 
 CLEANING = "python -m pruneflow.clean --unused-days 30 --max-size 5G"
+CLEANING_IMAGES = "python -m pruneflow.clean --unused-days 30 --images"
 
 
 def test_the_command_that_cleans_the_store_runs(tmp_path):
@@ -90,6 +92,11 @@ def test_the_command_that_cleans_the_store_runs(tmp_path):
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Deleted 0 stages, 0.0 MB.")
+    line = [sys.executable, *shlex.split(CLEANING_IMAGES)[1:]]
+    (tmp_path / "images").mkdir()
+    own = {**os.environ, "PRUNEFLOW_DATA_DIR": str(tmp_path)}
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=own)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 EVALUATING = "python -m pruneflow.evaluate model.tflite dataset=mnist latency.seconds=5"
@@ -128,6 +135,7 @@ def test_other_commands_are_those_that_are_known_here():
         'pip install -e ".[dev]" && pytest',  # .ci/run
         "tensorboard --logdir outputs",
         CLEANING,
+        CLEANING_IMAGES,
         EVALUATING,
         TIMING,
         REPORTING,
@@ -206,7 +214,7 @@ def write_reviews(file):
     rows = ["text,label"]
     for index in range(200):
         word, label = ("wonderful", "pos") if index % 2 else ("terrible", "neg")
-        rows.append(f'"The film was {word}, number {index % 7}.",{label}')
+        rows.append(f'"The film was {word}, number {index}.",{label}')
     file.write_text("\n".join(rows))
 
 

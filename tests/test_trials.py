@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import apart, backend, pipeline, preparation, trials
+from pruneflow import apart, backend, extensions, pipeline, preparation, trials
 from pruneflow.data import Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Int8
@@ -171,13 +171,21 @@ def test_an_option_that_only_this_process_knows_is_tried_here(monkeypatch, outco
     assert outcomes == [apart.Outcome([], 1)]
 
 
-def test_another_network_than_that_of_the_parent_is_not_tried(monkeypatch):
-    layers = backend.keras().layers
+def test_a_child_says_how_far_it_came_or_what_is_wrong(monkeypatch):
+    """And nothing where it has another network than its parent."""
+    layers, loaded = backend.keras().layers, []
 
     def network(*units):
         return backend.keras().Sequential([layers.Dense(each, input_shape=(3,)) for each in units])
 
+    def wrong(*_):
+        yield MADE
+        raise ConfigError("It does not run.")
+
+    monkeypatch.setattr(extensions, "load", lambda: loaded.append(1))
     trial = trials._Trial("int8", types.SimpleNamespace(build=lambda spec: network(4, 2)), None, None)
-    monkeypatch.setattr(trials._Trial, "steps_to_int8", lambda *_: iter([RAN]))
+    monkeypatch.setattr(trials._Trial, "steps_to_int8", wrong)
     assert list(trials._apart(trial, None, trials._weights(network(5, 2)))) == []
-    assert list(trials._apart(trial, None, trials._weights(network(4, 2)))) == [BUILT, RAN]
+    *steps, error = trials._apart(trial, None, trials._weights(network(4, 2)))
+    assert steps == [BUILT, MADE] and isinstance(error, ConfigError)
+    assert loaded == [1, 1]

@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from pruneflow.data.checks import Array, expect
 from pruneflow.data.files import LARGEST_BYTES, SUFFIX, array_names, read_arrays, reading, refuse_kind
 from pruneflow.data.given import Given, Labelled
+from pruneflow.data.names import listed
 from pruneflow.errors import ConfigError
 
 __all__ = ["FORMATS", "Keys", "of_pair", "read_npy", "read_npz"]
@@ -24,12 +25,12 @@ WHOLE_NPY = "a whole .npy file without pickles"
 
 # What a key may be called in a file where no setting names it; the first that is there counts.
 USUAL = {
-    "x": ("x_train", "x", "X", "train_images"),
-    "y": ("y_train", "y", "Y", "train_labels"),
-    "x_test": ("x_test", "test_images"),
-    "y_test": ("y_test", "test_labels"),
-    "x_validation": ("x_validation", "x_val", "val_images"),
-    "y_validation": ("y_validation", "y_val", "val_labels"),
+    "x": ("x_train", "X_train", "x", "X", "train_images"),
+    "y": ("y_train", "Y_train", "y", "Y", "train_labels"),
+    "x_test": ("x_test", "X_test", "test_images"),
+    "y_test": ("y_test", "Y_test", "test_labels"),
+    "x_validation": ("x_validation", "X_validation", "x_val", "X_val", "x_valid", "X_valid", "val_images"),
+    "y_validation": ("y_validation", "Y_validation", "y_val", "Y_val", "y_valid", "Y_valid", "val_labels"),
 }
 
 
@@ -72,12 +73,14 @@ def read_npz(path: Path, keys: Keys) -> Given:
     for key in ("x", "y"):
         expected = f"to be there, or another name in dataset.{key}_key"
         expect(key in names, path, USUAL[key][0], expected, "only " + (", ".join(held) or "an empty archive"))
-    _refuse_objects(path, list(names.values()))
+    _check_headers(path, list(names.values()))
     arrays = read_arrays(path, list(names.values()))
     parts = {part: _part(path, names, arrays, part) for part in ("", "_test", "_validation")}
     train = parts[""]
     assert train is not None
-    return Given(path, train, parts["_test"], parts["_validation"])
+    unused = sorted(set(held) - set(names.values()))
+    note = f"Arrays of {path.name} that were not used: {listed(unused)}." if unused else ""
+    return Given(path, train, parts["_test"], parts["_validation"], note=note)
 
 
 def read_npy(path: Path) -> Array:
@@ -91,8 +94,9 @@ def read_npy(path: Path) -> Array:
     with reading(path, WHOLE_NPY), path.open("rb") as stream:
         shape, dtype = _header(stream)
         _refuse_object(path, path.stem, dtype)
-        declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        declared = _declared(shape, dtype)
         expect(declared <= LARGEST_BYTES, path, path.stem, f"at most {LARGEST_BYTES} bytes", declared)
+        _refuse_more(path.stem, path.stat().st_size - stream.tell() - declared)
     with reading(path, WHOLE_NPY):
         loaded: Array = np.load(path, allow_pickle=False)
         return loaded
@@ -128,12 +132,25 @@ def _part(path: Path, names: dict[str, str], arrays: dict[str, Array], part: str
     return Labelled(arrays[x], arrays[y], (x, y))
 
 
-def _refuse_objects(path: Path, names: Sequence[str]) -> None:
-    """Refuse arrays that only a pickle can hold, by what their headers say."""
+def _check_headers(path: Path, names: Sequence[str]) -> None:
+    """Refuse arrays that only a pickle can hold, or behind which there is more, by what their headers say."""
     with reading(path), zipfile.ZipFile(path) as archive:
         for name in names:
             with archive.open(name + SUFFIX) as stream:
-                _refuse_object(path, name, _header(stream)[1])
+                shape, dtype = _header(stream)
+                _refuse_object(path, name, dtype)
+                size = archive.getinfo(name + SUFFIX).file_size
+                _refuse_more(name, size - stream.tell() - _declared(shape, dtype))
+
+
+def _declared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
+
+
+def _refuse_more(name: str, more: int) -> None:
+    """Refuse bytes behind the end of an array, which nobody reads; those that lack are noticed later."""
+    if more > 0:
+        raise ValueError(f"{more:,} bytes behind the end of array {name}")
 
 
 def _header(stream: object) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.split import Labels, copies_of, taken_whole
 from pruneflow.data.text import Reviews, end_to_end, rank_words, words
 from pruneflow.errors import DataError
 
@@ -51,6 +52,8 @@ class Corpus:
         ranks: Word to rank, 1 = most frequent; None where the words are not known.
         class_names: What class 0 and 1 are called; empty where that is not known.
         origin: Where the file came from, if it remembers that.
+        copies: Which training reviews are copies, where they are kept together; see `Halves`.
+        drawn: How the test half was taken out of the reviews, where that was done here; see `said_of_test`.
     """
 
     train: Reviews
@@ -59,6 +62,8 @@ class Corpus:
     ranks: Mapping[str, int] | None = None
     class_names: tuple[str, ...] = ()
     origin: str = ""
+    copies: npt.NDArray[np.int64] | None = None
+    drawn: str = ""
 
 
 def of_texts(
@@ -94,9 +99,10 @@ def ranked(where: object, train: Texts, ranks: Mapping[str, int] | None) -> Mapp
 
 
 def held_out(texts: list[str], y: npt.NDArray[np.int64], fraction: Fraction = FIFTH) -> npt.NDArray[np.bool_]:
-    """Choose a fraction of each class, rounded down: the texts whose SHA-256 is smallest.
+    """Choose about a fraction of each class, rounded down: the texts whose SHA-256 is smallest.
 
-    No random numbers, so the choice is the same with every NumPy, and copies of a text stay together.
+    No random numbers, so the choice is the same with every NumPy. Equal texts stay together, whatever their
+    labels: where they would be more than are wanted, the next ones are taken.
 
     Args:
         texts: n texts.
@@ -107,8 +113,11 @@ def held_out(texts: list[str], y: npt.NDArray[np.int64], fraction: Fraction = FI
         (n,) True where a text is held out.
     """
     order = np.argsort([hashlib.sha256(text.encode()).hexdigest() for text in texts], kind="stable")
+    labels, counts = np.unique(y, return_counts=True)
+    wanted = {
+        label: math.floor(count * fraction)
+        for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+    }
     chosen = np.zeros(len(texts), np.bool_)
-    for label in np.unique(y):
-        members = order[y[order] == label]
-        chosen[members[: math.floor(len(members) * fraction)]] = True
+    chosen[taken_whole(Labels(y, copies_of(texts)), wanted, order.tolist())] = True
     return chosen

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from pruneflow.data.corpus import Texts, ranked
 from pruneflow.data.files import PEEK_BYTES, other_encoding, reading
-from pruneflow.data.names import MISSING, listed
+from pruneflow.data.names import is_missing, listed
 from pruneflow.data.spec import Data, Part, Spec
-from pruneflow.data.split import Plan, digest_of
-from pruneflow.data.table import SEPARATORS, Columns, Table, filled
+from pruneflow.data.split import Labels, Plan, copies_of, digest_of
+from pruneflow.data.table import SEPARATORS, Columns, Table, filled, long_fields
 from pruneflow.data.text import encode, end_to_end, vocabulary_of, words
 from pruneflow.errors import DataError
 
 __all__ = ["Encoding", "Form", "of_halves", "read_rows"]
 
 LIKELY = ("cp1252", "latin-1")  # what a file that is not UTF-8 mostly is; the second reads anything
+HALF = re.compile("[\ud800-\udfff]")  # half of a pair by which UTF-16 writes one character
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,12 @@ class Form:
     Attributes:
         encoding: Of its text; a Python name, such as ``"utf-8"``.
         skip: Whether rows without a text or a label are left out, rather than refused.
+        named: Classes that a setting names, which are labels even if tables mean none by them.
     """
 
     encoding: str
     skip: bool
+    named: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,12 +72,10 @@ def read_rows(path: Path, columns: Columns, form: Form) -> Table:
         if found:
             raise DataError(f"{path}: is {found.upper()}, not {encoding}. Set dataset.encoding={found}.")
         try:
-            with path.open(encoding="utf-8-sig" if utf8 else encoding, newline="") as stream:
+            with path.open(encoding="utf-8-sig" if utf8 else encoding, newline="") as stream, long_fields():
                 separator = _separator(stream, columns)
-                reader = csv.reader(stream, strict=True, delimiter=separator)
-                table = filled(path, columns, reader, _both)
-        except csv.Error as error:
-            raise DataError(f"{path}: not {what} ({error}).") from error
+                reader = csv.reader(_whole(path, encoding, stream), strict=True, delimiter=separator)
+                table = filled(path, columns, reader, partial(_both, named=form.named))
         except UnicodeError as error:
             raise _not_of(path, encoding) from error
     if table.missing and not form.skip:
@@ -103,7 +106,7 @@ def of_halves(
         ConfigError: if a part would be empty.
     """
     half, held = halves
-    cut = plan.cut(half.y, held.y)
+    cut = plan.cut(Labels(half.y, copies_of(half.texts)), held.y)
     texts = half.at(cut.train), half.at(cut.validation), held.at(cut.test)
     ranks = ranked(where, texts[0], encoding.ranks)
 
@@ -119,9 +122,20 @@ def of_halves(
     return Data("", spec, train, validation, test, digest=digest, vocabulary=known, class_names=names)
 
 
-def _both(text: str, label: str) -> str | None:
+def _both(text: str, label: str, *, named: tuple[str, ...]) -> str | None:
     """None where a row lacks something, which is dealt with at the end."""
-    return None if not text.strip() or label.strip().casefold() in MISSING else ""
+    return None if not text.strip() or is_missing(label, named) else ""
+
+
+def _whole(path: Path, encoding: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines, unless one holds what is no character: some encodings give that."""
+    for number, line in enumerate(lines, start=1):
+        if half := HALF.search(line):
+            raise DataError(
+                f"{path}: line {number}: {encoding} gives U+{ord(half[0]):X} there, half a character. Set "
+                "dataset.encoding to the encoding of the file; utf-8 is usual."
+            )
+        yield line
 
 
 def _separator(stream: IO[str], columns: Columns) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from pruneflow.data.checks import Array, checked_labels, described, expect
 from pruneflow.data.given import Given, Labelled
+from pruneflow.data.names import listed, refuse_twins, require_every_class
 from pruneflow.data.rows import Rows
-from pruneflow.data.spec import Data, Part, Spec
+from pruneflow.data.spec import Data, Part, Spec, Targets
 from pruneflow.errors import DataError
 
 __all__ = ["EXPECTED", "check_data", "given_of"]
@@ -22,6 +24,7 @@ EXPECTED = (
 )
 KEYS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation", "class_names")
 DTYPES = {"image": np.uint8, "tokens": np.int32, "numbers": np.float32}
+DIMENSIONS = {"image": 3, "tokens": 1, "numbers": 1}
 
 
 def given_of(where: object, value: object) -> Given:
@@ -39,15 +42,14 @@ def given_of(where: object, value: object) -> Given:
     if unknown:
         raise DataError(f"{where}: unknown keys {', '.join(unknown)}; expected {', '.join(KEYS)}.")
     names = named.pop("class_names", ())
-    if isinstance(names, (str, bytes)) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{where}: class_names: expected a list of texts, found {names!r}.")
+    _check_names(where, names)
     train = _labelled(where, named, "train")
     if train is None:
         raise DataError(
             f"{where}: expected x_train and y_train, found {', '.join(named) or 'an empty mapping'}."
         )
     test, validation = (_labelled(where, named, part) for part in ("test", "validation"))
-    return Given(where, train, test, validation, tuple(names))
+    return Given(where, train, test, validation, tuple(map(str, names)))
 
 
 def check_data(where: object, data: Data) -> None:
@@ -61,20 +63,87 @@ def check_data(where: object, data: Data) -> None:
         DataError: naming the part, what was expected and what was found.
     """
     spec = data.spec
-    if not isinstance(spec, Spec) or spec.kind not in DTYPES:
+    if not isinstance(spec, Spec) or not isinstance(spec.kind, str) or spec.kind not in DTYPES:
         raise DataError(
             f"{where}: spec.kind: expected {', '.join(DTYPES)}, found {getattr(spec, 'kind', spec)!r}."
         )
-    if spec.targets is None:
-        expect(spec.classes >= 2, where, "spec.classes", "2 or more", spec.classes)
-    else:
-        fits = len(spec.targets) > 0 and spec.classes == 0
-        expect(fits, where, "spec.classes", "0, and a target or more, for numbers to predict", spec.classes)
+    _check_spec(where, spec)
     for name in ("train", "validation", "test"):
         _check_part(where, name, getattr(data, name), spec)
+    _check_facts(where, data)
+    if spec.targets is None:
+        require_every_class(data, data.class_names or list(map(str, range(spec.classes))), where)
+
+
+def _check_spec(where: object, spec: Spec) -> None:
+    sizes, targets = spec.shape, spec.targets
+    fits = isinstance(sizes, tuple) and len(sizes) == DIMENSIONS[spec.kind] and all(map(_is_size, sizes))
+    expected = f"a tuple of {DIMENSIONS[spec.kind]} int, each from 1"
+    expect(fits, where, "spec.shape", expected, repr(sizes))
+    fits = spec.kind != "tokens" or _is_size(spec.vocabulary_size)
+    expect(fits, where, "spec.vocabulary_size", "an int from 1", repr(spec.vocabulary_size))
+    if targets is None:
+        fits = _is_size(spec.classes) and spec.classes >= 2
+        expect(fits, where, "spec.classes", "an int, 2 or more", repr(spec.classes))
+        return
+    expect(
+        isinstance(targets, Targets), where, "spec.targets", "pruneflow.data.Targets or None", repr(targets)
+    )
+    fits = len(targets) > 0 and spec.classes == 0
+    expect(fits, where, "spec.classes", "0, and a target or more, for numbers to predict", spec.classes)
+    fits = len(targets.mean) == len(targets.scale) and all(map(_is_number, targets.mean + targets.scale))
+    expect(fits, where, "spec.targets", "a finite mean and scale of each target", repr(targets))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _check_facts(where: object, data: Data) -> None:
+    """Refuse what else a data set says of itself, where the results could not say it."""
+    names, words, lists = data.class_names, data.vocabulary, data.standardisation
+    _check_names(where, names)
+    count = data.spec.classes
+    fits = len(names) in (0, count)
+    expect(fits, where, "class_names", f"none, or one for each of the {count} classes", listed(names))
+    for name in ("source", "note"):
+        text = getattr(data, name)
+        expect(isinstance(text, str), where, name, "a text", repr(text))
+    most = data.spec.vocabulary_size
+    fits = words is None or (
+        isinstance(words, dict)
+        and all(isinstance(word, str) and type(id_) is int and 0 <= id_ < most for word, id_ in words.items())
+    )
+    expect(
+        fits, where, "vocabulary", f"None, or a dict of words and their ids below {most}", "something else"
+    )
+    fits = lists is None or (
+        isinstance(lists, dict)
+        and all(
+            isinstance(key, str) and isinstance(held, list) and all(map(_is_number, held))
+            for key, held in lists.items()
+        )
+    )
+    expect(fits, where, "standardisation", "None, or a dict of lists of finite numbers", repr(lists))
+    left = data.left_out
+    fits = isinstance(left, (tuple, list)) and all(isinstance(name, str) for name in left)
+    expect(fits, where, "left_out", "a tuple of texts", repr(left))
+
+
+def _check_names(where: object, names: Any) -> None:
+    """Refuse names of classes that are no texts, or of which two are one."""
+    fits = isinstance(names, (tuple, list, np.ndarray)) and all(isinstance(name, str) for name in names)
+    expect(fits, where, "class_names", "a list of texts", repr(names))
+    expect(len(set(names)) == len(names), where, "class_names", "each name once", listed(list(names)))
+    refuse_twins(f"{where}: class_names", names)
 
 
 def _check_part(where: object, name: str, part: Part, spec: Spec) -> None:
+    expect(isinstance(part, Part), where, name, "a pruneflow.data.Part", type(part).__name__)
     x, y, dtype = part.x, part.y, np.dtype(DTYPES[spec.kind])
     expected = f"a NumPy array of {dtype} (n, {', '.join(map(str, spec.shape))})"
     expect(isinstance(x, (np.ndarray, Rows)), where, f"{name}.x", expected, type(x).__name__)

@@ -6,6 +6,7 @@ How the cache is laid out stands in `pruneflow.data.image_cache`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ from pruneflow.data.files import read_arrays, write_arrays
 from pruneflow.data.folders import Listing
 from pruneflow.data.image_cache import FOLDER, INDEX, MAKING, PIXELS, lock_of, mark_used
 from pruneflow.data.image_rows import CachedRows, DecodedRows, verify
-from pruneflow.data.names import listed
+from pruneflow.data.names import listed, printable
 from pruneflow.data.rows import Source
 from pruneflow.errors import DataError
 from pruneflow.locks import locked
@@ -32,7 +33,7 @@ from pruneflow.terminal import bar, console
 
 __all__ = ["Cache", "Decoded", "decoded"]
 
-VERSION = 1  # raise it where other pixels come out of the same files
+VERSION = 2  # raise it where other pixels come out of the same files, or the index has another form
 
 Indices = npt.NDArray[np.int64]
 
@@ -59,12 +60,12 @@ class Decoded:
     Attributes:
         source: Their pixels, (height, width, channels) uint8 each.
         kept: (k,) their places in the listing.
-        left_out: Names of the others.
+        left_out: Names of the others, and what is wrong with each.
     """
 
     source: Source
     kept: Indices
-    left_out: list[str]
+    left_out: dict[str, str]
 
 
 def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Decoded:
@@ -77,11 +78,13 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
         skip: Whether images that cannot be decoded are left out, rather than refused.
 
     Raises:
-        DataError: if images cannot be decoded, are of several sizes where none is set, or cannot be kept.
+        DataError: if images cannot be decoded, are of several sizes where none is set, or cannot be kept
+            though that is wanted.
     """
+    work = _Work(listing, how, cache, skip)
     asked = {"version": VERSION, "root": str(listing.root.resolve()), **cache.asked}
     home = cache.folder / FOLDER / _key(json.dumps(asked, sort_keys=True).encode())
-    place = home / _key("\0".join(listing.names).encode(), listing.stamps.tobytes())
+    place = home / _key(os.fsencode("\0".join(listing.names)), listing.stamps.tobytes())
     try:
         with locked(
             lock_of(home), waiting=f"Waiting for another run that decodes the images of {listing.root}."
@@ -91,9 +94,11 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
             if found:
                 mark_used(place)
             else:
-                _make(home, place, _Work(listing, how, cache, skip))
+                _make(home, place, work)
                 found = _kept(place, listing, how, cache, checked=False)
     except OSError as error:
+        if cache.max_bytes == 0:
+            return _unkept(work, error)
         raise DataError(
             f"{cache.folder}: cannot keep decoded images there ({error}). Set dataset.cache_dir to a folder "
             "that can be written and has room, or dataset.cache_max_bytes=0 to decode them at each epoch."
@@ -103,8 +108,16 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
             f"{place}: the images that were just decoded cannot be read back. Is the disk broken?"
         )
     if found.left_out and not skip:
-        raise _refusal(listing.root, found.left_out, [], len(listing))
+        raise _refusal(listing, found.left_out)
     return found
+
+
+def _unkept(work: _Work, error: OSError) -> Decoded:
+    """Decode all images without a cache, and once more at each use."""
+    said = f"{work.cache.folder} cannot be written ({error}): the images are decoded once more at each start."
+    console.print(said, soft_wrap=True, markup=False)
+    index = _decode(io.BytesIO(), work)
+    return Decoded(_streamed(index, work.listing, work.how), index["kept"], _left_out(index, work.listing))
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ def _kept(
     if not (place / INDEX).is_file():
         return None
     try:
-        index = read_arrays(place / INDEX, ["kept", "digests", "shape"])
+        index = read_arrays(place / INDEX, ["kept", "digests", "shape", "reasons"])
         source = _source(place, index, listing, how, cache)
         if source is None:
             return None
@@ -140,17 +153,27 @@ def _kept(
     except (DataError, OSError) as error:
         console.print(f"{place} is broken and is made anew: {error}", soft_wrap=True, markup=False)
         return None
+    return Decoded(source, index["kept"], _left_out(index, listing))
+
+
+def _left_out(index: Arrays, listing: Listing) -> dict[str, str]:
     gone = np.delete(np.arange(len(listing)), index["kept"])
-    return Decoded(source, index["kept"], [listing.names[i] for i in gone])
+    return {listing.names[i]: str(reason) for i, reason in zip(gone, index["reasons"], strict=True)}
+
+
+def _streamed(index: Arrays, listing: Listing, how: Decoding, file: Path | None = None) -> DecodedRows:
+    """Rows that are decoded when they are read; ``file`` holds the index, if one does."""
+    height, width, channels = map(int, index["shape"])
+    size = Decoding((height, width), how.channels, how.resize)
+    return DecodedRows(listing.at(index["kept"]), size, (height, width, channels), index["digests"], file)
 
 
 def _source(place: Path, index: Arrays, listing: Listing, how: Decoding, cache: Cache) -> Source | None:
     """Pixels in the cache, or the files where they do not fit; None where they fit and are not there."""
     shape = tuple(map(int, index["shape"]))
     size_bytes = int(np.prod(shape))
-    if len(listing) * size_bytes > cache.max_bytes:  # as `_written` decides
-        size = Decoding((shape[0], shape[1]), how.channels, how.resize)
-        return DecodedRows(listing.at(index["kept"]), size, shape, index["digests"])
+    if len(listing) * size_bytes > cache.max_bytes:  # as `_decode` decides
+        return _streamed(index, listing, how, place / INDEX)
     if not (place / PIXELS).is_file():
         return None
     if (place / PIXELS).stat().st_size != len(index["kept"]) * size_bytes:
@@ -163,7 +186,12 @@ def _make(home: Path, place: Path, work: _Work) -> None:
     making = home / MAKING
     making.mkdir(parents=True)
     try:
-        index = _decode(making / PIXELS, work)
+        with (making / PIXELS).open("wb") as stream:
+            index = _decode(stream, work)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if (making / PIXELS).stat().st_size != len(index["kept"]) * int(np.prod(index["shape"])):
+            (making / PIXELS).unlink()
         write_arrays(making / INDEX, index)
         shutil.rmtree(place, ignore_errors=True)
         making.rename(place)
@@ -174,17 +202,17 @@ def _make(home: Path, place: Path, work: _Work) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _decode(file: Path, work: _Work) -> Arrays:
-    """Decode all images; write them while they fit.
+def _decode(stream: IO[bytes], work: _Work) -> Arrays:
+    """Decode all images; write them if they fit.
 
     Returns:
-        ``kept`` (k,), ``digests`` (k, 32), ``shape`` (3,).
+        ``kept`` (k,), ``digests`` (k, 32), ``shape`` (3,), and ``reasons`` (n - k,) why the others cannot be
+        decoded.
     """
-    listing, kept, digests, bad = work.listing, [], bytearray(), []
+    listing, kept, digests = work.listing, [], bytearray()
+    bad: dict[str, str] = {}
     first: tuple[str, tuple[int, ...]] | None = None
-    written = 0
     with (
-        file.open("wb") as stream,
         bar(f"Decoding {len(listing):,} images", total=len(listing)) as advance,
         strictly(),
         closing(_each(work)) as images,
@@ -192,31 +220,23 @@ def _decode(file: Path, work: _Work) -> Arrays:
         for place, pixels in enumerate(images):
             advance()
             if isinstance(pixels, UndecodableError):
-                bad.append((listing.names[place], str(pixels)))
+                bad[listing.names[place]] = str(pixels)
                 continue
             first = first or (listing.names[place], pixels.shape)
             _require_size(listing, place, pixels.shape, first)
             kept.append(place)
             digests += hashlib.sha256(pixels.data).digest()
-            written += _written(stream, pixels, len(listing), work.cache)
-        stream.flush()
-        os.fsync(stream.fileno())
+            if pixels.nbytes * len(listing) <= work.cache.max_bytes:  # those left out only make more room
+                stream.write(pixels.data)
     if bad and not (work.skip and kept):
-        names, reasons = zip(*bad, strict=True)
-        raise _refusal(listing.root, list(names), list(reasons), len(listing))
+        raise _refusal(listing, bad)
     assert first
-    if written != len(kept) * int(np.prod(first[1])):
-        file.unlink()
-    rows = np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32)
-    return {"kept": np.array(kept, np.int64), "digests": rows, "shape": np.array(first[1], np.int64)}
-
-
-def _written(stream: IO[bytes], pixels: npt.NDArray[np.uint8], count: int, cache: Cache) -> int:
-    """Write one image if all would fit; those that are left out later only make more room."""
-    if pixels.nbytes * count > cache.max_bytes:
-        return 0
-    stream.write(pixels.data)
-    return pixels.nbytes
+    return {
+        "kept": np.array(kept, np.int64),
+        "digests": np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32),
+        "shape": np.array(first[1], np.int64),
+        "reasons": np.array(list(bad.values()), np.str_),
+    }
 
 
 def _each(work: _Work) -> Generator[npt.NDArray[np.uint8] | UndecodableError]:
@@ -232,17 +252,18 @@ def _each(work: _Work) -> Generator[npt.NDArray[np.uint8] | UndecodableError]:
 def _require_size(
     listing: Listing, place: int, shape: tuple[int, ...], first: tuple[str, tuple[int, ...]]
 ) -> None:
+    name, (height, width, _) = first
     if shape != first[1]:
         raise DataError(
-            f"{listing.root}: images of several sizes: {first[0]} has {first[1][0]} x {first[1][1]} pixels "
-            f"(height x width), {listing.names[place]} {shape[0]} x {shape[1]}. Set dataset.height and "
-            "dataset.width, to which all are resized."
+            f"{listing.root}: images of several sizes: {printable(name)} has {height} x {width} pixels "
+            f"(height x width), {printable(listing.names[place])} {shape[0]} x {shape[1]}. Set "
+            "dataset.height and dataset.width, to which all are resized."
         )
 
 
-def _refusal(root: Path, names: list[str], reasons: list[str], count: int) -> DataError:
-    shown = [f"{name} ({reason})" for name, reason in zip(names, reasons, strict=True)] if reasons else names
+def _refusal(listing: Listing, bad: dict[str, str]) -> DataError:
+    shown = [f"{name} ({reason})" for name, reason in bad.items()]
     return DataError(
-        f"{root}: {len(names):,} of {count:,} files cannot be decoded: {listed(shown)}. Mend or remove them, "
-        "or set dataset.corrupt=skip to leave them out. PNG, JPEG, BMP, GIF and WebP are read."
+        f"{listing.root}: {len(bad):,} of {len(listing):,} files cannot be decoded: {listed(shown)}. Mend or "
+        "remove them, or set dataset.corrupt=skip to leave them out. PNG, JPEG, BMP, GIF and WebP are read."
     )

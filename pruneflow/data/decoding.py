@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.names import printable
 from pruneflow.errors import DataError
 
 __all__ = ["RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
@@ -67,7 +68,8 @@ class Decoding:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}). Check its permissions.") from error
+            shown = printable(str(path))
+            raise DataError(f"{shown}: cannot be read ({error.strerror}). Check its permissions.") from error
         try:
             return self._pixels(content)
         except Exception as error:  # a broken file can raise anything

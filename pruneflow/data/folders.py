@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.data.files import reading
-from pruneflow.data.names import listed, sorted_classes
+from pruneflow.data.names import in_order, listed, printable
 from pruneflow.errors import DataError
 
 __all__ = ["HALVES", "Listing", "listed_images"]
@@ -20,6 +20,7 @@ HALVES = ("train", "validation", "test")
 SPELLINGS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation"}
 SPELLINGS["test"] = "test"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+LARGEST = (1 << 63) - 1  # that int64 holds; file systems number their files beyond it
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave
 
 Numbers = npt.NDArray[np.int64]
@@ -32,7 +33,8 @@ class Listing:
     Attributes:
         root: The folder.
         names: n paths below it, with slashes.
-        stamps: (n, 2) int64, bytes and time of last change in nanoseconds.
+        stamps: (n, 4) int64, by which a file is told from another in its place: bytes, times of the last
+            change of content and of anything in nanoseconds, number in the file system.
         y: (n,) int64 number of the class.
         part: (n,) int64 place in `HALVES`.
         classes: What the classes are called.
@@ -58,27 +60,34 @@ class Listing:
         return np.flatnonzero(self.part == HALVES.index(part))
 
 
-def listed_images(root: Path) -> Listing:
+def listed_images(root: Path, order: Sequence[str] = ()) -> Listing:
     """List the images of a folder with class folders, or with ``train``, ``validation`` and ``test`` of them.
 
     Hidden files do not count; every other file in a class folder is an image.
 
+    Args:
+        root: The folder.
+        order: The setting ``dataset.class_names``; empty takes the order of Keras'
+            ``image_dataset_from_directory``, by the characters of the names.
+
     Raises:
         DataError: if there are no class folders or only one, if one is empty or holds folders, if images lie
             beside class folders, or if a part has a class that training lacks.
+        ConfigError: if the order does not name every class once.
     """
     if root.exists() and not root.is_dir():
         raise DataError(f"{root}: a file, expected a folder with a folder of images for each class.")
     with reading(root, "a folder"):
         parts = _parts(root)
-    classes = sorted_classes(parts["train"])
+    classes = tuple(sorted(parts["train"]))
     if len(parts["train"]) < 2:
         raise DataError(f"{root}: {listed(classes)} is the only class folder, expected two or more.")
     _check_classes(parts, classes)
+    classes = in_order(classes, order)
     numbers = {name.casefold(): number for number, name in enumerate(classes)}
     names, stamps, labels = [], [], []
     for half, folders in parts.items():
-        for name in sorted(folders, key=lambda each: numbers[each.casefold()]):
+        for name in sorted(folders):
             found = _images(folders[name])
             names += [f"{folders[name].relative_to(root).as_posix()}/{file}" for file, *_ in found]
             stamps += [stamp for _, *stamp in found]
@@ -128,22 +137,33 @@ def _refuse_images_beside(root: Path, folders: dict[str, Path]) -> None:
 def _check_classes(parts: dict[str, dict[str, Path]], classes: Sequence[str]) -> None:
     known = {name.casefold() for name in classes}
     for folders in parts.values():
-        if twins := [name for name in folders if name not in sorted_classes(folders)]:
-            raise DataError(f"{folders[twins[0]]}: another class folder differs in case alone. Join the two.")
-        for name, folder in folders.items():
+        first: dict[str, str] = {}
+        for name, folder in sorted(folders.items()):
+            if name.encode(errors="ignore").decode() != name:
+                raise DataError(
+                    f"{folder.parent}: the name of the class folder {printable(name)} is no UTF-8. Rename it."
+                )
+            if (other := first.setdefault(name.casefold(), name)) != name:
+                raise DataError(f"{folder}: the class folder {other} differs in case alone. Join the two.")
             if name.casefold() not in known:
                 raise DataError(f"{folder}: train has no such class; it has {listed(classes)}.")
 
 
-def _images(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of last change of each, by name."""
+def _images(folder: Path) -> list[tuple[str, int, int, int, int]]:
+    """Name and stamps of each, by name."""
     with reading(folder, "a folder"), os.scandir(folder) as entries:
         kept = [each for each in entries if each.name[0] != "." and each.name.casefold() not in LITTER]
         if inner := sorted(each.name for each in kept if each.is_dir()):
-            raise DataError(f"{folder}: holds the folder {inner[0]}, and a class folder holds images only.")
+            raise DataError(
+                f"{folder}: holds the folder {printable(inner[0])}, and a class folder holds images only."
+            )
         if odd := sorted(each.name for each in kept if not each.is_file()):
-            raise DataError(f"{folder / odd[0]}: no file, or a link to nothing. Remove it.")
-        found = sorted((each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in kept)
+            raise DataError(f"{folder}/{printable(odd[0])}: no file, or a link to nothing. Remove it.")
+        found = sorted((each.name, *_stamps(each.stat())) for each in kept)
     if not found:
         raise DataError(f"{folder}: the class folder is empty. Put images there, or remove it.")
     return found
+
+
+def _stamps(of: os.stat_result) -> tuple[int, int, int, int]:
+    return of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino & LARGEST

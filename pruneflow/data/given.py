@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pruneflow.data.checks import Array, described, expect
-from pruneflow.data.labels import numbered
+from pruneflow.data.labels import Naming, numbered
 from pruneflow.data.names import require_every_class
 from pruneflow.data.numbers import checked_numbers, standardised
 from pruneflow.data.pixels import checked_pixels
 from pruneflow.data.spec import Data, Part, Spec
-from pruneflow.data.split import Halves, Plan, held_out_by_seed
+from pruneflow.data.split import Halves, Plan, held_out_by_seed, said_of_test
 from pruneflow.data.targets import checked_targets, learnable
 
 __all__ = ["Aim", "Given", "Labelled", "assembled"]
@@ -63,6 +63,9 @@ class Given:
         test: For testing; None holds some of ``train`` out.
         validation: For validation; None takes some of what is left of ``train``.
         class_names: What class 0, 1, ... are called; empty takes the labels.
+        class_order: The setting ``dataset.class_names``: the labels in the order of their numbers; empty
+            takes their own order.
+        note: What else is to be said of them.
     """
 
     where: object
@@ -70,6 +73,8 @@ class Given:
     test: Labelled | None = None
     validation: Labelled | None = None
     class_names: tuple[str, ...] = ()
+    class_order: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def parts(self) -> list[Labelled]:
@@ -95,10 +100,10 @@ def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
     found = [(part.names[0], part.x) for part in given.parts]
     xs, said = checked_pixels(given.where, found) if images else (checked_numbers(given.where, found), "")
     ys, names = _answers(given, numbers=aim.numbers)
-    halves, drawn = _halves(given, plan, [Part(x, y) for x, y in zip(xs, ys, strict=True)])
-    halves = replace(halves, note=" ".join(filter(None, (said, drawn))))
+    halves = _halves(given, plan, [Part(x, y) for x, y in zip(xs, ys, strict=True)])
     spec = Spec("image" if images else "numbers", xs[0].shape[1:], classes=len(names))
     data = plan.apply(halves, name=aim.name, spec=spec, source=aim.source)
+    data = replace(data, note=" ".join(filter(None, (said, _drawn(given, data), given.note))))
     if not images:
         data = standardised(data, wanted=aim.standardise)
     if aim.numbers:
@@ -112,7 +117,7 @@ def _answers(given: Given, *, numbers: bool) -> tuple[list[Array], tuple[str, ..
     """What is to be learned, of each part, and the names of the classes where it is classes."""
     found = [(part.names[1], part.y) for part in given.parts]
     if not numbers:
-        ys, names = numbered(given.where, found, given.class_names)
+        ys, names = numbered(given.where, found, Naming(given.class_names, given.class_order))
         return list(ys), names
     named = ", ".join(given.class_names)
     expect(not named, given.where, "class_names", "none, as dataset.task=regression has no classes", named)
@@ -131,17 +136,21 @@ def _check_pair(given: Given, part: Labelled) -> None:
     expect(alike, where, x_name, f"examples of {first.shape[1:]} as in {given.train.names[0]}", described(x))
 
 
-def _halves(given: Given, plan: Plan, parts: Sequence[Part]) -> tuple[Halves, str]:
-    """The parts that there are, or a test part drawn from the first one, and a note that says so."""
+def _halves(given: Given, plan: Plan, parts: Sequence[Part]) -> Halves:
+    """The parts that there are, or a test part drawn from the first one."""
     validation = parts[-1] if given.validation else None
     if given.test:
-        return Halves(parts[0], parts[1], "", validation=validation), ""
+        return Halves(parts[0], parts[1], "", validation=validation)
     whole, fraction = parts[0], plan.test_fraction
     chosen = held_out_by_seed(whole.y, fraction, plan.split_seed)
     rest = np.delete(np.arange(len(whole)), chosen)
     train, test = (Part(whole.x[at], whole.y[at]) for at in (rest, chosen))
-    note = (
-        f"The test part is {len(test):,} of {len(whole):,} examples, drawn by dataset.split_seed: there is "
-        "none of its own."
-    )
-    return Halves(train, test, "", validation=validation), note
+    return Halves(train, test, "", validation=validation)
+
+
+def _drawn(given: Given, data: Data) -> str:
+    """A note where the test part was drawn."""
+    if given.test:
+        return ""
+    how = "drawn by dataset.split_seed: there is none of its own"
+    return said_of_test(data, "examples", how, validation_too=given.validation is None)

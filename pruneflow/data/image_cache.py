@@ -1,8 +1,8 @@
 """Caches of decoded images: how they lie in the cache folder, when they were used, which may be deleted.
 
 Below the cache folder there is a folder for what was asked for, and in it one for the state of the files:
-their names, sizes and times. It holds ``index.npz`` (which files, the SHA-256 of the pixels of each) and
-``pixels.bin``. The lock lies beside the first.
+their names, sizes, times and inodes. It holds ``index.npz`` (which files, the SHA-256 of the pixels of each,
+why others were left out) and ``pixels.bin``. The lock lies beside the first.
 """
 
 from __future__ import annotations

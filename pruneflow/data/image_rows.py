@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data.decoding import Decoding, in_parallel
+from pruneflow.data.decoding import Decoding, UndecodableError, in_parallel
 from pruneflow.data.folders import Listing
+from pruneflow.data.names import printable
 from pruneflow.errors import DataError
 from pruneflow.terminal import bar
 
@@ -72,6 +73,8 @@ class DecodedRows:
         how: How they become pixels.
         shape: Shape of one row.
         digests: (n, 32) uint8, SHA-256 of the pixels that each must give.
+        index: File that holds these, which is deleted where they are wrong, so that the next run makes them
+            anew; None where there is none.
         dtype: uint8.
     """
 
@@ -79,6 +82,7 @@ class DecodedRows:
     how: Decoding
     shape: tuple[int, ...]
     digests: Digests
+    index: Path | None = None
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
 
     def read(self, numbers: Indices) -> npt.NDArray[Any]:
@@ -90,11 +94,17 @@ class DecodedRows:
 
     def _decoded(self, number: int) -> npt.NDArray[np.uint8]:
         file = self.listing.root / self.listing.names[number]
-        with suppress(DataError):
+        try:
             pixels = self.how.decode(file)
             if hashlib.sha256(np.ascontiguousarray(pixels).data).digest() == self.digests[number].tobytes():
                 return pixels
-        raise DataError(f"{file}: changed or vanished while it was in use. Run again.")
+            changed = True
+        except DataError as error:
+            changed = isinstance(error, UndecodableError)
+        if changed and self.index:
+            with suppress(OSError):
+                self.index.unlink(missing_ok=True)
+        raise DataError(f"{printable(str(file))}: changed or vanished while it was in use. Run again.")
 
 
 def verify(source: CachedRows, root: Path) -> None:

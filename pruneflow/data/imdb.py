@@ -14,6 +14,7 @@ from pruneflow.data.corpus import Corpus, Texts, held_out, of_texts
 from pruneflow.data.fetch import RemoteFile, UnreachableError, download
 from pruneflow.data.files import refuse_kind
 from pruneflow.data.flat import flat, read_ranks
+from pruneflow.data.split import copies_of
 from pruneflow.data.vocabulary import INDEX_FILE, Ranks, read_index
 from pruneflow.data.wheels import Wheel, extract
 from pruneflow.terminal import console
@@ -85,10 +86,11 @@ def of_table(
     Raises:
         DataError: if there are too few rows, or no words.
     """
-    note = ""
+    how = ""
     if test is None:
-        train, test, note = table.two_halves(train, path)
-    return replace(of_texts(path, (train, test), ranks=index, names=names), note=note)
+        train, test, how = table.two_halves(train, path)
+    corpus = of_texts(path, (train, test), ranks=index, names=names)
+    return replace(corpus, copies=copies_of(train.texts), drawn=how)
 
 
 def from_keras(work: Path) -> Arrays:

@@ -19,7 +19,7 @@ def checked_pixels(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[l
     """Turn images into uint8, all parts by the same rule.
 
     uint8 is taken as it is. Of other numbers, whole or not, those from 0 to 1 are multiplied by 255, those
-    from 0 to 255 are not; both are rounded.
+    from 0 to 255 are not; both are rounded. All parts must be of the same kind.
 
     Args:
         where: Where they come from, for messages.
@@ -29,7 +29,8 @@ def checked_pixels(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[l
         (n, height, width, channels) uint8 of each part, and what was done, empty if nothing was.
 
     Raises:
-        DataError: if they are of another shape, or have values below 0, above 255 or that are no numbers.
+        DataError: if they are of another shape, have values below 0, above 255 or that are no numbers, or if
+            one part reaches 1 and another 255.
     """
     for name, x in parts:
         _check_shape(where, name, x)
@@ -38,8 +39,13 @@ def checked_pixels(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[l
     if kinds == {np.dtype(np.uint8)}:
         return shaped, ""
     expect(len(kinds) == 1, where, parts[-1][0], f"{shaped[0].dtype} as in {parts[0][0]}", shaped[-1].dtype)
-    highest = max(_highest(where, name, x) for name, x in parts)
-    factor = WHITE if highest <= 1 else 1
+    highest = [_highest(where, name, x) for name, x in parts]
+    factor = WHITE if max(highest) <= 1 else 1
+    for (name, _), high in zip(parts, highest, strict=True):
+        fits = factor == WHITE or high == 0 or high > 1
+        expect(
+            fits, where, name, "pixels from 0 to 255, as there are in another part", f"none above {high:g}"
+        )
     said = f"Pixels were {shaped[0].dtype} from 0 to {WHITE // factor}, and were rounded to 256 levels."
     return [_bytes(x, factor) for x in shaped], said
 

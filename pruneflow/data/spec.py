@@ -136,6 +136,7 @@ class Data:
         standardisation: What was standardised, as lists: ``mean`` and ``scale`` of each feature, where a
             model reads ``(x - mean) / scale``; ``target_mean`` and ``target_scale`` of each number to
             predict, which is ``output * target_scale + target_mean``. None where all is as it is.
+        left_out: What of the source is not in the parts since it cannot be used: names of files, or lines.
     """
 
     name: str
@@ -149,3 +150,4 @@ class Data:
     vocabulary: dict[str, int] | None = None
     class_names: tuple[str, ...] = ()
     standardisation: dict[str, list[float]] | None = None
+    left_out: tuple[str, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -16,8 +18,8 @@ from pruneflow.data.spec import Data, Part, Spec
 from pruneflow.options import require
 
 __all__ = [
-    *("Cut", "Halves", "Plan", "digest_of", "draw", "held_out_by_seed", "part_size", "quotas"),
-    *("taken", "validation_size"),
+    *("Cut", "Halves", "Labels", "Plan", "copies_of", "digest_of", "draw", "draw_whole"),
+    *("held_out_by_seed", "part_size", "quotas", "said_of_test", "taken", "taken_whole", "validation_size"),
 ]
 
 Indices = npt.NDArray[np.int64]
@@ -35,6 +37,8 @@ class Halves:
         note: What a reader of the numbers must know; empty when there is nothing to say.
         origin: Where the file came from, if it remembers that.
         validation: The validation part, where its makers cut one too.
+        copies: (n,) which examples of ``train`` are copies of one another, see `copies_of`; they come into
+            one part. None where that is not asked.
     """
 
     train: Part
@@ -42,6 +46,14 @@ class Halves:
     note: str
     origin: str = ""
     validation: Part | None = None
+    copies: Indices | None = None
+
+
+class Labels(NamedTuple):
+    """What a half is cut by: (n,) labels, and (n,) which examples are copies, as in `Halves`."""
+
+    y: npt.NDArray[np.int64]
+    copies: Indices | None = None
 
 
 class Cut(NamedTuple):
@@ -81,7 +93,8 @@ class Plan:
             ConfigError: if the training or the validation part would be empty.
         """
         given = halves.validation
-        cut = self.cut(halves.train.y, halves.test.y, given.y if given else None)
+        labels = Labels(halves.train.y, halves.copies)
+        cut = self.cut(labels, halves.test.y, given.y if given else None)
         train, test = taken(halves.train, cut.train), taken(halves.test, cut.test)
         validation = taken(given or halves.train, cut.validation)
         digest = digest_of(train, validation, test)
@@ -89,25 +102,30 @@ class Plan:
 
     def cut(
         self,
-        train: npt.NDArray[np.int64],
+        train: Labels,
         test: npt.NDArray[np.int64],
         validation: npt.NDArray[np.int64] | None = None,
     ) -> Cut:
         """Decide the same from the labels alone.
 
         Args:
-            train: (n,) labels of the training half.
+            train: Labels of the training half.
             test: (m,) labels of the test half.
             validation: (k,) labels of the validation part; None draws one from the training half.
 
         Raises:
             ConfigError: if the training or the validation part would be empty.
         """
-        half, held = self.limited(train, TRAIN_STREAM), self.limited(test, TEST_STREAM)
+        half, held = self.limited(train.y, TRAIN_STREAM), self.limited(test, TEST_STREAM)
         if validation is not None:
             return Cut(half, self.limited(validation, VALIDATION_STREAM), held)
         count = validation_size(len(half), self.validation_fraction)
-        chosen = draw(train[half], count, np.random.default_rng(self.split_seed))
+        rng = np.random.default_rng(self.split_seed)
+        if train.copies is None:
+            chosen = draw(train.y[half], count, rng)
+        else:
+            chosen = draw_whole(Labels(train.y[half], train.copies[half]), count, rng)
+            _require_some(len(chosen), len(half), self.validation_fraction)
         return Cut(np.delete(half, chosen), half[chosen], held)
 
     def limited(self, y: npt.NDArray[np.int64], stream: int) -> Indices:
@@ -206,13 +224,99 @@ def draw(y: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> Indi
     """
     if y.dtype.kind == "f":  # numbers to predict: all of one kind
         y = np.zeros(len(y), np.int64)
-    labels, counts = np.unique(y, return_counts=True)
-    wanted = quotas(counts.astype(np.int64), count)
-    chosen = [
-        rng.permutation(np.flatnonzero(y == label))[:quota]
-        for label, quota in zip(labels, wanted, strict=True)
-    ]
+    wanted = _wanted(y, count)
+    chosen = [rng.permutation(np.flatnonzero(y == label))[:quota] for label, quota in wanted.items()]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def draw_whole(labels: Labels, count: int, rng: np.random.Generator) -> Indices:
+    """Draw about as many, each class in proportion, but all copies of an example or none.
+
+    Where there are no copies, these are the examples that `draw` draws.
+
+    Args:
+        labels: (n,) labels and copies.
+        count: Examples to draw, [0, n].
+        rng: Source of chance.
+
+    Returns:
+        (about count,) int64 positions, ascending.
+    """
+    y = labels.y
+    wanted = _wanted(y, count)
+    shuffled = [rng.permutation(np.flatnonzero(y == label)) for label in wanted]
+    # Class by class, examples that count for several classes would fill the first one too far.
+    turns = np.concatenate([np.arange(len(each)) / len(each) for each in shuffled])
+    order = np.concatenate(shuffled)[np.argsort(turns, kind="stable")]
+    return taken_whole(labels, wanted, order.tolist())
+
+
+def taken_whole(labels: Labels, wanted: Mapping[int, int], order: Iterable[int]) -> Indices:
+    """Go through the examples and take each with all its copies, where that comes nearer to what is wanted.
+
+    Args:
+        labels: (n,) labels, and which examples are copies.
+        wanted: Examples of each label to take.
+        order: Positions in the order in which they are tried.
+
+    Returns:
+        Positions of what was taken, ascending.
+    """
+    assert labels.copies is not None
+    y, copies = labels.y.tolist(), labels.copies.tolist()
+    members = defaultdict(list)
+    for place, copy in enumerate(copies):
+        members[copy].append(place)
+    left = dict(wanted)
+    chosen: list[int] = []
+    for place in order:
+        together = members.pop(copies[place], [])  # none where they were tried before
+        counts = Counter(y[each] for each in together)
+        gain = sum(abs(left[label]) - abs(left[label] - count) for label, count in counts.items())
+        untouched = all(left[label] == wanted[label] > 0 for label in counts)
+        if counts and (gain > 0 or (gain == 0 and untouched)):  # rather one too many than none
+            chosen += together
+            for label, count in counts.items():
+                left[label] -= count
+    return np.sort(np.array(chosen, np.int64))
+
+
+def copies_of(texts: Sequence[str]) -> Indices:
+    """Number texts so that equal ones have one number.
+
+    >>> copies_of(["a", "b", "a"]).tolist()
+    [0, 1, 0]
+    """
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
+
+
+def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = True) -> str:
+    """Say that the test part was taken out of the examples, and how many of those in use that are.
+
+    Args:
+        data: The data.
+        examples: What the examples are.
+        how: How the part was taken out, and why.
+        validation_too: Whether the validation part comes of the same examples.
+    """
+    count = len(data.train) + len(data.test) + validation_too * len(data.validation)
+    return f"The test part is {len(data.test):,} of {count:,} {examples}, {how}."
+
+
+def _wanted(y: npt.NDArray[np.int64], count: int) -> dict[int, int]:
+    """How many of each label, in the order of the labels."""
+    labels, counts = np.unique(y, return_counts=True)
+    return dict(zip(labels.tolist(), quotas(counts.astype(np.int64), count).tolist(), strict=True))
+
+
+def _require_some(chosen: int, examples: int, fraction: float) -> None:
+    problem = (
+        f"puts {chosen} of {examples} training examples into the validation part, as copies stay together; "
+        "neither part may be empty"
+    )
+    remedy = "Choose a value nearer to 0.5, or drop the copies."
+    require(0 < chosen < examples, "dataset.validation_fraction", fraction, problem, remedy)
 
 
 def digest_of(*parts: Part) -> str:

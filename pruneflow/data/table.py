@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,21 @@ import numpy.typing as npt
 
 from pruneflow.data.corpus import FIFTH, Texts, held_out
 from pruneflow.data.files import PEEK_BYTES, decoded, reading, refuse_other_encoding
-from pruneflow.data.names import MISSING, listed, refuse_odd_classes, sorted_classes
+from pruneflow.data.names import (
+    in_order,
+    is_numeral,
+    listed,
+    refuse_odd_classes,
+    refuse_twins,
+    sorted_classes,
+)
 from pruneflow.errors import DataError
 
-__all__ = ["SEPARATORS", "Columns", "Table", "filled", "read_table", "two_halves"]
+__all__ = ["SEPARATORS", "Columns", "Table", "filled", "long_fields", "read_table", "two_halves"]
 
 FORM = "a whole CSV file in UTF-8"
+NO_LABEL = ("", "nan")  # whatever its case
+LONGEST = (1 << 31) - 1  # characters of one field; what the module takes on every system
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
 _Reader = Any  # the csv module has no public name for it
 
@@ -56,28 +67,36 @@ class Table:
         self.labels.append(label.strip())
         self.lines.append(line)
 
-    def classes(self) -> tuple[str, ...]:
-        """The different labels: numbers by value, words by alphabet, whatever their case.
+    def classes(self, order: Sequence[str] = ()) -> tuple[str, ...]:
+        """The different labels in the order of their numbers, see `pruneflow.data.names.sorted_classes`.
+
+        Args:
+            order: The setting ``dataset.class_names``; empty takes their own order.
 
         Raises:
-            DataError: if they are no classes.
+            DataError: if they are no classes, or differ in case alone.
+            ConfigError: if the order does not name every class once.
         """
+        refuse_twins(self.path, self.labels)
         found = sorted_classes(self.labels)
         refuse_odd_classes(self.path, found, len(self.labels))
-        return found
+        return in_order(found, order)
 
     def two_classes(self) -> tuple[str, ...]:
-        """The same, where there must be two.
+        """The two different labels: numbers by value, before words by alphabet, whatever their case.
 
         Raises:
             DataError: unless there are two.
         """
-        found = sorted_classes(self.labels)
+        first: dict[str, str] = {}
+        for label in self.labels:
+            first.setdefault(label.casefold(), label)
+        found = sorted(first.values(), key=_alphabetical)
         if len(found) != 2:
             raise DataError(
                 f"{self.path}: expected two different labels, found {len(found)}: {listed(found)}."
             )
-        return found
+        return tuple(found)
 
     def numbered(self, classes: tuple[str, ...]) -> Texts:
         """Number the labels by their place in ``classes``.
@@ -115,10 +134,8 @@ def read_table(
         with path.open("rb") as stream:
             refuse_other_encoding(stream.read(PEEK_BYTES), path)
         try:
-            with path.open(encoding="utf-8-sig", newline="") as lines:
+            with path.open(encoding="utf-8-sig", newline="") as lines, long_fields():
                 table = filled(path, columns, csv.reader(lines, strict=True), _labels_only)
-        except csv.Error as error:
-            raise DataError(f"{path}: not {FORM} ({error}).") from error
         except UnicodeDecodeError:  # its position is that within a piece
             decoded(path.read_bytes(), path)
     names = classes or table.two_classes()
@@ -129,7 +146,7 @@ def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Te
     """Hold out a fraction of each class as test part, see `held_out`.
 
     Returns:
-        Training half, test half, and a note that says so.
+        Training half, test half, and how that was done, for `pruneflow.data.split.said_of_test`.
 
     Raises:
         DataError: if fewer than two classes would have a text for testing.
@@ -138,24 +155,38 @@ def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Te
     share = "a fifth" if fraction == FIFTH else f"{float(fraction):g}"
     if len(np.unique(texts.y[chosen])) < 2:
         raise DataError(f"{path}: too few rows to hold out {share} of each class. Set dataset.test_path.")
-    note = (
-        f"The test part is {share} of {path.name}, {int(chosen.sum()):,} of {len(chosen):,} rows, held out "
-        "by the hash of the text: dataset.test_path is null."
-    )
-    return texts.taken(~chosen), texts.taken(chosen), note
+    how = f"held out by the hash of the text as {share} of each class of {path.name}"
+    how = f"{how}: dataset.test_path is null"
+    return texts.taken(~chosen), texts.taken(chosen), how
+
+
+@contextmanager
+def long_fields() -> Iterator[None]:
+    """Let the csv module read fields of any length, which is a setting of the whole process."""
+    before = csv.field_size_limit(LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _alphabetical(label: str) -> tuple[bool, Decimal, str]:
+    number = is_numeral(label)
+    return not number, Decimal(label) if number else Decimal(0), label.casefold()
 
 
 def _labels_only(text: str, label: str) -> str:
     """Why a row cannot be used: it may have no text, for films of which nothing is said."""
-    return f"the label is {label!r}. Every row needs one." if label.strip().casefold() in MISSING else ""
+    return f"the label is {label!r}. Every row needs one." if label.strip().casefold() in NO_LABEL else ""
 
 
 def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, str], str | None]) -> Table:
     """Read all rows; ``check`` says what is wrong with one, or None to leave it out."""
     table = Table(path)
-    header: list[str] = next(reader, [])
+    each_row = _rows(path, reader)
+    header: list[str] = next(each_row, [])
     text, label = (_position(path, header, key, name) for key, name in vars(columns).items())
-    for row in filter(None, reader):
+    for row in filter(None, each_row):
         where = f"{path}: line {reader.line_num}"
         if len(row) != len(header):
             raise DataError(f"{where}: {len(row)} fields, expected {len(header)} as in the first line.")
@@ -169,6 +200,19 @@ def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, 
     if not table.texts:
         raise DataError(f"{path}: expected rows of text and label, found none.")
     return table
+
+
+def _rows(path: Path, reader: _Reader) -> Iterator[list[str]]:
+    """The rows, or the line at which the first one begins that is none."""
+    begins = 1
+    try:
+        for row in reader:
+            yield row
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path}: the row that begins in line {begins} is not whole ({error}). Mend its quotes."
+        ) from error
 
 
 def _position(path: Path, header: list[str], key: str, name: str) -> int:

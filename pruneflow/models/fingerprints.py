@@ -93,11 +93,10 @@ def _digest(arrays: Any) -> str:
 def _own_code(model: Any) -> set[str]:
     """Source of classes of layers that are not Keras' own, and of those that they are made from."""
     found = set()
-    for layer in model.submodules:
-        if isinstance(layer, backend.keras().layers.Layer):
-            for kind in type(layer).__mro__:
-                if kind.__module__.split(".")[0] not in ("tf_keras", "tensorflow", "builtins"):
-                    found.add(_source(kind))
+    for layer in model._flatten_layers():
+        for kind in type(layer).__mro__:
+            if kind.__module__.split(".")[0] not in ("tf_keras", "tensorflow", "builtins"):
+                found.add(_source(kind))
     return found
 
 
