@@ -360,7 +360,6 @@ def test_global_keeps_the_largest_above_the_floor_of_each(shapes, sparsity, seed
         {"structure": TWO_OF_FOUR, "when": schedule(final_sparsity=0.500001)},
         {"distribution": ranked(0.2)},
         {"distribution": erk(0.2, a=0.9)},
-        {"distribution": ranked(0.5, **{"*": 0.9})},  # the floor counts for nothing
         {"criterion": Taylor(name="taylor")},
     ],
 )
@@ -413,6 +412,10 @@ def test_a_cap_and_padding_are_said():
             "distribution.min_density=0.3: every weight would keep more than",
         ),
         ({"distribution": uniform(c=0.3)}, "distribution.layers={c:0.3}: c matches nothing that is pruned"),
+        (
+            {"distribution": erk(a=0.3, b=0.5)},
+            "distribution=erk: distribution.layers gives every pruned weight a sparsity of its own, so there",
+        ),
         (
             {"structure": Block(name="block", inputs=5, outputs=1, indivisible="pad")},
             "structure.inputs=5: it is more than b/k (4 inputs x 4 outputs) has.",

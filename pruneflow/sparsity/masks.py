@@ -103,6 +103,8 @@ class MaskPlan:
         self.check_options()
         if self._shared():
             self.distribution.check(self._final_sparsity)
+        else:
+            self._require_something_to_share()
         padded = [self.structure.check(p.name, p.matrix_shape) for p in self.prunables]
         return [sentence for sentence in (self._capped(), *padded) if sentence]
 
@@ -321,6 +323,16 @@ class MaskPlan:
             self.criterion.option_name,
             "the first mask update comes before step 1, when no gradient has been seen",
             later,
+        )
+
+    def _require_something_to_share(self) -> None:
+        """Refuse a way of sharing where each weight has a sparsity of its own."""
+        require(
+            isinstance(self.distribution, Uniform),
+            "distribution",
+            self.distribution.option_name,
+            "distribution.layers gives every pruned weight a sparsity of its own, so there is nothing to share",
+            "Take uniform, or leave some weights out of distribution.layers.",
         )
 
     def _require_one_pattern(self) -> None:
