@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
+import threading
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, replace
 from datetime import datetime
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import backend, refusals
 from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.data import Data, Part, Spec
-from pruneflow.errors import ConfigError
+from pruneflow.device import left_as_found
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.files import write_file
 from pruneflow.folders import require_no_run, require_writable, unused
+from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.plugins import prefer_own_yaml
 from pruneflow.report.points import spelled
@@ -39,6 +45,9 @@ __all__ = ["Pruned", "compose", "export", "prune", "run"]
 # Settings that are a mapping with keys of the user's own.
 OPEN = ("distribution.layers", "dataset.arguments", "model.arguments")
 GROUPS = ("schedule", "structure", "criterion", "distribution")
+
+# Hydra and TensorFlow have one state per process: threads wait for each other.
+_COMPOSING, _RUNNING = threading.RLock(), threading.RLock()
 
 
 def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
@@ -69,13 +78,21 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
             raise ConfigError(refusals.in_words(error)) from error
 
 
+def _unchecked(words: Sequence[str]) -> dict[str, Any]:
+    """What words compose to, nested dictionaries, before options look at it: some have to be completed."""
+    with _hydra():
+        found = OmegaConf.to_container(hydra.compose("config", list(words)), resolve=True)
+    return found if isinstance(found, dict) else {}  # type: ignore[return-value]
+
+
 def run(
     settings: Sequence[str] | Config = (), *, folder: str | Path | None = None, report: bool | None = None
 ) -> Result:
     """Load, train dense, prune, export and evaluate, as ``python -m pruneflow`` does in one run.
 
     What is finished is taken from the store of stages, and training that was cut off goes on from its last
-    checkpoint. Neither the working folder nor logging is changed.
+    checkpoint. Neither the working folder nor logging is changed; the precision of Keras and the random
+    numbers of Python and NumPy are put back. Runs in several threads go one after the other.
 
     Args:
         settings: What would be typed after ``python -m pruneflow``, or what `compose` gave.
@@ -90,6 +107,11 @@ def run(
         ConfigError: for settings that cannot be used; nothing is written then.
         PruneflowError: if the run fails.
     """
+    with _RUNNING, left_as_found():
+        return _run(settings, folder, report)
+
+
+def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bool | None) -> Result:
     from pruneflow import hparams, pipeline, preparation
 
     preparation.forget()  # files and functions may have changed since the last run of this process
@@ -120,8 +142,8 @@ def _checked(settings: Sequence[str] | Config) -> tuple[Config, list[str]]:
         return compose(settings), list(settings)
     try:
         config = from_hydra(OmegaConf.structured(settings))
-    except refusals.REFUSED as error:
-        raise ConfigError(refusals.in_words(error)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(refusals.of_object(settings, error)) from error
     except TypeError as error:
         raise ConfigError(f"A setting has a value of another type than it takes: {error}.") from error
     return config, _words_of(config)
@@ -137,7 +159,7 @@ def _words_of(config: Config) -> list[str]:
     ]
     usual = plain(compose())
     chosen = [word for word in groups if word.partition("=")[2] != _option(usual, word)]
-    before, after = (_leaves(values) for values in (plain(compose(chosen)), wanted))
+    before, after = (_leaves(values) for values in (_unchecked(chosen), wanted))
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
     return chosen + [f"{key}={_spelled(value)}" for key, value in changed.items()]
 
@@ -199,7 +221,7 @@ def prune(
     model: Any,
     *,
     steps: int,
-    skip: Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     seed: int = 0,
     **options: Any,
 ) -> Pruned:
@@ -208,7 +230,7 @@ def prune(
     Args:
         model: A built functional or sequential ``tf_keras.Model``, trained or not.
         steps: Steps that ``fit`` is going to make: batches per epoch times epochs.
-        skip: Patterns on names of layers that stay dense.
+        skip: Patterns on names of layers that stay dense, or one of them.
         seed: For what draws, such as ``criterion="random"``.
         options: ``schedule``, ``structure``, ``criterion``, ``distribution``: each the name of an option, a
             dictionary ``{"name": ..., key: value}``, or an object from `compose`.
@@ -219,18 +241,20 @@ def prune(
     from pruneflow.sparsity import prune as adapter
 
     _require_model(model)
+    if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
+        raise ConfigError.of("model", model.name, *wrapped)
     allowed = "allowed are whole numbers from 1"
-    whole = isinstance(steps, int) and not isinstance(steps, bool)
+    whole = isinstance(steps, Integral) and not isinstance(steps, bool)
     require(whole and steps >= 1, "steps", steps, allowed, "Count the batches of all epochs.")
     chosen = _options(options)
     config = replace(compose([f"seed={seed}"]), **chosen)
-    config.pruning.skip = list(skip)
-    plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+    config.pruning.skip = [skip] if isinstance(skip, str) else list(skip)
+    plan = config.schedule.plan(int(steps), after_gradients=config.criterion.uses_gradients)
     selection = config.pruning.select(model)
     masks = masks_for(config, plan, selection.prunables)
     masks.check()
-    wrapped = adapter.wrap(model, masks)
-    return Pruned(wrapped, _callbacks(masks), masks, backend.keras().models.clone_model(model))
+    fresh, wrapped = adapter.copied(model), adapter.wrap(model, masks)
+    return Pruned(wrapped, _callbacks(masks), masks, fresh)
 
 
 def _callbacks(masks: MaskPlan) -> list[Any]:
@@ -255,14 +279,16 @@ def export(
         kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
         examples: (n, ...) inputs as the model reads them: int8 takes the ranges of activations from them, and
-            encodings are compared on them. None takes random ones, but for int8.
+            encodings are compared on them. None takes random ones, but for int8 and for a model that reads
+            any size: the file reads the size of the examples.
 
     Returns:
         The bytes of the ``.tflite`` file.
 
     Raises:
-        ConfigError: for a kind or an encoding that there is not, and int8 without examples.
-        PruneflowError: if the file does not run here.
+        ConfigError: for a kind or an encoding that there is not, int8 without examples, and a model with
+            several inputs or outputs.
+        PruneflowError: if the model cannot be converted, or the file does not run here.
     """
     from pruneflow.encodings import encode
     from pruneflow.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
@@ -277,16 +303,58 @@ def export(
         "Give some hundred inputs of the training part.",
     )
     _require_model(model)
+    _require_one("input", model)
+    _require_one("output", model)
+    place = None if path is None else _place(path)
     data = _examples_of(model, examples)
     how: Export
     if kind == "int8":
         how = Int8(name=kind, encoding=encoding, calibration_samples=len(data.train))
     else:
         how = (Float if kind == "float" else DynamicRange)(name=kind, encoding=encoding)
-    content = encode(how, model, data).content
-    if path is not None:
-        write_file(Path(path), content)
+    try:
+        with redirect_stderr(io.StringIO()):  # the converter's log, which is long
+            if kind == "int8" and _has_recurrence(model):
+                _refuse_loop(encode(Float(name="float"), model, data).content)
+            content = encode(how, model, data).content
+    except PruneflowError:
+        raise
+    except Exception as error:  # of any kind, as of layers of the user's own
+        raise PruneflowError(_not_converted(kind, error)) from error
+    if place is not None:
+        write_file(place, content)
     return content
+
+
+def _has_recurrence(model: Any) -> bool:
+    return any(isinstance(part, backend.keras().layers.RNN) for part in model._flatten_layers())
+
+
+def _refuse_loop(content: bytes) -> None:
+    """Refuse what the converter crashes on when it makes it int8, and the process with it."""
+    from pruneflow import tflite
+
+    loops = "WHILE" in tflite.parse(content, "the file").op_counts
+    problem = "the file has a loop, as of a GRU, which the converter cannot make int8"
+    require(not loops, "kind", "int8", problem, 'Take "dynamic-range", which has int8 weights.')
+
+
+def _not_converted(kind: str, error: Exception) -> str:
+    from pruneflow.trials import NO_OPERATION
+
+    operations = sorted({a or b for a, b in NO_OPERATION.findall(str(error))})
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[0].rstrip(".") if lines else type(error).__name__
+    problem = f"TFLite has no operation for {', '.join(operations)}" if operations else said
+    return f"kind={kind}: the model cannot be converted: {problem}. Replace the layer that uses it."
+
+
+def _place(path: str | Path) -> Path:
+    """Where a file goes, which is no folder, in one that is there."""
+    place = Path(path).absolute()
+    require(not place.is_dir(), "path", path, "it is a folder", "Name a file, such as model.tflite.")
+    require(place.parent.is_dir(), "path", path, f"there is no folder {place.parent}", "Make it first.")
+    return place
 
 
 def _require_model(model: Any) -> None:
@@ -299,22 +367,42 @@ def _require_model(model: Any) -> None:
     )
 
 
+def _require_one(what: str, model: Any) -> None:
+    """Refuse a model whose input or output is not one tensor."""
+    tensors = getattr(model, f"{what}s") or []  # None of a subclassed model
+    given = getattr(model, what) if tensors else None
+    lies = f"its {what} lies in a {type(given).__name__}"
+    require(
+        len(tensors) == 1 and not isinstance(given, (dict, list, tuple)),
+        "model",
+        model.name,
+        lies if len(tensors) == 1 else f"it has {len(tensors) or 'no known'} {what}s",
+        f"Let it have one {what}, connected by its tensor: keras.Model(inputs, outputs).",
+    )
+
+
 def _examples_of(model: Any, examples: npt.NDArray[Any] | None) -> Data:
     """Inputs as data, which is what conversion and proof take."""
     shape, dtype = tuple(model.input_shape[1:]), np.dtype(model.inputs[0].dtype.as_numpy_dtype)
     tokens = np.issubdtype(dtype, np.integer)
     if examples is None:
+        problem = f"the model reads {shape}, any size where None stands"
+        require(
+            None not in shape, "examples", None, problem, "Give inputs of the size that the file is to read."
+        )
         draw = np.random.default_rng(0)
         examples = np.zeros((8, *shape)) if tokens else draw.normal(size=(32, *shape))
     x = np.asarray(examples, np.int32 if tokens else np.float32)
+    fits = x.ndim == len(shape) + 1 and all(a in (None, b) for a, b in zip(shape, x.shape[1:], strict=True))
     require(
-        x.shape[1:] == shape and len(x) > 0,
+        fits and len(x) > 0,
         "examples",
         f"an array of {x.shape}",
         f"the model reads {shape}",
         "Give (n, ...) inputs as the model reads them.",
     )
-    spec = Spec(kind="tokens" if tokens else "numbers", shape=shape, classes=int(model.output_shape[-1]))
+    kind = "tokens" if tokens else "numbers"
+    spec = Spec(kind=kind, shape=x.shape[1:], classes=int(model.output_shape[-1] or 1))
     part = Part(x, np.zeros(len(x), np.int64))
     return Data("examples", spec, part, part, part, source="", note="", digest="")
 
@@ -361,11 +449,12 @@ def _new_folder() -> Path:
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Let Hydra compose from our folder, and leave what somebody else has told it as it was."""
-    before = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-            prefer_own_yaml()
-            yield
-    finally:
-        GlobalHydra.instance().hydra = before
+    with _COMPOSING:
+        before = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+                prefer_own_yaml()
+                yield
+        finally:
+            GlobalHydra.instance().hydra = before

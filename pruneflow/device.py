@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import numpy as np
 
 from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import option, require, require_one_of
 
-__all__ = ["Device", "processors"]
+__all__ = ["Device", "left_as_found", "processors"]
 
 KINDS = ("auto", "cpu", "gpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -96,6 +102,24 @@ class Device:
             "inter_op_threads": inter_op,
             "memory_growth": bool(gpus) and self.memory_growth,
         }
+
+
+@contextmanager
+def left_as_found() -> Iterator[None]:
+    """Give the process back its precision, and its random numbers of Python and NumPy, after the block."""
+    streams = random.getstate(), np.random.get_state()
+    policy = backend.keras().mixed_precision.global_policy() if _has_keras() else "float32"
+    try:
+        yield
+    finally:
+        random.setstate(streams[0])
+        np.random.set_state(streams[1])
+        if _has_keras():
+            backend.keras().mixed_precision.set_global_policy(policy)
+
+
+def _has_keras() -> bool:
+    return "tf_keras" in sys.modules
 
 
 def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:

@@ -16,8 +16,21 @@ __all__ = ["LOOK", "is_group", "takes", "unknown_key"]
 LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."
 
 
-def unknown_key(key: str) -> str:
-    """Say that there is no such key, and what is near. Hydra would advise ``+key``, which nothing takes."""
+def unknown_key(key: str, owner: str = "") -> str:
+    """Say that there is no such key, and what is near. Hydra would advise ``+key``, which nothing takes.
+
+    Args:
+        key: As it was typed.
+        owner: Name of the class that has no such key, where that is known.
+    """
+    group, _, _ = key.partition(".")
+    having = [f"{group}={name}" for name in _options_with(key)]
+    if having:
+        asked = next((name for name, option in choices(group).items() if option.__name__ == owner), "")
+        chosen = f"{group}={asked}" if asked else f"the {group} that is chosen"
+        others = " and ".join(filter(None, (", ".join(having[:-1]), having[-1])))
+        has = "has" if len(having) == 1 else "have"
+        return f"{key}: {chosen} has no such key; {others} {has} it. Leave it out, or choose another {group}."
     near = difflib.get_close_matches(key, sorted(_keys()), n=3, cutoff=0.6)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{key}: there is no such key. {hint}{LOOK}"
@@ -41,6 +54,16 @@ def _keys() -> dict[str, Node | None]:
         for entry in options.values() if isinstance(options, dict) else []:
             found |= _leaves(entry.node, prefix=f"{group}.")
     return found
+
+
+def _options_with(key: str) -> list[str]:
+    """Names of the options of its group that have a key."""
+    group, _, _ = key.partition(".")
+    options = ConfigStore.instance().repo["schema"].get(group)
+    if not isinstance(options, dict):
+        return []
+    has = [file for file, entry in options.items() if key in _leaves(entry.node, prefix=f"{group}.")]
+    return sorted(file.removesuffix(".yaml") for file in has)
 
 
 def _leaves(node: DictConfig, *, prefix: str) -> dict[str, Node | None]:

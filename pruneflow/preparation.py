@@ -9,6 +9,7 @@ from typing import Any
 from pruneflow import backend, factories
 from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.data import Data
+from pruneflow.errors import ConfigError
 from pruneflow.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
@@ -51,7 +52,7 @@ def prepare(config: Config) -> Prepared:
     plan = plan_for(config, data)
     with undisturbed():
         device = config.device.configure()
-        selection = config.pruning.select(config.model.build(data.spec))
+        selection = _selected(config, data, plan)
         if config.model.brought:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
@@ -65,6 +66,22 @@ def forget() -> None:
     _loaded.clear()
     _tried.clear()
     factories.forget()
+
+
+def _selected(config: Config, data: Data, plan: Plan) -> prune.Selection:
+    """The layers to prune; those of a network that the user brings are wrapped once, which may fail."""
+    model = config.model.build(data.spec)
+    selection = config.pruning.select(model)
+    if config.model.brought:
+        masks = masks_for(config, plan, selection.prunables)
+        try:
+            prune.wrap(model, masks, engine=config.pruning.engine)
+        except Exception as error:  # of any kind, as of the network's own layers
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            problem = f"its layers cannot be wrapped to be pruned: {said}"
+            remedy = "Change that layer, or leave it dense with pruning.skip."
+            raise ConfigError.of("model", config.model.option_name, problem, remedy) from error
+    return selection
 
 
 def _try_exports(config: Config, data: Data) -> None:

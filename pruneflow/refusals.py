@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import FloatNode, ListConfig
+from omegaconf import FloatNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
@@ -15,7 +17,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.keys import LOOK, is_group, takes, unknown_key
 from pruneflow.own_yaml import Answers, allowed_by
 
-__all__ = ["REFUSED", "failure_in_words", "in_words"]
+__all__ = ["REFUSED", "failure_in_words", "in_words", "of_object"]
 
 REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
 """How Hydra refuses a command line or a file."""
@@ -44,6 +46,25 @@ def in_words(error: Exception) -> str:
     return "\n".join(line for line in lines if not line.strip().startswith(_INTERNAL))
 
 
+def of_object(settings: Any, error: OmegaConfBaseException) -> str:
+    """One message for a typed config of which a value was changed to one that it cannot take."""
+    value = re.match(r"Value '(.*)' of type", str(error))
+    allowed = allowed_by(str(error)) if value else "null is not allowed here"
+    return f"{_full_key(settings, error)}={value[1] if value else 'null'}: {allowed}. {LOOK}"
+
+
+def _full_key(settings: Any, error: OmegaConfBaseException) -> str:
+    """OmegaConf names keys as of the innermost object."""
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if is_dataclass(value):
+            try:
+                OmegaConf.structured(value)
+            except OmegaConfBaseException as inner:
+                return f"{each.name}.{_full_key(value, inner)}"
+    return str(error.full_key)
+
+
 def _causes(error: BaseException) -> list[BaseException]:
     causes = [error]
     while isinstance(causes[-1].__cause__, (HydraException, OmegaConfBaseException)):
@@ -56,7 +77,8 @@ def _key_of_a_group(match: re.Match[str]) -> str:
 
 
 def _unknown(match: re.Match[str]) -> str:
-    return unknown_key(match[1])
+    owner = re.search(r"^Key '.+' not in '(\w+)'", match.string, re.MULTILINE)
+    return unknown_key(match[1], owner[1] if owner else "")
 
 
 def _several(match: re.Match[str]) -> str:

@@ -177,7 +177,7 @@ def _class_line(result: Mapping[str, Any]) -> Iterator[str]:
         found, before = result["classes"][index], "dense"
         right = {name: f"{found['accuracy'][name]:.4f}" for name in (before, kind)}
         yield (
-            f"Classes  {found['name']} loses most: right in {right[before]} of its {found['examples']:,} "
+            f"Class    {found['name']} loses most: right in {right[before]} of its {found['examples']:,} "
             f"test examples before pruning, in {right[kind]} as {file['file']}."
         )
 

@@ -4,10 +4,13 @@ import doctest
 import importlib
 import json
 import logging
+import random
 import re
 import shlex
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +104,8 @@ def test_a_report_is_made_where_it_is_asked_for(tmp_path):
     [
         (["schedule.final_sparsity=1.5"], "schedule.final_sparsity=1.5: sparsity is the fraction of zeros"),
         (["typo=1"], "typo: there is no such key."),
+        (["model.hidden_units=[16]"], "model.hidden_units: model=cnn has no such key; model=mlp has it."),
+        (["model.units=9"], "model.units: model=cnn has no such key; model=gru and model=lstm have it."),
         (["schedule.frequency=2000"], "schedule.frequency=2000: it never fires"),
         (["pruning.skip=[foo]"], "pruning.skip=foo: it matches no layer"),
         (["model"], "model: "),
@@ -123,7 +128,15 @@ def test_settings_that_cannot_be_used_raise_before_anything_is_written(tmp_path,
         ),
         (
             lambda config: setattr(config.trainer, "epochs", "many"),
-            "'many' of type 'str' could not be converted to Integer",
+            "trainer.epochs=many: it must be a whole number. python -m pruneflow --cfg job shows",
+        ),
+        (
+            lambda config: setattr(config.trainer.early_stopping, "patience", "long"),
+            "trainer.early_stopping.patience=long: it must be a whole number",
+        ),
+        (
+            lambda config: setattr(config.schedule, "final_sparsity", None),
+            "schedule.final_sparsity=null: null is not allowed here",
         ),
         (lambda config: setattr(config, "seed", -1), "seed=-1: allowed are whole numbers"),
     ],
@@ -147,6 +160,67 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path):
     assert not set(typed) & {"model=cnn", "dataset=mnist"} and "structure=block" in typed
     assert (tmp_path / "run" / ".hydra" / "overrides.yaml").is_file()
     assert (tmp_path / "run" / "int8").is_dir()  # for TensorBoard
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=mlp", "dataset=arrays", "dataset.path=nowhere.npz"],
+        ["model=gru", "dataset=csv_text", "dataset.path=nowhere.csv"],
+        ["model=mobilenet", "dataset=image_folder", "dataset.path=no where/"],
+        ["model=keras_file", "model.path=nowhere.h5", "model.pixels=[0,255]"],
+        ["model=custom", "model.factory=nowhere:build", "model.arguments={units:3,sizes:[1,2]}"],
+        ["model=mlp", "dataset=custom", "dataset.factory=nowhere:load"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_composed_settings_of_every_option_run_and_are_spelled_as_they_were(tmp_path, words):
+    """Also of those that take no run without a file or a function."""
+    config = pruneflow.compose(words)
+    assert plain(pruneflow.compose(api._words_of(config))) == plain(config)
+    with pytest.raises(PruneflowError, match=r"no ?where"):
+        pruneflow.run(config, folder=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_compose_and_run_one_after_the_other(monkeypatch):
+    running, most = [], []
+
+    def run_slowly(*given):
+        running.append(given)
+        time.sleep(0.02)
+        most.append(len(running))
+        running.pop()
+
+    def work(_):
+        for count in range(2, 4):
+            assert pruneflow.compose([f"seed={count}"]).seed == count
+        pruneflow.run()
+
+    monkeypatch.setattr(api, "_run", run_slowly)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    assert most == [1] * 4
+
+
+def test_a_run_gives_precision_and_random_numbers_back_also_when_it_fails(monkeypatch):
+    mixed = keras().mixed_precision
+
+    def fail(*given):
+        backend.set_seed(7)
+        mixed.set_global_policy("mixed_float16")
+        raise PruneflowError("no more")
+
+    monkeypatch.setattr(api, "_run", fail)
+    random.seed(1)
+    np.random.seed(1)
+    expected = random.random(), np.random.random()
+    random.seed(1)
+    np.random.seed(1)
+    with pytest.raises(PruneflowError, match="no more"):
+        pruneflow.run()
+    assert (random.random(), np.random.random()) == expected
+    assert mixed.global_policy().name == "float32"
 
 
 def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, monkeypatch):
@@ -211,6 +285,58 @@ def test_dictionaries_hold_lists_mappings_and_nothing():
     plan = pruneflow.prune(network(), steps=40, **chosen).plan
     assert plan.sparsities_after(40) == {"hidden/kernel": 0.5, "scores/kernel": 0.25}
     assert plan.plan.end_step == 31
+
+
+def test_counts_may_be_those_of_numpy_and_a_pattern_may_stand_alone():
+    plan = pruneflow.prune(network(), steps=np.int64(40), skip="sco*", seed=np.int32(3)).plan
+    assert ([prunable.name for prunable in plan.prunables], plan.seed) == (["hidden/kernel"], 3)
+
+
+def test_a_function_without_a_name_is_pruned_and_frozen_layers_are_not():
+    model = network()
+    model.get_layer("hidden").activation = lambda x: x * x
+    model.get_layer("scores").trainable = False
+    pruned = fitted(pruneflow.prune(model, steps=20, schedule={"final_sparsity": 0.75}), epochs=2)
+    plain = pruned.strip()
+    assert {name: count_zeros(weight) for name, weight in weights(plain).items()} == {
+        "hidden": 96,
+        "scores": 0,
+    }
+    x, _ = examples(10)
+    np.testing.assert_array_equal(plain(x), pruned.model(x))
+
+
+def test_a_layer_that_cannot_be_copied_is_refused_since_it_would_be_trained_where_it_is():
+    class Uncopyable(keras().layers.Dense):
+        def __init__(self, units, *, wanted):
+            super().__init__(units, name="uncopyable")
+
+    model = keras().Sequential([keras().Input((8,)), Uncopyable(4, wanted=True), keras().layers.Dense(2)])
+    with pytest.raises(
+        ConfigError, match=r"layer uncopyable \(Uncopyable\) cannot be copied, so that training"
+    ):
+        pruneflow.prune(model, steps=20)
+
+
+def test_a_model_that_tfmot_has_wrapped_is_refused():
+    model = backend.tfmot().sparsity.keras.prune_low_magnitude(network())
+    with pytest.raises(
+        ConfigError, match=r"wrapped by tfmot \(PruneLowMagnitude\)\. Take them off first: tfmot"
+    ):
+        pruneflow.prune(model, steps=20)
+
+
+def test_a_model_of_several_replicas_is_stripped():
+    """One here: its variables are mirrored all the same."""
+    with backend.tensorflow().distribute.MirroredStrategy(["CPU:0"]).scope():
+        pruned = pruneflow.prune(network(), steps=20, schedule={"final_sparsity": 0.75})
+        pruned.model.compile("adam", keras().losses.SparseCategoricalCrossentropy(from_logits=True))
+    x, y = examples()
+    pruned.model.fit(x, y, batch_size=16, epochs=2, callbacks=pruned.callbacks, verbose=0)
+    assert {name: count_zeros(each) for name, each in weights(pruned.strip()).items()} == {
+        "hidden": 96,
+        "scores": 24,
+    }
 
 
 @pytest.mark.parametrize("model", [None, "model.h5", object()])
@@ -297,6 +423,56 @@ def test_what_cannot_be_exported_is_refused_and_no_file_is_left(tmp_path, argume
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_reads_any_size_is_exported_for_that_of_the_examples():
+    layers = keras().layers
+    inputs = keras().Input((None, None, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(inputs))
+    model = keras().Model(inputs, layers.Dense(2)(x))
+    interpreter = backend.litert().Interpreter(
+        model_content=pruneflow.export(model, examples=np.zeros((3, 9, 7, 3)))
+    )
+    assert interpreter.get_input_details()[0]["shape"].tolist() == [1, 9, 7, 3]
+    with pytest.raises(
+        ConfigError, match=r"examples=null: the model reads \(None, None, 3\), any size where"
+    ):
+        pruneflow.export(model)
+    with pytest.raises(ConfigError, match=r"examples=an array of \(3, 9, 7, 1\): the model reads \(None, "):
+        pruneflow.export(model, examples=np.zeros((3, 9, 7, 1)))
+
+
+def models_that_cannot_be_exported():
+    layers, tf = keras().layers, backend.tensorflow()
+    a, b = keras().Input((4,)), keras().Input((4,))
+    odd = layers.Lambda(lambda v: tf.math.betainc(v + 1, v + 1, 0.5 * v), name="odd")
+    yield (
+        keras().Model(a, odd(a)),
+        {},
+        "kind=float: .+ TFLite has no operation for Betainc. Replace the layer",
+    )
+    yield keras().Model([a, b], layers.Add()([a, b])), {}, "model=.+: it has 2 inputs. Let it have one input"
+    yield keras().Model(a, [odd(a), a]), {}, "model=.+: it has 2 outputs"
+    yield keras().Model(a, {"o": layers.Dense(2)(a)}), {}, "model=.+: its output lies in a dict"
+    looping = keras().Sequential([keras().Input((3, 4)), layers.GRU(2)])
+    int8 = {"kind": "int8", "examples": np.zeros((4, 3, 4))}
+    yield looping, int8, "kind=int8: the file has a loop, as of a GRU, which the converter cannot make int8"
+
+
+def test_what_tflite_cannot_do_is_refused_in_words(capfd):
+    for model, arguments, said in models_that_cannot_be_exported():
+        with pytest.raises(PruneflowError, match=f"^{said}"):
+            pruneflow.export(model, **arguments)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [(".", "it is a folder. Name a file"), ("no/where.tflite", "there is no folder .+ Make it first")],
+)
+def test_a_place_where_no_file_can_be_is_refused(path, said):
+    with pytest.raises(ConfigError, match=f"^path={re.escape(path)}: {said}"):
+        pruneflow.export(network(), path)
+
+
 # What is public
 
 
@@ -339,6 +515,21 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path):
     assert names["result"].pruned.requested_sparsity == 0.75
     kernel = names["small"].layers[0].get_weights()[0]
     assert count_zeros(kernel) == 232  # of 64 blocks of 4 inputs, 6 stay: 256 - 24
+    assert (tmp_path / "small.tflite").read_bytes()
+
+
+def test_the_example_of_the_readme_runs_as_written(tmp_path):
+    """On a small model, and with as many steps as it makes."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = [each for each in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "prune(" in each]
+    x, y = examples()
+    layers = keras().layers
+    model = keras().Sequential([keras().Input((8,)), layers.Dense(16), layers.Dense(2, activation="softmax")])
+    listed = "".join(f', "{word}"' for word in QUICK)
+    small = re.sub(r'(\["model=cnn".*?)\]', rf"\1{listed}]", block).replace("steps=2000", "steps=50")
+    names = {"x": x, "y": y, "model": model}
+    exec(small, names)
+    assert names["result"].pruned.requested_sparsity == 0.9
     assert (tmp_path / "small.tflite").read_bytes()
 
 

@@ -12,6 +12,7 @@ from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
 from pruneflow import apart, backend, pipeline
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.sparsity import prune
 from pruneflow.tasks import declared, meaning_of
 
 
@@ -209,6 +210,60 @@ def rows(spec):
     return keras.Model(inputs, layers.Dense(spec.classes)(x))
 
 
+class Mine(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None, **kwargs):
+        return tf.random.normal(shape, stddev=0.05, dtype=dtype)
+
+
+def elu(x):
+    return tf.maximum(x, 0.3 * x)
+
+
+def own_functions(spec):
+    hidden = layers.Dense(8, activation=elu, kernel_initializer=Mine())
+    return keras.Sequential([layers.Flatten(input_shape=spec.shape), hidden, layers.Dense(spec.classes)])
+
+
+class Forgetful(layers.Dense):
+    def __init__(self, units, width=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.width = width
+
+    def build(self, shape):
+        super().build(shape)
+        self.more = self.add_weight("more", shape=(2 * self.width,))
+
+    def get_prunable_weights(self):
+        return [self.kernel]
+
+
+def forgetful(spec):
+    flat = layers.Flatten(input_shape=spec.shape)
+    return keras.Sequential([flat, Forgetful(8, width=4), layers.Dense(spec.classes)])
+
+
+def in_a_dict(spec):
+    inputs = keras.Input(spec.shape)
+    return keras.Model(inputs, {"o": layers.Dense(spec.classes)(layers.Flatten()(inputs))})
+
+
+def from_a_dict(spec):
+    inputs = keras.Input(spec.shape)
+    return keras.Model({"i": inputs}, layers.Dense(spec.classes)(layers.Flatten()(inputs)))
+
+
+def wrapped(spec):
+    from tensorflow_model_optimization.sparsity import keras as sparsity
+
+    return sparsity.prune_low_magnitude(flat(spec))
+
+
+def quantized(spec):
+    from tensorflow_model_optimization.quantization.keras import quantize_model
+
+    return quantize_model(flat(spec))
+
+
 def words(spec):
     inputs = keras.Input((None,))
     x = layers.Embedding(60, 8)(inputs)
@@ -228,7 +283,11 @@ def mine(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["flat", "model.arguments={units:16}"], ["softmaxed", "model.output=probabilities"]]
+    "overrides",
+    [
+        ["flat", "model.arguments={units:16}"],
+        ["softmaxed", "model.output=probabilities"],
+    ],
 )
 def test_a_network_of_ones_own_goes_through_to_all_three_files(composed, tmp_path, mine, overrides):
     name, *more = overrides
@@ -242,6 +301,14 @@ def test_a_network_of_ones_own_goes_through_to_all_three_files(composed, tmp_pat
             "softmaxed": ["sequential/dense", "sequential/dense_1"],
         }[name]
     )
+
+
+def test_initializers_and_activations_of_ones_own_need_not_be_known_to_keras(composed, mine):
+    config, ready = prepared(composed, *QUICK, *mine("own_functions"))
+    assert ready.selection.pruned == ("dense", "dense_1")
+    model = config.model.build(IMAGES)
+    x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    np.testing.assert_array_equal(prune.wrap(model, ready.masks)(x), model(x))
 
 
 @pytest.mark.parametrize(
@@ -260,6 +327,14 @@ def test_a_network_of_ones_own_goes_through_to_all_three_files(composed, tmp_pat
             ["colours"],
             r"it reads examples of shape \(28, 28, 3\), and those of the data set have \(28, 28, 1\)",
         ),
+        (["in_a_dict"], "its output lies in a dict. Connect it by the tensors themselves"),
+        (["from_a_dict"], "its input lies in a dict. Connect it by the tensors themselves"),
+        (
+            ["wrapped"],
+            r"wrapped by tfmot \(PruneLowMagnitude\)\. Take them off first: tfmot\.sparsity\.keras\.s",
+        ),
+        (["quantized"], r"wrapped by tfmot \(QuantizeWrapper\)\. Take the network as it was before"),
+        (["forgetful"], "model=custom: its layers cannot be wrapped to be pruned: "),
         (["seven"], r"it gives \(7\) for an example, and the data set has 10 classes\. .+ have 10 units"),
         (["map_of_classes"], r"it gives \(26, 26, 10\) for an example"),
         (["sigmoids"], "it ends with a sigmoid over 10 outputs, which are no probabilities of classes"),
@@ -473,9 +548,46 @@ def write_own_layer(file):
     model.save(file)
 
 
+def write_lambda(file):
+    layers = backend.keras().layers
+    sequence(layers.Lambda(lambda x: 2 * x), layers.Dense(3)).save(file)
+
+
+def write_subclassed(file):
+    class Whole(backend.keras().Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = backend.keras().layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Whole()
+    model(np.ones((1, 4), np.float32))
+    model.save(file)
+
+
+def write_wrapped(file):
+    model = sequence(backend.keras().layers.Dense(3))
+    backend.tfmot().sparsity.keras.prune_low_magnitude(model).save(file)
+
+
 @pytest.mark.parametrize(
     "case",
     [
+        (
+            "lambda.h5",
+            write_lambda,
+            "cannot be loaded by Keras 2: ValueError: Requested the deserialization of a",
+        ),
+        ("own", write_own_layer, "cannot be loaded by Keras 2: TypeError: The added layer must be"),
+        (
+            "subclassed",
+            write_subclassed,
+            "holds a subclassed model (Whole), whose layers are not known. Build it",
+        ),
+        ("wrapped.h5", write_wrapped, "wrapped by tfmot (PruneLowMagnitude). Take them off first: tfmot."),
+        ("wrapped.keras", write_wrapped, "wrapped by tfmot (PruneLowMagnitude). Take them off first: tfmot."),
         ("nowhere.h5", lambda file: None, "no such file. model.path takes a .keras or .h5 file"),
         ("empty.h5", lambda file: file.write_bytes(b""), "is no file of Keras, or is broken"),
         ("text.keras", lambda file: file.write_text("hello"), "is no file of Keras, or is broken"),
@@ -495,7 +607,9 @@ def write_own_layer(file):
 )
 def test_a_file_that_holds_no_network_of_keras_2_is_refused(composed, tmp_path, capfd, case):
     name, write, answer = case
-    write(tmp_path / name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras calls some of its own files legacy
+        write(tmp_path / name)
     capfd.readouterr()
     with pytest.raises(PruneflowError) as refused:
         prepared(composed, *from_file(tmp_path / name))

@@ -7,6 +7,7 @@ from test_prune import masks_of, plan
 from pruneflow import backend
 from pruneflow.errors import ConfigError
 from pruneflow.sparsity import prune
+from pruneflow.sparsity.kernels import copy_of
 from pruneflow.sparsity.structures import Layout
 
 
@@ -378,3 +379,120 @@ def test_the_control_refuses_what_tfmot_would_turn_into_another_network():
     with pytest.raises(ConfigError, match=r"pruning\.engine=tfmot: its wrapper loses the mask"):
         select(model, engine="tfmot")
     assert "embedding" not in select(model, engine="tfmot", skip=["embedding"]).pruned
+
+
+# Functions and layers of the user's own
+
+
+def relu(x):
+    """Called as one of Keras."""
+    return -3 * x
+
+
+def own_parts(keras):
+    """Arguments that Keras cannot look up: neither registered nor importable."""
+
+    class Ones(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None, **kwargs):
+            return keras.backend.ones(shape, dtype)
+
+    class Same(keras.constraints.Constraint):
+        def __call__(self, weight):
+            return weight
+
+    return Ones(), Same()
+
+
+def functions_of_ones_own(keras):
+    layers, (ones, same) = keras.layers, own_parts(keras)
+    inside = layers.Dense(4, name="inside", activation=relu, kernel_initializer=ones)
+    return keras.Sequential(
+        [
+            keras.Input((4,), name="input"),
+            layers.Dense(4, name="named", activation=relu, kernel_constraint=same),
+            layers.Dense(4, name="nameless", activation=lambda x: 2 * x, bias_initializer=ones),
+            layers.Reshape((2, 2)),
+            layers.TimeDistributed(layers.Dense(2, activation=relu), name="each"),
+            layers.Flatten(),
+            layers.SpectralNormalization(inside, name="spectral"),
+            layers.BatchNormalization(gamma_initializer=ones, name="normalization"),
+            layers.Dense(2, name="dense"),
+        ]
+    )
+
+
+def test_initializers_and_activations_of_ones_own_are_copied_though_keras_does_not_know_them():
+    assert len(trained_and_stripped(functions_of_ones_own)) == 5
+    model = functions_of_ones_own(backend.keras())
+    copy = prune.copied(model)
+    copy.set_weights(model.get_weights())
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    np.testing.assert_array_equal(copy(x), model(x))
+    assert copy.get_layer("named").activation is relu
+    assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)
+
+
+def test_a_layer_whose_copy_has_another_function_is_left_dense():
+    keras = backend.keras()
+
+    class Looking(keras.layers.Dense):
+        def __init__(self, units, activation=None, **kwargs):
+            super().__init__(units, activation=keras.activations.relu, **kwargs)
+
+        def get_prunable_weights(self):
+            return [self.kernel]
+
+    layer = Looking(3, name="looking")
+    layer.activation = relu
+    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2, name="dense")])
+    assert "cannot be copied" in select(model).left["looking"]
+
+
+# Layers that are frozen
+
+
+def frozen_base(keras):
+    layers = keras.layers
+    base = keras.Sequential(
+        [layers.Dense(5, input_shape=(4,), name="a"), layers.Dense(4, name="b", trainable=False)], name="base"
+    )
+    return keras.Sequential([keras.Input((4,)), base, layers.Dense(2, name="head")])
+
+
+FROZEN = "is frozen (trainable=False)"
+
+
+def test_frozen_layers_stay_dense_with_the_reason():
+    keras = backend.keras()
+    selection = select(frozen_base(keras))
+    assert [each.name for each in selection.prunables] == ["base/a/kernel", "head/kernel"]
+    assert selection.left == {"base/b": FROZEN}
+    model = frozen_base(keras)
+    model.get_layer("base").trainable = False
+    again = keras.models.model_from_json(model.to_json())
+    for each in (model, again):
+        assert select(each).left == {"base/a": FROZEN, "base/b": FROZEN}
+    model.trainable = False
+    with pytest.raises(ConfigError, match=r"no layer is left to prune \(base/a: is frozen"):
+        select(model)
+
+
+def test_of_a_layer_that_is_frozen_in_part_the_rest_is_pruned():
+    keras = backend.keras()
+    model = bidirectional(keras)
+    model.get_layer("both").forward_layer.trainable = False
+    expected = [name for name in NETWORKS[bidirectional] if "forward" not in name]
+    assert [each.name for each in select(model).prunables] == expected
+    model.get_layer("both").backward_layer.trainable = False
+    assert select(model).left["both"] == FROZEN
+    each = keras.layers.TimeDistributed(keras.layers.Dense(2, trainable=False), name="each")
+    model = keras.Sequential([keras.Input((3, 4)), each, keras.layers.Dense(2, name="dense")])
+    assert select(model).left == {"each": FROZEN}
+
+
+def test_an_lstm_that_has_dropped_inputs_is_copied():
+    layer = backend.keras().layers.LSTM(3, dropout=0.2, recurrent_dropout=0.2, name="lstm")
+    layer(
+        np.zeros((2, 4, 5), np.float32), training=True
+    )  # keeps a mask that tf.Module.submodules stumbles over
+    assert copy_of(layer).get_config() == layer.get_config()

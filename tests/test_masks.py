@@ -414,7 +414,7 @@ def test_a_cap_and_padding_are_said():
         ({"distribution": uniform(c=0.3)}, "distribution.layers={c:0.3}: c matches nothing that is pruned"),
         (
             {"distribution": erk(a=0.3, b=0.5)},
-            "distribution=erk: distribution.layers gives every pruned weight a sparsity of its own, so there",
+            "distribution=erk: distribution.layers gives every weight a sparsity of its own, so that",
         ),
         (
             {"structure": Block(name="block", inputs=5, outputs=1, indivisible="pad")},

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.tasks import declared, ending_of, meaning_of
 
-__all__ = ["OUTPUTS", "Origin", "shrinks_pixels"]
+__all__ = ["OUTPUTS", "Origin", "kinds_of_layers", "wrapper_of_tfmot"]
 
 OUTPUTS = ("auto", "logits", "probabilities")
+_UNQUANTIZED = "Take the network as it was before tfmot quantized it."
+TFMOT = {
+    "PruneLowMagnitude": "Take them off first: tfmot.sparsity.keras.strip_pruning(model).",
+    "ClusterWeights": "Take them off first: tfmot.clustering.keras.strip_clustering(model).",
+    "QuantizeWrapper": _UNQUANTIZED,
+    "QuantizeLayer": _UNQUANTIZED,
+}
 
 
 @dataclass(frozen=True)
@@ -75,12 +83,17 @@ class Origin:
             raise self.refused(
                 "it is not built: its input is not known", "Let it begin with keras.Input(spec.shape)."
             )
+        wrapped = wrapper_of_tfmot(kinds_of_layers(model))
+        if wrapped:
+            raise self.refused(*wrapped)
         self._check_savable(model)
 
     def _check_savable(self, model: Any) -> None:
         for layer in model.layers:
             try:
-                json.dumps(layer.get_config(), default=str)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of functions without a name, which are not read back
+                    json.dumps(layer.get_config(), default=str)
             except (NotImplementedError, TypeError, ValueError) as error:
                 kind = type(layer).__name__
                 raise self.refused(
@@ -93,6 +106,7 @@ class Origin:
             raise self.refused(
                 f"it has {len(model.inputs)} inputs", "Let it have one, which takes an example."
             )
+        self._check_structure("input", model.input)
         batch, *shape = model.inputs[0].shape
         if batch is not None:
             raise self.refused(f"it is made for batches of {batch}", "Build it without a batch size.")
@@ -106,6 +120,13 @@ class Origin:
                 "Change the network's input, or the data.",
             )
         self._check_values(model, spec)
+
+    def _check_structure(self, what: str, given: Any) -> None:
+        if isinstance(given, (dict, list, tuple)):
+            raise self.refused(
+                f"its {what} lies in a {type(given).__name__}",
+                "Connect it by the tensors themselves: keras.Model(inputs, outputs).",
+            )
 
     def _check_values(self, model: Any, spec: Spec) -> None:
         dtype = model.inputs[0].dtype
@@ -130,6 +151,7 @@ class Origin:
     def _check_output(self, model: Any, spec: Spec) -> None:
         if len(model.outputs) != 1:
             raise self.refused(f"it has {len(model.outputs)} outputs", "Let it have one.")
+        self._check_structure("output", model.output)
         shape = list(model.outputs[0].shape)[1:]
         allowed = [[1], [2]] if spec.classes == 2 else [[spec.outputs]]
         if shape not in allowed:
@@ -178,20 +200,22 @@ class Origin:
             )
 
 
-def shrinks_pixels(model: Any) -> bool:
-    """Whether a network divides its inputs by a large number, as one does that reads pixels from 0 to 255.
+def wrapper_of_tfmot(names: Iterable[str]) -> tuple[str, str] | None:
+    """A wrapper of tfmot among names of classes, or in what Keras says of a file.
 
-    Args:
-        model: A functional or sequential ``tf_keras.Model`` with one input.
+    Returns:
+        What is wrong and what to do, or None.
     """
-    layers = backend.keras().layers
-    for layer in model.layers:
-        if _reads_first(layer, model):
-            if isinstance(layer, layers.Rescaling):
-                return bool(np.abs(layer.scale).max() < 0.1)
-            if hasattr(layer, "layers") and shrinks_pixels(layer):
-                return True
-    return False
+    given = "\n".join(names)
+    for kind, remedy in TFMOT.items():
+        if re.search(rf"\b{kind}", given):
+            return f"its layers are wrapped by tfmot ({kind})", remedy
+    return None
+
+
+def kinds_of_layers(model: Any) -> set[str]:
+    """Names of the classes of all layers, in models and wrappers too, and of what they are derived from."""
+    return {base.__name__ for layer in model._flatten_layers() for base in type(layer).__mro__}
 
 
 def _reads_first(layer: Any, model: Any) -> bool:

@@ -10,7 +10,8 @@ from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.factories import called, check_name
 from pruneflow.models.base import Model
-from pruneflow.models.brought import OUTPUTS, Origin, shrinks_pixels
+from pruneflow.models.brought import OUTPUTS, Origin
+from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import fingerprint
 from pruneflow.options import open_mapping, option, require, require_one_of
 
@@ -72,7 +73,8 @@ class Custom(Model):
         fitted = self._origin.fitted(model, spec, output=self.output)
         if spec.kind == "image" and shrinks_pixels(fitted):
             raise self._origin.refused(
-                "it begins by dividing pixels by a large number, and the data set gives them in [0, 1]",
+                "it begins by dividing pixels by a large number, or taking one off, and the data set gives "
+                "them in [0, 1]",
                 "Leave that layer out, or multiply by 255 before it.",
             )
         return fitted

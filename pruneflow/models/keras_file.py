@@ -10,7 +10,8 @@ from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
-from pruneflow.models.brought import OUTPUTS, Origin, shrinks_pixels
+from pruneflow.models.brought import OUTPUTS, Origin
+from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, read_network
 from pruneflow.options import option, require, require_one_of
 
@@ -93,7 +94,8 @@ class KerasFile(Model):
             raise ConfigError.of(
                 "model.pixels",
                 self.pixels,
-                "the network begins by dividing pixels by a large number, so that it was trained on others",
+                "the network begins by dividing pixels by a large number, or taking one off, so that it was "
+                "trained on others",
                 "Set it to [0,255].",
             )
         return model

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.errors import PruneflowError
+from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 
 __all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "read_network"]
 
@@ -86,21 +87,31 @@ def digest_of_files(path: Path) -> str:
 
 @lru_cache(maxsize=1)  # a run builds the network several times
 def _read(path: Path, digest: str) -> SavedNetwork:
-    keras = backend.keras()
     try:
         with redirect_stderr(io.StringIO()), backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = keras.models.load_model(path, compile=False)
+            return _network_in(path, backend.keras().models.load_model(path, compile=False))
+    except PruneflowError:
+        raise
     except Exception as error:  # of any kind: the file decides what is called
+        if wrapped := wrapper_of_tfmot([str(error)]):
+            raise PruneflowError(f"{path}: {wrapped[0]}. {wrapped[1]}") from error
         raise PruneflowError(_cannot(path, error)) from error
+
+
+def _network_in(path: Path, model: Any) -> SavedNetwork:
+    """What was loaded, as something that can be built again, which is tried."""
+    keras, kind = backend.keras(), type(model).__name__
     if not isinstance(model, keras.Model):
-        raise PruneflowError(f"{path} holds {type(model).__name__}, and no network. {_REMEDY}")
-    try:
-        return SavedNetwork(model.to_json(), model.get_weights())
-    except NotImplementedError as error:
-        raise PruneflowError(
-            f"{path} holds a subclassed model ({type(model).__name__}), whose layers are not known. {_REMEDY}"
-        ) from error
+        raise PruneflowError(f"{path} holds {kind}, and no network. {_REMEDY}")
+    if not (isinstance(model, keras.Sequential) or model._is_graph_network):
+        problem = f"holds a subclassed model ({kind}), whose layers are not known"
+        raise PruneflowError(f"{path} {problem}. {_REMEDY}")
+    if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
+        raise PruneflowError(f"{path}: {wrapped[0]}. {wrapped[1]}")
+    network = SavedNetwork(model.to_json(), model.get_weights())
+    network.build()
+    return network
 
 
 _REMEDY = "Build it in a function, and name that with model=custom."

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pruneflow import backend
 from pruneflow.sparsity.structures import Layout
 
-__all__ = ["Kernel", "copy_of", "kernels", "leaves", "named_weights", "opens", "reason_to_leave"]
+__all__ = [
+    "Kernel",
+    "copy_of",
+    "kernels",
+    "leaves",
+    "named_weights",
+    "opens",
+    "reason_to_leave",
+    "trained_variables",
+]
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,10 @@ class Kernel:
     name: str
     variable: Any
     layout: Layout
+
+    def is_frozen(self, trained: Container[int]) -> bool:
+        """Whether it was made to be trained, and is not among those that are: see `trained_variables`."""
+        return bool(self.variable.trainable) and id(self.variable) not in trained
 
 
 def leaves(model: Any) -> Iterator[tuple[str, Any]]:
@@ -78,6 +92,15 @@ def kernels(layer: Any) -> list[Kernel]:
     ]
 
 
+def trained_variables(model: Any) -> frozenset[int]:
+    """Identities of the variables that training changes: those of layers that are not frozen, however deep.
+
+    Args:
+        model: A built ``tf_keras.Model``.
+    """
+    return frozenset(id(_plain(variable)) for variable in model.trainable_weights)
+
+
 def reason_to_leave(layer: Any) -> str:
     """Why a built layer is not pruned; empty where it can be."""
     kind = type(layer).__name__
@@ -100,17 +123,69 @@ def reason_to_leave(layer: Any) -> str:
 
 
 def copy_of(layer: Any) -> Any:
-    """A copy of a built ``layer``, with none of its weights; None where it cannot be copied."""
-    try:
-        copy = type(layer).from_config(layer.get_config())
-    except (NotImplementedError, TypeError, ValueError, KeyError):
-        return None  # what Keras raises for layers that are not made for it
+    """A copy of a built ``layer``, with none of its weights; None where it cannot be copied.
+
+    Initializers, activations and the like that are the user's own need not be registered with Keras.
+    """
+    own = dict(_own_functions(layer))
+    copy = _copied(layer, own) if own else None
+    if copy is None:
+        copy = _copied(layer, {})
+    if copy is None or any(not _same(getattr(copy, key, None), value) for key, value in own.items()):
+        return None
     if isinstance(layer, backend.keras().layers.MultiHeadAttention):
         # It has no weights before its first call, and tfmot's wrapper wants them before (tf_keras 2.21).
         for (_, part), (_, copied) in zip(_parts(layer), _parts(copy), strict=True):
             if part.weights:
                 copied.build(part._build_input_shape)
     return copy
+
+
+def _copied(layer: Any, given: dict[str, Any]) -> Any:
+    """A copy by what Keras says of ``layer``, arguments of ``given`` as they are; None where it fails."""
+    parts = list(layer._flatten_layers())  # submodules fails for an LSTM that has dropped inputs
+    names = {_name_of(value): value for part in parts for _, value in _own_functions(part)}
+    names |= {type(part).__name__: type(part) for part in parts if _is_own(type(part))}
+    try:
+        with backend.keras().utils.custom_object_scope(names):
+            return type(layer).from_config({**_config_of(layer), **given})
+    except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError):
+        return None  # what Keras raises for layers that are not made for it
+
+
+def _config_of(layer: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of lambdas, which are not read back here
+        return dict(layer.get_config())
+
+
+def _own_functions(layer: Any) -> Iterator[tuple[str, Any]]:
+    """Arguments of ``layer`` that Keras would look up by a name that it does not know, or knows otherwise."""
+    layers = backend.keras().layers
+    if not isinstance(layer, layers.Layer) or isinstance(layer, layers.Lambda):
+        return
+    try:
+        keys = list(_config_of(layer))
+    except (NotImplementedError, TypeError, ValueError, KeyError):
+        return
+    for key in keys:
+        value = getattr(layer, key, None)
+        if callable(value) and not isinstance(value, (type, layers.Layer)) and _is_own(value):
+            yield key, value
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether a function, an object or a class is the user's own, rather than of Keras or TensorFlow."""
+    return str(thing.__module__).split(".")[0] not in ("tf_keras", "keras", "tensorflow", "builtins")
+
+
+def _name_of(thing: Any) -> str:
+    return str(getattr(thing, "__name__", type(thing).__name__))
+
+
+def _same(copied: Any, original: Any) -> bool:
+    """Whether a copy has the same; a function that is called as one of Keras would be taken for that."""
+    return copied is original or (not hasattr(original, "__name__") and type(copied) is type(original))
 
 
 def _own_and_inner(layer: Any) -> list[tuple[str, Any, Any]]:

@@ -331,7 +331,7 @@ class MaskPlan:
             isinstance(self.distribution, Uniform),
             "distribution",
             self.distribution.option_name,
-            "distribution.layers gives every pruned weight a sparsity of its own, so there is nothing to share",
+            "distribution.layers gives every weight a sparsity of its own, so that there is nothing to share",
             "Take uniform, or leave some weights out of distribution.layers.",
         )
 

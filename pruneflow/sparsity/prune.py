@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,7 +14,15 @@ from pruneflow import backend
 from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
 from pruneflow.sparsity.distributions import spelled
-from pruneflow.sparsity.kernels import copy_of, kernels, leaves, named_weights, opens, reason_to_leave
+from pruneflow.sparsity.kernels import (
+    copy_of,
+    kernels,
+    leaves,
+    named_weights,
+    opens,
+    reason_to_leave,
+    trained_variables,
+)
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.measure import Total, WeightSparsity
 from pruneflow.sparsity.schedules import Plan
@@ -24,6 +32,7 @@ __all__ = [
     "Pruning",
     "Selection",
     "apply",
+    "copied",
     "kept",
     "masks",
     "measure",
@@ -37,6 +46,7 @@ __all__ = [
 ]
 
 ENGINES = ("pruneflow", "tfmot")
+FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
 
 
 @dataclass(kw_only=True)
@@ -75,7 +85,9 @@ class Pruning:
         """
         layers = dict(leaves(model)) if opens(model) else {model.name: model}
         self._require_matches(list(layers))
-        left = {name: reason for name, layer in layers.items() if (reason := self._reason(name, layer))}
+        trained = trained_variables(model)
+        reasons = {name: self._reason(name, layer, trained) for name, layer in layers.items()}
+        left = {name: reason for name, reason in reasons.items() if reason}
         pruned = tuple(name for name in layers if name not in left)
         if self.engine == "tfmot" and any(getattr(layers[name], "mask_zero", False) for name in pruned):
             raise ConfigError.of(
@@ -85,11 +97,11 @@ class Pruning:
                 "Choose pruning.engine=pruneflow, or leave that layer dense with pruning.skip.",
             )
         if not pruned:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in left.items())
+            said = "; ".join(f"{name}: {reason}" for name, reason in left.items())
             raise ConfigError.of(
-                "pruning.include", self.include, f"no layer is left to prune ({reasons})", "Widen it."
+                "pruning.include", self.include, f"no layer is left to prune ({said})", "Widen it."
             )
-        prunables = tuple(_prunables((name, layers[name]) for name in pruned))
+        prunables = tuple(_prunables(((name, layers[name]) for name in pruned), trained))
         return Selection(pruned, left, prunables)
 
     def check(self, plan: MaskPlan) -> None:
@@ -126,10 +138,12 @@ class Pruning:
                     "Patterns are file-name patterns, such as dense*.",
                 )
 
-    def _reason(self, name: str, layer: Any) -> str:
+    def _reason(self, name: str, layer: Any, trained: Container[int]) -> str:
         reason = reason_to_leave(layer)
         if reason:
             return reason
+        if all(kernel.is_frozen(trained) for kernel in kernels(layer)):
+            return FROZEN
         for pattern in self.skip:
             if fnmatchcase(name, pattern):
                 return f"pruning.skip={pattern}"
@@ -169,13 +183,6 @@ def wrap(model: Any, plan: MaskPlan, *, engine: str = "pruneflow") -> Any:
     names = {prunable.name for prunable in plan.prunables}
     wrapper = _stock(plan.plan) if engine == "tfmot" else _masked(plan)
 
-    copies: dict[int, Any] = {}  # a layer may be used in several models of the model
-
-    def prune(name: str, layer: Any) -> Any:
-        if id(layer) not in copies:
-            copies[id(layer)] = pruned_copy(name, layer)
-        return copies[id(layer)]
-
     def pruned_copy(name: str, layer: Any) -> Any:
         chosen = [kernel.name for kernel in kernels(layer) if f"{name}/{kernel.name}" in names]
         copy = copy_of(layer)
@@ -186,10 +193,27 @@ def wrap(model: Any, plan: MaskPlan, *, engine: str = "pruneflow") -> Any:
         wrapped.pruned_names = [f"{name}/{weight}" for weight in chosen]
         return wrapped
 
-    wrapped = _clone(model, prune)
+    wrapped = _clone(model, _once(pruned_copy))
     for (_, layer), (_, copied) in zip(leaves(model), leaves(wrapped), strict=True):
         copied.set_weights(layer.get_weights())
     return wrapped
+
+
+def copied(model: Any) -> Any:
+    """The same layers with weights of their own, which are not those of ``model``.
+
+    Raises:
+        ConfigError: naming a layer with weights that cannot be copied, so that both would share them.
+    """
+
+    def copy(name: str, layer: Any) -> Any:
+        copy = copy_of(layer)
+        kind, remedy = type(layer).__name__, "Give it a get_config that its __init__ takes."
+        problem = f"layer {name} ({kind}) cannot be copied, so that training would change the model given"
+        require(copy is not None or not layer.weights, "model", model.name, problem, remedy)
+        return layer if copy is None else copy
+
+    return _clone(model, _once(copy))
 
 
 def strip(wrapped: Any, into: Any) -> Any:
@@ -233,9 +257,9 @@ def update(wrapped: Any, plan: MaskPlan, step: int) -> None:
 
 
 def apply(wrapped: Any) -> None:
-    """Multiply every pruned weight by its mask."""
-    for layer in _wrappers(wrapped):
-        layer.pruning_obj.weight_mask_op()
+    """Multiply every pruned weight by its mask, also where a distribution strategy holds several copies."""
+    for each in _pruned(wrapped):
+        each.weight.assign(each.weight * each.mask)
 
 
 def measure(wrapped: Any, plan: MaskPlan, step: int) -> list[WeightSparsity]:
@@ -311,11 +335,12 @@ def weights(model: Any) -> dict[str, Any]:
     }
 
 
-def _prunables(layers: Iterator[tuple[str, Any]]) -> Iterator[Prunable]:
+def _prunables(layers: Iterator[tuple[str, Any]], trained: Container[int]) -> Iterator[Prunable]:
     for name, layer in layers:
         for kernel in kernels(layer):
-            shape = tuple(int(size) for size in kernel.variable.shape)
-            yield Prunable(f"{name}/{kernel.name}", shape, kernel.layout)
+            if not kernel.is_frozen(trained):
+                shape = tuple(int(size) for size in kernel.variable.shape)
+                yield Prunable(f"{name}/{kernel.name}", shape, kernel.layout)
 
 
 @dataclass(frozen=True)
@@ -358,10 +383,6 @@ def _named_wrappers(wrapped: Any) -> Iterator[tuple[str, Any]]:
             yield outer + layer.layer.name, layer
 
 
-def _wrappers(wrapped: Any) -> list[Any]:
-    return [layer for _, layer in _named_wrappers(wrapped)]
-
-
 class _Read(Mapping[str, npt.NDArray[Any]]):
     """Values of variables by name, read one at a time: copies of all would double the memory of training."""
 
@@ -397,6 +418,18 @@ def _clone(model: Any, copy: Callable[[str, Any], Any], prefix: str = "") -> Any
         return copy(f"{prefix}{layer.name}", layer)
 
     return backend.keras().models.clone_model(model, clone_function=clone)
+
+
+def _once(copy: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """Copy each layer once: it may be used in several models of the model."""
+    copies: dict[int, Any] = {}
+
+    def copied_once(name: str, layer: Any) -> Any:
+        if id(layer) not in copies:
+            copies[id(layer)] = copy(name, layer)
+        return copies[id(layer)]
+
+    return copied_once
 
 
 def _masked(plan: MaskPlan) -> Callable[[Any], Any]:

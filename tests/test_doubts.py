@@ -1,0 +1,97 @@
+"""Trained networks that do not read the data as they were trained to: what gives them away."""
+
+import numpy as np
+import pytest
+
+from pruneflow import backend
+from pruneflow.data import Spec
+from pruneflow.models.doubts import guessing, shrinks_pixels
+
+SHAPE = (8, 8, 3)
+
+
+def sequence(*layers):
+    return backend.keras().Sequential([backend.keras().Input(SHAPE), *layers])
+
+
+def function(transform):
+    inputs = backend.keras().Input(SHAPE)
+    return backend.keras().Model(inputs, backend.keras().layers.Flatten()(transform(inputs)))
+
+
+def adapted(high):
+    layer = backend.keras().layers.Normalization()
+    layer.adapt(np.random.default_rng(0).uniform(0, high, (20, *SHAPE)).astype(np.float32))
+    return layer
+
+
+def augmenting():
+    layers = backend.keras().layers
+    return backend.keras().Sequential([layers.RandomFlip(input_shape=SHAPE), layers.RandomRotation(0.1)])
+
+
+def shrinking():
+    keras, tf = backend.keras(), backend.tensorflow()
+    layers, applications = keras.layers, keras.applications
+    yield "first", sequence(layers.Rescaling(1 / 255))
+    yield "behind augmentation", sequence(layers.RandomFlip(), layers.Rescaling(1 / 127.5, -1))
+    yield "behind a model", function(lambda x: layers.Rescaling(1 / 255)(augmenting()(x)))
+    yield "in a model", function(sequence(layers.Resizing(4, 4), layers.Rescaling(1 / 255)))
+    yield "adapted", sequence(adapted(255))
+    yield "given", sequence(layers.Normalization(mean=[120.0] * 3, variance=[3000.0] * 3))
+    yield "divided", function(lambda x: tf.image.resize(x, (4, 4)) / 255.0)
+    yield "multiplied", function(lambda x: tf.cast(x, "float32") * (1 / 255))
+    yield "mobilenet", function(applications.mobilenet_v2.preprocess_input)
+    yield "resnet", function(applications.resnet50.preprocess_input)
+
+
+def keeping():
+    keras, tf = backend.keras(), backend.tensorflow()
+    layers = keras.layers
+    yield "nothing", sequence(layers.Conv2D(2, 3))
+    yield "to 255 and back", sequence(layers.Rescaling(255), layers.Rescaling(1 / 255))
+    yield "behind a convolution", sequence(layers.Conv2D(2, 3), layers.Rescaling(1 / 255))
+    yield "to -1 and 1", sequence(layers.Rescaling(2, -1))
+    yield "adapted", sequence(adapted(1))
+    yield "of ImageNet", function(lambda x: (x - tf.constant([0.48, 0.45, 0.4])) / 0.22)
+    yield "times 255", function(lambda x: keras.applications.mobilenet_v2.preprocess_input(x * 255.0))
+
+
+def test_networks_that_read_pixels_up_to_255_are_recognised_wherever_they_make_them_smaller():
+    models = list(shrinking())
+    assert [name for name, model in models if not shrinks_pixels(model)] == []
+    again = backend.keras().models.model_from_json
+    assert [name for name, model in models[4:] if not shrinks_pixels(rebuilt(again, model))] == []
+
+
+def rebuilt(again, model):
+    copy = again(model.to_json())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def test_networks_that_read_pixels_as_they_are_given_are_not_doubted():
+    assert [name for name, model in keeping() if shrinks_pixels(model)] == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (Spec(kind="image", shape=SHAPE, classes=4), "pixels in another range (model.pixels), or colours"),
+        (Spec(kind="numbers", shape=(3,), classes=4), "numbers as they are, or standardised otherwise"),
+        (Spec(kind="tokens", shape=(3,), classes=4, vocabulary_size=9), "words by other token ids"),
+    ],
+)
+def test_a_network_that_does_no_better_than_chance_is_doubted(spec, said):
+    # of 300 examples, 0.25 + 3 * 0.025 = 0.325 are right by chance at most
+    answer = guessing(0.31, spec, 300)
+    assert answer.startswith(
+        "The network as it came gives the right one of 4 classes for 31.0% of 300 examples"
+    )
+    assert said in answer and "classes in another order" in answer
+    assert guessing(0.33, spec, 300) == ""
+
+
+def test_numbers_to_predict_and_no_examples_are_not_doubted():
+    assert guessing(0.0, Spec(kind="numbers", shape=(3,), classes=0), 300) == ""
+    assert guessing(0.0, Spec(kind="numbers", shape=(3,), classes=2), 0) == ""
