@@ -10,13 +10,17 @@ from pruneflow import results
 from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
 from pruneflow.comparison import EVALUATE_VERSION, Evaluating, evaluate
 from pruneflow.config import Config, plain
+from pruneflow.data import Data
 from pruneflow.inspection import Inspection, inspect
+from pruneflow.models.doubts import guessing
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
+from pruneflow.scoring import keras_outcome, score
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.speeds import speeds
+from pruneflow.tasks import task_of
 from pruneflow.terminal import warn
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
@@ -43,6 +47,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     results.reset_peak_memory()
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
+    _doubt(config, data, dense)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
     how = Evaluating(tuple(config.trainer.metrics), config.device.interpreters)
@@ -80,6 +85,16 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     )
     result.write(run_dir)
     return result
+
+
+def _doubt(config: Config, data: Data, dense: Network) -> None:
+    """Warn of a trained network that only guesses here, before it is pruned for an hour."""
+    if config.model.starts_trained and not config.trainer.dense_epochs and data.spec.classes:
+        part = data.validation
+        outcome = keras_outcome(dense.model, part, data.spec, description="Evaluating as it came")
+        accuracy = score(task_of(dense.model, data.spec), outcome, part.y).headline
+        if said := guessing(accuracy, data.spec, len(part)):
+            warn(f"Note       {said}")
 
 
 def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:

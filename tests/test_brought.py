@@ -3,6 +3,8 @@
 import json
 import warnings
 import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -11,6 +13,7 @@ from conftest import QUICK
 from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
 from pruneflow import apart, backend, pipeline
+from pruneflow.data import Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.sparsity import prune
 from pruneflow.tasks import declared, meaning_of
@@ -464,6 +467,18 @@ def test_a_trained_network_from_a_file_skips_the_dense_phase(composed, saved, tm
     np.testing.assert_array_equal(dense.get_layer("dense").kernel, trained().get_layer("dense").kernel)
     assert result.pruned.layers[0].masked == 6272  # 0.8 of 7,840
     assert [file.inside.not_found for file in result.tflite] == [[], [], []]
+
+
+def test_a_trained_network_that_only_guesses_is_doubted_before_it_is_pruned(composed, saved, capsys):
+    config, ready = prepared(composed, *from_file(saved / "network.h5"))
+    part, network = ready.data.validation, SimpleNamespace(model=config.model.build(ready.data.spec))
+    pipeline._doubt(config, ready.data, network)
+    assert "guessing" not in capsys.readouterr().out
+    others = replace(ready.data, validation=Part(part.x, (part.y + 1) % 10))
+    pipeline._doubt(config, others, network)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "gives the right one of 10 classes for" in said
+    assert "learned the classes in another order" in said
 
 
 def test_a_dense_phase_of_a_network_from_a_file_must_be_asked_for(composed, saved):

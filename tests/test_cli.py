@@ -329,7 +329,7 @@ def test_tables_show_every_figure_whatever_the_width(width):
 
     from pruneflow import tables
 
-    table = tables._table("cell")
+    table = tables._table([], "cell")
     figures = ("0.800", "1,217.6 kB", "12.62x", "0.9812")
     table.add_row("x" * 80, "mnist", "mnist_cnn, TFLite dynamic-range", *figures)
     console = Console(width=width, record=True, file=io.StringIO())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Any
@@ -63,7 +64,9 @@ def _built(build: Callable[[], Any], seed: int) -> Any:
 
 def _described(model: Any) -> Any:
     """The layers as Keras saves them; versions are elsewhere in a digest."""
-    return json.loads(model.to_json())["config"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras warns of lambdas, which are not read back here
+        return json.loads(model.to_json())["config"]
 
 
 def _answers(model: Any, spec: Spec) -> Iterator[npt.NDArray[Any]]:
