@@ -308,12 +308,11 @@ def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path
 
 def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch):
     from pruneflow import logs
-    from pruneflow.sparsity import prune
 
     zeros = []
 
     def spy(self, logs=None):
-        layer = prune._wrappers(self.model)[1]
+        layer = self.model.layers[-1]
         zeros.append((count_zeros(layer.layer.kernel.numpy()), count_zeros(layer.pruning_vars[0][1].numpy())))
 
     monkeypatch.setattr(logs.SparsityLog, "on_test_end", spy, raising=False)

@@ -170,7 +170,7 @@ def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, 
 
 
 def test_the_same_command_at_once_is_refused_in_a_named_folder_and_gets_its_own_elsewhere(tmp_path):
-    named = [*LONG, "hydra.run.dir=here"]
+    named = [*LONG, "trainer.dense_epochs=200", "hydra.run.dir=here"]  # longer than the second takes to start
     first = start(tmp_path, *named)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("dense/events.*")):

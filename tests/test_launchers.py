@@ -350,7 +350,10 @@ def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_pat
 
 SEARCH = ["-m", "hydra/sweeper=optuna"]
 REFUSED = [
-    (["objective=[accuracy]"], "objective=[accuracy]: allowed are validation_accuracy, gzip_bytes, "),
+    (
+        ["objective=[accuracy]"],
+        "objective=[accuracy]: allowed are validation_accuracy, validation_r2, gzip_bytes, ",
+    ),
     (["objective=[]"], "objective=[]: allowed are validation_accuracy"),
     (["objective=[bytes,bytes]"], "objective=[bytes,bytes]: allowed are validation_accuracy"),
     ([*SEARCH, "seed=1"], "hydra/sweeper=optuna: there is nothing to search. Give a key a range"),

@@ -182,14 +182,15 @@ def result(*, agreement):
         "encodings": [],
         "inside": filled(Inspection, masked=5, added=1, stateful=False),
     }
-    wrapped = WrappedResult(accuracy=0.5, disagreements=0, agreement=1.0, max_difference=0.0)
+    reached = {"accuracy": 0.5, "metrics": {"accuracy": 0.5}}
+    wrapped = filled(WrappedResult, **reached, disagreements=0, agreement=1.0, max_difference=0.0)
     return filled(
         Result,
         config={"model": {"name": "cnn"}},
-        data=filled(DataFacts, name="my data", test=10),
-        dense=filled(DenseResult, accuracy=0.5, **{**by_format, "tflite_gzip_bytes": 4000}),
-        pruned=filled(PrunedResult, accuracy=0.5, measured_sparsity=0.8, wrapped=wrapped, **by_format),
-        tflite=[filled(TfliteResult, **tflite, **sizes)],
+        data=filled(DataFacts, name="my data", test=10, metric="accuracy"),
+        dense=filled(DenseResult, **reached, **{**by_format, "tflite_gzip_bytes": 4000}),
+        pruned=filled(PrunedResult, **reached, measured_sparsity=0.8, wrapped=wrapped, **by_format),
+        tflite=[filled(TfliteResult, **{**tflite, **reached}, **sizes)],
         ratios={"guide": 8.0},
     )
 
