@@ -192,6 +192,7 @@ def result(*, agreement):
         pruned=filled(PrunedResult, **reached, measured_sparsity=0.8, wrapped=wrapped, **by_format),
         tflite=[filled(TfliteResult, **{**tflite, **reached}, **sizes)],
         ratios={"guide": 8.0},
+        classes=[],
     )
 
 
