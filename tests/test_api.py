@@ -495,11 +495,19 @@ def test_importing_pruneflow_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["api"])
-def test_the_examples_in_docstrings_run(name):
-    failed, tried = doctest.testmod(importlib.import_module(f"pruneflow.{name}"))
+PACKAGE = Path(pruneflow.__file__).parent
+WITH_EXAMPLES = [file for file in sorted(PACKAGE.rglob("*.py")) if ">>>" in file.read_text()]
+
+
+@pytest.mark.parametrize("file", WITH_EXAMPLES, ids=lambda file: file.stem)
+def test_the_examples_in_docstrings_run(file):
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    failed, tried = doctest.testmod(importlib.import_module(".".join(parts)))
     assert (failed, tried > 0) == (0, True)
-    assert api.__doc__
+
+
+def test_the_library_has_examples():
+    assert "api" in {file.stem for file in WITH_EXAMPLES}
 
 
 def test_the_examples_of_the_docs_run_as_written(tmp_path):

@@ -1,9 +1,7 @@
-import doctest
-
 import numpy as np
 import pytest
 
-from pruneflow.data import names, split, text
+from pruneflow.data import text
 from pruneflow.data.text import (
     Reviews,
     encode,
@@ -105,10 +103,3 @@ def test_the_vocabulary_ends_below_its_size() -> None:
 def test_a_rank_beyond_int32_is_refused() -> None:
     with pytest.raises(OverflowError):
         reviews([2**31])
-
-
-@pytest.mark.parametrize("module", [text, split, names])
-def test_examples_in_docstrings_hold(module: object) -> None:
-    result = doctest.testmod(module)  # type: ignore[arg-type]
-    assert result.failed == 0
-    assert result.attempted > 0

@@ -108,7 +108,7 @@ def guessing(accuracy: float, spec: Spec, examples: int) -> str:
     Returns:
         What is likely to be wrong; empty where it is better than chance, and for numbers to predict.
 
-    >>> guessing(0.31, Spec(kind="tokens", shape=(5,), classes=4, vocabulary_size=9), 400)
+    >>> guessing(0.5, Spec(kind="tokens", shape=(5,), classes=4, vocabulary_size=9), 400)
     ''
     """
     if not spec.classes or not examples:
