@@ -263,6 +263,7 @@ def _callbacks(masks: MaskPlan) -> list[Any]:
     return [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
 
 
+@left_as_found()
 def export(
     model: Any,
     path: str | Path | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -106,14 +107,18 @@ class Device:
 
 @contextmanager
 def left_as_found() -> Iterator[None]:
-    """Give the process back its precision, and its random numbers of Python and NumPy, after the block."""
-    streams = random.getstate(), np.random.get_state()
+    """Give the process back its precision, random numbers of Python and NumPy, and its log, after the block.
+
+    Where nobody has set up logging, TensorFlow's first message does (absl), and all others would be shown.
+    """
+    streams, handlers = (random.getstate(), np.random.get_state()), list(logging.root.handlers)
     policy = backend.keras().mixed_precision.global_policy() if _has_keras() else "float32"
     try:
         yield
     finally:
         random.setstate(streams[0])
         np.random.set_state(streams[1])
+        logging.root.handlers[:] = handlers
         if _has_keras():
             backend.keras().mixed_precision.set_global_policy(policy)
 

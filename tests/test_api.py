@@ -72,8 +72,9 @@ def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
     assert written["command"] == typed["command"]
 
 
-def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(tmp_path):
+def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(tmp_path, monkeypatch):
     logger = logging.getLogger()
+    monkeypatch.setattr(logger, "handlers", [])  # as where nobody has set up logging
     before = list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra
     config = pruneflow.compose(QUICK)
     config.schedule.final_sparsity = 0.75
