@@ -6,6 +6,7 @@ Those that were used last stay.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -156,7 +157,8 @@ def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
     places = []
     if chosen.images is not None:
         folder = cache_folder(chosen.images)
-        if not folder.is_dir():
+        named = bool(chosen.images or os.environ.get("PRUNEFLOW_DATA_DIR"))
+        if named and not folder.is_dir():  # the user's cache folder is made when it is first needed
             raise ConfigError(
                 f"--images={folder}: there is no such folder; name the one in dataset.cache_dir"
             )

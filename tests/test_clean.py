@@ -173,6 +173,16 @@ def test_a_folder_that_is_not_there_is_one_message(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_cache_folder_that_nobody_has_needed_yet_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.delenv("PRUNEFLOW_DATA_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    assert clean.main(["--images", "--unused-days=30"]) == 0
+    assert capsys.readouterr().out.startswith("Deleted 0 caches of decoded images, 0.0 MB.")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_decoding_and_cleaning_agree_on_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, seen = class_folders(tmp_path / "pets"), []
     make = decoded._make
