@@ -8,7 +8,7 @@ from typing import Any
 
 from pruneflow import results
 from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
-from pruneflow.comparison import EVALUATE_VERSION, Evaluating, evaluate
+from pruneflow.comparison import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.config import Config, plain
 from pruneflow.data import Data
 from pruneflow.inspection import Inspection, inspect
@@ -71,13 +71,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         pruned=of_pruned,
         tflite=of_files,
         ratios=results.like_for_like(of_dense, of_pruned, of_files[0]),
-        phases={
-            "load": PhaseCost(ready.load_seconds),
-            "dense": dense.cost,
-            "pruned": pruned.cost,
-            "export": PhaseCost(files.seconds),
-            "evaluate": PhaseCost(scores.seconds),
-        },
+        phases={"load": PhaseCost(ready.load_seconds), **_costs(dense, pruned, files, scores)},
         stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=results.peak_memory_bytes(),
@@ -85,6 +79,16 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     )
     result.write(run_dir)
     return result
+
+
+def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluations) -> dict[str, PhaseCost]:
+    """What each phase after loading took when it was computed."""
+    return {
+        "dense": dense.cost,
+        "pruned": pruned.cost,
+        "export": PhaseCost(files.seconds),
+        "evaluate": PhaseCost(scores.seconds),
+    }
 
 
 def _doubt(config: Config, data: Data, dense: Network) -> None:
