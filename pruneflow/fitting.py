@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -151,6 +152,7 @@ class Fit:
         begun = callbacks.resume(model, lambda: next(iter(validation)))
         order = Order(range(begun.epoch, self.epochs), self.batch_size, self.seed, skip=begun.step)
         start = time.perf_counter()
+        gc.collect()  # networks of before, of this size, which Python would keep until it needs memory itself
         try:
             model.fit(
                 training_batches(data.train, data.spec, order),
