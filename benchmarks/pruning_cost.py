@@ -40,7 +40,7 @@ from pruneflow.sparsity import prune
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")
 ENGINES = {"pruneflow": "pruneflow", "tfmot": "tfmot", "example": "tfmot"}
 STEPS = 1_000_000  # of the plan: further than any benchmark goes
-MEMORY_STEPS = 250  # threads of TensorFlow get buffers of their own one by one; after 40 steps not all have
+MEMORY_STEPS = 1000  # threads of TensorFlow get buffers of their own one by one; after 40 steps not all have
 # Freed memory is given back at once, and not kept by each thread for itself, so that the peak is of what was
 # held, not of what might be used again.
 GIVEN_BACK = {

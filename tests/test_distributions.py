@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pruneflow.errors import ConfigError
-from pruneflow.sparsity.distributions import Erk, Global, Uniform
+from pruneflow.sparsity.distributions import Erk, Global, Matrices, Uniform
 
 NAMES = (
     "conv2d/kernel",
@@ -24,6 +24,10 @@ def ranked(min_density=0.01):
 
 def erk(min_density=0.0):
     return Erk(name="erk", layers={}, min_density=min_density)
+
+
+def matrices(min_density=0.0):
+    return Matrices(name="matrices", layers={}, min_density=min_density)
 
 
 def overrides(layers):
@@ -53,6 +57,29 @@ def test_global_leaves_it_to_the_scores():
 def test_a_floor_is_rounded_up_and_one_at_least(min_density, size, kept):
     assert ranked(min_density).floor(size) == erk(min_density).floor(size) == kept
     assert uniform().floor(size) == 1
+
+
+# matrices first, by hand
+
+
+def test_convolutions_stay_dense_while_matrices_can_hold_all_zeros():
+    shapes = {"conv": (2, 2, 1, 5), "dense": (10, 4), "out": (4, 10)}  # 20, 40 and 40 elements
+    assert matrices().share(shapes, 0.6) == {"conv": 0.0, "dense": 0.75, "out": 0.75}
+    assert matrices(0.25).share(shapes, 0.6) == {"conv": 0.0, "dense": 0.75, "out": 0.75}
+
+
+def test_what_matrices_cannot_hold_is_shared_by_the_others():
+    shapes = {"conv": (2, 2, 1, 5), "dense": (10, 4), "out": (4, 10)}
+    shared = matrices(0.25).share(shapes, 0.7)  # 70 zeros, of which matrices hold 60
+    assert shared == {"conv": pytest.approx(0.5), "dense": 0.75, "out": 0.75}
+
+
+def test_without_matrices_all_have_the_same():
+    shapes = {"conv": (2, 2, 1, 5), "depthwise": (3, 3, 4, 1)}
+    assert matrices().share(shapes, 0.5) == {"conv": 0.5, "depthwise": 0.5}
+    assert matrices().share({"dense": (10, 4)}, 0.5) == {"dense": 0.5}
+    assert matrices().share({}, 0.5) == {}
+    assert matrices().share(shapes, 0.0) == {"conv": 0.0, "depthwise": 0.0}
 
 
 # Erdos-Renyi-Kernel, by hand
@@ -123,10 +150,23 @@ def test_erk_meets_the_total_within_its_bounds(shapes, sparsity, floor):
     assert scales == pytest.approx([scales[0]] * len(scales)) if scales else True
 
 
+@given(SHAPES, st.floats(0, 0.99), st.sampled_from([0.0, 0.005, 0.01]))
+def test_matrices_first_meets_the_total_within_its_bounds(shapes, sparsity, floor):
+    shared = matrices(floor).share(shapes, sparsity)
+    sizes = {name: product(shape) for name, shape in shapes.items()}
+    zeros = sum(shared[name] * size for name, size in sizes.items())
+    assert zeros == pytest.approx(sparsity * sum(sizes.values()), abs=1e-6 * sum(sizes.values()))
+    assert all(0 <= own <= 1 - floor + 1e-9 for name, own in shared.items() if len(shapes[name]) == 2)
+    assert all(0 <= own <= sparsity + 1e-9 for name, own in shared.items() if len(shapes[name]) != 2)
+    room = any(own < 1 - floor - 1e-9 for name, own in shared.items() if len(shapes[name]) == 2)
+    assert not room or all(own < 1e-9 for name, own in shared.items() if len(shapes[name]) != 2)
+
+
 @given(SHAPES, st.floats(0, 0.99), st.floats(0, 0.99))
 def test_a_higher_total_makes_no_weight_denser(shapes, one, other):
-    low, high = (erk().share(shapes, sparsity) for sparsity in sorted((one, other)))
-    assert all(low[name] <= high[name] + 1e-9 for name in shapes)
+    for make in (erk, matrices):
+        low, high = (make().share(shapes, sparsity) for sparsity in sorted((one, other)))
+        assert all(low[name] <= high[name] + 1e-9 for name in shapes)
 
 
 # Sparsities of their own
@@ -186,7 +226,7 @@ def test_a_pattern_that_cannot_count_is_refused(layers, message):
     assert str(refusal.value).startswith(message)
 
 
-@pytest.mark.parametrize("make", [ranked, erk])
+@pytest.mark.parametrize("make", [ranked, erk, matrices])
 @pytest.mark.parametrize("min_density", [1.0, -0.01, float("nan")])
 def test_a_floor_that_is_no_fraction_is_refused(make, min_density):
     with pytest.raises(ConfigError) as refusal:
@@ -194,7 +234,7 @@ def test_a_floor_that_is_no_fraction_is_refused(make, min_density):
     assert str(refusal.value).startswith(f"distribution.min_density={min_density}: it is the least fraction")
 
 
-@pytest.mark.parametrize("make", [ranked, erk])
+@pytest.mark.parametrize("make", [ranked, erk, matrices])
 def test_a_floor_above_what_the_sparsity_leaves_is_refused(make):
     with pytest.raises(ConfigError) as refusal:
         make(0.3).check(0.8)

@@ -1,8 +1,10 @@
 """The whole flow on tiny data: every model, schedule and export, and what stays on disk."""
 
+import gc
 import itertools
 import json
 import math
+import weakref
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
 import numpy as np
@@ -70,6 +72,29 @@ def test_a_result_has_every_promised_field(composed, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+def test_networks_of_before_are_given_back_before_training(composed, tmp_path, monkeypatch):
+    class Ring:
+        """Holds itself, as a Keras model does: only a collection frees it."""
+
+    ring = Ring()
+    ring.itself, of_before = ring, weakref.ref(ring)
+    model, alive = backend.keras().Model, []
+    fit = model.fit
+
+    def recorded(self, *args, **kwargs):
+        alive.append(of_before() is not None)
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(model, "fit", recorded)
+    gc.disable()
+    try:
+        del ring
+        run(composed, tmp_path)
+    finally:
+        gc.enable()
+    assert alive == [False, False]
+
+
 def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
     blocks = ["structure=block_4x1", "model.dense_units=[32]", "pruning.skip=[dense_1]"]
     result = run(composed, tmp_path, *blocks, "export.encoding=sparse")
@@ -118,6 +143,13 @@ def test_sparsity_is_shared_as_asked_and_the_total_is_exact(composed, tmp_path, 
         assert result.pruned.requested_sparsity == pytest.approx(expected, abs=1e-6)
     scalars = read_scalars(tmp_path / "pruned")
     assert scalars["sparsity/planned"][-1][1] == pytest.approx(result.pruned.requested_sparsity, abs=1e-6)
+
+
+def test_matrices_take_the_zeros_of_convolutions(composed, tmp_path):
+    result = run(composed, tmp_path, "distribution=matrices", "structure=block_4x1")
+    masked = {layer.name: layer.masked for layer in result.pruned.layers}
+    assert masked == {"conv2d": 0, "dense": 4 * (5070 - 992)}  # round(5,070 - 20,388 x 0.8 / 4) = 992 stay
+    assert result.pruned.requested_sparsity == pytest.approx(0.8, abs=1e-6)
 
 
 def test_a_bidirectional_lstm_goes_through_to_tflite(composed, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from pruneflow.errors import ConfigError
 from pruneflow.sparsity.criteria import Magnitude, Random, Taylor
-from pruneflow.sparsity.distributions import Erk, Global, Uniform
+from pruneflow.sparsity.distributions import Erk, Global, Matrices, Uniform
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Constant, Polynomial
 from pruneflow.sparsity.selection import SAMPLE, keep_largest, kept_count
@@ -47,6 +47,10 @@ def uniform(**layers):
 
 def ranked(min_density=0.0, **layers):
     return Global(name="global", layers=layers, min_density=min_density)
+
+
+def matrices(min_density=0.0, **layers):
+    return Matrices(name="matrices", layers=layers, min_density=min_density)
 
 
 def erk(min_density=0.0, **layers):
@@ -193,7 +197,7 @@ def test_weights_are_left_as_they_are():
     assert all((weights[name] == LARGE_AND_SMALL[name]).all() for name in weights)
 
 
-@pytest.mark.parametrize("distribution", [uniform(), ranked(), erk()])
+@pytest.mark.parametrize("distribution", [uniform(), ranked(), erk(), matrices()])
 def test_a_layer_of_zeros_loses_exactly_what_is_asked(distribution):
     plan = mask_plan((("a/k", (10, 10)),), constant(0.8), distribution=distribution)
     masks = plan.update(10, {"a/k": np.zeros((10, 10), np.float32)})
@@ -201,7 +205,7 @@ def test_a_layer_of_zeros_loses_exactly_what_is_asked(distribution):
     assert masks["a/k"].threshold == 0.0
 
 
-@pytest.mark.parametrize("distribution", [uniform(), ranked(), erk()])
+@pytest.mark.parametrize("distribution", [uniform(), ranked(), erk(), matrices()])
 def test_a_single_element_is_kept(distribution):
     plan = mask_plan((("a/k", (1, 1)),), constant(0.9), distribution=distribution)
     assert kept(plan.update(10, {"a/k": np.zeros((1, 1))})) == {"a/k": [[1]]}
@@ -227,7 +231,7 @@ def test_a_sparsity_of_its_own_follows_the_same_curve():
     assert mask_plan(TWO, constant(0.8), distribution=uniform(a=0.3)).sparsities(10)["a/kernel"] == 0.3
 
 
-@pytest.mark.parametrize("make", [uniform, ranked, erk])
+@pytest.mark.parametrize("make", [uniform, ranked, erk, matrices])
 def test_a_sparsity_of_zero_leaves_a_weight_dense_and_takes_no_part_in_the_sharing(make):
     plan = mask_plan((("a/k", (2, 2)), ("b/k", (4, 4))), constant(0.5), distribution=make(**{"a/*": 0.0}))
     masks = plan.update(10, {"a/k": np.zeros((2, 2)), "b/k": np.arange(16.0).reshape(4, 4)})
@@ -320,7 +324,7 @@ def test_totals_are_exact_for_elements_and_within_one_block_for_blocks(shapes, s
     named = [(f"layer_{index}/kernel", shape) for index, shape in enumerate(shapes)]
     weights = {name: generator.integers(0, levels, shape).astype(np.float32) for name, shape in named}
     for structure in (UNSTRUCTURED, BLOCK_2X1, BLOCK_2X2):
-        for distribution in (uniform(), ranked(), ranked(0.001), erk()):
+        for distribution in (uniform(), ranked(), ranked(0.001), erk(), matrices()):
             plan = mask_plan(named, constant(sparsity), structure=structure, distribution=distribution)
             masks = plan.update(LAST, weights)
             assert abs(zeros(masks) - plan.total_expected_zeros(LAST)) <= plan.total_tolerance(LAST)

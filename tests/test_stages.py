@@ -383,6 +383,7 @@ def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_o
         (["criterion=taylor"], "pruned"),
         (["distribution=global"], "pruned"),
         (["distribution=erk"], "pruned"),
+        (["distribution=matrices"], "pruned"),
         (["distribution.layers={conv2d:0.8,dense:0.8}"], ""),  # what they have already
         (
             ["device.kind=cpu", "schedule.begin_step=1", "schedule.end_step=14"],

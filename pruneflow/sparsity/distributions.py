@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from pruneflow.options import open_mapping, option, require
 
-__all__ = ["Distribution", "Erk", "Global", "Uniform"]
+__all__ = ["Distribution", "Erk", "Global", "Matrices", "Uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -196,6 +196,27 @@ class Erk(_Floored):
         wanted = (1 - sparsity) * sum(sizes.values())
         bends = sorted(bound / ratio for ratio in ratios.values() for bound in (self.min_density, 1.0))
         return {name: 1 - density for name, density in densities(_solve(kept, bends, wanted)).items()}
+
+
+@option("distribution", "matrices")
+@dataclass(kw_only=True)
+class Matrices(_Floored):
+    """Zeros where they can save time: in matrices, of which each has the same sparsity.
+
+    TFLite has sparse kernels for fully connected layers, none for convolutions (but 1 x 1, in networks made
+    for it). Weights of other ranks stay dense, unless the total cannot be met without them; then the matrices
+    keep ``min_density`` of themselves, and what is missing is shared evenly by the others.
+    """
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """As sparse as it has to be: first the matrices, then the others."""
+        sizes = {name: prod(shape) for name, shape in shapes.items()}
+        inside = sum(size for name, size in sizes.items() if len(shapes[name]) == 2)
+        outside = sum(sizes.values()) - inside
+        zeros = sparsity * (inside + outside)
+        of_matrices = min(zeros / inside, 1 - self.min_density) if inside else 0.0
+        of_others = max(0.0, (zeros - of_matrices * inside) / outside) if outside else 0.0
+        return {name: of_matrices if len(shape) == 2 else of_others for name, shape in shapes.items()}
 
 
 def _solve(rising: Callable[[float], float], bends: Sequence[float], wanted: float) -> float:
