@@ -54,7 +54,7 @@ GIVEN_BACK = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--networks", nargs="+", default=["mnist_cnn", "imdb_lstm"])
-    parser.add_argument("--frequencies", nargs="+", type=int, default=[100, 10])
+    parser.add_argument("--frequencies", nargs="*", type=int, default=[100, 10])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS[:3])
