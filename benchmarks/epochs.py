@@ -5,17 +5,21 @@
 The column ``example`` fits as the scripts do: arrays in, a progress bar, tfmot's own wrappers and its two
 callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its input pipeline, masks,
 validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is the same with that optimizer. All train the
-same network on the same examples with the same schedule, in turn, each round with another seed. A ratio is
-the median over the rounds of seconds per epoch, tracing and validation included; accuracy is of the whole
-test set, masks applied. Needs the data in PRUNEFLOW_DATA_DIR or in the cache folder.
+same network on the same examples with the same schedule, in turn, each in a process of its own, each round
+with another seed. A ratio is the median over the rounds of seconds per epoch, tracing and validation
+included; accuracy is of the whole test set, masks applied. Needs the data in PRUNEFLOW_DATA_DIR or in the
+cache folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,14 +43,21 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["mnist_cnn", "imdb_lstm"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--of", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.of:
+        network, column, seed = chosen.of
+        settings = composed(network, column, chosen.epochs, int(seed))
+        print(json.dumps(trained(settings, column, int(seed))))
+        return
     for network in chosen.networks:
         columns = [name for name in COLUMNS if name != "lazy_adam" or network == "imdb_lstm"]
         found: dict[str, list[Measured]] = {column: [] for column in columns}
         for seed in range(chosen.rounds):
             for column in columns:
-                settings = composed(network, column, chosen.epochs, seed)
-                found[column].append(trained(settings, column, seed))
+                line = [sys.executable, __file__, "--epochs", str(chosen.epochs), "--of", network, column]
+                done = subprocess.run([*line, str(seed)], capture_output=True, text=True, check=True)
+                found[column].append(json.loads(done.stdout.splitlines()[-1]))
         tell(network, found)
 
 
