@@ -47,7 +47,7 @@ __all__ = [
 # another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
 # change of the pruned stage too, which has the dense digest among its inputs.
 DENSE_VERSION = 1
-PRUNED_VERSION = 4
+PRUNED_VERSION = 5
 
 NETWORK, MASKS, WRAPPED, EVENTS, FACTS, CHECKPOINT = (
     "network.h5",

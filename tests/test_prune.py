@@ -263,6 +263,19 @@ def test_stripping_applies_the_masks_first():
     assert (stripped.get_weights()[0] == 0).sum() == 90
 
 
+def test_zeros_of_a_stripped_network_have_no_sign():
+    kernel = np.array([[0.1, -0.9], [-0.3, 0.7], [0.5, -0.2]], np.float32)
+    wrapped, _ = pruned(kernel, plan(1, final=0.5))
+    wrapped.layers[1].layer.kernel.assign_sub(np.ones((3, 2), np.float32))  # as a step moves them
+    prune.apply(wrapped)
+    masked = wrapped.layers[1].layer.kernel.numpy()
+    assert np.signbit(masked[masked == 0]).any()  # as tfmot leaves them
+    (stripped,) = [w for w in prune.strip(wrapped, into=small_model(kernel)).get_weights() if w.ndim == 2]
+    np.testing.assert_array_equal(stripped, masked)
+    assert not np.signbit(stripped[stripped == 0]).any()
+    assert stripped.dtype == np.float32
+
+
 def test_taylor_keeps_where_gradient_times_weight_is_largest():
     """Loss (x w)^2 / 2 of one output at x = (1, 2): gradient x_i s with s = w1 + 2 w2, by hand."""
     keras = backend.keras()

@@ -224,11 +224,12 @@ def strip(wrapped: Any, into: Any) -> Any:
         into: A freshly built model of the same network; its weights are overwritten.
 
     Returns:
-        ``into``, which knows nothing of tfmot.
+        ``into``, which knows nothing of tfmot. Its zeros have no sign: a negative weight times 0 is -0.0,
+        and a random sign in each zero is a bit that compression cannot take out.
     """
     apply(wrapped)
     for (_, layer), (_, plain) in zip(leaves(wrapped), leaves(into), strict=True):
-        plain.set_weights(layer.get_weights())
+        plain.set_weights([weight + np.zeros((), weight.dtype) for weight in layer.get_weights()])
     return into
 
 
