@@ -146,7 +146,9 @@ def test_a_sparse_file_that_is_larger_after_gzip_is_left():
 
 
 def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsys):
-    assert exit_code([*QUICK, "export=all", "export.encoding=auto", "latency.seconds=0.05"]) == 0
+    blocks = ["structure=block_4x1", "model.dense_units=[64]"]
+    line = [*QUICK, *blocks, "export=all", "export.encoding=auto", "latency.seconds=0.05"]
+    assert exit_code(line) == 0
     result, folder = result_of(tmp_path)
     assert [file["kind"] for file in result["tflite"]] == ["float", "dynamic-range", "int8"]
     assert [file["encoding"] for file in result["tflite"]] == ["sparse", "dense", "dense"]
@@ -163,7 +165,7 @@ def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsy
         assert f"TFLite {file['kind']}" in shown
         inside = file["inside"]
         assert inside["not_found"] == [] and inside["masked"] == sum(w["masked"] for w in inside["weights"])
-        assert [weight["violated"] for weight in inside["weights"]] == [0, 0]
+        assert [weight["violated"] for weight in inside["weights"]] == [0, 0, 0]
         masked = sum(layer["masked"] for layer in result["pruned"]["layers"])
         assert inside["masked"] == masked > 10_000
         assert file["theoretical_speedup"] > 2

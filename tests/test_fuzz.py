@@ -72,7 +72,7 @@ def overrides(draw):
 
 
 @settings(
-    max_examples=75,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
