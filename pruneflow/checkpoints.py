@@ -178,9 +178,8 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             return None
         model.test_on_batch(*example())
         variables = _variables(model)
-        if {name: value.shape for name, value in found.arrays.items() if name.startswith(_VARIABLES)} != {
-            name: tuple(variable.shape) for name, variable in variables.items()
-        }:
+        kinds = {n: (v.shape, v.dtype) for n, v in found.arrays.items() if n.startswith(_VARIABLES)}
+        if kinds != {n: (tuple(v.shape), v.dtype.as_numpy_dtype) for n, v in variables.items()}:
             warn(f"Checkpoint {self.file} is of another network: the phase starts anew.")
             return None
         for name, variable in variables.items():

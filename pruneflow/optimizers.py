@@ -137,11 +137,10 @@ class OptimizerParameters:
 
 
 def _class_of(optimizer: str) -> Any:
-    if optimizer == "lazy_adam":
-        from pruneflow.lazy_adam import LazyAdam
+    from pruneflow import adam
 
-        return LazyAdam
-    return getattr(backend.keras().optimizers, OPTIMIZERS[optimizer][0])
+    ours = {"adam": adam.Adam, "adamw": adam.AdamW, "lazy_adam": adam.LazyAdam}
+    return ours.get(optimizer) or getattr(backend.keras().optimizers, OPTIMIZERS[optimizer][0])
 
 
 def _range_of(key: str) -> tuple[Callable[[float], bool], str]:

@@ -35,6 +35,7 @@ ROOMS = [
     *("data", "sources", "own_arrays", "own_texts", "own_images", "datasets"),
     *(
         "backend",
+        "fused",
         "tasks",
         "metrics",
         "keras_metrics",
@@ -49,7 +50,7 @@ ROOMS = [
     *("sparsity.schedules", "sparsity.selection", "sparsity.structures", "sparsity.criteria"),
     *("sparsity.distributions", "sparsity.masks", "sparsity.measure", "sparsity.pictures"),
     *("sparsity.kernels", "sparsity.wrappers", "sparsity.prune", "sparsity"),
-    *("batches", "lazy_adam", "optimizers", "events", "dashboard"),
+    *("batches", "adam", "optimizers", "events", "dashboard"),
     *("callbacks", "logs", "checkpoints", "fitting"),
     *("trainer", "device"),
     *("sizes", "exporters", "scoring", "sparse_tensors", "tflite", "matching", "zeros", "inspection"),

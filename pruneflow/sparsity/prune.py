@@ -189,7 +189,7 @@ def wrap(model: Any, plan: MaskPlan, *, engine: str = "pruneflow") -> Any:
         if not chosen or copy is None:
             return layer if copy is None else copy
         copy.get_prunable_weights = lambda: _variables(copy, chosen)
-        wrapped = _masking_in_full_precision(wrapper(copy))
+        wrapped = wrapper(copy)
         wrapped.pruned_names = [f"{name}/{weight}" for weight in chosen]
         return wrapped
 
@@ -250,8 +250,7 @@ def update(wrapped: Any, plan: MaskPlan, step: int) -> None:
     observed = _Read({name: each.saliency for name, each in pruned.items() if each.saliency is not None})
     for name, found in plan.update(step, values, observed or None).items():
         each = pruned[name]
-        kept = backend.tensorflow().constant(found.kept)  # cast there: by all processors, and copied as bytes
-        each.mask.assign(backend.tensorflow().cast(kept, each.mask.dtype))
+        each.mask.assign(found.kept)
         each.threshold.assign(found.threshold)
         if each.saliency is not None:
             each.saliency.assign(np.zeros(each.saliency.shape, np.float32))
@@ -259,8 +258,10 @@ def update(wrapped: Any, plan: MaskPlan, step: int) -> None:
 
 def apply(wrapped: Any) -> None:
     """Multiply every pruned weight by its mask, also where a distribution strategy holds several copies."""
+    from pruneflow.sparsity import wrappers
+
     for each in _pruned(wrapped):
-        each.weight.assign(each.weight * each.mask)
+        wrappers.apply(each.weight, each.mask)
 
 
 def measure(wrapped: Any, plan: MaskPlan, step: int) -> list[WeightSparsity]:
@@ -274,9 +275,10 @@ def measure(wrapped: Any, plan: MaskPlan, step: int) -> list[WeightSparsity]:
     requested = plan.sparsities_after(step)
     measured = []
     for each in _pruned(wrapped):
-        kept, values = _values(each.mask) != 0, _values(each.weight)
+        kept, values = _kept(each), _values(each.weight)
         masked = kept.size - int(np.count_nonzero(kept))
-        zeros = kept.size - int(np.count_nonzero(np.logical_and(kept, values != 0, out=kept)))
+        left = values != 0
+        zeros = kept.size - int(np.count_nonzero(np.logical_and(left, kept, out=left)))
         measured.append(
             WeightSparsity(
                 name=each.layer,
@@ -312,14 +314,14 @@ def total(plan: MaskPlan) -> Total:
 
 
 def masks(wrapped: Any) -> dict[str, Any]:
-    """Mask of every pruned weight, by ``layer/weight``: arrays of its shape, 1 = kept."""
-    return {each.name: each.mask.numpy() for each in _pruned(wrapped)}
+    """Mask of every pruned weight, by ``layer/weight``: boolean arrays of its shape, true = kept."""
+    return {each.name: _kept(each).copy() for each in _pruned(wrapped)}
 
 
 def kept(wrapped: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Name, ``layer/weight``, and values of each pruned weight, (n,), what is masked left out."""
     for each in _pruned(wrapped):
-        yield each.name, _values(each.weight)[_values(each.mask) != 0]
+        yield each.name, _values(each.weight)[_kept(each)]
 
 
 def thresholds(wrapped: Any) -> dict[str, float]:
@@ -400,6 +402,12 @@ class _Read(Mapping[str, npt.NDArray[Any]]):
         return len(self._variables)
 
 
+def _kept(each: _PrunedWeight) -> npt.NDArray[np.bool_]:
+    """The mask, not to be written to; that of tfmot's engine is made of numbers."""
+    mask: npt.NDArray[np.bool_] = _values(each.mask).astype(bool, copy=False)
+    return mask
+
+
 def _values(variable: Any) -> npt.NDArray[Any]:
     """The values of a variable, not copied where they lie in memory already; not to be written to."""
     return np.asarray(memoryview(variable.read_value()))
@@ -443,7 +451,12 @@ def _masked(plan: MaskPlan) -> Callable[[Any], Any]:
 def _stock(plan: Plan) -> Callable[[Any], Any]:
     schedule = _planned_schedule(plan)
     wrap_layer = backend.tfmot().sparsity.keras.prune_low_magnitude
-    return lambda layer: wrap_layer(layer, pruning_schedule=schedule, dtype=layer.dtype_policy)
+
+    def wrapped(layer: Any) -> Any:
+        stock = wrap_layer(layer, pruning_schedule=schedule, dtype=layer.dtype_policy)
+        return _masking_in_full_precision(stock)
+
+    return wrapped
 
 
 def _masking_in_full_precision(wrapper: Any) -> Any:

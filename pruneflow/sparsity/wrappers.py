@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pruneflow import backend
+from pruneflow import backend, fused
 
-__all__ = ["Masked", "observe_gradients"]
+__all__ = ["Masked", "apply", "observe_gradients"]
 
+keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
-Wrapper: Any = type(backend.tfmot().sparsity.keras.prune_low_magnitude(backend.keras().layers.Dense(1)))
+Wrapper: Any = type(backend.tfmot().sparsity.keras.prune_low_magnitude(keras.layers.Dense(1)))
 
 
 class Masked(Wrapper):  # type: ignore[misc]
     """A layer whose weights are multiplied by their masks before each training step.
 
-    tfmot's own wrapper (0.8.1) sorts all weights to find a threshold, looks at one layer at a time, and drops
-    Keras' masks of padded steps. Variables and the callbacks that go with them are the same.
+    tfmot's own wrapper (0.8.1) sorts all weights to find a threshold, looks at one layer at a time, drops
+    Keras' masks of padded steps, and keeps a mask as floats. The callbacks that go with it are the same.
     """
 
     def __init__(self, layer: Any, *, observed: bool = False, **kwargs: Any) -> None:
@@ -36,15 +37,37 @@ class Masked(Wrapper):  # type: ignore[misc]
         self._passed = [name for name in ("training", "mask") if name in takes]
 
     def build(self, input_shape: Any) -> None:
-        """Add masks, thresholds and, where they are wanted, saliencies."""
-        super().build(input_shape)
+        """Add masks, one byte per element, thresholds and, where they are wanted, saliencies."""
+        keras.layers.Wrapper.build(self, input_shape)
+        # With mixed precision the variables themselves are masked, not Keras' casting views of them.
+        self.prunable_weights = [
+            getattr(weight, "_variable", weight) for weight in self.layer.get_prunable_weights()
+        ]
+        self.pruning_vars = [
+            (
+                weight,
+                self._beside("mask", weight.shape, "ones", dtype="bool"),
+                self._beside("threshold", [], "zeros", dtype=weight.dtype),
+            )
+            for weight in self.prunable_weights
+        ]
         if self.observed:
             self.saliencies = [
-                self.add_weight(
-                    "saliency", shape=weight.shape, initializer="zeros", dtype="float32", trainable=False
-                )
-                for weight, _, _ in self.pruning_vars
+                self._beside("saliency", weight.shape, "zeros", dtype="float32")
+                for weight in self.prunable_weights
             ]
+        self.pruning_step = self._beside("pruning_step", [], keras.initializers.Constant(-1), dtype="int64")
+        self.pruning_obj = _Masks(self)
+
+    def _beside(self, name: str, shape: Any, initial: Any, *, dtype: Any) -> Any:
+        return self.add_weight(
+            name,
+            shape=shape,
+            initializer=initial,
+            dtype=dtype,
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
 
     def call(
         self, inputs: Any, *args: Any, training: bool | None = None, mask: Any = None, **kwargs: Any
@@ -54,14 +77,34 @@ class Masked(Wrapper):  # type: ignore[misc]
             training = backend.keras().backend.learning_phase()
         if training:
             self.pruning_step.assign_add(1)
-            for weight, pruning_mask, _ in self.pruning_vars:
-                weight.assign(weight * pruning_mask)
+            for weight, kept, _ in self.pruning_vars:
+                apply(weight, kept)
         given = {"training": training, "mask": mask}
         return self.layer.call(inputs, *args, **{name: given[name] for name in self._passed}, **kwargs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Keras' mask of padded steps, as the layer gives it."""
         return self.layer.compute_mask(inputs, mask)
+
+
+class _Masks:
+    """What tfmot's ``UpdatePruningStep`` asks of a wrapper."""
+
+    def __init__(self, wrapper: Masked) -> None:
+        self._wrapper = wrapper
+
+    def weight_mask_op(self) -> None:
+        """Multiply the weights by their masks."""
+        for weight, kept, _ in self._wrapper.pruning_vars:
+            apply(weight, kept)
+
+
+def apply(weight: Any, kept: Any) -> None:
+    """Multiply a variable by its mask, boolean or of numbers."""
+    if kept.dtype == tf.bool and fused.suits(weight):
+        fused.mask(weight, kept)
+    else:
+        weight.assign(weight * tf.cast(kept, weight.dtype))
 
 
 def observe_gradients(model: Any) -> None:

@@ -1,0 +1,97 @@
+"""Arithmetic in one pass: the bits of TensorFlow's operations, and where it is left to them."""
+
+import numpy as np
+import pytest
+
+from pruneflow import backend, fused
+
+
+def weight(size, dtype="float32"):
+    return backend.tensorflow().Variable(np.ones(size), dtype=dtype)
+
+
+def in_graph(function):
+    return backend.tensorflow().function(function, autograph=False)
+
+
+def test_masking_keeps_the_bits_of_a_product():
+    tf = backend.tensorflow()
+    values = np.float32([1.5, -1.5, 0.0, -0.0, 1e-40, -1e-40, 3e38, np.inf, -np.inf, 2.0, -2.0])
+    kept = np.array([1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 1], bool)
+    masked, multiplied = tf.Variable(values), tf.Variable(values)
+    in_graph(fused.mask)(masked, tf.Variable(kept))
+    multiplied.assign(multiplied * tf.cast(kept, tf.float32))
+    assert masked.numpy().tobytes() == multiplied.numpy().tobytes()
+    assert np.signbit(masked.numpy()[[1, 3, 5, 9]]).tolist() == [True, True, True, False]
+
+
+def test_one_step_of_adam_by_hand():
+    """m = 0.1 g, v = 0.001 g^2 with g = 2, -4; w - rate * m / (sqrt(v) + epsilon)."""
+    tf = backend.tensorflow()
+    w, m, v = (tf.Variable(np.float32(values)) for values in ([1, 1], [0, 0], [0, 0]))
+    rates = tf.constant([0.1, 0.001, 0.5, 1.0])
+    in_graph(fused.adam)(w, (m, v), tf.constant([2.0, -4.0]), rates, tf.constant(0))
+    np.testing.assert_allclose(m.numpy(), [0.2, -0.4], rtol=1e-6)
+    np.testing.assert_allclose(v.numpy(), [0.004, 0.016], rtol=1e-6)
+    expected = [1 - 0.5 * 0.2 / (0.004**0.5 + 1), 1 + 0.5 * 0.4 / (0.016**0.5 + 1)]
+    np.testing.assert_allclose(w.numpy(), expected, rtol=1e-6)
+
+
+def test_what_is_large_and_single_precision_on_the_processor_is_taken():
+    assert fused.suits(weight(1 << 18))
+    assert not fused.suits(weight((1 << 18) - 1))
+    assert not fused.suits(weight(1 << 18, "float64"))
+    assert not fused.suits(weight(1 << 18).read_value())
+
+
+def test_a_distribution_strategy_keeps_to_tensorflows_operations():
+    strategy = backend.tensorflow().distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        assert not fused.suits(weight(1 << 18))
+
+
+def test_a_gpu_keeps_to_tensorflows_operations(monkeypatch):
+    tf = backend.tensorflow()
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [kind])
+    assert not fused.suits(weight(1 << 18))
+
+
+@pytest.mark.parametrize("trouble", ["other bits", "no compiler"])
+def test_what_does_not_give_tensorflows_bits_is_not_used(trouble, monkeypatch):
+    tf, own = backend.tensorflow(), fused._tried
+
+    def tried(step):
+        if step is fused._all_steps:
+            return own(step)
+        if trouble == "no compiler":
+            raise tf.errors.InvalidArgumentError(None, None, "no XLA on this platform")
+        return [b"other"]
+
+    monkeypatch.setattr(fused, "_tried", tried)
+    monkeypatch.setattr(fused, "_has_the_same_bits", fused._has_the_same_bits.__wrapped__)
+    assert not fused.suits(weight(1 << 18))
+
+
+def test_the_trial_would_notice_a_product_that_is_not_rounded(monkeypatch):
+    """XLA joins a product and a sum to one rounding, unless it is kept from it."""
+    eagerly = fused._tried(fused._all_steps)
+    assert fused._tried(in_graph(fused._all_steps)) == eagerly
+    monkeypatch.setattr(fused, "_rounded", lambda product, zero: product)
+    assert fused._tried(in_graph(fused._all_steps)) != eagerly
+
+
+def test_the_trial_would_notice_zeros_without_a_sign(monkeypatch):
+    tf, eagerly = backend.tensorflow(), fused._tried(fused._all_steps)
+    known = fused._compiled(lambda weight, kept: weight.assign(weight * tf.cast(kept, tf.float32)))
+    monkeypatch.setattr(fused, "mask", known)
+    assert fused._tried(in_graph(fused._all_steps)) != eagerly
+
+
+def test_a_second_network_of_the_same_shape_is_trained_where_the_first_is_gone():
+    tf = backend.tensorflow()
+    for start in (1.0, 2.0):
+        masked = tf.Variable([start, -start])
+        step = in_graph(lambda masked=masked: fused.mask(masked, tf.constant([True, False])))
+        step()
+        assert masked.numpy().tolist() == [start, 0.0]
+        del masked, step
