@@ -38,3 +38,9 @@ def results(folder: Path) -> list[dict[str, Any]]:
 def show(label: str, value: str) -> None:
     """Print one figure."""
     print(f"{label:<58} {value}", flush=True)
+
+
+def compile_as_the_example(model: Any) -> None:
+    """Compile as the scripts of tfmot do, with what Keras brings."""
+    loss = "binary_crossentropy" if model.output_shape[-1] == 1 else "sparse_categorical_crossentropy"
+    model.compile("adam", loss=loss, metrics=["accuracy"])

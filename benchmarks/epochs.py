@@ -2,13 +2,13 @@
 
     python benchmarks/epochs.py [--networks mnist_cnn imdb_lstm] [--rounds 3] [--epochs 3]
 
-The column ``example`` fits as the scripts do: arrays in, a progress bar, tfmot's own wrappers and its two
-callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its input pipeline, masks,
-validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is the same with that optimizer. All train the
-same network on the same examples with the same schedule, in turn, each in a process of its own, each round
-with another seed. A ratio is the median over the rounds of seconds per epoch, tracing and validation
-included; accuracy is of the whole test set, masks applied. Needs the data in PRUNEFLOW_DATA_DIR or in the
-cache folder.
+The column ``example`` fits as the scripts do: Keras' own Adam, arrays in, a progress bar, tfmot's own wrappers
+and its two callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its input
+pipeline, optimizer, graphs and masks, validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is the same
+with that optimizer. All train the same network on the same examples with the same schedule, in turn, each in a
+process of its own, each round with another seed. A ratio is the median over the rounds of seconds per epoch,
+tracing and validation included; accuracy is of the whole test set, masks applied. Needs the data in
+PRUNEFLOW_DATA_DIR or in the cache folder.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from commands import show
+from commands import compile_as_the_example, show
 
 from pruneflow import backend, batches, config
 from pruneflow.fitting import Journal
@@ -81,7 +81,7 @@ def trained(settings: config.Config, column: str, seed: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         if column == "example":
-            fit._compile(model, ready.data.spec, total_steps=steps)
+            compile_as_the_example(model)
             _fit_as_the_example(model, ready, fit, folder)
         else:
             place = Path(folder)

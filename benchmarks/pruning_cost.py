@@ -6,9 +6,10 @@
 The networks of tfmot's two examples, and all that a run of pruneflow does beside training (masks, sparsity in
 TensorBoard). In each round every column trains as many steps as there are between two mask updates, so that
 each has its share of them. A ratio is the median over the rounds of time per step over that of another column
-in the same round. The column ``example`` fits as tfmot's scripts do: arrays in, a progress bar, its two
-callbacks. Memory is the peak while a process of its own builds the network and trains 1,000 steps. Needs
-the data in PRUNEFLOW_DATA_DIR or in the cache folder.
+in the same round. ``dense`` and ``tfmot`` have pruneflow's optimizer and graphs too; the column ``example``
+fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its two callbacks. Memory is the peak while
+a process of its own builds the network and trains 1,000 steps. Needs the data in PRUNEFLOW_DATA_DIR or in the
+cache folder.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from typing import Any
 
 import hydra
 import numpy as np
-from commands import show
+from commands import compile_as_the_example, show
 
 from pruneflow import backend, batches, config, results
 from pruneflow.callbacks import MaskUpdates, Summaries, Throughput
@@ -128,7 +129,10 @@ class Trained:
         self.model = settings.model.build(self.ready.data.spec)
         if column in ENGINES:
             self.model = prune.wrap(self.model, self.masks, engine=ENGINES[column])
-        self.fit._compile(self.model, self.ready.data.spec, total_steps=STEPS)
+        if column == "example":
+            compile_as_the_example(self.model)
+        else:
+            self.fit._compile(self.model, self.ready.data.spec, total_steps=STEPS)
         self.callbacks, self.clock = self._callbacks(tempfile.mkdtemp()), _clock()
 
     def _callbacks(self, folder: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Adam with the bits of Keras' own, in one pass over large weights; and one that lets rows of embeddings rest."""
+"""Adam with the bits of Keras' own, in one pass over large weights; and one whose embeddings rest."""
 
 from __future__ import annotations
 

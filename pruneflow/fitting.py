@@ -168,7 +168,7 @@ class Fit:
         return callbacks.phase(seconds)
 
     def _compile(self, model: Any, spec: Spec, *, total_steps: int) -> None:
-        from pruneflow import keras_metrics
+        from pruneflow import keras_metrics, steps
 
         rate = self.decay.learning_rate(self.learning_rate, total_steps=total_steps)
         optimizer = self.optimizer_parameters.build(self.optimizer, rate)
@@ -176,6 +176,7 @@ class Fit:
         metrics = keras_metrics.metrics(task, self.metrics)
         model.compile(optimizer, loss=keras_metrics.loss(task, self.loss), metrics=metrics)
         model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
+        steps.know_their_size(model)
 
 
 @dataclass(frozen=True)

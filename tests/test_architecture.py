@@ -50,7 +50,7 @@ ROOMS = [
     *("sparsity.schedules", "sparsity.selection", "sparsity.structures", "sparsity.criteria"),
     *("sparsity.distributions", "sparsity.masks", "sparsity.measure", "sparsity.pictures"),
     *("sparsity.kernels", "sparsity.wrappers", "sparsity.prune", "sparsity"),
-    *("batches", "adam", "optimizers", "events", "dashboard"),
+    *("batches", "steps", "adam", "optimizers", "events", "dashboard"),
     *("callbacks", "logs", "checkpoints", "fitting"),
     *("trainer", "device"),
     *("sizes", "exporters", "scoring", "sparse_tensors", "tflite", "matching", "zeros", "inspection"),
