@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +154,16 @@ def _scalars(figures: dict[str, float]) -> bytes:
     """What ``tf.summary.scalar`` would write of each, as one summary."""
     summary = Summary()
     for tag, value in figures.items():
-        summary.MergeFrom(scalar_pb(tag, np.float32(value), description=description(tag)))
+        of_tag = summary.value.add()
+        of_tag.CopyFrom(_scalar(tag))
+        of_tag.tensor.float_val[0] = value
     return bytes(summary.SerializeToString())
+
+
+@cache
+def _scalar(tag: str) -> Any:
+    """The summary of a number, 0, under ``tag``: all but the number is the same each time."""
+    return scalar_pb(tag, np.float32(0), description=description(tag)).value[0]
 
 
 class DivergedError(PruneflowError):

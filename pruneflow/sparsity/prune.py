@@ -410,7 +410,7 @@ def _kept(each: _PrunedWeight) -> npt.NDArray[np.bool_]:
 
 def _values(variable: Any) -> npt.NDArray[Any]:
     """The values of a variable, not copied where they lie in memory already; not to be written to."""
-    return np.asarray(memoryview(variable.read_value()))
+    return np.asarray(memoryview(variable.value()))
 
 
 def _variables(layer: Any, names: list[str]) -> list[Any]:
