@@ -2,13 +2,13 @@
 
     python benchmarks/epochs.py [--networks mnist_cnn imdb_lstm] [--rounds 3] [--epochs 3]
 
-The column ``example`` fits as the scripts do: Keras' own Adam, arrays in, a progress bar, tfmot's own wrappers
-and its two callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its input
-pipeline, optimizer, graphs and masks, validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is the same
-with that optimizer. All train the same network on the same examples with the same schedule, in turn, each in a
-process of its own, each round with another seed. A ratio is the median over the rounds of seconds per epoch,
-tracing and validation included; accuracy is of the whole test set, masks applied. Needs the data in
-PRUNEFLOW_DATA_DIR or in the cache folder.
+The column ``example`` fits as the scripts do: Keras' own Adam, arrays in, a progress bar, tfmot's own
+wrappers and its two callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its
+input pipeline, optimizer, graphs and masks, validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is
+the same with that optimizer. All train the same network on the same examples with the same schedule, in turn,
+each in a process of its own, each round with another seed. A ratio is the median over the rounds of seconds
+per epoch, tracing and validation included; accuracy is of the whole test set, masks applied. Needs the data
+in PRUNEFLOW_DATA_DIR or in the cache folder.
 """
 
 from __future__ import annotations

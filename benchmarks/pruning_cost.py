@@ -1,15 +1,17 @@
 """What pruning adds to a training step, and to memory: dense, pruneflow and stock tfmot in turn, in one run.
 
     python benchmarks/pruning_cost.py [--networks mnist_cnn imdb_lstm] [--frequencies 100 10] [--rounds 5]
-        [--batch-size 128] [--columns dense pruneflow tfmot example] [overrides of the pruneflow column]
+        [--processes 3] [--batch-size 128] [--columns dense pruneflow tfmot example]
+        [overrides of the pruneflow column]
 
 The networks of tfmot's two examples, and all that a run of pruneflow does beside training (masks, sparsity in
 TensorBoard). In each round every column trains as many steps as there are between two mask updates, so that
 each has its share of them. A ratio is the median over the rounds of time per step over that of another column
-in the same round. ``dense`` and ``tfmot`` have pruneflow's optimizer and graphs too; the column ``example``
-fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its two callbacks. Memory is the peak while
-a process of its own builds the network and trains 1,000 steps. Needs the data in PRUNEFLOW_DATA_DIR or in the
-cache folder.
+in the same round. Rounds are spread over several processes, since each has its own luck with memory: the same
+two columns differ by up to 5 % from one process to the next. ``dense`` and ``tfmot`` have pruneflow's optimizer
+and graphs too; the column ``example`` fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its
+two callbacks. Memory is the peak while a process of its own builds the network and trains 1,000 steps. Needs
+the data in PRUNEFLOW_DATA_DIR or in the cache folder.
 """
 
 from __future__ import annotations
@@ -60,49 +62,72 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS[:3])
     parser.add_argument("--memory", type=int, default=5, help="processes per column; 0 leaves memory out")
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--times", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     chosen, overrides = parser.parse_known_args()
     overrides = [f"trainer.batch_size={chosen.batch_size}", *overrides]
     if chosen.memory_of:
         print(json.dumps(peak(Trained(chosen.networks[0], chosen.memory_of, 10, overrides))))
         return
+    if chosen.times:
+        network, (frequency, *_) = chosen.networks[0], chosen.frequencies
+        trained = {column: Trained(network, column, frequency, overrides) for column in chosen.columns}
+        print(json.dumps(timed(trained, steps=max(frequency, 20), rounds=chosen.rounds)))
+        return
     for network in chosen.networks:
         for frequency in chosen.frequencies:
             show(f"{network}, batch {chosen.batch_size}, frequency {frequency}", "")
-            compare(
-                {column: Trained(network, column, frequency, overrides) for column in chosen.columns},
-                steps=max(frequency, 20),
-                rounds=chosen.rounds,
-            )
+            line = [*sys.argv[1:], "--networks", network, "--frequencies", str(frequency), "--times"]
+            compare([in_a_process(line) for _ in range(chosen.processes)])
         if chosen.memory:
             compare_memory(network, chosen.memory)
 
 
-def compare(trained: dict[str, Trained], *, steps: int, rounds: int) -> None:
+def in_a_process(arguments: list[str], env: dict[str, str] | None = None) -> Any:
+    """What this script prints as JSON with other arguments."""
+    line = [sys.executable, __file__, *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=env)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(trained: dict[str, Trained], *, steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds per step of each column, a number for each round."""
     times: dict[str, list[float]] = {column: [] for column in trained}
     for training in trained.values():
         training.seconds_per_step(steps)  # tracing, and the first update
     for _ in range(rounds):
         for column, training in trained.items():
             times[column].append(training.seconds_per_step(steps))
+    return times
+
+
+def compare(processes: list[dict[str, list[float]]]) -> None:
+    times = {column: [s for found in processes for s in found[column]] for column in processes[0]}
     for column, seconds in times.items():
         show(f"  {column}, ms per step", f"{1000 * statistics.median(seconds):.1f}")
-    pairs = [(column, "dense") for column in trained if column != "dense" and "dense" in trained]
-    for column, other in [*pairs, *([("pruneflow", "example")] if "example" in trained else [])]:
-        ratios = sorted(mine / its for mine, its in zip(times[column], times[other], strict=True))
-        show(
-            f"  {column} / {other}", f"{statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+    pairs = [(column, "dense") for column in times if column != "dense" and "dense" in times]
+    for column, other in [*pairs, *([("pruneflow", "example")] if "example" in times else [])]:
+        ratios = [of(found[column], found[other]) for found in processes]
+        pooled = sorted(ratio for each in ratios for ratio in each)
+        medians = " ".join(f"{statistics.median(each):.3f}" for each in ratios)
+        spread = (
+            f"{statistics.median(pooled):.3f} ({pooled[0]:.3f} to {pooled[-1]:.3f}; by process {medians})"
         )
+        show(f"  {column} / {other}", spread)
+
+
+def of(mine: list[float], its: list[float]) -> list[float]:
+    """Ratios, round by round."""
+    return [one / other for one, other in zip(mine, its, strict=True)]
 
 
 def compare_memory(network: str, processes: int) -> None:
-    line = [sys.executable, __file__, "--networks", network, "--memory-of"]
     peaks: dict[str, list[int]] = {column: [] for column in COLUMNS[:3]}
     found: dict[str, int] = {}
     for _ in range(processes):
         for column, of_column in peaks.items():
-            done = subprocess.run([*line, column], capture_output=True, text=True, check=True, env=GIVEN_BACK)
-            found = json.loads(done.stdout.splitlines()[-1])
+            found = in_a_process(["--networks", network, "--memory-of", column], env=GIVEN_BACK)
             of_column.append(found["peak_bytes"])
     show(f"{network}: one mask per weight, MB", f"{found['mask_bytes'] / 1e6:.1f}")
     dense = statistics.median(peaks["dense"])
@@ -189,7 +214,7 @@ def _clock() -> Any:
 def peak(training: Trained) -> dict[str, int]:
     gc.collect()  # as `Fit.run` does
     training.seconds_per_step(MEMORY_STEPS)
-    masks = sum(4 * prunable.size for prunable in training.masks.prunables)
+    masks = sum(prunable.size for prunable in training.masks.prunables)  # a byte for each element
     return {"peak_bytes": results.peak_memory_bytes(), "mask_bytes": masks}
 
 
