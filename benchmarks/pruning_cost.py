@@ -8,8 +8,8 @@ The networks of tfmot's two examples, and all that a run of pruneflow does besid
 TensorBoard). In each round every column trains as many steps as there are between two mask updates, so that
 each has its share of them. A ratio is the median over the rounds of time per step over that of another column
 in the same round. Rounds are spread over several processes, since each has its own luck with memory: the same
-two columns differ by up to 5 % from one process to the next. ``dense`` and ``tfmot`` have pruneflow's optimizer
-and graphs too; the column ``example`` fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its
+two columns differ by up to 5 % from one process to the next. ``dense`` and ``tfmot`` have pruneflow's
+optimizer and graphs too; ``example`` fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its
 two callbacks. Memory is the peak while a process of its own builds the network and trains 1,000 steps. Needs
 the data in PRUNEFLOW_DATA_DIR or in the cache folder.
 """

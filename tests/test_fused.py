@@ -95,3 +95,13 @@ def test_a_second_network_of_the_same_shape_is_trained_where_the_first_is_gone()
         step()
         assert masked.numpy().tolist() == [start, 0.0]
         del masked, step
+
+
+def test_what_was_read_before_stays_as_it_was():
+    from pruneflow.sparsity.prune import _values
+
+    tf = backend.tensorflow()
+    masked, kept = tf.Variable(np.ones((4, 3), np.float32)), tf.Variable(np.zeros((4, 3), bool))
+    before, copied = _values(masked), tf.convert_to_tensor(masked)
+    in_graph(lambda: fused.mask(masked, kept))()
+    assert (before.sum(), copied.numpy().sum(), masked.numpy().sum()) == (12, 12, 0)
