@@ -129,7 +129,7 @@ def compare_memory(network: str, processes: int) -> None:
         for column, of_column in peaks.items():
             found = in_a_process(["--networks", network, "--memory-of", column], env=GIVEN_BACK)
             of_column.append(found["peak_bytes"])
-    show(f"{network}: one mask per weight, MB", f"{found['mask_bytes'] / 1e6:.1f}")
+    show(f"{network}: masks of pruneflow, MB", f"{found['mask_bytes'] / 1e6:.1f}")
     dense = statistics.median(peaks["dense"])
     for column, of_column in peaks.items():
         median, spread = statistics.median(of_column), (max(of_column) - min(of_column)) / 1e6

@@ -22,21 +22,20 @@ class _InOnePass:
     def update_step(self: Any, gradient: Any, variable: Any) -> None:
         """Apply one gradient; one of an embedding has the rows of the batch, each once."""
         weight = getattr(variable, "_variable", variable)  # what mixed precision casts when it is read
-        if self.amsgrad or not fused.suits(weight):
+        if self.amsgrad or getattr(self, "adaptive_epsilon", False) or not fused.suits(weight):
             super().update_step(gradient, variable)  # type: ignore[misc]
             return
         index = self._index_dict[self._var_key(variable)]
-        moments = first, second = self._momentums[index], self._velocities[index]
-        zero = tf.cast(tf.minimum(self.iterations, 0), tf.int32)
-        rates = tf.stack([1 - self.beta_1, 1 - self.beta_2, _rate(self, tf.float32), self.epsilon])
+        first, second = self._momentums[index], self._velocities[index]
+        rates = tf.stack([1 - self.beta_1, 1 - self.beta_2, _rate(self, tf.float32), self.epsilon, 0.0])
         if isinstance(gradient, tf.IndexedSlices):
             values, rows = gradient.values, gradient.indices
-            fused.decay(moments, rates, zero)
+            fused.decay(first, second, rates)
             first.scatter_add(tf.IndexedSlices(values * (1 - self.beta_1), rows))
             second.scatter_add(tf.IndexedSlices(tf.square(values) * (1 - self.beta_2), rows))
-            fused.move(weight, moments, rates)
+            fused.move(weight, first, second, rates)
         else:
-            fused.adam(weight, moments, gradient, rates, zero)
+            fused.adam(weight, first, second, gradient, rates)
 
 
 class Adam(_InOnePass, optimizers.Adam):  # type: ignore[misc]

@@ -180,7 +180,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         variables = _variables(model)
         kinds = {n: (v.shape, v.dtype) for n, v in found.arrays.items() if n.startswith(_VARIABLES)}
         if kinds != {n: (tuple(v.shape), v.dtype.as_numpy_dtype) for n, v in variables.items()}:
-            warn(f"Checkpoint {self.file} is of another network: the phase starts anew.")
+            warn(f"Checkpoint {self.file} is of another network or version: the phase starts anew.")
             return None
         for name, variable in variables.items():
             variable.assign(found.arrays[name])

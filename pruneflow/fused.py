@@ -23,6 +23,8 @@ tf: Any = backend.tensorflow()
 LEAST = 1 << 18  # elements; below, calling and compiling cost more than the passes that are saved
 TRIED = 1 << 10  # elements on which XLA has to give TensorFlow's bits before it is used
 
+Values = tuple[Any, ...]
+
 
 def suits(variable: Any) -> bool:
     """Whether the functions of this module take ``variable``, a weight, and are worth it.
@@ -33,74 +35,92 @@ def suits(variable: Any) -> bool:
     return bool(
         isinstance(variable, tf.Variable)
         and variable.dtype == tf.float32
-        and variable.shape.num_elements() >= LEAST
+        and (variable.shape.num_elements() or 0) >= LEAST
         and not tf.config.get_visible_devices("GPU")
+        and not tf.config.functions_run_eagerly()
         and not tf.distribute.has_strategy()
         and _has_the_same_bits()
     )
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile ``function`` where it becomes part of a graph; called eagerly it is what it says."""
+def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[..., None]]:
+    """Make of a function of values one that reads its first ``count`` arguments from variables and sets them.
 
-    @wraps(function)
-    def call(*arguments: Any) -> None:
-        if tf.executing_eagerly():
-            function(*arguments)
-        else:
-            # One for each graph: a function that is used again asks for the variables it saw first.
-            tf.function(function, jit_compile=True, autograph=False)(*arguments)
+    In a graph XLA compiles it, once for each shape in a process, and writes in place. It gets handles: a
+    function of variables would hold on to those it saw first.
+    """
 
-    return call
+    def decorate(function: Callable[..., Values]) -> Callable[..., None]:
+        def on_handles(handles: Any, given: Any) -> None:
+            values = [tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32) for handle in handles]
+            for handle, value in zip(handles, function(*values, *given), strict=True):
+                tf.raw_ops.AssignVariableOp(resource=handle, value=value)
+
+        compiled = tf.function(on_handles, jit_compile=True, autograph=False)
+
+        @wraps(function)
+        def call(*arguments: Any) -> None:
+            variables = arguments[:count]
+            given = [tf.convert_to_tensor(argument) for argument in arguments[count:]]
+            if tf.executing_eagerly():
+                for variable, value in zip(variables, function(*variables, *given), strict=True):
+                    variable.assign(value)
+            else:
+                compiled([variable.handle for variable in variables], given)
+
+        return call
+
+    return decorate
 
 
 def mask(weight: Any, kept: Any) -> None:
     """Multiply ``weight`` by ``kept``, a boolean variable of its shape; zeros keep the weight's sign."""
-    _scale(weight, kept, tf.constant([0.0, 1.0]))
+    _scale(weight, kept, [0.0, 1.0])
 
 
-@_compiled
-def _scale(weight: Any, kept: Any, factors: Any) -> None:
+@_on_variables(1)
+def _scale(weight: Any, kept: Any, factors: Any) -> Values:
     """Multiply by one of two numbers; if the compiler knew that they are 0 and 1 it would drop signs."""
-    weight.assign(weight * tf.where(kept, factors[1], factors[0]))
+    return (weight * tf.where(kept, factors[1], factors[0]),)
 
 
-@_compiled
-def adam(weight: Any, moments: Any, gradient: Any, rates: Any, zero: Any) -> None:
+@_on_variables(3)
+def adam(weight: Any, first: Any, second: Any, gradient: Any, rates: Any) -> Values:
     """Move ``weight`` as Adam does (Kingma and Ba 2015, arXiv 1412.6980), in the order of Keras' arithmetic.
 
     Args:
         weight: A variable.
-        moments: The first and the second, variables of its shape, which are moved too.
+        first: First moment, a variable of its shape, moved too.
+        second: Second moment, likewise.
         gradient: Of its shape.
-        rates: (4,) float32: 1 - beta_1, 1 - beta_2, the learning rate with its correction, epsilon.
-        zero: 0, int32, which the compiler must not know.
+        rates: (5,) float32: 1 - beta_1, 1 - beta_2, the learning rate with its correction, epsilon, and 0,
+            which the compiler must not know.
     """
-    first, second = moments
-    first.assign(first + _rounded((gradient - first) * rates[0], zero))
-    square = _rounded(gradient * gradient, zero)
-    second.assign(second + _rounded((square - second) * rates[1], zero))
-    _move(weight, moments, rates)
+    first = first + _rounded((gradient - first) * rates[0], rates)
+    square = _rounded(gradient * gradient, rates)
+    second = second + _rounded((square - second) * rates[1], rates)
+    return _moved(weight, first, second, rates), first, second
 
 
-@_compiled
-def decay(moments: Any, rates: Any, zero: Any) -> None:
+@_on_variables(2)
+def decay(first: Any, second: Any, rates: Any) -> Values:
     """What `adam` does with the moments of an embedding where there is no gradient; arguments as there."""
-    for moment, rate in zip(moments, (rates[0], rates[1]), strict=True):
-        moment.assign(moment + _rounded(-moment * rate, zero))
+    return first + _rounded(-first * rates[0], rates), second + _rounded(-second * rates[1], rates)
 
 
-def _move(weight: Any, moments: Any, rates: Any) -> None:
-    first, second = moments
-    weight.assign(weight - (first * rates[2]) / (tf.sqrt(second) + rates[3]))
+@_on_variables(1)
+def move(weight: Any, first: Any, second: Any, rates: Any) -> Values:
+    """What `adam` does with the weight once its moments are moved; arguments as there."""
+    return (_moved(weight, first, second, rates),)
 
 
-move = _compiled(_move)
-"""What `adam` does with the weight once its moments are moved; arguments as there."""
+def _moved(weight: Any, first: Any, second: Any, rates: Any) -> Any:
+    return weight - (first * rates[2]) / (tf.sqrt(second) + rates[3])
 
 
-def _rounded(product: Any, zero: Any) -> Any:
+def _rounded(product: Any, rates: Any) -> Any:
     """The same numbers; the compiler cannot see that, and so cannot join the product and a sum to an FMA."""
+    zero = tf.bitcast(rates[4], tf.int32)
     return tf.bitcast(tf.bitwise.bitwise_xor(tf.bitcast(product, tf.int32), zero), tf.float32)
 
 
@@ -115,17 +135,18 @@ def _has_the_same_bits() -> bool:
 
 
 def _all_steps(weight: Any, first: Any, second: Any, gradient: Any, kept: Any) -> None:
-    rates = tf.constant([1 - 0.9, 1 - 0.999, 0.001, 1e-7])
-    adam(weight, (first, second), gradient, rates, tf.constant(0))
+    rates = tf.constant([1 - 0.9, 1 - 0.999, 0.001, 1e-7, 0])
+    adam(weight, first, second, gradient, rates)
+    decay(first, second, rates)
+    move(weight, first, second, rates)
     mask(weight, kept)
 
 
 def _tried(steps: Callable[..., None]) -> list[bytes]:
     """Bits of a weight, many magnitudes in it, and of its moments, after `_all_steps`."""
     rng = np.random.default_rng(0)
-    numbers = rng.normal(size=(4, TRIED)) * 10.0 ** rng.uniform(-12, 2, (4, TRIED))
-    weight, first, second = (
-        tf.Variable(values, dtype=tf.float32) for values in [*numbers[:2], numbers[2] ** 2]
-    )
+    numbers = rng.normal(size=(4, TRIED)) * 10.0 ** rng.uniform(-24, 2, (4, TRIED))
+    values = [numbers[0], numbers[1], numbers[2] ** 2]
+    weight, first, second = (tf.Variable(value, dtype=tf.float32) for value in values)
     steps(weight, first, second, tf.constant(numbers[3], tf.float32), tf.constant(rng.random(TRIED) < 0.5))
     return [variable.numpy().tobytes() for variable in (weight, first, second)]

@@ -121,6 +121,15 @@ def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
     assert ours == moved(getattr(keras.optimizers, name)(0.01, **parameters), shape, rows=rows)
 
 
+def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):
+    from pruneflow import adam, fused
+
+    monkeypatch.setattr(fused, "LEAST", 1)
+    parameters = {"adaptive_epsilon": True, "epsilon": 0.01}
+    ours = moved(adam.Adam(0.01, **parameters), (67, 19))
+    assert ours == moved(backend.keras().optimizers.Adam(0.01, **parameters), (67, 19))
+
+
 @pytest.mark.parametrize(("rows", "expected"), [(None, ["adam"]), (50, ["decay", "move"])])
 def test_large_weights_are_moved_in_one_pass_and_small_ones_as_keras_does(rows, expected, monkeypatch):
     from pruneflow import adam, fused

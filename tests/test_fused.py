@@ -29,8 +29,8 @@ def test_one_step_of_adam_by_hand():
     """m = 0.1 g, v = 0.001 g^2 with g = 2, -4; w - rate * m / (sqrt(v) + epsilon)."""
     tf = backend.tensorflow()
     w, m, v = (tf.Variable(np.float32(values)) for values in ([1, 1], [0, 0], [0, 0]))
-    rates = tf.constant([0.1, 0.001, 0.5, 1.0])
-    in_graph(fused.adam)(w, (m, v), tf.constant([2.0, -4.0]), rates, tf.constant(0))
+    rates = tf.constant([0.1, 0.001, 0.5, 1.0, 0.0])
+    in_graph(fused.adam)(w, m, v, tf.constant([2.0, -4.0]), rates)
     np.testing.assert_allclose(m.numpy(), [0.2, -0.4], rtol=1e-6)
     np.testing.assert_allclose(v.numpy(), [0.004, 0.016], rtol=1e-6)
     expected = [1 - 0.5 * 0.2 / (0.004**0.5 + 1), 1 + 0.5 * 0.4 / (0.016**0.5 + 1)]
@@ -42,6 +42,17 @@ def test_what_is_large_and_single_precision_on_the_processor_is_taken():
     assert not fused.suits(weight((1 << 18) - 1))
     assert not fused.suits(weight(1 << 18, "float64"))
     assert not fused.suits(weight(1 << 18).read_value())
+    unknown = backend.tensorflow().Variable([1.0], shape=backend.tensorflow().TensorShape(None))
+    assert not fused.suits(unknown)
+
+
+def test_functions_that_run_eagerly_keep_to_tensorflows_operations():
+    tf = backend.tensorflow()
+    tf.config.run_functions_eagerly(True)
+    try:
+        assert not fused.suits(weight(1 << 18))
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def test_a_distribution_strategy_keeps_to_tensorflows_operations():
@@ -76,13 +87,15 @@ def test_the_trial_would_notice_a_product_that_is_not_rounded(monkeypatch):
     """XLA joins a product and a sum to one rounding, unless it is kept from it."""
     eagerly = fused._tried(fused._all_steps)
     assert fused._tried(in_graph(fused._all_steps)) == eagerly
-    monkeypatch.setattr(fused, "_rounded", lambda product, zero: product)
+    joined = fused._on_variables(3)(lambda w, m, v, g, rates: (w, m + (g - m) * rates[0], v))
+    monkeypatch.setattr(fused, "adam", joined)
+    eagerly = fused._tried(fused._all_steps)
     assert fused._tried(in_graph(fused._all_steps)) != eagerly
 
 
 def test_the_trial_would_notice_zeros_without_a_sign(monkeypatch):
     tf, eagerly = backend.tensorflow(), fused._tried(fused._all_steps)
-    known = fused._compiled(lambda weight, kept: weight.assign(weight * tf.cast(kept, tf.float32)))
+    known = fused._on_variables(1)(lambda weight, kept: (weight * tf.cast(kept, tf.float32),))
     monkeypatch.setattr(fused, "mask", known)
     assert fused._tried(in_graph(fused._all_steps)) != eagerly
 
@@ -95,6 +108,17 @@ def test_a_second_network_of_the_same_shape_is_trained_where_the_first_is_gone()
         step()
         assert masked.numpy().tolist() == [start, 0.0]
         del masked, step
+
+
+def test_a_shape_is_compiled_once_in_a_process():
+    tf = backend.tensorflow()
+    compiled = []
+    scale = fused._on_variables(1)(lambda weight, by: (compiled.append(weight.shape), (weight * by,))[1])
+    for start in (1.0, 2.0, 3.0):
+        scaled = tf.Variable([start, -start])
+        in_graph(lambda scaled=scaled: scale(scaled, 2.0))()
+        assert scaled.numpy().tolist() == [2 * start, -2 * start]
+    assert len(compiled) == 1
 
 
 def test_what_was_read_before_stays_as_it_was():

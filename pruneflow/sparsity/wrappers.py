@@ -46,8 +46,8 @@ class Masked(Wrapper):  # type: ignore[misc]
         self.pruning_vars = [
             (
                 weight,
-                self._beside("mask", weight.shape, "ones", dtype="bool"),
-                self._beside("threshold", [], "zeros", dtype=weight.dtype),
+                self._decided("mask", weight.shape, "ones", dtype="bool"),
+                self._decided("threshold", [], "zeros", dtype=weight.dtype),
             )
             for weight in self.prunable_weights
         ]
@@ -59,15 +59,13 @@ class Masked(Wrapper):  # type: ignore[misc]
         self.pruning_step = self._beside("pruning_step", [], keras.initializers.Constant(-1), dtype="int64")
         self.pruning_obj = _Masks(self)
 
-    def _beside(self, name: str, shape: Any, initial: Any, *, dtype: Any) -> Any:
-        return self.add_weight(
-            name,
-            shape=shape,
-            initializer=initial,
-            dtype=dtype,
-            trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        )
+    def _decided(self, name: str, shape: Any, initial: Any, *, dtype: Any) -> Any:
+        """A variable that is set between two steps, on all replicas alike."""
+        aggregation = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return self._beside(name, shape, initial, dtype=dtype, aggregation=aggregation)
+
+    def _beside(self, name: str, shape: Any, initial: Any, **kwargs: Any) -> Any:
+        return self.add_weight(name, shape=shape, initializer=initial, trainable=False, **kwargs)
 
     def call(
         self, inputs: Any, *args: Any, training: bool | None = None, mask: Any = None, **kwargs: Any
