@@ -176,7 +176,7 @@ class Fit:
         metrics = keras_metrics.metrics(task, self.metrics)
         model.compile(optimizer, loss=keras_metrics.loss(task, self.loss), metrics=metrics)
         model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
-        steps.know_their_size(model)
+        steps.know_their_size(model, total=total_steps)
 
 
 @dataclass(frozen=True)

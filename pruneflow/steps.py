@@ -8,6 +8,8 @@ from pruneflow import backend
 
 __all__ = ["know_their_size"]
 
+FEWEST = 500  # steps; tracing a second graph takes as long as is saved in some 300
+
 # Layers whose arithmetic does not look at the number of examples. Others divide by it, as batch normalization
 # does, and TensorFlow turns a division by what it knows into a product, which rounds differently.
 _INDIFFERENT = (
@@ -16,7 +18,7 @@ _INDIFFERENT = (
 )
 
 
-def know_their_size(model: Any) -> None:
+def know_their_size(model: Any, *, total: int) -> None:
     """Give a recurrent network a graph for each size of batch: the same bits, in less time.
 
     Keras' own graph takes batches of any size, since the last of an epoch is smaller, and so works out the
@@ -26,7 +28,10 @@ def know_their_size(model: Any) -> None:
     Args:
         model: What will be fitted, compiled with what Keras does by default about graphs; its fit asks it for
             its training function.
+        total: Steps that will be trained; for few it is not worth it.
     """
+    if total < FEWEST:
+        return
     tf, recurrent = backend.tensorflow(), backend.keras().layers.RNN
     layers = list(model._flatten_layers(include_self=False))
     loops = any(isinstance(layer, recurrent) for layer in layers)
