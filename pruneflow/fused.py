@@ -44,16 +44,17 @@ def suits(variable: Any) -> bool:
 
 
 def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[..., None]]:
-    """Make of a function of values one that reads its first ``count`` arguments from variables and sets them.
+    """Make of a function of values one whose first ``count`` arguments are variables.
 
-    In a graph XLA compiles it, once for each shape in a process, and writes in place. It gets handles: a
-    function of variables would hold on to those it saw first.
+    They are set to what it returns, in order; those for which it returns nothing are read only. In a graph
+    XLA compiles it, once for each shape in a process, and writes in place. It gets handles: a function of
+    variables would hold on to those it saw first, and TensorFlow copies those of an embedding to read them.
     """
 
     def decorate(function: Callable[..., Values]) -> Callable[..., None]:
         def on_handles(handles: Any, given: Any) -> None:
             values = [tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32) for handle in handles]
-            for handle, value in zip(handles, function(*values, *given), strict=True):
+            for handle, value in zip(handles, function(*values, *given), strict=False):
                 tf.raw_ops.AssignVariableOp(resource=handle, value=value)
 
         compiled = tf.function(on_handles, jit_compile=True, autograph=False)
@@ -63,7 +64,7 @@ def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[...,
             variables = arguments[:count]
             given = [tf.convert_to_tensor(argument) for argument in arguments[count:]]
             if tf.executing_eagerly():
-                for variable, value in zip(variables, function(*variables, *given), strict=True):
+                for variable, value in zip(variables, function(*variables, *given), strict=False):
                     variable.assign(value)
             else:
                 compiled([variable.handle for variable in variables], given)
@@ -108,7 +109,7 @@ def decay(first: Any, second: Any, rates: Any) -> Values:
     return first + _rounded(-first * rates[0], rates), second + _rounded(-second * rates[1], rates)
 
 
-@_on_variables(1)
+@_on_variables(3)
 def move(weight: Any, first: Any, second: Any, rates: Any) -> Values:
     """What `adam` does with the weight once its moments are moved; arguments as there."""
     return (_moved(weight, first, second, rates),)
