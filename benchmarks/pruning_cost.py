@@ -154,6 +154,7 @@ class Trained:
         self.model = settings.model.build(self.ready.data.spec)
         if column in ENGINES:
             self.model = prune.wrap(self.model, self.masks, engine=ENGINES[column])
+        gc.collect()  # as `Fit.run` does
         if column == "example":
             compile_as_the_example(self.model)
         else:
@@ -212,7 +213,6 @@ def _clock() -> Any:
 
 
 def peak(training: Trained) -> dict[str, int]:
-    gc.collect()  # as `Fit.run` does
     training.seconds_per_step(MEMORY_STEPS)
     masks = sum(prunable.size for prunable in training.masks.prunables)  # a byte for each element
     return {"peak_bytes": results.peak_memory_bytes(), "mask_bytes": masks}

@@ -146,13 +146,13 @@ class Fit:
 
         steps = steps_per_epoch(len(data.train), self.batch_size)
         backend.set_seed(*self.seed)
+        gc.collect()  # networks of before, of this size: the optimizer's moments can lie where they lay
         self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
         callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), plan=plan)
         begun = callbacks.resume(model, lambda: next(iter(validation)))
         order = Order(range(begun.epoch, self.epochs), self.batch_size, self.seed, skip=begun.step)
         start = time.perf_counter()
-        gc.collect()  # networks of before, of this size, which Python would keep until it needs memory itself
         try:
             model.fit(
                 training_batches(data.train, data.spec, order),

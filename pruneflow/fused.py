@@ -22,6 +22,7 @@ tf: Any = backend.tensorflow()
 
 LEAST = 1 << 18  # elements; below, calling and compiling cost more than the passes that are saved
 TRIED = 1 << 10  # elements on which XLA has to give TensorFlow's bits before it is used
+FACTORS = (0.0, 1.0)  # of what is masked, and of what is kept
 
 Values = tuple[Any, ...]
 
@@ -37,6 +38,7 @@ def suits(variable: Any) -> bool:
         and variable.dtype == tf.float32
         and (variable.shape.num_elements() or 0) >= LEAST
         and not tf.config.get_visible_devices("GPU")
+        and tf.compat.v1.executing_eagerly_outside_functions()  # not in a graph of TensorFlow 1
         and not tf.config.functions_run_eagerly()
         and not tf.distribute.has_strategy()
         and _has_the_same_bits()
@@ -46,9 +48,9 @@ def suits(variable: Any) -> bool:
 def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[..., None]]:
     """Make of a function of values one whose first ``count`` arguments are variables.
 
-    They are set to what it returns, in order; those for which it returns nothing are read only. In a graph
-    XLA compiles it, once for each shape in a process, and writes in place. It gets handles: a function of
-    variables would hold on to those it saw first, and TensorFlow copies those of an embedding to read them.
+    They are set to what it returns, in order; those for which it returns nothing are read only. XLA compiles
+    it, once for each shape in a process, and writes in place. It gets handles: a function of variables would
+    hold on to those it saw first, and TensorFlow copies those of an embedding to read them.
     """
 
     def decorate(function: Callable[..., Values]) -> Callable[..., None]:
@@ -61,13 +63,8 @@ def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[...,
 
         @wraps(function)
         def call(*arguments: Any) -> None:
-            variables = arguments[:count]
             given = [tf.convert_to_tensor(argument) for argument in arguments[count:]]
-            if tf.executing_eagerly():
-                for variable, value in zip(variables, function(*variables, *given), strict=False):
-                    variable.assign(value)
-            else:
-                compiled([variable.handle for variable in variables], given)
+            compiled([variable.handle for variable in arguments[:count]], given)
 
         return call
 
@@ -76,7 +73,7 @@ def _on_variables(count: int) -> Callable[[Callable[..., Values]], Callable[...,
 
 def mask(weight: Any, kept: Any) -> None:
     """Multiply ``weight`` by ``kept``, a boolean variable of its shape; zeros keep the weight's sign."""
-    _scale(weight, kept, [0.0, 1.0])
+    _scale(weight, kept, FACTORS)
 
 
 @_on_variables(1)
@@ -130,24 +127,31 @@ def _has_the_same_bits() -> bool:
     """Whether XLA is there for this processor, and gives what TensorFlow's operations give."""
     with tf.init_scope(), backend.quiet():
         try:
-            return _tried(tf.function(_all_steps, autograph=False)) == _tried(_all_steps)
+            return _tried(_in_one_pass) == _tried(_by_operations)
         except tf.errors.OpError:
             return False
 
 
-def _all_steps(weight: Any, first: Any, second: Any, gradient: Any, kept: Any) -> None:
-    rates = tf.constant([1 - 0.9, 1 - 0.999, 0.001, 1e-7, 0])
-    adam(weight, first, second, gradient, rates)
-    decay(first, second, rates)
-    move(weight, first, second, rates)
-    mask(weight, kept)
+def _in_one_pass(function: Callable[..., None], *arguments: Any) -> None:
+    function(*arguments)
 
 
-def _tried(steps: Callable[..., None]) -> list[bytes]:
-    """Bits of a weight, many magnitudes in it, and of its moments, after `_all_steps`."""
+def _by_operations(function: Any, *arguments: Any) -> None:
+    """The same by TensorFlow's operations, one after the other."""
+    values = function.__wrapped__(*map(tf.convert_to_tensor, arguments))
+    for variable, value in zip(arguments, values, strict=False):
+        variable.assign(value)
+
+
+def _tried(call: Callable[..., None]) -> list[bytes]:
+    """Bits of a weight, many magnitudes in it, and of its moments, after all that is done here to them."""
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(4, TRIED)) * 10.0 ** rng.uniform(-24, 2, (4, TRIED))
     values = [numbers[0], numbers[1], numbers[2] ** 2]
     weight, first, second = (tf.Variable(value, dtype=tf.float32) for value in values)
-    steps(weight, first, second, tf.constant(numbers[3], tf.float32), tf.constant(rng.random(TRIED) < 0.5))
+    rates = tf.constant([1 - 0.9, 1 - 0.999, 0.001, 1e-7, 0])
+    call(adam, weight, first, second, tf.constant(numbers[3], tf.float32), rates)
+    call(decay, first, second, rates)
+    call(move, weight, first, second, rates)
+    call(_scale, weight, tf.constant(rng.random(TRIED) < 0.5), tf.constant(FACTORS))
     return [variable.numpy().tobytes() for variable in (weight, first, second)]

@@ -14,12 +14,14 @@ def in_graph(function):
     return backend.tensorflow().function(function, autograph=False)
 
 
-def test_masking_keeps_the_bits_of_a_product():
+@pytest.mark.parametrize("way", ["in a graph", "between two steps"])
+def test_masking_keeps_the_bits_of_a_product(way):
     tf = backend.tensorflow()
     values = np.float32([1.5, -1.5, 0.0, -0.0, 1e-40, -1e-40, 3e38, np.inf, -np.inf, 2.0, -2.0])
     kept = np.array([1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 1], bool)
     masked, multiplied = tf.Variable(values), tf.Variable(values)
-    in_graph(fused.mask)(masked, tf.Variable(kept))
+    mask = in_graph(fused.mask) if way == "in a graph" else fused.mask
+    mask(masked, tf.Variable(kept))
     multiplied.assign(multiplied * tf.cast(kept, tf.float32))
     assert masked.numpy().tobytes() == multiplied.numpy().tobytes()
     assert np.signbit(masked.numpy()[[1, 3, 5, 9]]).tolist() == [True, True, True, False]
@@ -55,6 +57,12 @@ def test_functions_that_run_eagerly_keep_to_tensorflows_operations():
         tf.config.run_functions_eagerly(False)
 
 
+def test_a_graph_of_tensorflow_1_keeps_to_its_operations():
+    tf = backend.tensorflow()
+    with tf.Graph().as_default():
+        assert not fused.suits(tf.Variable(tf.ones(1 << 18)))
+
+
 def test_a_distribution_strategy_keeps_to_tensorflows_operations():
     strategy = backend.tensorflow().distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
@@ -71,9 +79,9 @@ def test_a_gpu_keeps_to_tensorflows_operations(monkeypatch):
 def test_what_does_not_give_tensorflows_bits_is_not_used(trouble, monkeypatch):
     tf, own = backend.tensorflow(), fused._tried
 
-    def tried(step):
-        if step is fused._all_steps:
-            return own(step)
+    def tried(call):
+        if call is fused._by_operations:
+            return own(call)
         if trouble == "no compiler":
             raise tf.errors.InvalidArgumentError(None, None, "no XLA on this platform")
         return [b"other"]
@@ -85,19 +93,18 @@ def test_what_does_not_give_tensorflows_bits_is_not_used(trouble, monkeypatch):
 
 def test_the_trial_would_notice_a_product_that_is_not_rounded(monkeypatch):
     """XLA joins a product and a sum to one rounding, unless it is kept from it."""
-    eagerly = fused._tried(fused._all_steps)
-    assert fused._tried(in_graph(fused._all_steps)) == eagerly
+    assert fused._tried(fused._in_one_pass) == fused._tried(fused._by_operations)
     joined = fused._on_variables(3)(lambda w, m, v, g, rates: (w, m + (g - m) * rates[0], v))
     monkeypatch.setattr(fused, "adam", joined)
-    eagerly = fused._tried(fused._all_steps)
-    assert fused._tried(in_graph(fused._all_steps)) != eagerly
+    assert fused._tried(fused._in_one_pass) != fused._tried(fused._by_operations)
 
 
 def test_the_trial_would_notice_zeros_without_a_sign(monkeypatch):
-    tf, eagerly = backend.tensorflow(), fused._tried(fused._all_steps)
-    known = fused._on_variables(1)(lambda weight, kept: (weight * tf.cast(kept, tf.float32),))
-    monkeypatch.setattr(fused, "mask", known)
-    assert fused._tried(in_graph(fused._all_steps)) != eagerly
+    tf = backend.tensorflow()
+    by_operations = fused._tried(fused._by_operations)
+    known = fused._on_variables(1)(lambda weight, kept, _: (weight * tf.cast(kept, tf.float32),))
+    monkeypatch.setattr(fused, "_scale", known)
+    assert fused._tried(fused._in_one_pass) != by_operations
 
 
 def test_a_second_network_of_the_same_shape_is_trained_where_the_first_is_gone():

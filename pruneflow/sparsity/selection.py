@@ -52,13 +52,7 @@ def keep_largest(scores: Scores, count: int) -> tuple[Kept, float]:
     >>> keep_largest(np.array([3.0, 1.0, 3.0, 3.0]), 2)
     (array([ True, False,  True, False]), 3.0)
     """
-    threshold = _count_th_largest(scores, count)
-    kept = np.isnan(scores) if np.isnan(threshold) else ~(scores < threshold)
-    excess = np.count_nonzero(kept) - count
-    if excess:
-        ties = kept if np.isnan(threshold) else scores == threshold
-        kept[np.flatnonzero(ties)[-excess:]] = False
-    return kept, float(threshold)
+    return (len(scores) > SAMPLE and _by_sample(scores, count)) or _by_sorting(scores, count)
 
 
 def keep_by_size(scores: Scores, sizes: Sizes, zeros: int) -> tuple[Kept, float]:
@@ -117,47 +111,49 @@ def keep_at_least(scores: Scores, sizes: Sizes, elements: int) -> Kept:
     return kept
 
 
-def _count_th_largest(scores: Scores, count: int) -> np.floating[Any]:
-    """The lowest of the ``count`` largest; NaN ranks highest."""
+def _by_sorting(scores: Scores, count: int) -> tuple[Kept, float]:
+    """What `keep_largest` does, for any scores."""
     lowest = len(scores) - count
-    if len(scores) <= SAMPLE:
-        found: np.floating[Any] = np.sort(scores)[lowest]
-        return found
-    by_sample = _by_sample(scores, count)
-    if by_sample is not None:
-        return by_sample
-    largest: np.floating[Any] = np.partition(scores, lowest)[lowest]
-    return largest
+    threshold = (np.sort(scores) if len(scores) <= SAMPLE else np.partition(scores, lowest))[lowest]
+    kept = np.isnan(scores) if np.isnan(threshold) else ~(scores < threshold)
+    excess = np.count_nonzero(kept) - count
+    if excess:
+        ties = kept if np.isnan(threshold) else scores == threshold
+        kept[np.flatnonzero(ties)[-excess:]] = False
+    return kept, float(threshold)
 
 
-def _by_sample(scores: Scores, count: int) -> np.floating[Any] | None:
+def _by_sample(scores: Scores, count: int) -> tuple[Kept, float] | None:
     """The same, looked for between two values that a sample says it lies between (Floyd and Rivest 1975).
 
     Of many equal numbers, as of a weight most of which is zero, ``np.partition`` takes up to forty times as
-    long as of different ones; this, and sorting few, take as long as they do of those.
+    long as of different ones; this takes as long as it does of those.
 
     Returns:
-        None where the sample was wrong, or a score is NaN.
+        None where the sample was wrong, or there are too many NaN.
     """
-    if np.isnan(np.max(scores)):
-        return None
     stride = max(8, len(scores) // SAMPLE)
     sample = np.sort(scores[::stride])
     last = len(sample) - 1
     place = max(0, last - count // stride)
-    off = (np.count_nonzero(scores > sample[place]) - count) // stride  # how wrong the first guess is
+    above_guess = len(scores) - np.count_nonzero(scores <= sample[place])
+    off = (int(above_guess) - count) // stride  # how wrong the first guess is
     margin = 8 + int(4 * abs(off) ** 0.5)
     low, high = (sample[min(last, max(0, place + off + far))] for far in (-margin, margin))
-    above, between = scores > high, scores > low
-    missing = count - int(np.count_nonzero(above))
-    if missing <= 0:
+    not_high, not_between = scores <= high, scores <= low  # NaN is in neither, and so ranks highest
+    missing = count - (len(scores) - int(np.count_nonzero(not_high)))
+    candidates = np.flatnonzero(np.not_equal(not_high, not_between, out=not_between))
+    kept = np.logical_not(not_high, out=not_high)
+    if 0 < missing <= len(candidates):
+        chosen, threshold = _by_sorting(scores[candidates], missing)
+        kept[candidates[chosen]] = True
+        return kept, threshold
+    ties = np.flatnonzero(scores == low)
+    if not len(candidates) < missing <= len(candidates) + len(ties):
         return None
-    if count > np.count_nonzero(between):
-        return low if count <= np.count_nonzero(scores >= low) else None
-    candidates = scores[np.flatnonzero(np.logical_xor(between, above, out=between))]
-    lowest = len(candidates) - missing
-    found: np.floating[Any] = np.partition(candidates, lowest)[lowest]
-    return found
+    kept[candidates] = True
+    kept[ties[: missing - len(candidates)]] = True
+    return kept, float(low)
 
 
 def _ascending(scores: Scores) -> npt.NDArray[np.intp]:
