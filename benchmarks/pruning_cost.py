@@ -10,8 +10,10 @@ each has its share of them. A ratio is the median over the rounds of time per st
 in the same round. Rounds are spread over several processes, since each has its own luck with memory: the same
 two columns differ by up to 5 % from one process to the next. ``dense`` and ``tfmot`` have pruneflow's
 optimizer and graphs too; ``example`` fits as tfmot's scripts do: Keras' own, arrays in, a progress bar, its
-two callbacks. Memory is the peak while a process of its own builds the network and trains 1,000 steps. Needs
-the data in PRUNEFLOW_DATA_DIR or in the cache folder.
+two callbacks. Memory is the peak while a process of its own builds the network and trains it, without
+oneDNN: with it TensorFlow takes memory from a pool whose blocks are up to twice as large as what is asked
+for, by chance, and which threads take up slowly; ``--pool`` measures that. Needs the data in
+PRUNEFLOW_DATA_DIR or in the cache folder.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ from pruneflow.sparsity import prune
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")
 ENGINES = {"pruneflow": "pruneflow", "tfmot": "tfmot", "example": "tfmot"}
 STEPS = 1_000_000  # of the plan: further than any benchmark goes
-MEMORY_STEPS = 1000  # threads of TensorFlow get buffers of their own one by one; after 40 steps not all have
+MEMORY_STEPS = 100
+POOL_STEPS = 1000  # until threads of TensorFlow have taken what they will take of the pool
 # Freed memory is given back at once, and not kept by each thread for itself, so that the peak is of what was
 # held, not of what might be used again.
 GIVEN_BACK = {
@@ -51,6 +54,7 @@ GIVEN_BACK = {
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "MALLOC_ARENA_MAX": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
 }
 
 
@@ -62,13 +66,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=COLUMNS[:3])
     parser.add_argument("--memory", type=int, default=5, help="processes per column; 0 leaves memory out")
+    parser.add_argument("--pool", action="store_true", help="measure memory with oneDNN's pool")
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--times", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     chosen, overrides = parser.parse_known_args()
     overrides = [f"trainer.batch_size={chosen.batch_size}", *overrides]
     if chosen.memory_of:
-        print(json.dumps(peak(Trained(chosen.networks[0], chosen.memory_of, 10, overrides))))
+        steps = POOL_STEPS if chosen.pool else MEMORY_STEPS
+        print(json.dumps(peak(Trained(chosen.networks[0], chosen.memory_of, 10, overrides), steps)))
         return
     if chosen.times:
         network, (frequency, *_) = chosen.networks[0], chosen.frequencies
@@ -81,7 +87,7 @@ def main() -> None:
             line = [*sys.argv[1:], "--networks", network, "--frequencies", str(frequency), "--times"]
             compare([in_a_process(line) for _ in range(chosen.processes)])
         if chosen.memory:
-            compare_memory(network, chosen.memory)
+            compare_memory(network, chosen.memory, pool=chosen.pool)
 
 
 def in_a_process(arguments: list[str], env: dict[str, str] | None = None) -> Any:
@@ -122,12 +128,14 @@ def of(mine: list[float], its: list[float]) -> list[float]:
     return [one / other for one, other in zip(mine, its, strict=True)]
 
 
-def compare_memory(network: str, processes: int) -> None:
+def compare_memory(network: str, processes: int, *, pool: bool) -> None:
+    flags, env = (["--pool"], {"TF_ENABLE_ONEDNN_OPTS": "1"}) if pool else ([], {})
     peaks: dict[str, list[int]] = {column: [] for column in COLUMNS[:3]}
     found: dict[str, int] = {}
     for _ in range(processes):
         for column, of_column in peaks.items():
-            found = in_a_process(["--networks", network, "--memory-of", column], env=GIVEN_BACK)
+            line = ["--networks", network, "--memory-of", column, *flags]
+            found = in_a_process(line, env=GIVEN_BACK | env)
             of_column.append(found["peak_bytes"])
     show(f"{network}: masks of pruneflow, MB", f"{found['mask_bytes'] / 1e6:.1f}")
     dense = statistics.median(peaks["dense"])
@@ -212,8 +220,8 @@ def _clock() -> Any:
     return Clock()
 
 
-def peak(training: Trained) -> dict[str, int]:
-    training.seconds_per_step(MEMORY_STEPS)
+def peak(training: Trained, steps: int) -> dict[str, int]:
+    training.seconds_per_step(steps)
     masks = sum(prunable.size for prunable in training.masks.prunables)  # a byte for each element
     return {"peak_bytes": results.peak_memory_bytes(), "mask_bytes": masks}
 
