@@ -9,6 +9,7 @@ TensorFlow's operations.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
 from typing import Any
 
@@ -124,12 +125,17 @@ def _rounded(product: Any, rates: Any) -> Any:
 
 @cache
 def _has_the_same_bits() -> bool:
-    """Whether XLA is there for this processor, and gives what TensorFlow's operations give."""
-    with tf.init_scope(), backend.quiet():
+    """Whether XLA is there for this processor, and gives what TensorFlow's operations give.
+
+    It is tried in a thread of its own: a graph that is being traced would take the variables for its own,
+    and be traced twice.
+    """
+    with backend.quiet(), ThreadPoolExecutor(1) as thread:
         try:
-            return _tried(_in_one_pass) == _tried(_by_operations)
+            in_one_pass, by_operations = thread.map(_tried, (_in_one_pass, _by_operations))
         except tf.errors.OpError:
             return False
+        return in_one_pass == by_operations
 
 
 def _in_one_pass(function: Callable[..., None], *arguments: Any) -> None:

@@ -1,5 +1,7 @@
 """Arithmetic in one pass: the bits of TensorFlow's operations, and where it is left to them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -105,6 +107,13 @@ def test_the_trial_would_notice_zeros_without_a_sign(monkeypatch):
     known = fused._on_variables(1)(lambda weight, kept, _: (weight * tf.cast(kept, tf.float32),))
     monkeypatch.setattr(fused, "_scale", known)
     assert fused._tried(fused._in_one_pass) != by_operations
+
+
+def test_a_graph_in_which_it_is_tried_first_is_traced_once(monkeypatch):
+    monkeypatch.setattr(fused, "_has_the_same_bits", cache(fused._has_the_same_bits.__wrapped__))
+    large, traced = weight(1 << 18), []
+    assert in_graph(lambda: (traced.append(1), fused.suits(large))[1])()
+    assert len(traced) == 1
 
 
 def test_a_second_network_of_the_same_shape_is_trained_where_the_first_is_gone():
