@@ -1,9 +1,11 @@
-"""How long one waits: --help, a config error, the first training step; and what loading the data costs.
+"""How long one waits: --help, a config error, the first training step, a short run; what loading data costs.
 
     python benchmarks/startup.py [--runs 5]
 
-Each figure is of a fresh process: the median of the runs, with the least and the most beside it. Needs the
-data in PRUNEFLOW_DATA_DIR or in the cache folder.
+Each figure is of a fresh process: the median of the runs, with the least and the most beside it. The short
+run is timed in turn with one in which Python collects garbage as it does by default, and not as we have it:
+not while TensorFlow loads, and without what was loaded later on. Needs the data in PRUNEFLOW_DATA_DIR or in
+the cache folder.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 COMMANDS = {
@@ -76,6 +79,13 @@ settings.dataset.load()
 print(json.dumps({"seconds": time.perf_counter() - start, "peak above import, MB": peak() - before}))
 """
 
+SHORT = ["trainer.dense_epochs=1", "trainer.epochs=1", "dataset.limit=2000", "stages.reuse=false"]
+AS_PYTHON_DOES = """
+import gc, runpy
+gc.disable = gc.freeze = lambda: None
+runpy.run_module("pruneflow", run_name="__main__", alter_sys=True)
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -83,6 +93,7 @@ def main() -> None:
     runs = parser.parse_args().runs
     for name, arguments in COMMANDS.items():
         show(name, [seconds_of(arguments) for _ in range(runs)], "s")
+    compare_short_runs(runs)
     for label, overrides in (("cnn on mnist", []), ("lstm on imdb", ["model=lstm", "dataset=imdb"])):
         print(f"\nTo the first training step, {label}")
         report(FIRST_STEP, overrides, runs)
@@ -90,11 +101,23 @@ def main() -> None:
         report(LOADING, overrides, runs)
 
 
-def seconds_of(arguments: list[str]) -> float:
+def seconds_of(arguments: list[str], code: str = "") -> float:
     start = time.perf_counter()
-    line = [sys.executable, "-m", "pruneflow", *arguments]
+    line = [sys.executable, *(["-c", code] if code else ["-m", "pruneflow"]), *arguments]
     subprocess.run(line, capture_output=True, check=False)
     return time.perf_counter() - start
+
+
+def compare_short_runs(runs: int) -> None:
+    ours, by_default = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for run in range(runs):
+            for seconds, code in ((ours, ""), (by_default, AS_PYTHON_DOES)):
+                place = f"hydra.run.dir={folder}/{run}{bool(code)}"
+                seconds.append(seconds_of([*SHORT, place], code))
+    show("short run", ours, "s")
+    ratios = [mine / its for mine, its in zip(ours, by_default, strict=True)]
+    show("  over garbage collected by default", ratios, "")
 
 
 def report(code: str, overrides: list[str], runs: int) -> None:

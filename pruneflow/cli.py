@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
+from pruneflow import __version__, backend, hparams, isolation, launchers, objectives, refusals, results
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
 from pruneflow.config import Config, config_folder, from_hydra, plain
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     signal.signal(signal.SIGTERM, _terminate)
+    backend.own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:

@@ -63,6 +63,7 @@ class _Settings:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 done, 1 a file cannot be used, 2 a setting cannot."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    backend.own_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if not words or {"-h", "--help"} & set(words):

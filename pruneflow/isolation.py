@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import hparams, refusals
+from pruneflow import backend, hparams, refusals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
@@ -144,6 +144,7 @@ def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
     work = pickle.load(sys.stdin.buffer)  # written by the parent
     end_with_parent()
+    backend.own_process()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays
     try:
         carry_out(work)

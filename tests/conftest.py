@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import warnings
@@ -24,7 +25,9 @@ os.environ["HYDRA_FULL_ERROR"] = "1"
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import config, isolation, plugins
+    from pruneflow import backend, config, isolation, plugins
+
+backend.own_process()
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:
@@ -69,6 +72,14 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_mnist(folder)
     write_imdb(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_stays_is_not_looked_at_again() -> Iterator[None]:
+    """TensorFlow keeps some of each network, through which Python would walk at every collection."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -496,6 +496,25 @@ def test_importing_pruneflow_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_only_a_process_of_our_own_leaves_what_it_loaded_out_of_garbage_collection():
+    """And in any process Python collects again once something was loaded, if it did before."""
+    code = """
+import gc
+from pruneflow import backend
+backend.litert()
+print(gc.isenabled(), gc.get_freeze_count())
+gc.disable()
+backend.tensorflow()
+print(gc.isenabled(), gc.get_freeze_count())
+gc.enable()
+backend.own_process()
+backend.keras()
+print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["True 0", "False 0", "True True"]
+
+
 PACKAGE = Path(pruneflow.__file__).parent
 WITH_EXAMPLES = [file for file in sorted(PACKAGE.rglob("*.py")) if ">>>" in file.read_text()]
 
