@@ -17,6 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
+
+import commands
 
 COMMANDS = {
     "--help": ["--help"],
@@ -43,6 +46,7 @@ with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"
 mark("compose and check the config")
 data = settings.dataset.load()
 mark("load the data")
+backend.own_process()
 backend.tfmot()
 mark("import tensorflow, tf_keras and tfmot")
 settings.device.configure()
@@ -101,9 +105,9 @@ def main() -> None:
         report(LOADING, overrides, runs)
 
 
-def seconds_of(arguments: list[str], code: str = "") -> float:
+def seconds_of(arguments: list[str]) -> float:
     start = time.perf_counter()
-    line = [sys.executable, *(["-c", code] if code else ["-m", "pruneflow"]), *arguments]
+    line = [sys.executable, "-m", "pruneflow", *arguments]
     subprocess.run(line, capture_output=True, check=False)
     return time.perf_counter() - start
 
@@ -111,10 +115,9 @@ def seconds_of(arguments: list[str], code: str = "") -> float:
 def compare_short_runs(runs: int) -> None:
     ours, by_default = [], []
     with tempfile.TemporaryDirectory() as folder:
-        for run in range(runs):
-            for seconds, code in ((ours, ""), (by_default, AS_PYTHON_DOES)):
-                place = f"hydra.run.dir={folder}/{run}{bool(code)}"
-                seconds.append(seconds_of([*SHORT, place], code))
+        for _ in range(runs):
+            ours.append(commands.run(Path(folder), SHORT))
+            by_default.append(commands.run(Path(folder), SHORT, code=AS_PYTHON_DOES))
     show("short run", ours, "s")
     ratios = [mine / its for mine, its in zip(ours, by_default, strict=True)]
     show("  over garbage collected by default", ratios, "")

@@ -15,7 +15,6 @@ from functools import partial
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
-from pruneflow import backend
 from pruneflow.signals import end_with_parent, ended, let_through
 
 __all__ = ["Outcome", "values_of"]
@@ -111,11 +110,13 @@ def _serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     path, scratch, work = pickle.load(sys.stdin.buffer)
     end_with_parent(partial(shutil.rmtree, scratch, ignore_errors=True))
-    backend.own_process()
     _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.path[:] = path
+    from pruneflow import backend
+
+    backend.own_process()
     function, arguments = pickle.loads(work)
     for value in function(*arguments):
         pickle.dump(value, answers)

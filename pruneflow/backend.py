@@ -56,11 +56,12 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _importing() -> Iterator[None]:
+def _importing(*, before_networks: bool = False) -> Iterator[None]:
     """Import what is large: quietly, whole or not at all, and without looking for garbage meanwhile.
 
-    Python would walk through some 600,000 new objects again and again, and find nothing: a quarter of the
-    time that TensorFlow takes to load.
+    Python would walk through some 600,000 new objects again and again, and find nothing: a fifth of the time
+    that TensorFlow takes to load. In a process of our own what is there then is left out for good; so that
+    must not be a network.
     """
     collects = gc.isenabled()
     gc.disable()
@@ -68,7 +69,7 @@ def _importing() -> Iterator[None]:
         with quiet(), undisturbed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-        if _process_is_ours:
+        if _process_is_ours and before_networks:
             gc.freeze()
     finally:
         if collects:
@@ -76,9 +77,10 @@ def _importing() -> Iterator[None]:
 
 
 def own_process() -> None:
-    """Say that nobody else's objects are in this process: those of what is imported are left out for good
-    when Python looks for garbage, a third of a second each time. As a library we must not: it holds for all
-    objects that there are.
+    """Say that nobody else's objects are in this process.
+
+    What is there once TensorFlow is loaded is then left out for good when Python looks for garbage, which
+    takes a third of a second otherwise. A library must not do so with what its user has.
     """
     global _process_is_ours
     _process_is_ours = True
@@ -98,7 +100,7 @@ def tensorflow() -> Any:
     """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _importing():
+    with _importing(before_networks=True):
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
@@ -112,7 +114,7 @@ def tensorflow() -> Any:
 def keras() -> Any:
     """Import tf_keras; dropout draws from generators that a checkpoint can hold."""
     tensorflow()
-    with _importing():
+    with _importing(before_networks=True):
         import tf_keras
 
     tf_keras.backend.experimental.enable_tf_random_generator()

@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     signal.signal(signal.SIGTERM, _terminate)
-    backend.own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:
@@ -110,6 +109,8 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     from pruneflow import tables
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
+
+    backend.own_process()
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)

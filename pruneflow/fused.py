@@ -42,6 +42,7 @@ def suits(variable: Any) -> bool:
         and tf.compat.v1.executing_eagerly_outside_functions()  # not in a graph of TensorFlow 1
         and not tf.config.functions_run_eagerly()
         and not tf.distribute.has_strategy()
+        and not isinstance(variable, tf.distribute.DistributedValues)  # such a variable seen from outside
         and _has_the_same_bits()
     )
 
@@ -127,18 +128,23 @@ def _rounded(product: Any, rates: Any) -> Any:
 def _has_the_same_bits() -> bool:
     """Whether XLA is there for this processor, and gives what TensorFlow's operations give.
 
-    It is tried in a thread of its own: a graph that is being traced would take the variables for its own,
-    and be traced twice.
+    It is tried as steps use it, in a graph, and as what is between them does. That is in a thread of its own:
+    a graph that is being traced would take the variables for its own, and be traced twice.
     """
-    with backend.quiet(), ThreadPoolExecutor(1) as thread:
+    with backend.quiet():
         try:
-            in_one_pass, by_operations = thread.map(_tried, (_in_one_pass, _by_operations))
-        except tf.errors.OpError:
+            with ThreadPoolExecutor(1) as thread:
+                expected, *found = thread.map(_tried, (_by_operations, _in_a_graph, _by_itself))
+        except (tf.errors.OpError, RuntimeError):  # the latter where a thread is refused
             return False
-        return in_one_pass == by_operations
+        return all(bits == expected for bits in found)
 
 
-def _in_one_pass(function: Callable[..., None], *arguments: Any) -> None:
+def _in_a_graph(function: Callable[..., None], *arguments: Any) -> None:
+    tf.function(lambda: function(*arguments), autograph=False)()
+
+
+def _by_itself(function: Callable[..., None], *arguments: Any) -> None:
     function(*arguments)
 
 
@@ -152,12 +158,11 @@ def _by_operations(function: Any, *arguments: Any) -> None:
 def _tried(call: Callable[..., None]) -> list[bytes]:
     """Bits of a weight, many magnitudes in it, and of its moments, after all that is done here to them."""
     rng = np.random.default_rng(0)
-    numbers = rng.normal(size=(4, TRIED)) * 10.0 ** rng.uniform(-24, 2, (4, TRIED))
-    values = [numbers[0], numbers[1], numbers[2] ** 2]
-    weight, first, second = (tf.Variable(value, dtype=tf.float32) for value in values)
-    rates = tf.constant([1 - 0.9, 1 - 0.999, 0.001, 1e-7, 0])
-    call(adam, weight, first, second, tf.constant(numbers[3], tf.float32), rates)
+    numbers = (rng.normal(size=(4, TRIED)) * 10.0 ** rng.uniform(-24, 2, (4, TRIED))).astype(np.float32)
+    weight, first, second = map(tf.Variable, (numbers[0], numbers[1], numbers[2] ** 2))
+    rates = np.array([1 - 0.9, 1 - 0.999, 0.001, 1e-7, 0], np.float32)
+    call(adam, weight, first, second, numbers[3], rates)
     call(decay, first, second, rates)
     call(move, weight, first, second, rates)
-    call(_scale, weight, tf.constant(rng.random(TRIED) < 0.5), tf.constant(FACTORS))
+    call(_scale, weight, rng.random(TRIED) < 0.5, FACTORS)
     return [variable.numpy().tobytes() for variable in (weight, first, second)]

@@ -84,17 +84,17 @@ def gradients(rng, shape, *, rows=None):
             yield tf.IndexedSlices(tf.constant(values), tf.constant(rng.integers(0, shape[0], rows)), shape)
 
 
-def moved(optimizer, shape, *, rows=None):
+def moved(optimizer, shape, *, rows=None, in_graph=True):
     """A weight, and all that ``optimizer`` knows, after six steps, as bytes."""
     tf, rng = backend.tensorflow(), np.random.default_rng(3)
     weight = tf.Variable(rng.normal(size=shape).astype(np.float32))
     optimizer.build([weight])
 
-    @tf.function
     def step(*gradient):
         given = gradient[0] if rows is None else tf.IndexedSlices(*gradient, shape)
         optimizer.apply_gradients([(given, weight)])
 
+    step = tf.function(step) if in_graph else step
     for gradient in gradients(rng, shape, rows=rows):
         step(*([gradient] if rows is None else [gradient.values, gradient.indices]))
     return [variable.numpy().tobytes() for variable in [weight, *optimizer.variables]]
@@ -119,6 +119,15 @@ def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
     shape, keras = (67, 19), backend.keras()
     ours = moved(getattr(adam, name)(0.01, **parameters), shape, rows=rows)
     assert ours == moved(getattr(keras.optimizers, name)(0.01, **parameters), shape, rows=rows)
+
+
+@pytest.mark.parametrize("rows", [None, 50])
+def test_one_pass_gives_the_bits_of_keras_in_a_model_that_runs_eagerly(rows, monkeypatch):
+    from pruneflow import adam, fused
+
+    monkeypatch.setattr(fused, "LEAST", 1)
+    ours = moved(adam.Adam(0.01), (67, 19), rows=rows, in_graph=False)
+    assert ours == moved(backend.keras().optimizers.Adam(0.01), (67, 19), rows=rows, in_graph=False)
 
 
 def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):

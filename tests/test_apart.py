@@ -41,6 +41,12 @@ def unpicklable():
     yield lambda: None
 
 
+def whose():
+    from pruneflow import backend
+
+    yield backend._process_is_ours
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A folder of its own for temporary files."""
@@ -66,6 +72,10 @@ def test_what_a_function_yields_arrives_and_a_crash_is_its_own(here, capfd, ends
     assert (outcome.values[-1], outcome.crash, outcome.killed) == expected
     assert capfd.readouterr() == ("", "")
     assert [str(path.relative_to(here)) for path in here.rglob("*")] == ["temporary"]
+
+
+def test_the_process_is_its_own():
+    assert apart.values_of(whose).values == [True]
 
 
 def test_what_cannot_travel_is_an_exception_of_the_function(monkeypatch):

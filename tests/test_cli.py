@@ -17,7 +17,7 @@ import pytest
 from conftest import QUICK
 
 import pruneflow
-from pruneflow import cli, isolation
+from pruneflow import backend, cli, isolation
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 
@@ -52,6 +52,12 @@ def exit_code(arguments):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     return stop.value.code
+
+
+def test_a_command_says_that_its_process_is_its_own(monkeypatch):
+    monkeypatch.setattr(backend, "_process_is_ours", False)
+    assert exit_code(QUICK) == 0
+    assert backend._process_is_ours
 
 
 @pytest.mark.parametrize(("typed", "answer"), REFUSED)

@@ -90,3 +90,9 @@ def test_taylor_keeps_live_weights_without_a_gradient_before_masked_ones():
     scores = Taylor(name="x").scores(weight, name="w", seed=0, accumulated=seen)
     assert scores[4] == 0.5
     assert (scores[2:4] > scores[:2]).all()
+
+
+def test_the_magnitude_of_what_numpy_does_not_sort_is_ranked_in_single_precision():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    scores = Magnitude(name="").scores(np.array([-1.5, 0.25], bfloat16), name="", seed=0, accumulated=None)
+    assert (scores.dtype, scores.tolist()) == (np.float32, [1.5, 0.25])

@@ -69,6 +69,8 @@ def test_a_distribution_strategy_keeps_to_tensorflows_operations():
     strategy = backend.tensorflow().distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         assert not fused.suits(weight(1 << 18))
+        mirrored = weight(1 << 18)
+    assert not fused.suits(mirrored)
 
 
 def test_a_gpu_keeps_to_tensorflows_operations(monkeypatch):
@@ -77,13 +79,15 @@ def test_a_gpu_keeps_to_tensorflows_operations(monkeypatch):
     assert not fused.suits(weight(1 << 18))
 
 
-@pytest.mark.parametrize("trouble", ["other bits", "no compiler"])
+@pytest.mark.parametrize("trouble", ["other bits", "other bits in a graph", "no compiler", "no thread"])
 def test_what_does_not_give_tensorflows_bits_is_not_used(trouble, monkeypatch):
     tf, own = backend.tensorflow(), fused._tried
 
     def tried(call):
-        if call is fused._by_operations:
+        if call is fused._by_operations or (trouble.endswith("graph") and call is not fused._in_a_graph):
             return own(call)
+        if trouble == "no thread":
+            raise RuntimeError("can't start new thread")
         if trouble == "no compiler":
             raise tf.errors.InvalidArgumentError(None, None, "no XLA on this platform")
         return [b"other"]
@@ -93,20 +97,26 @@ def test_what_does_not_give_tensorflows_bits_is_not_used(trouble, monkeypatch):
     assert not fused.suits(weight(1 << 18))
 
 
-def test_the_trial_would_notice_a_product_that_is_not_rounded(monkeypatch):
+WAYS = pytest.mark.parametrize("way", [fused._in_a_graph, fused._by_itself])
+
+
+@WAYS
+def test_the_trial_would_notice_a_product_that_is_not_rounded(way, monkeypatch):
     """XLA joins a product and a sum to one rounding, unless it is kept from it."""
-    assert fused._tried(fused._in_one_pass) == fused._tried(fused._by_operations)
+    by_operations = fused._tried(fused._by_operations)
+    assert fused._tried(way) == by_operations
     joined = fused._on_variables(3)(lambda w, m, v, g, rates: (w, m + (g - m) * rates[0], v))
     monkeypatch.setattr(fused, "adam", joined)
-    assert fused._tried(fused._in_one_pass) != fused._tried(fused._by_operations)
+    assert fused._tried(way) != fused._tried(fused._by_operations)
 
 
-def test_the_trial_would_notice_zeros_without_a_sign(monkeypatch):
+@WAYS
+def test_the_trial_would_notice_zeros_without_a_sign(way, monkeypatch):
     tf = backend.tensorflow()
     by_operations = fused._tried(fused._by_operations)
     known = fused._on_variables(1)(lambda weight, kept, _: (weight * tf.cast(kept, tf.float32),))
     monkeypatch.setattr(fused, "_scale", known)
-    assert fused._tried(fused._in_one_pass) != by_operations
+    assert fused._tried(way) != by_operations
 
 
 def test_a_graph_in_which_it_is_tried_first_is_traced_once(monkeypatch):
@@ -137,11 +147,13 @@ def test_a_shape_is_compiled_once_in_a_process():
     assert len(compiled) == 1
 
 
-def test_what_was_read_before_stays_as_it_was():
+@pytest.mark.parametrize("way", ["in a graph", "between two steps"])
+def test_what_was_read_before_stays_as_it_was(way):
     from pruneflow.sparsity.prune import _values
 
     tf = backend.tensorflow()
     masked, kept = tf.Variable(np.ones((4, 3), np.float32)), tf.Variable(np.zeros((4, 3), bool))
     before, copied = _values(masked), tf.convert_to_tensor(masked)
-    in_graph(lambda: fused.mask(masked, kept))()
+    mask = in_graph(fused.mask) if way == "in a graph" else fused.mask
+    mask(masked, kept)
     assert (before.sum(), copied.numpy().sum(), masked.numpy().sum()) == (12, 12, 0)

@@ -549,6 +549,14 @@ def test_of_many_scores_the_largest_are_those_that_sorting_finds(kind):
         np.testing.assert_equal(threshold, float(scores[order[count - 1]]))
 
 
+def test_of_equal_scores_below_those_that_a_sample_finds_the_first_are_kept():
+    scores = np.sort(MANY["mostly zero"])
+    above = np.count_nonzero(scores)
+    kept, threshold = keep_largest(scores, above + 3)
+    assert np.flatnonzero(kept).tolist() == [0, 1, 2, *range(LARGE - above, LARGE)]
+    assert threshold == 0
+
+
 def test_a_sample_that_misleads_is_not_believed():
     step = max(8, LARGE // SAMPLE)
     scores = np.ones(LARGE, np.float32)

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pruneflow.sparsity import selection
 from pruneflow.sparsity.selection import keep_at_least, keep_by_size, keep_largest, kept_count, nearest_units
 
 INF, NAN = float("inf"), float("nan")
@@ -108,6 +109,21 @@ def test_what_is_kept_is_what_a_stable_sort_keeps(scores, data):
     expected, lowest = kept_by_hand(scores, count)
     assert kept.tolist() == expected
     assert threshold == lowest
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(100, 400), elements=st.one_of(REPEATING, st.floats(width=32))),
+    st.data(),
+)
+def test_what_is_kept_of_many_is_what_sorting_all_of_them_finds(scores, data):
+    """Many: more than a sample, which has eight here; the plain way has its tests above."""
+    count = data.draw(st.integers(1, len(scores)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "SAMPLE", 8)
+        kept, threshold = keep_largest(scores, count)
+    expected, lowest = selection._by_sorting(scores, count)
+    np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal(threshold, lowest)
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.4, 0.6, 0.95])

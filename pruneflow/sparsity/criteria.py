@@ -55,8 +55,9 @@ class Magnitude(Criterion):
     def scores(
         self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
     ) -> Scores:
-        """|w|, in the precision of the weight."""
-        magnitudes: Scores = np.abs(weight)
+        """|w|, in the precision of the weight; bfloat16, which NumPy does not sort, in float32."""
+        known = np.issubdtype(weight.dtype, np.floating)
+        magnitudes: Scores = np.abs(weight if known else weight.astype(np.float32))
         return magnitudes
 
 

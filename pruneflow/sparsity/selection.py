@@ -127,7 +127,7 @@ def _by_sample(scores: Scores, count: int) -> tuple[Kept, float] | None:
     """The same, looked for between two values that a sample says it lies between (Floyd and Rivest 1975).
 
     Of many equal numbers, as of a weight most of which is zero, ``np.partition`` takes up to forty times as
-    long as of different ones; this takes as long as it does of those.
+    long as of different ones; this mostly takes as long as it does of those.
 
     Returns:
         None where the sample was wrong, or there are too many NaN.
