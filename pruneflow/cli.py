@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     signal.signal(signal.SIGTERM, _terminate)
+    backend.own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:
@@ -110,8 +111,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
 
-    backend.own_process()
-
+    backend.own_process()  # here too: it may be a worker's
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     command = _command(settings)

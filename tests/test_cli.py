@@ -17,7 +17,7 @@ import pytest
 from conftest import QUICK
 
 import pruneflow
-from pruneflow import backend, cli, isolation
+from pruneflow import backend, cli, isolation, jobs
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 
@@ -54,10 +54,23 @@ def exit_code(arguments):
     return stop.value.code
 
 
-def test_a_command_says_that_its_process_is_its_own(monkeypatch):
+@pytest.mark.parametrize("begins", ["a command", "a worker's cell"])
+def test_a_process_is_its_own_before_anything_is_prepared(begins, monkeypatch):
+    owned = []
+
+    def noticed(*_):
+        owned.append(backend._process_is_ours)
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(backend, "_process_is_ours", False)
-    assert exit_code(QUICK) == 0
-    assert backend._process_is_ours
+    monkeypatch.setattr(jobs.Job, "check", noticed)
+    monkeypatch.setattr(cli.HydraConfig, "get", noticed)
+    if begins == "a command":
+        assert exit_code(QUICK) == 130
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            cli.task.__wrapped__({})
+    assert owned == [True]
 
 
 @pytest.mark.parametrize(("typed", "answer"), REFUSED)
