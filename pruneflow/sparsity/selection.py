@@ -140,10 +140,10 @@ def _by_sample(scores: Scores, count: int) -> tuple[Kept, float] | None:
     off = (int(above_guess) - count) // stride  # how wrong the first guess is
     margin = 8 + int(4 * abs(off) ** 0.5)
     low, high = (sample[min(last, max(0, place + off + far))] for far in (-margin, margin))
-    not_high, not_between = scores <= high, scores <= low  # NaN is in neither, and so ranks highest
-    missing = count - (len(scores) - int(np.count_nonzero(not_high)))
-    candidates = np.flatnonzero(np.not_equal(not_high, not_between, out=not_between))
-    kept = np.logical_not(not_high, out=not_high)
+    up_to_high, up_to_low = scores <= high, scores <= low  # NaN is in neither, and so ranks highest
+    missing = count - (len(scores) - int(np.count_nonzero(up_to_high)))
+    candidates = np.flatnonzero(np.not_equal(up_to_high, up_to_low, out=up_to_low))
+    kept = np.logical_not(up_to_high, out=up_to_high)
     if 0 < missing <= len(candidates):
         chosen, threshold = _by_sorting(scores[candidates], missing)
         kept[candidates[chosen]] = True
