@@ -111,7 +111,6 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
 
-    backend.own_process()  # here too: it may be a worker's
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     command = _command(settings)

@@ -54,6 +54,7 @@ class Work:
 def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave ``result.json``, or ``failure.json`` with the reason."""
     global _after_first
+    backend.own_process()  # of a worker or a child as much as of a command
     from pruneflow import pipeline, tables
     from pruneflow.report.automatic import report_run
 
@@ -144,7 +145,6 @@ def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
     work = pickle.load(sys.stdin.buffer)  # written by the parent
     end_with_parent()
-    backend.own_process()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays
     try:
         carry_out(work)

@@ -54,7 +54,7 @@ def exit_code(arguments):
     return stop.value.code
 
 
-@pytest.mark.parametrize("begins", ["a command", "a worker's cell"])
+@pytest.mark.parametrize("begins", ["a command", "a cell"])
 def test_a_process_is_its_own_before_anything_is_prepared(begins, monkeypatch):
     owned = []
 
@@ -64,12 +64,12 @@ def test_a_process_is_its_own_before_anything_is_prepared(begins, monkeypatch):
 
     monkeypatch.setattr(backend, "_process_is_ours", False)
     monkeypatch.setattr(jobs.Job, "check", noticed)
-    monkeypatch.setattr(cli.HydraConfig, "get", noticed)
+    monkeypatch.setattr(isolation, "remove_temporaries", noticed)
     if begins == "a command":
         assert exit_code(QUICK) == 130
     else:
         with pytest.raises(KeyboardInterrupt):
-            cli.task.__wrapped__({})
+            isolation.carry_out(isolation.Work(None, Path(), ""))
     assert owned == [True]
 
 
