@@ -7,7 +7,7 @@ import re
 import shlex
 import threading
 from collections.abc import Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from numbers import Integral
@@ -32,7 +32,15 @@ from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.plugins import prefer_own_yaml
 from pruneflow.report.points import spelled
-from pruneflow.sweep import FAILURE_FILE, differing, record_failure
+from pruneflow.sweep import (
+    FAILURE_FILE,
+    UNFINISHED_FILE,
+    begin,
+    differing,
+    end,
+    overrides_of,
+    record_failure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,8 +104,8 @@ def run(
 
     Args:
         settings: What would be typed after ``python -m pruneflow``, or what `compose` gave.
-        folder: Where it goes: a new one, or that of a run that failed; None makes one below ``outputs/``,
-            named after the time.
+        folder: Where it goes: a new one, that of a run that failed, or that of the same run, cut off; None
+            makes one below ``outputs/``, named after the time.
         report: Whether it ends with ``report.html``; None does what the settings say.
 
     Returns:
@@ -117,7 +125,7 @@ def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bo
     preparation.forget()  # files and functions may have changed since the last run of this process
     config, words = _checked(settings)
     place = _new_folder() if folder is None else Path(folder)
-    if not (place / FAILURE_FILE).is_file():  # one that failed is run again
+    if not _goes_on(place, words):
         require_no_run(place, "folder")
     require_writable(place)
     ready = pipeline.prepare(config)
@@ -126,14 +134,23 @@ def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bo
     try:
         result = pipeline.run(config, ready, place, command=command)
         hparams.write(place, differing(words, []))
-    except Exception as error:
-        record_failure(place, refusals.failure_in_words(error) or f"{type(error).__name__}: {error}")
-        raise
-    if config.report if report is None else report:
-        from pruneflow.report.automatic import report_run
+        if config.report if report is None else report:
+            from pruneflow.report.automatic import report_run
 
-        report_run(place)
+            report_run(place)
+        end(place)
+    except Exception as error:
+        with suppress(PruneflowError):  # such as the same full disk
+            record_failure(place, refusals.failure_in_words(error) or f"{type(error).__name__}: {error}")
+        raise
     return result
+
+
+def _goes_on(place: Path, words: Sequence[str]) -> bool:
+    """Return whether a folder holds a run that failed, or the same run, cut off."""
+    before = overrides_of(place)
+    same = (place / UNFINISHED_FILE).is_file() and before == list(words)
+    return same or (before is not None and (place / FAILURE_FILE).is_file())
 
 
 def _checked(settings: Sequence[str] | Config) -> tuple[Config, list[str]]:
@@ -183,6 +200,7 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _begin(place: Path, config: Config, words: Sequence[str]) -> None:
     """Make the folder, and note down what is going to run in it, as Hydra does."""
     (place / ".hydra").mkdir(parents=True, exist_ok=True)
+    begin(place)
     (place / FAILURE_FILE).unlink(missing_ok=True)
     write_file(place / ".hydra" / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(config))).encode())
     write_file(place / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(list(words))).encode())

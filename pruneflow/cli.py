@@ -25,7 +25,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
-from pruneflow.sweep import FAILURE_FILE, cell_name, differing, run_name
+from pruneflow.sweep import FAILURE_FILE, begin, cell_name, differing, end, is_done, run_name
 from pruneflow.terminal import complain, console, printing
 
 __all__ = ["main", "task"]
@@ -108,34 +108,28 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         What ``objective`` names: one figure, or several in this order; None where the cell failed.
     """
     from pruneflow import tables
-    from pruneflow.report.automatic import report_run
-    from pruneflow.report.page import REPORT
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
     command = _command(settings)
     first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
     try:
+        begin(run_dir)
         tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
         config = from_hydra(composed)
         config.device.share = launchers.share(settings)
         differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
         found = _finished(run_dir, config)
         if found:
-            hparams.write(run_dir, differs)  # where it was cut off just before
+            _complete(found, run_dir, config, differs)
+        (run_dir / FAILURE_FILE).unlink(missing_ok=True)
     except Exception as error:
         isolation.fail(run_dir, error)
         return None
-    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
-    if found:
-        console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
-        if config.report and not (run_dir / REPORT).exists():  # it was cut off just before
-            report_run(run_dir)
-        tables.show_done(found, run_dir)
-        return _objectives(found, config)
-    carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
-    carry_out(isolation.Work(config, run_dir, command, differs))
-    found = results.finished(run_dir, plain(config))
+    if not found:
+        carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
+        carry_out(isolation.Work(config, run_dir, command, differs))
+        found = results.finished(run_dir, plain(config)) if is_done(run_dir) else None
     return _objectives(found, config) if found else None
 
 
@@ -149,6 +143,20 @@ def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
     ready = pipeline.prepare(config)
     same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
     return found if same else None
+
+
+def _complete(result: dict[str, Any], run_dir: Path, config: Config, differs: hparams.Differing) -> None:
+    """Write what is missing after a result that was written before, and say that it was."""
+    from pruneflow import tables
+    from pruneflow.report.automatic import report_run
+    from pruneflow.report.page import REPORT
+
+    hparams.write(run_dir, differs)
+    console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
+    if config.report and not (run_dir / REPORT).exists():
+        report_run(run_dir)
+    end(run_dir)
+    tables.show_done(result, run_dir)
 
 
 def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...] | None:

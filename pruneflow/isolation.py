@@ -24,7 +24,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
 from pruneflow.signals import end_with_parent
-from pruneflow.sweep import FAILURE_FILE, record_failure
+from pruneflow.sweep import FAILURE_FILE, end, record_failure
 from pruneflow.terminal import complain
 
 __all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
@@ -52,7 +52,7 @@ class Work:
 
 
 def carry_out(work: Work) -> None:
-    """Train, prune, export and evaluate; leave ``result.json``, or ``failure.json`` with the reason."""
+    """Train, prune, export and evaluate; leave a run that is done, or ``failure.json`` with the reason."""
     global _after_first
     backend.own_process()  # of a worker or a child as much as of a command
     from pruneflow import pipeline, tables
@@ -65,13 +65,13 @@ def carry_out(work: Work) -> None:
         tables.show_prepared(ready)
         result = pipeline.run(work.config, ready, work.run_dir, command=work.command)
         hparams.write(work.run_dir, work.differing)
-    except Exception as error:
-        _fail(work, error)
-    else:
         tables.show_result(result)
         if work.config.report:
             report_run(work.run_dir)
+        end(work.run_dir)
         tables.show_done(asdict(result), work.run_dir)
+    except Exception as error:
+        _fail(work, error)
     gc.collect()
     _after_first = _after_first or resident_memory_bytes()
 
@@ -122,23 +122,21 @@ def _pass_on(source: IO[bytes], target: TextIO) -> None:
 
 
 def _fail(work: Work, error: Exception) -> None:
-    """Say why a cell failed, in TensorBoard too unless the disk is what failed."""
+    """Say why a cell failed, in TensorBoard too unless it has a result, or the disk is what failed."""
     fail(work.run_dir, error)
-    with suppress(PruneflowError):
-        hparams.write_failed(work.run_dir, work.config, work.differing)
+    if not (work.run_dir / "result.json").exists():
+        with suppress(PruneflowError, OSError):
+            hparams.write_failed(work.run_dir, work.config, work.differing)
 
 
 def fail(run_dir: Path, error: Exception) -> None:
-    """Say why a cell failed, and leave the message in its folder."""
+    """Say why a cell failed, and leave the message in its folder if that can be written."""
     message = refusals.failure_in_words(error)
     complain(message)
     if not message:
         traceback.print_exception(error)
-    try:
+    with suppress(PruneflowError):  # such as the same full disk: one message is enough
         record_failure(run_dir, message or f"{type(error).__name__}: {error}")
-    except PruneflowError as second:  # such as the same full disk
-        if str(second) != message:
-            complain(str(second))
 
 
 def _serve() -> None:

@@ -25,7 +25,7 @@ from pruneflow.errors import ConfigError
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
 from pruneflow.stages import Store
-from pruneflow.sweep import FAILURE_FILE, CellOutcome, cell_name, found, outcomes, write_csv
+from pruneflow.sweep import CellOutcome, cell_name, found, is_done, outcomes, write_csv
 from pruneflow.terminal import console
 
 __all__ = ["Job"]
@@ -201,8 +201,7 @@ class Job:
     def _carry_out(self, hydra: Callable[[], None]) -> bool:
         if not self.sweep:
             hydra()
-            failed = (self.folder / FAILURE_FILE).exists()
-            return not failed and (self.folder / "result.json").exists()
+            return is_done(self.folder)
         if not self.cells:
             search.quieten()
         whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)

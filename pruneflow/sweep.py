@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow import results
 from pruneflow.errors import PruneflowError
@@ -22,11 +23,17 @@ from pruneflow.files import write_file
 
 __all__ = [
     "FAILURE_FILE",
+    "UNFINISHED_FILE",
     "CellOutcome",
+    "begin",
     "cell_name",
     "differing",
+    "end",
+    "failure_of",
     "found",
+    "is_done",
     "outcomes",
+    "overrides_of",
     "record_failure",
     "run_name",
     "write_csv",
@@ -34,6 +41,8 @@ __all__ = [
 
 LONGEST_NAME = 80
 FAILURE_FILE = "failure.json"
+OVERRIDES = ".hydra/overrides.yaml"
+UNFINISHED_FILE = ".unfinished"  # deleted when nothing is left to write, which a full disk allows
 
 
 def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
@@ -113,6 +122,26 @@ class CellOutcome:
     failure: str
 
 
+def begin(run_dir: Path) -> None:
+    """Mark a run as unfinished, whatever files it has.
+
+    Raises:
+        OSError: if that cannot be written.
+    """
+    (run_dir / UNFINISHED_FILE).touch()
+
+
+def end(run_dir: Path) -> None:
+    """Mark a run as done: every file that it leaves is written."""
+    (run_dir / UNFINISHED_FILE).unlink(missing_ok=True)
+
+
+def is_done(run_dir: Path) -> bool:
+    """Return whether a run came to its end: its result alone does not say so."""
+    against = (FAILURE_FILE, UNFINISHED_FILE)
+    return (run_dir / "result.json").is_file() and not any((run_dir / name).exists() for name in against)
+
+
 def record_failure(run_dir: Path, message: str) -> None:
     """Leave the message of a failed cell in its folder.
 
@@ -120,6 +149,14 @@ def record_failure(run_dir: Path, message: str) -> None:
         PruneflowError: if it cannot be written.
     """
     write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
+
+
+def failure_of(run_dir: Path) -> str:
+    """The message of a run that failed, if it can be read."""
+    try:
+        return str(json.loads((run_dir / FAILURE_FILE).read_text())["message"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return f"it failed, and {FAILURE_FILE} cannot be read"
 
 
 def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOutcome]:
@@ -130,23 +167,33 @@ def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOu
         cells: Name of each cell, and its overrides: Hydra keeps them in the folder that the cell ran in,
             whatever ``hydra.sweep.subdir`` made of its name.
     """
-    folders = {
-        tuple(OmegaConf.load(file)): file.parent.parent for file in sweep_dir.rglob(".hydra/overrides.yaml")
-    }
+    folders = {tuple(overrides_of(folder) or ()): folder for folder in _folders(sweep_dir)}
     return [_outcome(name, folders.get(tuple(overrides))) for name, overrides in cells.items()]
 
 
 def found(sweep_dir: Path) -> list[CellOutcome]:
     """Read how the cells of a search ended, which nobody knew before: all that lie there, as they began."""
-    files = sorted(sweep_dir.rglob(".hydra/overrides.yaml"), key=lambda file: file.stat().st_mtime_ns)
-    folders = [file.parent.parent for file in files]
+    folders = sorted(_folders(sweep_dir), key=lambda folder: (folder / OVERRIDES).stat().st_mtime_ns)
     return [_outcome(str(folder.relative_to(sweep_dir)), folder) for folder in folders]
+
+
+def _folders(sweep_dir: Path) -> list[Path]:
+    return [file.parent.parent for file in sweep_dir.rglob(OVERRIDES) if file.is_file()]
+
+
+def overrides_of(run_dir: Path) -> list[str] | None:
+    """The overrides that Hydra noted down in the folder of a run; None where that cannot be read."""
+    try:
+        found = OmegaConf.load(run_dir / OVERRIDES) if (run_dir / OVERRIDES).is_file() else None
+    except (OSError, ValueError, RecursionError, YAMLError):
+        return None
+    return list(map(str, found)) if isinstance(found, ListConfig) else None
 
 
 def _outcome(name: str, folder: Path | None) -> CellOutcome:
     if folder and (folder / FAILURE_FILE).is_file():
-        return CellOutcome(name, None, json.loads((folder / FAILURE_FILE).read_text())["message"])
-    if folder and (folder / "result.json").is_file():
+        return CellOutcome(name, None, failure_of(folder))
+    if folder and is_done(folder):
         try:
             return CellOutcome(name, results.read(folder), "")
         except PruneflowError as error:

@@ -23,6 +23,7 @@ from pruneflow import api, backend
 from pruneflow.config import plain
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
+from pruneflow.results import Result
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
 
 
@@ -232,6 +233,21 @@ def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, mon
     pruneflow.run(QUICK, folder=tmp_path / "run")
     assert (tmp_path / "run" / "result.json").is_file()
     assert not (tmp_path / "run" / "failure.json").exists()
+
+
+def test_a_run_whose_message_could_not_be_written_may_be_run_again_with_the_same_settings(
+    tmp_path, monkeypatch
+):
+    def full(*_):
+        raise PruneflowError("No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(PruneflowError, match="No space"):
+        patched.setattr(api, "record_failure", full)
+        patched.setattr(Result, "write", full)
+        pruneflow.run(QUICK, folder=tmp_path / "run")
+    with pytest.raises(ConfigError, match="there is a run in this folder already"):
+        pruneflow.run([*QUICK, "seed=1"], folder=tmp_path / "run")
+    assert pruneflow.run(QUICK, folder=tmp_path / "run").seed == 0
 
 
 def test_no_run_is_written_over(tmp_path):

@@ -17,6 +17,7 @@ from test_cli import command, exit_code
 
 from pruneflow import folders, results
 from pruneflow.errors import PruneflowError
+from pruneflow.report import page
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 HALF_WRITTEN = re.compile(r"^\..*\.(json|tflite|h5|csv)\.")
@@ -69,6 +70,57 @@ def test_the_same_run_fits_on_a_larger_disk(tmp_path):
     with small_disk(tmp_path / "small", "600k") as disk:
         assert exit_code([*QUICK, f"hydra.run.dir={disk / 'run'}"]) == 0
         assert (disk / "run" / "result.json").exists()
+
+
+@contextlib.contextmanager
+def disk_that_fills_at(*ends, for_good=True):
+    """A disk that is full from the moment at which a file whose path ends so is to be written."""
+    replace, full = Path.replace, []
+
+    def place(self, target):
+        if str(target).endswith(ends) or (full and for_good):
+            full.append(target)
+            raise OSError(28, "No space left on device")
+        return replace(self, target)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "replace", place)
+        yield
+    assert full
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store that fills: what one test has trained, the others take."""
+    return f"stages.dir={tmp_path_factory.mktemp('store')}"
+
+
+@pytest.mark.parametrize("ends", ["result.json", "tfevents.final", "report.html"])
+def test_a_disk_that_fills_at_any_file_fails_the_run_and_the_same_command_goes_on(
+    store, ends, monkeypatch, capsys
+):
+    monkeypatch.setattr(page, "svg", lambda picture: b"")  # drawing takes long
+    monkeypatch.setattr(page, "png", lambda picture: b"")
+    line = [*QUICK, store, f"report={'report' in ends}", "hydra.run.dir=run"]
+    with disk_that_fills_at(ends):
+        assert exit_code(line) == 1
+    shown = capsys.readouterr()
+    assert re.fullmatch(r".*cannot be written: No space left on device\..*\n", shown.err)
+    assert "done " not in shown.out and not Path("run/failure.json").exists()
+    assert exit_code(line) == 0
+    assert list(Path("run").rglob(f"*{ends}")) and list(Path("run").glob(".*")) == [Path("run/.hydra")]
+    assert "done " in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_after_a_result_fails_the_cell_and_the_same_sweep_goes_on(store, capsys):
+    line = [*QUICK, store, "-m", "seed=0,1", "hydra.sweep.dir=grid"]
+    with disk_that_fills_at("seed=0/float/events.out.tfevents.final", "failure.json", for_good=False):
+        assert exit_code(line) == 1
+    assert capsys.readouterr().err.count("No space left on device") == 1
+    assert Path("grid/seed=0/result.json").exists()
+    assert Path("grid/sweep.csv").read_text().count(",done,") == 1
+    assert exit_code(line) == 0
+    assert Path("grid/sweep.csv").read_text().count(",done,") == 2
 
 
 def test_diverging_training_is_answered_as_documented(capsys):

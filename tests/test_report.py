@@ -520,14 +520,13 @@ def test_options_that_are_wrong_are_refused(folders, capsys, typed, answer):
 def test_a_report_that_fails_loses_no_result_and_says_how_to_make_it(tmp_path, monkeypatch, capsys):
     folder = write_run(tmp_path / "my run", result())
     (folder / "report.html").write_text("mine")
-    automatic.report_run(folder)
-    shown = capsys.readouterr().out
-    assert "Report     not made:" in shown and f"python -m pruneflow.report '{folder}'" in shown
+    with pytest.raises(PruneflowError, match=r"not made: .*; python -m pruneflow\.report '.*my run' makes"):
+        automatic.report_run(folder)
     (folder / "report.html").unlink()
     monkeypatch.setattr(page, "png", lambda picture: 1 / 0)
-    automatic.report_run(folder)
-    printed = capsys.readouterr()
-    assert "Report     not made: division by zero" in printed.out and "ZeroDivisionError" in printed.err
+    with pytest.raises(PruneflowError, match="The report is not made: division by zero"):
+        automatic.report_run(folder)
+    assert "ZeroDivisionError" in capsys.readouterr().err
     monkeypatch.undo()
     automatic.report_run(folder)
     assert "Report     " in capsys.readouterr().out

@@ -471,22 +471,6 @@ def test_a_run_that_was_cut_off_after_its_result_gets_its_page_by_the_same_comma
     assert len(files) == 2
 
 
-def test_a_page_that_cannot_be_written_is_a_failure_that_the_same_command_mends(
-    monkeypatch, tmp_path, capsys
-):
-    def full(run_dir, differing):
-        raise OSError(28, "No space left on device", str(run_dir / "float"))
-
-    line = [*QUICK, "hydra.run.dir=run"]
-    with monkeypatch.context() as patched:
-        patched.setattr(hparams, "write", full)
-        assert exit_code(line) == 1
-    assert "No space left on device" in capsys.readouterr().err
-    assert exit_code(line) == 0
-    assert "Finished   before" in capsys.readouterr().out
-    assert not (tmp_path / "run" / "failure.json").exists()
-
-
 def test_a_cell_in_a_child_fills_the_page_too(monkeypatch, tmp_path):
     monkeypatch.setattr(isolation, "BUDGET_BYTES", -(2**40))
     assert exit_code([*QUICK, "-m", "trainer.learning_rate=0.01,0.02", "hydra.sweep.dir=sweep"]) == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from pruneflow import results, summary
 from pruneflow.errors import PruneflowError
-from pruneflow.sweep import FAILURE_FILE
+from pruneflow.sweep import FAILURE_FILE, failure_of
 
 __all__ = ["Collected", "Failed", "Run", "collect", "is_run"]
 
@@ -133,7 +132,7 @@ def _common(folders: Sequence[Path]) -> Path:
 
 def _look(folder: Path, name: str) -> Run | Failed | str:
     if (folder / FAILURE_FILE).is_file():
-        return Failed(name, folder, _message(folder / FAILURE_FILE))
+        return Failed(name, folder, failure_of(folder))
     if not (folder / "result.json").is_file():
         return f"{name}: there is no result yet. It is under way, or was cut off; the same command goes on."
     try:
@@ -158,10 +157,3 @@ def _require_whole(run: Run) -> None:
         least = 0 if summary.metric_of(result) == "accuracy" else -math.inf
         if not (file["gzip_bytes"] > 0 and all(each is not None and least <= each <= 1 for each in reached)):
             raise ValueError("a size or an accuracy that cannot be")
-
-
-def _message(file: Path) -> str:
-    try:
-        return str(json.loads(file.read_text())["message"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"it failed, and {file.name} cannot be read"
