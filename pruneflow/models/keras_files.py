@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from pruneflow import backend
 from pruneflow.errors import PruneflowError
-from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
+from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
+from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
 
 __all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "read_network"]
 
@@ -90,37 +91,41 @@ def _read(path: Path, digest: str) -> SavedNetwork:
     try:
         with redirect_stderr(io.StringIO()), backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _network_in(path, backend.keras().models.load_model(path, compile=False))
+            return _network_in(path, _loaded(path))
     except PruneflowError:
         raise
-    except Exception as error:  # of any kind: the file decides what is called
-        if wrapped := wrapper_of_tfmot([str(error)]):
-            raise PruneflowError(f"{path}: {wrapped[0]}. {wrapped[1]}") from error
+    except Exception as error:  # of any kind: the file decides which layers are made
         raise PruneflowError(_cannot(path, error)) from error
+
+
+def _loaded(path: Path) -> Any:
+    """The network, built from what the file says of its layers; nothing that lies in the file is run."""
+    description = description_in(path)
+    require_harmless(description, path)
+    with sized_by(path):
+        model = backend.keras().models.model_from_json(json.dumps(description))
+    if isinstance(model, backend.keras().Model):
+        read_weights(model, path)
+    return model
 
 
 def _network_in(path: Path, model: Any) -> SavedNetwork:
     """What was loaded, as something that can be built again, which is tried."""
     keras, kind = backend.keras(), type(model).__name__
     if not isinstance(model, keras.Model):
-        raise PruneflowError(f"{path} holds {kind}, and no network. {_REMEDY}")
+        raise PruneflowError(f"{path} holds {kind}, and no network. {REMEDY}")
     if not (isinstance(model, keras.Sequential) or model._is_graph_network):
         problem = f"holds a subclassed model ({kind}), whose layers are not known"
-        raise PruneflowError(f"{path} {problem}. {_REMEDY}")
-    if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
-        raise PruneflowError(f"{path}: {wrapped[0]}. {wrapped[1]}")
+        raise PruneflowError(f"{path} {problem}. {REMEDY}")
     network = SavedNetwork(model.to_json(), model.get_weights())
     network.build()
     return network
 
 
-_REMEDY = "Build it in a function, and name that with model=custom."
-
-
 def _cannot(path: Path, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0].rstrip(".") if lines else "nothing more is known"
-    return f"{path} cannot be loaded by Keras 2: {type(error).__name__}: {said}. {_REMEDY}"
+    return f"{path} cannot be loaded by Keras 2: {type(error).__name__}: {said}. {REMEDY}"
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -146,12 +151,18 @@ def _check_folder(path: Path) -> None:
 
 
 def _check_zip(path: Path) -> None:
+    problem = f"{path} is no file of Keras, or is broken. Save the network again."
     try:
         with zipfile.ZipFile(path) as archive:
+            entries = {each.filename: each.file_size for each in archive.infolist()}
+            require_room(sum(entries.values()), path, path.stat().st_size)
             metadata = json.loads(archive.read("metadata.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise PruneflowError(f"{path} is no file of Keras, or is broken. Save the network again.") from error
-    _check_version(path, metadata.get("keras_version"))
+        version = metadata.get("keras_version")
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError) as error:
+        raise PruneflowError(problem) from error
+    _check_version(path, version)
+    if not {CONFIG, WEIGHTS} <= entries.keys():
+        raise PruneflowError(problem)
 
 
 def _check_hdf5(path: Path) -> None:
