@@ -90,7 +90,7 @@ class Checkpoint:
 
 def latest(file: Path) -> Checkpoint | None:
     """The checkpoint in ``file``; None where there is none that can be used, and a word if it is broken."""
-    if not file.exists():
+    if not file.is_file():  # a pipe would be waited for
         return None
     try:
         return Checkpoint.read(file)

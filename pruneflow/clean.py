@@ -1,11 +1,12 @@
 """``python -m pruneflow.clean``: delete stages, and caches of decoded images, by age or by size.
 
-Those that were used last stay.
+Those that were used last stay, and so does whatever cannot be proved to be pruneflow's.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -17,10 +18,11 @@ from pathlib import Path
 
 from pruneflow.data import image_cache
 from pruneflow.data.cache import cache_folder
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.files import remove_folder
-from pruneflow.manifests import LAYOUT, MANIFEST
-from pruneflow.stages import LOCKS, RUNS, other_layouts, unused
+from pruneflow.manifests import MANIFEST
+from pruneflow.stages import layouts, stages_in, unused
+from pruneflow.terminal import complain, printing
 
 __all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
 
@@ -62,11 +64,9 @@ class Kind:
 
 
 def _stages(folder: Path) -> Iterator[Path]:
-    """Stages, what killed runs left, and stores of other versions."""
-    yield from other_layouts(folder)
-    for kind in sorted((folder / LAYOUT).glob("*")):
-        if kind.is_dir() and kind.name not in (LOCKS, RUNS):
-            yield from (path for path in sorted(kind.iterdir()) if path.is_dir())
+    """Stages, and what killed runs left of some, of this version and of others."""
+    for layout in layouts(folder):
+        yield from stages_in(layout)
 
 
 STAGES = Kind("stages", _stages, MANIFEST, unused)
@@ -87,7 +87,7 @@ def _entry(path: Path, kind: Kind) -> Entry:
     files = {}
     for file in path.rglob("*"):
         with suppress(FileNotFoundError):  # a run beside this command renames what it has finished
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
                 files[file] = file.stat()
     newest = max((found.st_mtime for found in files.values()), default=0.0)
     used = max((files[file].st_mtime for file in path.glob(kind.mark) if file in files), default=newest)
@@ -95,14 +95,20 @@ def _entry(path: Path, kind: Kind) -> Entry:
 
 
 def clean(
-    folder: Path, kind: Kind = STAGES, *, unused_s: float | None = None, size_bytes: int | None = None
+    folder: Path,
+    kind: Kind = STAGES,
+    *,
+    unused_s: float | None = None,
+    size_bytes: int | None = None,
+    dry_run: bool = False,
 ) -> list[Entry]:
     """Delete what was not used for ``unused_s`` seconds, then the longest unused down to ``size_bytes``.
 
-    What a run is working on is left alone, as are the runs' own folders.
+    What a run is working on is left alone, as are the runs' own folders. A dry run deletes nothing, and does
+    not look for runs that work on something.
 
     Returns:
-        What was deleted.
+        What was deleted, or would be.
     """
     found = entries(folder, kind)
     total = sum(entry.size_bytes for entry in found)
@@ -110,7 +116,7 @@ def clean(
     for entry in found:
         old = unused_s is not None and time.time() - entry.used > unused_s
         much = size_bytes is not None and total > size_bytes
-        if (old or much) and _delete(entry, kind):
+        if (old or much) and (dry_run or _delete(entry, kind)):
             deleted.append(entry)
             total -= entry.size_bytes
     return deleted
@@ -128,36 +134,49 @@ def _delete(entry: Entry, kind: Kind) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser("python -m pruneflow.clean", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--dir", type=Path, help=f"the store, stages.dir; by default {STORE}")
+    parser.add_argument("--dir", type=_folder, help=f"the store, stages.dir; by default {STORE}")
     parser.add_argument(
         "--images",
         nargs="?",
-        const="",
+        type=_folder,
+        const=True,
         metavar="FOLDER",
         help="clean the caches of decoded images too, by the same rules; FOLDER is dataset.cache_dir, by "
         "default PRUNEFLOW_DATA_DIR, else the user's cache folder",
     )
-    parser.add_argument("--unused-days", type=float, help="delete what was not used for so many days")
+    parser.add_argument("--unused-days", type=_days, help="delete what was not used for so many days")
     parser.add_argument("--max-size", type=_size, help="then keep at most so much, for instance 500M or 5G")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="delete nothing; show what would be deleted, unless a run works on it then",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.unused_days is None and chosen.max_size is None:
         parser.error("nothing to do: give --unused-days, --max-size or both")
     try:
-        return _carry_out(_places(chosen), chosen)
+        with printing():
+            return _carry_out(_places(chosen), chosen)
     except ConfigError as error:
         parser.error(str(error))
+    except PruneflowError as error:
+        complain(str(error))
+        return error.exit_code
+    except OSError as error:
+        complain(f"{error.filename} cannot be read or deleted: {error.strerror}. Check its permissions.")
+        return 1
 
 
 def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
     """What is cleaned, and where.
 
     Raises:
-        ConfigError: if there is no such folder.
+        ConfigError: if there is no such folder, or one that is no store.
     """
     places = []
     if chosen.images is not None:
-        folder = cache_folder(chosen.images)
-        named = bool(chosen.images or os.environ.get("PRUNEFLOW_DATA_DIR"))
+        folder = cache_folder("" if chosen.images is True else str(chosen.images))
+        named = bool(chosen.images is not True or os.environ.get("PRUNEFLOW_DATA_DIR"))
         if named and not folder.is_dir():  # the user's cache folder is made when it is first needed
             raise ConfigError(
                 f"--images={folder}: there is no such folder; name the one in dataset.cache_dir"
@@ -165,6 +184,8 @@ def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
         places.append((IMAGES, folder))
     store = chosen.dir or STORE
     if store.is_dir():
+        if not layouts(store):
+            raise ConfigError(f"--dir={store}: it is no store of stages; name the folder in stages.dir")
         return [(STAGES, store), *places]
     if places and not chosen.dir:  # only images are asked for
         return places
@@ -174,19 +195,15 @@ def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
 def _carry_out(places: Sequence[tuple[Kind, Path]], chosen: argparse.Namespace) -> int:
     unused_s = None if chosen.unused_days is None else chosen.unused_days * DAY_S
     for kind, folder in places:
-        try:
-            deleted = clean(folder, kind, unused_s=unused_s, size_bytes=chosen.max_size)
-            if kind is IMAGES:
-                image_cache.drop_locks(folder)
-        except OSError as error:
-            print(
-                f"{error.filename} cannot be deleted: {error.strerror}. Check its permissions.",
-                file=sys.stderr,
-            )
-            return 1
-        left = entries(folder, kind)
-        print(f"Deleted {len(deleted)} {kind.name}, {_mb(deleted)}.")
-        print(f"Left    {len(left)} {kind.name}, {_mb(left)}, in {folder}.")
+        dry = chosen.dry_run
+        deleted = clean(folder, kind, unused_s=unused_s, size_bytes=chosen.max_size, dry_run=dry)
+        if kind is IMAGES and not dry:
+            image_cache.drop_locks(folder)
+        for entry in deleted if dry else []:
+            print(f"{entry.path}  {_mb([entry])}")
+        left = [entry for entry in entries(folder, kind) if entry not in deleted]
+        print(f"{'Would delete' if dry else 'Deleted'} {len(deleted)} {kind.name}, {_mb(deleted)}.")
+        print(f"{'Would leave ' if dry else 'Left   '} {len(left)} {kind.name}, {_mb(left)}, in {folder}.")
     return 0
 
 
@@ -194,11 +211,28 @@ def _mb(found: Sequence[Entry]) -> str:
     return f"{sum(entry.size_bytes for entry in found) / 10**6:,.1f} MB"
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return Path(text)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 <= days < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}: allowed are numbers from 0; 30 is usual")
+    return days
+
+
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]?)B?", text)
-    if not match:
+    size = float(match[1]) * UNITS[match[2]] if match else math.inf
+    if math.isinf(size):
         raise argparse.ArgumentTypeError(f"{text}: write a number and a unit, for instance 500M or 5G")
-    return int(float(match[1]) * UNITS[match[2]])
+    return int(size)
 
 
 if __name__ == "__main__":

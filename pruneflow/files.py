@@ -10,7 +10,10 @@ from pathlib import Path
 
 from pruneflow.errors import PruneflowError
 
-__all__ = ["remove_folder", "remove_temporaries", "write_file"]
+__all__ = ["TRASH", "is_folder", "remove_folder", "remove_temporaries", "write_file"]
+
+MARK = ".pruneflow"  # ends what is ours alone while it is written
+TRASH = r"[0-9a-f]{12}\.[0-9a-f]{8}\.trash"  # a folder named by a digest whose deletion was cut off
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -20,7 +23,7 @@ def write_file(path: Path, content: bytes) -> None:
         PruneflowError: if the folder cannot be written or the disk is full; nothing half-written stays.
     """
     # The name is known before the file is there, so that a signal between the two leaves nothing behind.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{MARK}")
     try:
         with temporary.open("xb") as file:
             file.write(content)
@@ -36,19 +39,29 @@ def write_file(path: Path, content: bytes) -> None:
         raise
 
 
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder, and not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
 def remove_folder(folder: Path) -> None:
-    """Take a folder out of sight at once, then delete it; nothing is done where there is none."""
-    if folder.exists():
+    """Take a folder out of sight at once, then delete it; nothing is done where there is none.
+
+    Of a link, the link alone is deleted; a file in the place of the folder is deleted too.
+    """
+    if is_folder(folder):
         away = folder.with_name(f"{folder.name[:12]}.{secrets.token_hex(4)}.trash")
         folder.rename(away)
         shutil.rmtree(away, ignore_errors=True)
+    else:
+        folder.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
     """Delete what processes that were killed while they wrote left in ``folder``; nobody may write there."""
-    for file in folder.glob(".*"):
-        if _TEMPORARY.fullmatch(file.name):
+    for file in folder.glob(f".*{MARK}"):
+        if _TEMPORARY.fullmatch(file.name) and not is_folder(file):
             file.unlink(missing_ok=True)
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
+_TEMPORARY = re.compile(rf"\..+\.[0-9a-f]{{8}}{re.escape(MARK)}")

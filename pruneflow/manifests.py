@@ -6,17 +6,29 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pruneflow.data.names import printable
 from pruneflow.files import write_file
 
-__all__ = ["LAYOUT", "MANIFEST", "SCRATCH", "digest_of", "problem", "write_manifest"]
+__all__ = [
+    "LAYOUT",
+    "MANIFEST",
+    "SCRATCH",
+    "digest_of",
+    "is_stated",
+    "problem",
+    "strangers",
+    "write_manifest",
+]
 
 LAYOUT = "v1"  # of the store's folders and manifests; another one lies beside it and is left alone
 MANIFEST = "manifest.json"
 # A folder in that of a stage which is being made: what helps to make it, such as a checkpoint.
 SCRATCH = "scratch"
+MOST_BYTES = 2**24  # of a manifest; those that pruneflow writes have a few thousand
 
 
 def digest_of(name: str, inputs: Mapping[str, Any]) -> str:
@@ -37,34 +49,68 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
         folder: The stage, whole.
         facts: Its name, digest and inputs.
     """
-    files = {
-        str(file.relative_to(folder)): _sha256(file)
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.relative_to(folder).parts[0] != SCRATCH
-    }
+    files = {name: _sha256(file) for name, file in _files(folder).items()}
     manifest = {"layout": LAYOUT, **facts, "files": files, "finished": time.time()}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
 
 
 def problem(folder: Path, digest: str) -> str:
     """What is wrong with the stage in ``folder``; empty where every byte of it is as it was written."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        listed = dict(manifest["files"])
-        inputs, name = manifest["inputs"], manifest["name"]
-    except (OSError, ValueError, KeyError, TypeError):
+    manifest = _read(folder)
+    if not manifest:
         return f"{MANIFEST} cannot be read"
-    if manifest.get("layout") != LAYOUT or digest_of(name, inputs) != digest:
+    if (manifest["layout"], manifest["computed"]) != (LAYOUT, digest):
         return f"{MANIFEST} belongs to another stage"
-    for file, expected in listed.items():
-        try:
-            if _sha256(folder / file) != expected:
-                return f"{file} has another SHA-256 than when it was written"
-        except FileNotFoundError:
-            return f"{file} is missing"
-        except OSError as error:
-            return f"{file} cannot be read: {error.strerror}"
-    return ""
+    if not manifest["files"]:
+        return f"{MANIFEST} lists no files"
+    if others := strangers(folder):
+        return f"{printable(others[0])} is none of its files"
+    found = _files(folder)  # never a path that leads out of it
+    problems = (_problem(name, found.get(name), expected) for name, expected in manifest["files"].items())
+    return next(filter(None, problems), "")
+
+
+def _problem(name: str, file: Path | None, expected: object) -> str:
+    if file is None or not file.is_file():  # a pipe would be waited for
+        return f"{printable(name)} is missing"
+    try:
+        same = _sha256(file) == expected
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
+    return "" if same else f"{name} has another SHA-256 than when it was written"
+
+
+def is_stated(place: Path) -> bool:
+    """Return whether the manifest in ``<layout>/<kind>/<digest>`` says that the folder is this very stage."""
+    said = [_read(place).get(key) for key in ("layout", "name", "digest")]
+    return said == [place.parent.parent.name, place.parent.name, place.name]
+
+
+def strangers(place: Path) -> list[str]:
+    """Names of what lies in a stage and is not in its manifest; none where that cannot be read.
+
+    What is hidden does not count: systems leave such files where somebody looks into a folder.
+    """
+    listed = _read(place).get("files")
+    return [name for name in _files(place) if listed and name not in listed and "/." not in f"/{name}"]
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The manifest of a stage, and the digest that is computed from it; empty where it is damaged."""
+    file = folder / MANIFEST
+    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        if file.is_file() and file.stat().st_size <= MOST_BYTES:  # a pipe would be waited for
+            found = json.loads(file.read_text())
+            computed = digest_of(found["name"], found["inputs"])
+            return {"layout": found["layout"], **found, "files": {**found["files"]}, "computed": computed}
+    return {}
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Whatever is no folder in a stage, by its name, but for the manifest and the scratch."""
+    found = [file for file in sorted(folder.rglob("*")) if file.is_symlink() or not file.is_dir()]
+    named = {file.relative_to(folder).as_posix(): file for file in found}
+    return {name: file for name, file in named.items() if name.split("/")[0] not in (MANIFEST, SCRATCH)}
 
 
 def _sha256(file: Path) -> str:

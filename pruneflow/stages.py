@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,16 +12,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pruneflow.data.names import printable
 from pruneflow.errors import PruneflowError
-from pruneflow.files import remove_folder, remove_temporaries
+from pruneflow.files import TRASH, is_folder, remove_folder, remove_temporaries
 from pruneflow.locks import attempted, locked
-from pruneflow.manifests import LAYOUT, MANIFEST, SCRATCH, digest_of, problem, write_manifest
+from pruneflow.manifests import (
+    LAYOUT,
+    MANIFEST,
+    SCRATCH,
+    digest_of,
+    is_stated,
+    problem,
+    strangers,
+    write_manifest,
+)
 from pruneflow.options import require
 from pruneflow.signals import undisturbed
 from pruneflow.terminal import warn
 
-__all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "other_layouts", "unused"]
+__all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
 
+DIGEST = r"[0-9a-f]{64}"
 LOCKS, RUNS = "locks", "runs"  # folders of a store, beside one for each kind of stage
 
 T = TypeVar("T")
@@ -58,7 +71,7 @@ class Stages:
 
     def open(self) -> Store:
         """The store that these settings name; what other versions wrote there is ignored with a word."""
-        others = [folder.name for folder in other_layouts(self.folder)]
+        others = [each.name for each in layouts(self.folder) if each.name != LAYOUT and any(stages_in(each))]
         if others:
             warn(
                 f"Ignored    {', '.join(others)} in {self.folder}: written by another version of pruneflow. "
@@ -134,8 +147,10 @@ class Store:
         work = place.with_suffix(".part")
         scratch = work / SCRATCH
         with _writing(self.folder):
-            if not self.reuse:
+            if not self.reuse or not is_folder(work):
                 remove_folder(work)
+            elif not is_folder(scratch):
+                remove_folder(scratch)
             scratch.mkdir(parents=True, exist_ok=True)
             done = not problem(work, place.name)  # it was cut off between the manifest and the new name
             if not done:
@@ -146,7 +161,7 @@ class Store:
             write_manifest(work, facts)
         with _writing(self.folder):
             shutil.rmtree(scratch)
-            remove_folder(place)
+            _give_way(place)
             work.rename(place)
 
 
@@ -154,13 +169,12 @@ class Store:
 def unused(place: Path) -> Iterator[bool]:
     """Whether no run works on the stage in ``place``, finished or not; then none can start to in the block.
 
-    For the store of another version: whether no run works on any of its stages at this moment.
+    In the store of another version: whether, besides, no run works on any of its stages at this moment.
     """
-    if (place / LOCKS).is_dir():
-        yield all(_is_free(file) for file in (place / LOCKS).iterdir())
-        return
+    layout = place.parent.parent
+    idle = layout.name == LAYOUT or all(_is_free(file) for file in (layout / LOCKS).iterdir())
     with attempted(_lock_of(place)) as got:
-        yield got
+        yield got and idle
 
 
 def _is_free(lock: Path) -> bool:
@@ -173,25 +187,51 @@ def _lock_of(place: Path) -> Path:
     return place.parent.parent / LOCKS / f"{place.parent.name}-{place.stem}"
 
 
-def other_layouts(folder: Path) -> list[Path]:
-    """Stores of other versions in the folder of a store; what else lies there is none of ours."""
-    found = [place for place in folder.glob("v*") if re.fullmatch(r"v\d+", place.name)]
-    return sorted(place for place in found if place.name != LAYOUT and (place / LOCKS).is_dir())
+def layouts(folder: Path) -> list[Path]:
+    """Stores of this version and of others in the folder of a store; none where a folder is no store."""
+    named_so = [place for place in folder.glob("v*") if re.fullmatch(r"v\d+", place.name)]
+    return sorted(place for place in named_so if is_folder(place) and is_folder(place / LOCKS))
+
+
+def stages_in(layout: Path) -> Iterator[Path]:
+    """Stages in the store of one version, finished or not; what else lies there is none of ours."""
+    for kind in sorted(layout.iterdir()):
+        if is_folder(kind) and kind.name not in (LOCKS, RUNS):
+            yield from (place for place in sorted(kind.iterdir()) if is_folder(place) and _is_ours(place))
+
+
+def _is_ours(place: Path) -> bool:
+    """Return whether a stage is proved to be ours: by its manifest, or by its lock where it has none yet."""
+    if re.fullmatch(DIGEST, place.name):
+        return is_stated(place) and not strangers(place)
+    if re.fullmatch(rf"{DIGEST}\.part", place.name):
+        return _lock_of(place).is_file()
+    locks = [lock.name for lock in (place.parent.parent / LOCKS).iterdir()]
+    begins = f"{place.parent.name}-{place.name[:12]}"
+    return bool(re.fullmatch(TRASH, place.name)) and any(lock.startswith(begins) for lock in locks)
+
+
+def _give_way(place: Path) -> None:
+    """Delete a stage that is made anew, but for one in which somebody keeps files of their own."""
+    if others := strangers(place):
+        kept = place.with_name(f"{place.name[:12]}.{secrets.token_hex(4)}.kept")
+        place.rename(kept)
+        warn(f"Kept       {kept}, since {printable(others[0])} in it is none of pruneflow's.")
+    else:
+        remove_folder(place)
 
 
 def _clear(work: Path) -> None:
     """Delete what a process that was killed left, but for its scratch."""
     for path in work.iterdir():
-        if path.is_dir() and path.name != SCRATCH:
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
+        if path.name != SCRATCH:
+            shutil.rmtree(path) if is_folder(path) else path.unlink()
     remove_temporaries(work / SCRATCH)
 
 
 def _is_whole(place: Path) -> bool:
     """Whether a finished stage is there and every byte of it is as it was written."""
-    if not place.exists():
+    if not os.path.lexists(place):
         return False
     found = problem(place, place.name)
     if found:

@@ -47,7 +47,7 @@ def heights(folder: Path) -> list[int]:
 def test_caches_go_by_age_and_by_size_only_where_that_is_asked_for(
     cache: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    (tmp_path / "outputs" / ".stages").mkdir(parents=True)
+    (tmp_path / "outputs" / ".stages" / "v1" / "locks").mkdir(parents=True)
     assert clean.main(["--unused-days=1"]) == 0
     assert heights(cache) == [3, 4, 8]
     assert "images" not in capsys.readouterr().out
@@ -84,17 +84,17 @@ def test_what_a_run_works_on_stays_and_what_killed_runs_left_goes(cache: Path) -
     working, killed = homes(cache)[:2]
     (working / image_cache.MAKING).mkdir()
     (killed / image_cache.MAKING).mkdir()
-    (killed / image_cache.MAKING / "half").write_bytes(b"x")
+    (killed / image_cache.MAKING / image_cache.PIXELS).write_bytes(b"x")
     trash = cache / "images" / f"{killed.name[:12]}.00c0ffee.trash"
     (trash / killed.name).mkdir(parents=True)
     (cache / "images" / f"{'0' * 16}.lock").write_bytes(b"")  # of images that could not be decoded
     with locked(image_cache.lock_of(working), waiting=""):
-        assert clean.main([f"--images={cache}", "--unused-days=-1"]) == 0
+        assert clean.main([f"--images={cache}", "--unused-days=0"]) == 0
     assert sorted(path.name for path in (cache / "images").iterdir()) == [
         working.name,
         f"{working.name}.lock",
     ]
-    assert clean.main([f"--images={cache}", "--unused-days=-1"]) == 0
+    assert clean.main([f"--images={cache}", "--unused-days=0"]) == 0
     assert list((cache / "images").iterdir()) == []
 
 
@@ -120,7 +120,8 @@ def test_nothing_else_is_deleted(tmp_path: Path) -> None:
     folder, key = tmp_path / "cache" / "images", "0123456789abcdef"
     others = [
         *("cat/1.png", f"{key}/photo.png", f"{key[::-1]}/{key}/photo.png", "0" * 16, "mine.lock"),
-        *(f"{'1' * 16}/cat/index.npz", f"{'a' * 12}.trash/{key}/index.npz"),
+        *(f"{'1' * 16}/cat/index.npz", f"{'a' * 12}.trash/{key}/index.npz", f"{'4' * 16}/.making/photo.png"),
+        f"{'5' * 16}.lock",  # not empty
     ]
     for name in others:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +132,7 @@ def test_nothing_else_is_deleted(tmp_path: Path) -> None:
     (folder / ("3" * 16) / key).symlink_to(tmp_path / "elsewhere")
     (tmp_path / "cache" / "mnist.npz").write_bytes(b"precious")
     before = sorted(tmp_path.rglob("*"))
-    assert clean.main([f"--images={tmp_path / 'cache'}", "--unused-days=-1"]) == 0
+    assert clean.main([f"--images={tmp_path / 'cache'}", "--unused-days=0"]) == 0
     assert sorted(tmp_path.rglob("*")) == before
 
 

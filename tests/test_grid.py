@@ -187,14 +187,22 @@ def test_the_same_command_at_once_is_refused_in_a_named_folder_and_gets_its_own_
 def test_temporary_files_of_a_killed_process_are_deleted_and_nothing_else(tmp_path):
     from pruneflow.files import remove_temporaries
 
-    for name in (".dense.h5.0123abcd", ".hydra", ".keep.txt", "dense.h5", ".dense.h5.0123abcg"):
+    for name in (
+        ".dense.h5.0123abcd.pruneflow",
+        ".hydra",
+        ".keep.txt",
+        "dense.h5",
+        ".dense.h5.0123abcg.pruneflow",
+        ".cache.0123abcd",
+    ):
         (tmp_path / name).write_text("")
     remove_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         ".hydra",
         ".keep.txt",
         "dense.h5",
-        ".dense.h5.0123abcg",
+        ".dense.h5.0123abcg.pruneflow",
+        ".cache.0123abcd",
     }
 
 

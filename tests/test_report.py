@@ -303,7 +303,7 @@ def test_a_page_is_made_again_and_old_pictures_go(tmp_path):
     folder = write_run(tmp_path / "run", result())
     first = write_run_report(folder).read_bytes()
     (folder / "report" / "accuracy-size-7.svg").write_text("of an earlier page")
-    (folder / "report" / ".masks.png.0123abcd").write_text("of a page that was cut off")
+    (folder / "report" / ".masks.png.0123abcd.pruneflow").write_text("of a page that was cut off")
     (folder / "report.html").unlink()  # as a page leaves it that was cut off
     assert write_run_report(folder).read_bytes() == first
     names = {"sparsity", "size", "latency"}

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from test_cli import rows_of
 
 from pruneflow import clean, pipeline, stages
 from pruneflow.artefacts import export_inputs
@@ -82,7 +85,61 @@ BREAKS = {
     "manifest broken": (lambda folder: flip(folder / "manifest.json"), "manifest.json cannot be read"),
     "manifest missing": (lambda folder: (folder / "manifest.json").unlink(), "manifest.json cannot be read"),
     "of another": (lambda folder: swap(folder), "manifest.json belongs to another stage"),
+    "a file too many": (
+        lambda folder: (folder / "more.h5").write_text("precious"),
+        "more.h5 is none of its files",
+    ),
+    "a pipe": (lambda folder: (unlinked(folder / "file"), os.mkfifo(folder / "file")), "file is missing"),
+    "a folder": (lambda folder: unlinked(folder / "file").mkdir(), "file is missing"),
+    **{
+        f"manifest {what}": (
+            lambda folder, text=text: (folder / "manifest.json").write_bytes(text),
+            "manifest.json cannot be read",
+        )
+        for what, text in {
+            "nested": b'{"files":' + b"[" * 100_000,
+            "a list": b"[]",
+            "of no files": b'{"layout": "v1", "name": "dense", "inputs": {"a": 1}, "files": []}',
+            "NaN": b'{"layout": "v1", "name": "dense", "inputs": {"a": NaN}, "files": {}}',
+            "binary": bytes(range(256)),
+            "large": b" " * 2**24 + b"{}",
+        }.items()
+    },
+    "manifest empty": (lambda folder: listing(folder, {}), "manifest.json lists no files"),
+    "manifest leads away": (lambda folder: listing(folder, {"../x": "0"}, kept=True), "../x is missing"),
+    "manifest absolute": (
+        lambda folder: listing(folder, {"/dev/zero": "0"}, kept=True),
+        "/dev/zero is missing",
+    ),
+    "manifest a folder": (
+        lambda folder: unlinked(folder / "manifest.json").mkdir(),
+        "manifest.json cannot be read",
+    ),
+    "manifest a pipe": (
+        lambda folder: os.mkfifo(unlinked(folder / "manifest.json")),
+        "manifest.json cannot be read",
+    ),
+    "no folder": (
+        lambda folder: (shutil.rmtree(folder), folder.write_text("")),
+        "manifest.json cannot be read",
+    ),
+    "a link to nothing": (
+        lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")),
+        "manifest.json cannot be read",
+    ),
 }
+
+
+def unlinked(file):
+    file.unlink()
+    return file
+
+
+def listing(folder, files, *, kept=False):
+    """The manifest lists other files."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {**(manifest["files"] if kept else {}), **files}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def swap(folder):
@@ -102,6 +159,8 @@ def test_a_corrupt_stage_is_noticed_said_and_computed_anew(tmp_path, how, capsys
     assert (again.reused, content) == (False, "result")
     assert f"Stage {stage.path} is corrupt ({problem}) and is computed anew." in capsys.readouterr().out
     assert get(Store(tmp_path), {"a": 1})[0].reused
+    kept = [file for file in tmp_path.rglob("*.h5") if file.read_text() == "precious"]
+    assert len(kept) == (how == "a file too many")
 
 
 def test_a_manifest_that_is_cut_in_its_blank_end_still_says_everything(tmp_path):
@@ -117,7 +176,7 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
 
     def fail(folder):
         (folder / "scratch" / "checkpoint").write_text("half way")
-        (folder / "scratch" / ".checkpoint.0123abcd").write_text("killed while it was written")
+        (folder / "scratch" / ".checkpoint.0123abcd.pruneflow").write_text("killed while it was written")
         (folder / "half").write_text("a result that is not whole")
         raise PruneflowError("disk full")
 
@@ -137,7 +196,7 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
 def test_a_stage_that_was_whole_but_not_yet_renamed_is_not_made_again(tmp_path, monkeypatch):
     made = []
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "remove_folder", lambda place: cut_off())
+        patched.setattr(stages, "_give_way", lambda place: cut_off())
         with pytest.raises(KeyboardInterrupt):
             get(Store(tmp_path), {"a": 1}, made=made)
     stage, content = get(Store(tmp_path), {"a": 1}, "other", made=made)
@@ -149,16 +208,24 @@ def cut_off():
     raise KeyboardInterrupt
 
 
+def of_another_version(store):
+    """What a killed run of version 0 left."""
+    left = store / "v0" / "dense" / f"{'0' * 64}.part"
+    left.mkdir(parents=True)
+    (store / "v0" / "locks").mkdir()
+    (store / "v0" / "locks" / f"dense-{'0' * 64}").touch()
+    return left
+
+
 def test_what_another_version_wrote_is_ignored_with_a_word(tmp_path, composed, capsys):
-    (tmp_path / "store" / "v0" / "dense" / "abc").mkdir(parents=True)
-    (tmp_path / "store" / "v0" / "locks").mkdir()
+    left = of_another_version(tmp_path / "store")
     (tmp_path / "store" / "venv").mkdir()
     config = composed(f"stages.dir={tmp_path / 'store'}")
     store = config.stages.open()
     said = " ".join(capsys.readouterr().out.split())
     assert f"Ignored v0 in {tmp_path / 'store'}: written by another version of pruneflow" in said
     get(store, {"a": 1})
-    assert (tmp_path / "store" / "v0" / "dense" / "abc").exists()
+    assert left.exists()
 
 
 @pytest.mark.parametrize(
@@ -447,32 +514,70 @@ def test_cleaning_leaves_alone_what_a_run_works_on_and_takes_what_killed_runs_le
         time.sleep(0.02)
     store = tmp_path / "store"
     (work,) = finished(store / "v1" / "dense")
-    (store / "v0" / "locks").mkdir(parents=True)
+    left = of_another_version(store)
     (store / "venv" / "locks").mkdir(parents=True)
     (store / "v1.txt").write_text("")
-    clean.clean(store, unused_s=-1)
-    assert work.exists() and not (store / "v0").exists()
-    assert {path.name for path in store.iterdir()} == {"v1", "v1.txt", "venv"}
+    clean.clean(store, unused_s=0)
+    assert work.exists() and not left.exists()
+    assert {path.name for path in store.iterdir()} == {"v0", "v1", "v1.txt", "venv"}
     owner.kill()
     owner.communicate()
-    clean.clean(store, unused_s=-1)
+    clean.clean(store, unused_s=0)
     assert not work.exists()
     assert get(Store(store), {"a": 1})[1] == "result"
 
 
-@pytest.mark.parametrize(
-    ("line", "answer"),
-    [
-        ([], "nothing to do: give --unused-days, --max-size or both"),
-        (["--max-size=big"], "big: write a number and a unit, for instance 500M or 5G"),
-        (["--dir=nowhere", "--max-size=5G"], "--dir=nowhere: there is no such folder"),
-    ],
-)
-def test_cleaning_refuses_what_it_cannot_do(line, answer, capsys):
+@pytest.mark.parametrize(("line", "answer"), rows_of("Cleaning"))
+def test_cleaning_refuses_what_it_cannot_do(line, answer, capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
-        clean.main(line)
+        clean.main(shlex.split(line))
     assert ended.value.code == 2
-    assert answer in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"python -m pruneflow.clean: error: {answer}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_with_hundreds_of_digits_is_refused(capsys):
+    with pytest.raises(SystemExit) as ended:
+        clean.main([f"--max-size={'9' * 400}"])
+    assert ended.value.code == 2
+
+
+@pytest.fixture
+def crowded(tmp_path):
+    """A store with a stage and what a killed run left, beside everything that is somebody's own."""
+    made, left = (Path(get(Store(tmp_path / "store"), {"a": number})[0].path) for number in (1, 2))
+    left.rename(left.with_suffix(".part"))
+    kept, v1 = Path(get(Store(tmp_path / "store"), {"a": 3})[0].path), made.parent.parent
+    own = [
+        made.parent / name for name in ("final", "f" * 64, f"{'e' * 64}.part", f"{'d' * 12}.00c0ffee.trash")
+    ]
+    own += [v1 / "models" / "final", kept, v1.parent / "v2" / "dense" / "final"]
+    for folder in own:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "weights.h5").write_text("precious")
+    (own[1] / "manifest.json").write_text((made / "manifest.json").read_text())  # of another folder
+    (v1.parent / "v2" / "locks").mkdir()
+    outside = tmp_path / "outside"
+    shutil.copytree(v1, outside / "v1")
+    links = (made.parent / ("c" * 64), v1 / "linked", v1.parent / "v3", made.parent / f"{'b' * 64}.part")
+    for link in links:
+        link.symlink_to(outside / "v1")
+    (v1 / "locks" / f"dense-{'b' * 64}").touch()
+    (left.with_suffix(".part") / "link").symlink_to(outside)
+    return made, left.with_suffix(".part")
+
+
+def test_cleaning_deletes_what_is_proved_to_be_a_stage_and_nothing_else(tmp_path, crowded, capsys):
+    before = set(tmp_path.rglob("*"))
+    line = [f"--dir={tmp_path / 'store'}", "--max-size=0"]
+    assert clean.main([*line, "--dry-run"]) == 0
+    assert set(tmp_path.rglob("*")) == before
+    *shown, said, left = capsys.readouterr().out.splitlines()
+    assert {Path(line.split()[0]) for line in shown} == set(crowded)
+    assert said.startswith("Would delete 2 stages, ") and left.startswith("Would leave  0 stages, ")
+    assert clean.main(line) == 0
+    gone = {path for path in before if any(path.is_relative_to(stage) for stage in crowded)}
+    assert set(tmp_path.rglob("*")) == before - gone
 
 
 def test_sizes_are_read_as_written():

@@ -23,7 +23,7 @@ from pruneflow.data.checks import Arrays
 from pruneflow.data.decoding import Decoding, UndecodableError, in_parallel, strictly
 from pruneflow.data.files import read_arrays, write_arrays
 from pruneflow.data.folders import Listing
-from pruneflow.data.image_cache import FOLDER, INDEX, MAKING, PIXELS, lock_of, mark_used
+from pruneflow.data.image_cache import FOLDER, INDEX, MAKING, PIXELS, is_place, lock_of, mark_used
 from pruneflow.data.image_rows import CachedRows, DecodedRows, verify
 from pruneflow.data.names import listed, printable
 from pruneflow.data.rows import Source
@@ -198,7 +198,7 @@ def _make(home: Path, place: Path, work: _Work) -> None:
     finally:
         shutil.rmtree(making, ignore_errors=True)
     for other in home.iterdir():  # of files that have changed since
-        if other != place:
+        if other != place and is_place(other):
             shutil.rmtree(other, ignore_errors=True)
 
 

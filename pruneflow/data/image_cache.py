@@ -13,15 +13,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pruneflow.files import TRASH, is_folder
 from pruneflow.locks import attempted
 
-__all__ = ["FOLDER", "INDEX", "MAKING", "PIXELS", "caches", "drop_locks", "lock_of", "mark_used", "unused"]
+__all__ = [
+    "FOLDER",
+    "INDEX",
+    "MAKING",
+    "PIXELS",
+    "caches",
+    "drop_locks",
+    "is_place",
+    "lock_of",
+    "mark_used",
+    "unused",
+]
 
 FOLDER = "images"
 INDEX, PIXELS, MAKING = "index.npz", "pixels.bin", ".making"
 
 KEY = r"[0-9a-f]{16}"  # what both folders are called
-TRASH = r"[0-9a-f]{12}\.[0-9a-f]{8}\.trash"  # one whose deletion was cut off, see `files.remove_folder`
 
 
 def lock_of(home: Path) -> Path:
@@ -40,7 +51,7 @@ def caches(folder: Path) -> list[Path]:
 
     What else lies there, as images of the user's own in a folder of that name, is none of ours.
     """
-    return [path for path in sorted((folder / FOLDER).glob("*")) if _is_ours(path)]
+    return [path for path in _found(folder, "*") if _is_ours(path)]
 
 
 def drop_locks(folder: Path) -> None:
@@ -49,11 +60,16 @@ def drop_locks(folder: Path) -> None:
     Args:
         folder: The cache folder.
     """
-    for lock in sorted((folder / FOLDER).glob("*.lock")):
+    for lock in _found(folder, "*.lock"):
         home = lock.with_suffix("")
-        if _is_named_so(home) and not home.exists():
+        if _is_named_so(home) and not home.exists() and lock.lstat().st_size == 0:
             with unused(home):
                 pass
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    """What lies in the folder of all caches, unless that is a link to somewhere else."""
+    return sorted((folder / FOLDER).glob(pattern)) if is_folder(folder / FOLDER) else []
 
 
 @contextmanager
@@ -74,7 +90,7 @@ def unused(home: Path) -> Iterator[bool]:
 def _is_ours(home: Path) -> bool:
     """Whether a folder is called as a cache and holds nothing but what is written there."""
     try:
-        return _is_named_so(home) and _is_folder(home) and all(map(_is_place, home.iterdir()))
+        return _is_named_so(home) and is_folder(home) and all(map(is_place, home.iterdir()))
     except FileNotFoundError:  # a run beside this process replaces it
         return False
 
@@ -83,12 +99,7 @@ def _is_named_so(home: Path) -> bool:
     return bool(re.fullmatch(f"{KEY}|{TRASH}", home.name))
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _is_place(place: Path) -> bool:
-    if not _is_folder(place):
-        return False
-    whole = re.fullmatch(KEY, place.name) and {path.name for path in place.iterdir()} <= {INDEX, PIXELS}
-    return place.name == MAKING or bool(whole)
+def is_place(place: Path) -> bool:
+    """Return whether a folder is called as one for a state of the files, and holds what is written there."""
+    named_so = place.name == MAKING or bool(re.fullmatch(KEY, place.name))
+    return named_so and is_folder(place) and {path.name for path in place.iterdir()} <= {INDEX, PIXELS}
