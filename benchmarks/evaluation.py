@@ -28,7 +28,7 @@ from pruneflow.config import config_folder
 from pruneflow.data import Data
 from pruneflow.device import processors
 from pruneflow.exporters import Float
-from pruneflow.scoring import tflite_outcome
+from pruneflow.runner import tflite_outcome
 from pruneflow.tasks import task_of
 
 CASES = {"mnist": "cnn", "imdb": "lstm"}

@@ -23,7 +23,7 @@ from commands import show
 from pruneflow import backend, config, tflite
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
-from pruneflow.scoring import tflite_outputs
+from pruneflow.runner import tflite_outputs
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.stopwatch import Latency, measure

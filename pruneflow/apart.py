@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import shutil
@@ -10,14 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
-from pruneflow.signals import end_with_parent, ended, let_through
+from pruneflow.signals import POLL_S, end_with_parent, ended, let_through
 
-__all__ = ["Outcome", "values_of"]
+__all__ = ["Outcome", "hold_memory", "values_of"]
 
 RAISED = 1  # exit status of Python where an exception ended it
 
@@ -29,10 +31,14 @@ class Outcome:
     Attributes:
         values: What the function yielded, until it ended or crashed.
         status: Exit status of its process; below 0 the number of the signal that ended it.
+        silent_s: Seconds without a value after which it was ended; 0 where it was not.
+        log: The last line that it wrote to standard error, but for what TensorFlow and LiteRT call INFO.
     """
 
     values: list[Any]
     status: int
+    silent_s: float = 0
+    log: str = field(default="", compare=False)
 
     @property
     def crash(self) -> str:
@@ -49,8 +55,26 @@ class Outcome:
         """Whether another process ended it, as the system does when memory is short."""
         return self.status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
 
+    @property
+    def problem(self) -> str:
+        """How its process ended before its time, and what that may come from; empty where it did not."""
+        last = f" ({self.log})" if self.log else ""
+        if self.silent_s:
+            return f"its process was ended, since it gave no answer in {self.silent_s:g} seconds"
+        if self.killed:
+            return f"its process was killed ({self.crash}); is memory short?"
+        if self.crash:
+            return f"its process crashed with {self.crash}{last}"
+        return f"its process failed{last}" if self.status else ""
 
-def values_of(function: Callable[..., Iterator[Any]], *arguments: Any) -> Outcome:
+
+def values_of(
+    function: Callable[..., Iterator[Any]],
+    *arguments: Any,
+    silent_s: float = math.inf,
+    prepare: Callable[[Path], object] = lambda folder: None,
+    watch: Callable[[Any], object] = lambda value: None,
+) -> Outcome:
     """Run a generator function in a child, without a GPU, and keep what it yields.
 
     What the child prints is dropped, and its temporary files are deleted. It ends with this process.
@@ -58,6 +82,9 @@ def values_of(function: Callable[..., Iterator[Any]], *arguments: Any) -> Outcom
     Args:
         function: One of a module that can be imported.
         arguments: What it is called with; what pickle cannot carry is an exception of the child's.
+        silent_s: Seconds without a new value after which the child is ended.
+        prepare: Called first, with the folder of the child's temporary files.
+        watch: Called with each value soon after it was yielded.
     """
     try:
         work = pickle.dumps((function, arguments))
@@ -65,32 +92,64 @@ def values_of(function: Callable[..., Iterator[Any]], *arguments: Any) -> Outcom
         return Outcome([], RAISED)
     with (
         TemporaryDirectory(prefix="pruneflow-", ignore_cleanup_errors=True) as scratch,
-        TemporaryFile() as said,
+        TemporaryFile() as log,
+        Path(scratch, "answers").open("wb") as said,  # opened twice, so that each side has its own place
+        Path(scratch, "answers").open("rb") as heard,
     ):
+        prepare(Path(scratch))
         request = pickle.dumps((sys.path, scratch, work))
-        status = _served(request, scratch, said)
-        return Outcome(list(_values(said)), status)
+        answers = _Answers(heard, silent_s, watch)
+        status = _served(request, scratch, said, log, answers)
+        return Outcome(answers.values, status, silent_s if answers.late else 0, _last_line(log))
 
 
-def _served(request: bytes, scratch: str, said: IO[bytes]) -> int:
-    """Have a child do it, whose temporary files go to ``scratch`` and whose answer goes to ``said``.
+class _Answers:
+    """What a child has yielded so far, and whether it is late with the next value."""
+
+    def __init__(self, file: IO[bytes], silent_s: float, watch: Callable[[Any], object]) -> None:
+        self.values: list[Any] = []
+        self.late = False
+        self._file, self._watch, self._polls_left = file, watch, silent_s / POLL_S
+        self._most_polls = self._polls_left  # counted, not timed: a process that is stopped waits for nothing
+
+    def collect(self) -> None:
+        """Take what has arrived whole since the last time."""
+        before = len(self.values)
+        with suppress(EOFError, pickle.UnpicklingError):  # the end, or what is not written out, or cut short
+            while True:
+                place = self._file.tell()
+                self.values.append(pickle.load(self._file))
+        self._file.seek(place)
+        self._polls_left = self._most_polls if len(self.values) > before else self._polls_left - 1
+        self.late = self._polls_left < 0
+        for value in self.values[before:]:
+            self._watch(value)
+
+
+def _served(request: bytes, scratch: str, said: IO[bytes], log: IO[bytes], answers: _Answers) -> int:
+    """Have a child do it, whose temporary files go to ``scratch`` and whose answers go to ``said``.
 
     Returns:
         Its exit status.
     """
     line = [sys.executable, "-m", "pruneflow.apart"]
     environment = {**os.environ, "TMPDIR": scratch, "CUDA_VISIBLE_DEVICES": "-1"}
-    log = subprocess.DEVNULL
     try:
         child = subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=said, stderr=log, env=environment)
     except OSError:  # no Python of its own, or no process left
         return RAISED
+
+    def meanwhile() -> None:
+        answers.collect()
+        if answers.late:
+            child.kill()
+
     with child:
         try:
             assert child.stdin
             with suppress(BrokenPipeError):  # it died at once, as its exit status tells
                 child.stdin.write(request)
-            status = ended(child)
+            status = ended(child, meanwhile)
             let_through()  # a signal that reached both
         except BaseException:
             child.kill()
@@ -98,11 +157,24 @@ def _served(request: bytes, scratch: str, said: IO[bytes]) -> int:
     return status
 
 
-def _values(said: IO[bytes]) -> Iterator[Any]:
-    said.seek(0)
-    with suppress(EOFError, pickle.UnpicklingError):  # the end, or what was cut short by a crash
-        while True:
-            yield pickle.load(said)
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - 4096))
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith("INFO:")), "")
+
+
+def hold_memory() -> None:
+    """Have what asks for more memory than the machine has fail here, and be ended first where it is short."""
+    with suppress(OSError):  # not Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    with suppress(ImportError, OSError, ValueError):  # Windows, or not allowed
+        import resource
+
+        allowed, most = resource.getrlimit(resource.RLIMIT_DATA)
+        if allowed == resource.RLIM_INFINITY:
+            there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_DATA, (there_is, most))
 
 
 def _serve() -> None:

@@ -28,7 +28,8 @@ from pruneflow.results import (
     WrappedResult,
     library_versions,
 )
-from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score, tflite_outcome
+from pruneflow.runner import tflite_outcome
+from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score
 from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.stages import Stage, Store

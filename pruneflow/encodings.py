@@ -11,7 +11,8 @@ from pruneflow import backend, tflite
 from pruneflow.data import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import Export
-from pruneflow.scoring import FloatArray, tflite_outputs
+from pruneflow.runner import tflite_outputs
+from pruneflow.scoring import FloatArray
 from pruneflow.sizes import compressed
 
 __all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode"]

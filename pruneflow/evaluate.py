@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import numpy as np
 from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table
 
 from pruneflow import backend, extensions, latency, refusals, scoring, tflite
 from pruneflow.as_trained import as_trained
-from pruneflow.config import config_folder
-from pruneflow.data import Data
-from pruneflow.device import processors
+from pruneflow.config import config_folder, group_of
+from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
+from pruneflow.runner import foreign_outputs
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
 from pruneflow.summary import label_of
@@ -93,14 +93,15 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     Raises:
         PruneflowError: if a file cannot be used; before any is scored.
     """
-    contents = [_read(file) for file in files]
-    graphs = [tflite.parse(content, str(file)) for file, content in zip(files, contents, strict=True)]
+    graphs = [tflite.parse(tflite.read(file), str(file)) for file in files]
     data: Data = settings.dataset.load()
     read = []
-    for file, content, graph in zip(files, contents, graphs, strict=True):
+    for file, graph in zip(files, graphs, strict=True):
         own = as_trained(file, settings.dataset, data)
         require_match(graph, str(file), own.spec, settings.dataset.option_name)
-        _require_runs(file, content, own)
+        if len(files) > 1:  # one that does not run is refused at once
+            first = replace(own, test=Part(own.test.x[:1], own.test.y[:1]))
+            foreign_outputs(file, first, units=task_of_file(graph, own.spec).units, threads=1)
         read.append(own)
     rows = [
         _scored(file, graph, own, interpreters=settings.interpreters)
@@ -157,39 +158,23 @@ def _settings(overrides: Sequence[str]) -> _Settings:
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = hydra.compose("config", overrides=list(overrides))
     return _Settings(
-        dataset=OmegaConf.to_object(composed.dataset),
+        dataset=group_of(composed, "dataset"),
         latency=OmegaConf.to_object(composed.latency),  # type: ignore[arg-type]
-        interpreters=composed.device.evaluation_threads or processors(),
+        interpreters=group_of(composed, "device").interpreters,
     )
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise PruneflowError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
-
-
-def _require_runs(file: Path, content: bytes, data: Data) -> None:
-    """Run one example, so that a file with operations that are missing here is refused at once."""
-    with backend.quiet():
-        try:
-            first = type(data.test)(data.test.x[:1], data.test.y[:1])
-            scoring.tflite_outputs(content, first, data.spec)
-            problem = ""
-        except (RuntimeError, ValueError) as error:
-            problem = " ".join(str(error).split())
-    if problem:
-        version = importlib.metadata.version("ai-edge-litert")
-        raise PruneflowError(
-            f"{file} does not run in LiteRT {version}: {problem} Convert it with operations that LiteRT has, "
-            "or evaluate it where it runs."
-        )
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:
     task = task_of_file(graph, data.spec)
-    outcome = scoring.tflite_outcome(file, data.test, data.spec, task=task, threads=interpreters)
+    said = f"Evaluating {file.name}"
+    outputs = foreign_outputs(file, data, units=task.units, threads=interpreters, description=said)
+    with np.errstate(all="ignore"):
+        outcome = task.outcome(outputs)
+    if odd := int((~np.isfinite(outcome)).any(axis=1).sum()):
+        raise PruneflowError(
+            f"{file} answers {odd:,} of {len(outcome):,} examples with NaN or infinity, which have no score. "
+            "Look for weights that are no finite numbers, and export it again."
+        )
     scores = scoring.score(task, outcome, data.test.y)
     size = sum(weight.size for weight in graph.weights)
     return {

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["end_with_parent", "ended", "let_through", "undisturbed"]
+__all__ = ["POLL_S", "end_with_parent", "ended", "let_through", "undisturbed"]
 
 POLL_S = 0.2
 
@@ -54,17 +54,25 @@ def _let_go() -> None:
         signal.raise_signal(number)
 
 
-def ended(child: subprocess.Popen[bytes]) -> int:
+def ended(child: subprocess.Popen[bytes], meanwhile: Callable[[], object]) -> int:
     """Wait for a child, and answer signals that are held back meanwhile.
+
+    Args:
+        child: The process.
+        meanwhile: Called every `POLL_S` seconds, and once more when it has ended.
 
     Returns:
         Its exit status.
     """
     while True:
         try:
-            return child.wait(POLL_S)
+            status = child.wait(POLL_S)
         except subprocess.TimeoutExpired:
             let_through()
+            meanwhile()
+        else:
+            meanwhile()
+            return status
 
 
 def end_with_parent(before: Callable[[], object] = lambda: None) -> None:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
+from pruneflow import apart, tflite, timing
 from pruneflow.errors import PruneflowError
 from pruneflow.options import require
-from pruneflow.signals import ended
+from pruneflow.runner import in_words
 from pruneflow.timing import Job, summary
 
 __all__ = ["Latency", "Timing", "measure"]
 
 ROUNDS = 12
+SILENT_S = 60  # that a file may take to load and warm up, and then for the few times that it runs at least
 LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0.05
 
 
@@ -101,7 +97,7 @@ def measure(files: Sequence[Path], settings: Latency, *, token_bound: int = 2) -
     if not settings.seconds or not files:
         return []
     for file in files:
-        _require_tflite(file)
+        tflite.read(file, 8)
     of_rounds = _rounds(files, settings, token_bound)
     timings = []
     for index, file in enumerate(files):
@@ -141,55 +137,16 @@ def _job(task: str, files: Sequence[Path], settings: Latency, token_bound: int) 
     )
 
 
-def _require_tflite(file: Path) -> None:
-    if not file.is_file():
-        raise PruneflowError(f"{file} cannot be timed: there is no such file. Check its path.")
-    try:
-        with file.open("rb") as content:
-            head = content.read(8)
-    except OSError as error:
-        raise PruneflowError(f"{file} cannot be read: {error.strerror}. Check its permissions.") from error
-    if head[4:] != b"TFL3":
-        raise PruneflowError(f"{file} is not a TFLite file. Give a .tflite file that an export wrote.")
-
-
 def _answer(job: Job) -> Any:
-    """Have a child do the job; it ends with this process and holds none of its locks."""
-    line = [sys.executable, "-m", "pruneflow.timing"]
-    with TemporaryFile() as said, TemporaryFile() as log:
-        with subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=said, stderr=log) as child:
-            try:
-                assert child.stdin
-                with suppress(BrokenPipeError):  # it died at once, as its exit status tells
-                    child.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-                code = ended(child)
-            except BaseException:
-                child.kill()
-                raise
-        answers = [json.loads(line) for line in _lines(said)]
-        log_lines = _lines(log)
-    at = [answer["at"] for answer in answers if "at" in answer]
-    where = at[-1] if at and at[-1] else " or ".join(job.files)
-    return _understood(answers[-1] if answers else {}, where, code, log_lines)
-
-
-def _lines(file: IO[bytes]) -> list[str]:
-    file.seek(0)
-    return file.read().decode(errors="replace").splitlines()
-
-
-def _understood(answer: Mapping[str, Any], where: str, code: int, log: Sequence[str]) -> Any:
-    if "answer" in answer and code == 0:
-        return answer["answer"]
-    if "error" in answer:
-        # LiteRT joins its messages without a space.
-        reason = re.sub(r"\.?(?=Node number )|\.(?=[A-Z])", ". ", " ".join(str(answer["error"]).split()))
-        raise PruneflowError(
-            f"{where} cannot be timed: {reason.rstrip('.')}. Only whole .tflite files of TFLite's own "
-            "operations load here; export it again."
-        )
-    last = next((f" ({line.strip()})" for line in reversed(log) if line.strip()), "")
+    """Have a child do the job."""
+    outcome = apart.values_of(timing.done, job, silent_s=SILENT_S * len(job.files) + job.seconds)
+    last = outcome.values[-1] if outcome.values else {}
+    if "answer" in last and not outcome.status:
+        return last["answer"]
+    at = [said["at"] for said in outcome.values if "at" in said]
+    where = (at and at[-1]) or " or ".join(job.files)
+    problem = in_words(last["error"]) if "error" in last else outcome.problem
     raise PruneflowError(
-        f"{where} cannot be timed: the process that ran it ended with {code}{last}. Is memory short? Else "
+        f"{where} cannot be timed: {problem}. Only whole .tflite files of TFLite's own operations load here; "
         "export it again."
     )

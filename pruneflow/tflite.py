@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.names import printable
 from pruneflow.errors import PruneflowError
 from pruneflow.sparse_tensors import (
     DTYPES,
@@ -24,16 +26,19 @@ from pruneflow.sparse_tensors import (
     unpack,
 )
 
-__all__ = ["Graph", "Op", "Tensor", "Weight", "parse"]
+__all__ = ["Graph", "Op", "Tensor", "Weight", "parse", "read"]
 
 Array = npt.NDArray[Any]
 
 # flatbuffers' Python code checks nothing: what it stumbles over in a damaged file comes out as one of these.
 DAMAGED = (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
-MOST_TABLES = 2**17
+MOST_ENTRIES = 2**22  # of tables, shapes and operands together: a damaged file has them share one vector
+MOST_DIMENSIONS = 32
 MOST_ELEMENTS = 2**28  # of a sparse tensor made dense: a damaged file asks for any number
 ELEMENTS_PER_BYTE = 1000  # of the file; fewer than one weight in a thousand is no network
 ALWAYS_ELEMENTS = 2**20
+ELEMENTS_PER_DENSE_BYTE = 16  # four of 2 bits in a byte, and tensors that share a buffer
+BYTES_OF_TEXT = 64  # that count as one entry
 
 # Operands that may be weights, by operation; biases and peepholes have rank 1 and fall out by that.
 LSTM = (*range(1, 9), 16)
@@ -184,6 +189,28 @@ class Graph:
         return tuple(weight.name for weight in self.weights if weight.densified)
 
 
+def read(file: Path, size: int = -1) -> bytes:
+    """Read a TFLite file, and nothing that has another beginning or no end.
+
+    Args:
+        file: Its path.
+        size: Bytes to read; -1 for all.
+
+    Raises:
+        PruneflowError: if it cannot be read, or is no TFLite file.
+    """
+    try:
+        if file.exists() and not file.is_file():
+            what = "a folder" if file.is_dir() else "a pipe or a device"
+            raise PruneflowError(f"{file} cannot be read: it is {what}. Give a .tflite file.")
+        with file.open("rb") as opened:
+            _require_tflite(opened.read(8), str(file))
+            opened.seek(0)
+            return opened.read(size)
+    except OSError as error:
+        raise PruneflowError(f"{file} cannot be read: {error.strerror}. Check the path.") from error
+
+
 def parse(content: bytes, name: str) -> Graph:
     """Read the facts of a TFLite file.
 
@@ -194,11 +221,7 @@ def parse(content: bytes, name: str) -> Graph:
     Raises:
         PruneflowError: if it is no TFLite file, is cut short or damaged, or keeps weights in other files.
     """
-    if content[4:8] != b"TFL3":
-        what = "it is empty" if not content else "bytes 5 to 8 are not TFL3"
-        raise PruneflowError(
-            f"{name} is not a TFLite file: {what}. Give a .tflite file that an export wrote."
-        )
+    _require_tflite(content[:8], name)
     try:
         with np.errstate(all="ignore"):
             return _graph(_File(content, name))
@@ -206,6 +229,14 @@ def parse(content: bytes, name: str) -> Graph:
         raise PruneflowError(
             f"{name} is cut short or damaged: {error}. Copy it again, or export again."
         ) from error
+
+
+def _require_tflite(head: bytes, name: str) -> None:
+    if head[4:] != b"TFL3":
+        what = "bytes 5 to 8 are not TFL3" if head else "it is empty"
+        raise PruneflowError(
+            f"{name} is not a TFLite file: {what}. Give a .tflite file that an export wrote."
+        )
 
 
 @cache
@@ -227,16 +258,43 @@ class _File:
 
     def __init__(self, content: bytes, name: str) -> None:
         self.content, self.name = content, name
-        self.model = _schema().Model.GetRootAs(content, 0)
-        self.codes = _tables(self.model, "OperatorCodes")
-        self.buffers = _tables(self.model, "Buffers")
+        self.entries_left = MOST_ENTRIES
         self.most_elements = min(MOST_ELEMENTS, ALWAYS_ELEMENTS + ELEMENTS_PER_BYTE * len(content))
+        self.elements_left = max(self.most_elements, ELEMENTS_PER_DENSE_BYTE * len(content))
+        self.model = _schema().Model.GetRootAs(content, 0)
+        self.operations = [self._operation(code) for code in self.tables(self.model, "OperatorCodes")]
+        self.buffers = self.tables(self.model, "Buffers")
 
-    def operation(self, index: int) -> str:
-        code = self.codes[index]
+    def _operation(self, code: Any) -> str:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # only the first goes beyond 127
         name = _names("BuiltinOperator").get(number, f"OPERATOR_{number}")
-        return _text(code.CustomCode()) if name == "CUSTOM" else name
+        return self.text(code.CustomCode()) if name == "CUSTOM" else name
+
+    def tables(self, parent: Any, field: str) -> list[Any]:
+        """All entries of a vector of tables."""
+        length = getattr(parent, f"{field}Length")()
+        self._spend(length, field)
+        return [getattr(parent, field)(index) for index in range(length)]
+
+    def numbers(self, parent: Any, field: str) -> tuple[int, ...]:
+        """All entries of a vector of whole numbers."""
+        self._spend(getattr(parent, f"{field}Length")(), field)
+        return tuple(_vector(getattr(parent, f"{field}AsNumpy")()).tolist())
+
+    def text(self, raw: bytes | None) -> str:
+        self._spend(len(raw or b"") // BYTES_OF_TEXT, "characters")
+        return printable((raw or b"").decode(errors="replace"))
+
+    def spend_elements(self, count: int) -> None:
+        """Refuse weights that are together larger than those of any network in a file of this size."""
+        self.elements_left -= count
+        if self.elements_left < 0:
+            raise ValueError("its weights would be far larger than it is")
+
+    def _spend(self, count: int, what: str) -> None:
+        self.entries_left -= count
+        if self.entries_left < 0:
+            raise ValueError(f"it claims {count} {what}")
 
     def bytes_of(self, tensor: Any) -> npt.NDArray[np.uint8]:
         """The buffer of a tensor, which files beyond 2 GB keep behind the tables; empty for no constant."""
@@ -251,18 +309,22 @@ class _File:
 
 @dataclass(frozen=True)
 class _Subgraph:
+    file: _File
     number: int
     table: Any
     tensors: list[Any]
     ops: list[Op]
 
     def shape(self, index: int) -> tuple[int, ...]:
-        return _ints(self.tensors[index].ShapeAsNumpy())
+        tensor = self.tensors[index]
+        if tensor.ShapeLength() > MOST_DIMENSIONS:
+            raise ValueError(f"a tensor of {tensor.ShapeLength()} dimensions")
+        return self.file.numbers(tensor, "Shape")
 
     def described(self, index: int) -> Tensor:
         tensor, shape = self.tensors[index], self.shape(index)
-        signature = _ints(tensor.ShapeSignatureAsNumpy()) or shape
-        return Tensor(index, _text(tensor.Name()), shape, signature, _dtype(tensor))
+        signature = self.file.numbers(tensor, "ShapeSignature") or shape
+        return Tensor(index, self.file.text(tensor.Name()), shape, signature, _dtype(tensor))
 
 
 @dataclass(frozen=True)
@@ -277,7 +339,7 @@ class _Reader:
 def _graph(file: _File) -> Graph:
     if getattr(file.model, "ExternalBuffersLength", lambda: 0)():  # LiteRT knows them since 2.1
         raise PruneflowError(f"{file.name} keeps weights in other files, which pruneflow does not read.")
-    subgraphs = [_subgraph(file, *each) for each in enumerate(_tables(file.model, "Subgraphs"))]
+    subgraphs = [_subgraph(file, *each) for each in enumerate(file.tables(file.model, "Subgraphs"))]
     if not subgraphs:
         raise ValueError("it has no subgraph")
     first, weights = subgraphs[0], []
@@ -292,8 +354,8 @@ def _graph(file: _File) -> Graph:
                 counts[reader.op] += uses * weight.size
                 nonzero_counts[reader.op] += uses * (weight.size - weight.zeros)
     return Graph(
-        inputs=tuple(map(first.described, _ints(first.table.InputsAsNumpy()))),
-        outputs=tuple(map(first.described, _ints(first.table.OutputsAsNumpy()))),
+        inputs=tuple(map(first.described, file.numbers(first.table, "Inputs"))),
+        outputs=tuple(map(first.described, file.numbers(first.table, "Outputs"))),
         ops=tuple(
             replace(op, multiply_adds=counts[index], nonzero_multiply_adds=nonzero_counts[index])
             for index, op in enumerate(first.ops)
@@ -305,10 +367,10 @@ def _graph(file: _File) -> Graph:
 
 def _subgraph(file: _File, number: int, table: Any) -> _Subgraph:
     ops = [
-        Op(file.operation(op.OpcodeIndex()), _ints(op.InputsAsNumpy()), _ints(op.OutputsAsNumpy()))
-        for op in _tables(table, "Operators")
+        Op(file.operations[op.OpcodeIndex()], file.numbers(op, "Inputs"), file.numbers(op, "Outputs"))
+        for op in file.tables(table, "Operators")
     ]
-    return _Subgraph(number, table, _tables(table, "Tensors"), ops)
+    return _Subgraph(file, number, table, file.tables(table, "Tensors"), ops)
 
 
 def _readers(file: _File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
@@ -334,7 +396,8 @@ def _is_weight(file: _File, tensor: Any) -> bool:
 
 def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
     tensor, shape = subgraph.tensors[index], subgraph.shape(index)
-    layout, content = _layout(tensor), file.bytes_of(tensor)
+    layout, content = _layout(file, tensor), file.bytes_of(tensor)
+    file.spend_elements(max(math.prod(shape), content.size, layout.index_bytes if layout else 0))
     if layout:
         if min(shape) < 0 or math.prod(shape) > file.most_elements:
             raise ValueError(f"a sparse tensor of shape {shape}")
@@ -346,7 +409,7 @@ def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Rea
     return Weight(
         subgraph=subgraph.number,
         tensor=index,
-        name=_text(tensor.Name()),
+        name=file.text(tensor.Name()),
         shape=shape,
         dtype=_dtype(tensor),
         encoding="sparse" if layout else "dense",
@@ -367,19 +430,19 @@ def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.floa
     if how.DetailsType():
         kind = _names("QuantizationDetails").get(how.DetailsType(), "unknown")
         raise PruneflowError(
-            f"{file.name}: {_text(tensor.Name())} is quantized in a way that is not read here ({kind}). "
+            f"{file.name}: {file.text(tensor.Name())} is quantized in a way that is not read here ({kind}). "
             "Use one of pruneflow's exports."
         )
     scale, zero_point = _vector(how.ScaleAsNumpy()), _vector(how.ZeroPointAsNumpy())
     return dequantize(stored, scale, zero_point, how.QuantizedDimension())
 
 
-def _layout(tensor: Any) -> SparseLayout | None:
+def _layout(file: _File, tensor: Any) -> SparseLayout | None:
     sparsity = tensor.Sparsity()
     if sparsity is None:
         return None
-    levels = tuple(_level(dimension) for dimension in _tables(sparsity, "DimMetadata"))
-    return SparseLayout(_ints(sparsity.TraversalOrderAsNumpy()), _ints(sparsity.BlockMapAsNumpy()), levels)
+    levels = tuple(_level(dimension) for dimension in file.tables(sparsity, "DimMetadata"))
+    return SparseLayout(file.numbers(sparsity, "TraversalOrder"), file.numbers(sparsity, "BlockMap"), levels)
 
 
 def _level(dimension: Any) -> Level:
@@ -412,25 +475,9 @@ def _uses(subgraph: _Subgraph, op: Op, position: int, weight: tuple[int, ...]) -
     return math.prod(subgraph.shape(op.inputs[0])[:-1])  # recurrent: every step of every sequence
 
 
-def _tables(parent: Any, field: str) -> list[Any]:
-    """All entries of a vector of tables."""
-    length = getattr(parent, f"{field}Length")()
-    if length > MOST_TABLES:
-        raise ValueError(f"it claims {length} {field}")
-    return [getattr(parent, field)(index) for index in range(length)]
-
-
 def _vector(numbers: Any) -> Array:
     """Numbers as flatbuffers gives them, which is 0 for a vector that is not there."""
     return numbers if isinstance(numbers, np.ndarray) else np.zeros(0, np.int32)
-
-
-def _ints(numbers: Any) -> tuple[int, ...]:
-    return tuple(_vector(numbers).tolist())
-
-
-def _text(raw: bytes | None) -> str:
-    return (raw or b"").decode(errors="replace")
 
 
 def _dtype(tensor: Any) -> str:

@@ -1,20 +1,14 @@
-"""A process of its own that times TFLite files in turn, or finds out how much memory one takes.
+"""Timing TFLite files in turn, and finding out how much memory one takes, in a process of its own.
 
-``python -m pruneflow.timing`` reads one `Job` as a line of JSON and answers in lines of JSON: which file it
-is at, and at the end an answer or an error. TensorFlow is not loaded here, so that nothing else computes, and
-no other memory counts.
+TensorFlow is not loaded there, so that nothing else computes, and no other memory counts.
 """
 
 from __future__ import annotations
 
 import gc
-import json
-import os
-import signal
-import sys
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
-from pruneflow.signals import end_with_parent
+from pruneflow import apart, backend
 
-__all__ = ["Job", "interleaved", "order", "runner", "summary", "thinned"]
+__all__ = ["Job", "done", "interleaved", "order", "runner", "summary", "thinned"]
 
 PASSES, LEAST_PASSES = (
     4,
@@ -34,7 +27,6 @@ PASSES, LEAST_PASSES = (
 MOST_TIMES = 1001  # of a file, in an answer
 MEMORY_INVOCATIONS = 3
 
-Say = Callable[[dict[str, Any]], None]
 Run = Callable[[], int]
 
 
@@ -164,19 +156,34 @@ def filling(shape: tuple[int, ...], dtype: np.dtype[Any], token_bound: int) -> n
     return (generator.random(shape) if dtype.kind == "f" else generator.random(shape) < 0.5).astype(dtype)
 
 
-def _time(job: Job, say: Say) -> dict[str, Any]:
+def done(job: Job) -> Iterator[dict[str, Any]]:
+    """Do a job in a child.
+
+    Yields:
+        Which file it is ``at``, and at the end an ``answer``, or an ``error`` of LiteRT or NumPy.
+    """
+    apart.hold_memory()
+    gc.disable()  # it would run in the middle of an invocation
+    try:
+        yield from {"time": _time, "memory": _memory}[job.task](job)
+    except Exception as error:  # of any kind: what a damaged file asks of NumPy and LiteRT has no limits
+        yield {"error": str(error) or type(error).__name__}
+
+
+def _time(job: Job) -> Iterator[dict[str, Any]]:
     """Times of each file, and the seconds that this took."""
     runs: dict[int, Run] = {}
     share_ns = job.seconds * 1e9 / len(job.files)
     for index in order(len(job.files), job.turn):
-        say({"at": job.files[index]})
+        yield {"at": job.files[index]}
         runs[index] = runner(job.files[index], job)
         _warm_up(runs[index], job.warmup, share_ns)
-    say({"at": None})
+    yield {"at": None}
     start = time.perf_counter()
     times = interleaved([run for _, run in sorted(runs.items())], seconds=job.seconds, turn=job.turn)
     seconds = time.perf_counter() - start
-    return {"seconds": seconds, "files": [{"n": len(each), "times_ns": thinned(each)} for each in times]}
+    files = [{"n": len(each), "times_ns": thinned(each)} for each in times]
+    yield {"answer": {"seconds": seconds, "files": files}}
 
 
 def _warm_up(run: Run, count: int, share_ns: float) -> None:
@@ -187,10 +194,10 @@ def _warm_up(run: Run, count: int, share_ns: float) -> None:
         taken += run()
 
 
-def _memory(job: Job, say: Say) -> int | None:
+def _memory(job: Job) -> Iterator[dict[str, Any]]:
     """Peak of resident memory while the file is loaded and run, less what was resident before, bytes."""
     (file,) = job.files
-    say({"at": file})
+    yield {"at": file}
     backend.litert()
     gc.collect()
     try:
@@ -202,7 +209,7 @@ def _memory(job: Job, say: Say) -> int | None:
     for _ in range(MEMORY_INVOCATIONS):
         run()
     peak = before and _status_bytes("VmHWM")
-    return max(peak - before, 0) if peak and before else None
+    yield {"answer": max(peak - before, 0) if peak and before else None}
 
 
 def _status_bytes(key: str) -> int | None:
@@ -210,27 +217,3 @@ def _status_bytes(key: str) -> int | None:
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     return None
-
-
-_TASKS: dict[str, Callable[[Job, Say], Any]] = {"time": _time, "memory": _memory}
-
-
-def _serve() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    job = Job(**json.loads(sys.stdin.buffer.readline()))
-    end_with_parent()
-    gc.disable()  # it would run in the middle of an invocation
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what C++ code prints is no answer
-
-    def say(line: dict[str, Any]) -> None:
-        print(json.dumps(line), file=answers, flush=True)
-
-    try:
-        say({"answer": _TASKS[job.task](job, say)})
-    except (OSError, RuntimeError, ValueError) as error:  # how LiteRT says that it cannot load or run a file
-        say({"error": str(error)})
-
-
-if __name__ == "__main__":
-    _serve()

@@ -15,7 +15,7 @@ from pruneflow import apart, backend, extensions, tflite
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Export, Float
-from pruneflow.scoring import tflite_outputs
+from pruneflow.runner import tflite_outputs
 from pruneflow.sparsity.kernels import leaves
 
 __all__ = ["try_exports"]

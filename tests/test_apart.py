@@ -85,11 +85,65 @@ def test_what_cannot_travel_is_an_exception_of_the_function(monkeypatch):
     assert apart.values_of(counting) == apart.Outcome([], 1)
 
 
-def test_an_answer_that_a_crash_cut_short_does_not_count(tmp_path):
-    whole = pickle.dumps("a long enough word")
-    with (tmp_path / "said").open("w+b") as said:
+def test_values_arrive_whole_and_a_cut_one_waits_for_the_rest(tmp_path):
+    value, seen = "a long enough word", []
+    whole = pickle.dumps(value)
+    with (tmp_path / "said").open("wb") as said, (tmp_path / "said").open("rb") as heard:
+        answers = apart._Answers(heard, 60, seen.append)
         said.write(whole + whole[:-5])
-        assert list(apart._values(said)) == ["a long enough word"]
+        said.flush()
+        answers.collect()
+        assert answers.values == seen == [value]
+        said.write(whole[-5:])
+        said.flush()
+        answers.collect()
+        assert answers.values == seen == [value, value]
+
+
+def test_what_says_nothing_for_too_long_is_ended(here):
+    outcome = apart.values_of(waiting, str(here / "who"), silent_s=1)
+    assert (outcome.values, outcome.silent_s) == ([], 1)
+    assert outcome.problem == "its process was ended, since it gave no answer in 1 seconds"
+    assert not (here / "who").exists() or not alive(int((here / "who").read_text()))
+
+
+def test_what_goes_on_saying_something_is_not_ended():
+    assert apart.values_of(slow, silent_s=2.0).values == list(range(8))
+
+
+def slow():
+    for number in range(8):
+        time.sleep(0.5)
+        yield number
+
+
+def test_a_folder_can_be_prepared_and_values_are_watched(here):
+    seen = []
+    outcome = apart.values_of(
+        reading, prepare=lambda folder: (folder / "given").write_text("word"), watch=seen.append
+    )
+    assert outcome.values == seen == ["word"]
+    assert [str(path.relative_to(here)) for path in here.rglob("*")] == ["temporary"]
+
+
+def reading():
+    yield Path(tempfile.gettempdir(), "given").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit that can be set")
+def test_more_memory_than_there_is_is_refused_rather_than_taken():
+    (said, problem) = apart.values_of(greedy).values
+    assert (said, problem) == ("1000", "MemoryError")
+
+
+def greedy():
+    apart.hold_memory()
+    yield Path("/proc/self/oom_score_adj").read_text().strip()
+    there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        yield str(len(bytearray(there_is)))
+    except MemoryError as error:
+        yield type(error).__name__
 
 
 def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
@@ -102,6 +156,27 @@ def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
         assert apart.values_of(mine.word).values == ["found"]
     finally:
         del sys.modules["mine"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "problem"),
+    [
+        (apart.Outcome([], 0, log="a warning"), ""),
+        (apart.Outcome([], 1, log="ValueError: wrong"), "its process failed (ValueError: wrong)"),
+        (apart.Outcome([], -11), "its process crashed with signal 11, SIGSEGV"),
+        (apart.Outcome([], -6, log="why"), "its process crashed with signal 6, SIGABRT (why)"),
+        (apart.Outcome([], -9), "its process was killed (signal 9, SIGKILL); is memory short?"),
+        (apart.Outcome([], -9, silent_s=60), "its process was ended, since it gave no answer in 60 seconds"),
+    ],
+)
+def test_an_early_end_is_said_in_words(outcome, problem):
+    assert outcome.problem == problem
+
+
+def test_the_last_words_of_a_child_are_kept(tmp_path):
+    with (tmp_path / "log").open("w+b") as log:
+        log.write(b"x" * 9000 + b"\nlast words\n\nINFO: Created TensorFlow Lite delegate.\n")
+        assert apart._last_line(log) == "last words"
 
 
 def test_other_exit_statuses_are_crashes_too():

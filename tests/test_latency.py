@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from test_scoring import lstm_file
 
-from pruneflow import backend, latency, signals, stopwatch, tflite, timing, verdicts
+from pruneflow import apart, backend, latency, stopwatch, tflite, timing, verdicts
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float
@@ -153,10 +153,11 @@ def test_warming_up_ends_after_its_share_of_time_but_runs_once(count, share_ms, 
 
 
 def test_files_are_loaded_in_turn_and_answered_in_their_own_order(monkeypatch):
-    clock, said = Clock(), []
+    clock = Clock()
     monkeypatch.setattr(timing, "runner", lambda file, _: clock.run_of(file, {"a": 1, "b": 2}[file]))
-    answer = timing._time(job(files=["a", "b"], turn=1, seconds=0), said.append)
+    *said, last = timing._time(job(files=["a", "b"], turn=1, seconds=0))
     assert said == [{"at": "b"}, {"at": "a"}, {"at": None}]
+    answer = last["answer"]
     assert answer["files"] == [
         {"n": 2, "times_ns": [1_000_000] * 2},
         {"n": 2, "times_ns": [2_000_000] * 2},
@@ -556,15 +557,15 @@ def test_token_inputs_are_filled_and_run(tmp_path):
 
 
 def test_no_time_and_no_files_measure_nothing(monkeypatch):
-    monkeypatch.setattr(stopwatch.subprocess, "Popen", None)
+    monkeypatch.setattr(stopwatch.apart, "values_of", None)
     assert stopwatch.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
     assert stopwatch.measure([], SHORT) == []
 
 
 BROKEN = [
-    ("nix.tflite", "nix.tflite cannot be timed: there is no such file. Check its path."),
-    ("empty.tflite", "empty.tflite is not a TFLite file. Give a .tflite file that an export wrote."),
-    ("text.tflite", "text.tflite is not a TFLite file."),
+    ("nix.tflite", "nix.tflite cannot be read: No such file or directory. Check the path."),
+    ("empty.tflite", "empty.tflite is not a TFLite file: it is empty. Give a .tflite file"),
+    ("text.tflite", "text.tflite is not a TFLite file: bytes 5 to 8 are not TFL3."),
     (
         "half.tflite",
         "half.tflite cannot be timed: The model is not a valid Flatbuffer buffer. Only whole .tflite",
@@ -581,62 +582,42 @@ def test_a_file_that_cannot_be_loaded_is_named(files, name, message):
     assert "\n" not in str(caught.value)
 
 
-def test_messages_that_litert_joins_are_set_apart():
-    answer = {"error": "X failed.\nY requested.The node #1Node number 5 failed to prepare."}
+def test_what_litert_refuses_is_one_line(monkeypatch):
+    values = [{"at": "a.tflite"}, {"error": "X failed.\nY requested.The node #1Node number 5 failed."}]
+    monkeypatch.setattr(stopwatch.apart, "values_of", lambda *_, **how: apart.Outcome(values, 0))
     with pytest.raises(PruneflowError) as caught:
-        stopwatch._understood(answer, "a.tflite", 0, [])
-    said = (
-        "a.tflite cannot be timed: X failed. Y requested. The node #1. Node number 5 failed to prepare. Only"
-    )
+        stopwatch._answer(job(files=["b.tflite", "a.tflite"]))
+    said = "a.tflite cannot be timed: X failed. Y requested. The node #1. Node number 5 failed. Only whole"
     assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(
-    ("code", "where"),
+    ("values", "where"),
     [
-        ('print(\'{"at": "a.tflite"}\', flush=True)', "a.tflite"),
-        ("print('{\"at\": null}', flush=True)", "a.tflite or b.tflite"),
-        ("pass", "a.tflite or b.tflite"),
+        ([{"at": "b.tflite"}, {"at": "a.tflite"}], "a.tflite"),
+        ([{"at": "a.tflite"}, {"at": None}], "a.tflite or b.tflite"),
+        ([], "a.tflite or b.tflite"),
+        ([{"answer": 5}], "a.tflite or b.tflite"),
     ],
 )
-def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypatch, code, where):
-    popen = subprocess.Popen
-    code = f"import os, sys; print('last words', file=sys.stderr, flush=True); {code}; os.abort()"
-    monkeypatch.setattr(
-        stopwatch.subprocess, "Popen", lambda line, *rest, **how: popen([line[0], "-c", code], *rest, **how)
-    )
+def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypatch, values, where):
+    crashed = apart.Outcome(values, -6, log="last words")
+    monkeypatch.setattr(stopwatch.apart, "values_of", lambda *_, **how: crashed)
     with pytest.raises(PruneflowError) as caught:
         stopwatch._answer(job(files=["a.tflite", "b.tflite"]))
     assert str(caught.value) == (
-        f"{where} cannot be timed: the process that ran it ended with -6 (last words). Is memory short? Else "
-        "export it again."
+        f"{where} cannot be timed: its process crashed with signal 6, SIGABRT (last words). Only whole "
+        ".tflite files of TFLite's own operations load here; export it again."
     )
 
 
-def test_a_child_that_does_not_listen_is_killed_on_ctrl_c(monkeypatch):
-    popen, children = subprocess.Popen, []
-
-    def deaf(line, *rest, **how):
-        children.append(popen([line[0], "-c", "import time; time.sleep(600)"], *rest, **how))
-        return children[-1]
-
-    monkeypatch.setattr(stopwatch.subprocess, "Popen", deaf)
-    monkeypatch.setattr(signals, "let_through", lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
-        stopwatch._answer(job(files=["a.tflite"]))
-    assert children[0].wait(timeout=60) == -signal.SIGKILL
-
-
-def test_what_c_code_prints_is_no_answer():
-    code = "import os, pruneflow.timing as t; t._TASKS['time'] = lambda *_: os.write(1, b'noise'); t._serve()"
-    line = [sys.executable, "-c", code]
-    asked = json.dumps(asdict(job()))
-    with subprocess.Popen(
-        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
-        child.stdin.write(asked + "\n")
-        child.stdin.flush()
-        assert (child.stdout.read(), child.stderr.read()) == ('{"answer": 5}\n', "noise")
+def test_a_file_that_hangs_is_waited_for_as_long_as_slow_ones_take(monkeypatch):
+    asked = {}
+    monkeypatch.setattr(
+        stopwatch.apart, "values_of", lambda *_, **how: asked.update(how) or apart.Outcome([{"answer": 5}], 0)
+    )
+    assert stopwatch._answer(job(files=["a.tflite", "b.tflite"], seconds=3)) == 5
+    assert asked == {"silent_s": 2 * 60 + 3}
 
 
 def test_memory_is_unknown_where_the_system_does_not_tell(files, monkeypatch):
@@ -644,7 +625,7 @@ def test_memory_is_unknown_where_the_system_does_not_tell(files, monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    assert timing._memory(job(files=[str(files / "tiny.tflite")]), lambda line: None) is None
+    assert list(timing._memory(job(files=[str(files / "tiny.tflite")])))[1:] == [{"answer": None}]
 
 
 CODE = """
@@ -692,7 +673,9 @@ def alive(pid):
 
 
 def test_the_child_imports_neither_tensorflow_nor_hydra():
-    code = "import sys, pruneflow.timing as t; t.backend.litert(); print(*sorted(sys.modules))"
+    code = (
+        "import sys, pruneflow.apart, pruneflow.timing as t; t.backend.litert(); print(*sorted(sys.modules))"
+    )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"tensorflow", "tf_keras", "hydra", "rich"} & set(said.split())
 

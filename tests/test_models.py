@@ -14,7 +14,7 @@ from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
-from pruneflow.scoring import _Runner
+from pruneflow.runner import Runner
 from pruneflow.sources import Dataset
 from pruneflow.sparsity import prune
 from pruneflow.tasks import Classification, task_of
@@ -113,7 +113,7 @@ def file_of(model, spec, kind):
 
 
 def outputs_of(content, spec):
-    return _Runner(content).outputs(spec.model_input(examples(spec)))
+    return Runner(content).outputs(spec.model_input(examples(spec)))
 
 
 def keras_outputs(model, spec):

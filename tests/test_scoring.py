@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pruneflow import backend, scoring
+from pruneflow import backend, runner, scoring
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
 from pruneflow.sizes import size_of
@@ -78,7 +78,7 @@ def lstm_file(folder):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, threads):
     file, model, part, spec = lstm_file(tmp_path)
-    of_tflite = scoring.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=threads)
+    of_tflite = runner.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=threads)
     of_keras = scoring.keras_outcome(model, part, spec, description="x")
     assert np.abs(of_tflite - of_keras).max() < 1e-4
 
@@ -88,7 +88,7 @@ def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypat
 
     file, model, part, spec = lstm_file(tmp_path)
     monkeypatch.setattr(Interpreter, "reset_all_variables", lambda self: None)
-    of_tflite = scoring.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=1)
+    of_tflite = runner.tflite_outcome(file, part, spec, task=task_of(model, spec), threads=1)
     of_keras = scoring.keras_outcome(model, part, spec, description="x")
     assert np.abs(of_tflite - of_keras).max() > 0.01
 
@@ -96,13 +96,13 @@ def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypat
 def test_quantized_values_round_to_the_nearest_level_and_saturate():
     tensor = {"quantization": (0.5, -10), "dtype": np.int8}
     values = np.array([0.0, 0.24, 0.26, 1000.0, -1000.0], np.float32)
-    np.testing.assert_array_equal(scoring._quantized(values, tensor), [-10, -10, -9, 127, -128])
-    np.testing.assert_array_equal(scoring._dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
+    np.testing.assert_array_equal(runner._quantized(values, tensor), [-10, -10, -9, 127, -128])
+    np.testing.assert_array_equal(runner._dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
 
 
 def test_token_ids_are_not_scaled():
     tensor = {"quantization": (0.0, 0), "dtype": np.int32}
-    np.testing.assert_array_equal(scoring._quantized(np.array([7], np.int32), tensor), [7])
+    np.testing.assert_array_equal(runner._quantized(np.array([7], np.int32), tensor), [7])
 
 
 def test_zeros_compress_and_sizes_are_the_same_each_time():
