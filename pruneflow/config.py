@@ -21,7 +21,7 @@ from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
 from pruneflow.stopwatch import Latency
 
-__all__ = ["Config", "config_folder", "from_hydra", "group_of", "masks_for", "plain", "plan_for"]
+__all__ = ["Config", "config_folder", "from_hydra", "masks_for", "plain", "plan_for"]
 
 
 @dataclass(kw_only=True)
@@ -67,7 +67,19 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse a group that was left out, data the model cannot read, and a seed NumPy cannot take."""
         for key, kind in _GROUPS.items():
-            _require_option(key, getattr(self, key), kind)
+            value = getattr(self, key)
+            if isinstance(value, dict):
+                raise ConfigError(
+                    f"{key}: the file that is chosen is not built on an option of this group. "
+                    f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
+                )
+            require(
+                isinstance(value, kind),
+                key,
+                value,
+                "no option of this group is chosen",
+                f"See python -m pruneflow --help for the options of {key}.",
+            )
         self.model.check_kind(self.dataset.kind)
         kinds = [each.kind for each in self.export.exports()]
         self.model.check_exports(self.export.option_name, kinds)
@@ -81,7 +93,7 @@ class Config:
         )
 
 
-_GROUPS: dict[str, type] = {
+_GROUPS = {
     "model": models.Model,
     "dataset": datasets.Dataset,
     "schedule": schedules.Schedule,
@@ -94,32 +106,6 @@ _GROUPS: dict[str, type] = {
 }
 
 ConfigStore.instance().store(group="schema", name="config", node=Config)
-
-
-def group_of(composed: DictConfig, key: str) -> Any:
-    """The option of one group of a composed config.
-
-    Raises:
-        ConfigError: if none is chosen.
-    """
-    value = None if composed[key] is None else OmegaConf.to_object(composed[key])
-    _require_option(key, value, _GROUPS[key])
-    return value
-
-
-def _require_option(key: str, value: Any, kind: type) -> None:
-    if isinstance(value, dict):
-        raise ConfigError(
-            f"{key}: the file that is chosen is not built on an option of this group. "
-            f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
-        )
-    require(
-        isinstance(value, kind),
-        key,
-        value,
-        "no option of this group is chosen",
-        f"See python -m pruneflow --help for the options of {key}.",
-    )
 
 
 def config_folder() -> Path:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from pruneflow import backend, extensions, latency, refusals, scoring, tflite
 from pruneflow.as_trained import as_trained
-from pruneflow.config import config_folder, group_of
+from pruneflow.config import config_folder
 from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
@@ -156,11 +156,11 @@ def _carry_out(chosen: _Chosen) -> None:
 def _settings(overrides: Sequence[str]) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = hydra.compose("config", overrides=list(overrides))
+        composed = refusals.composed("config", overrides)
     return _Settings(
-        dataset=group_of(composed, "dataset"),
+        dataset=OmegaConf.to_object(composed.dataset),
         latency=OmegaConf.to_object(composed.latency),  # type: ignore[arg-type]
-        interpreters=group_of(composed, "device").interpreters,
+        interpreters=OmegaConf.to_object(composed.device).interpreters,  # type: ignore[union-attr]
     )
 
 

@@ -235,12 +235,7 @@ class Job:
 
 
 def _compose(name: str, overrides: Sequence[str], *, search_path: list[str]) -> DictConfig:
-    try:
-        composed = hydra.compose(name, [*overrides, *search_path], return_hydra_config=True)
-    except (ValueError, AttributeError) as error:  # how Hydra refuses group=null and some malformed overrides
-        unmerged = "Hydra cannot merge this into its settings. Write group=choice or key=value."
-        reason = refusals.in_words(error) if isinstance(error, ValueError) else unmerged
-        raise ConfigError(f"{' '.join(overrides)}: {reason}") from error
+    composed = refusals.composed(name, [*overrides, *search_path], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     return composed
 

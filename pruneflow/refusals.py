@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import hydra
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import FloatNode, ListConfig, OmegaConf
+from omegaconf import DictConfig, FloatNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow import own_yaml
-from pruneflow.errors import PruneflowError
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.keys import LOOK, is_group, takes, unknown_key
 from pruneflow.own_yaml import Answers, allowed_by
 
-__all__ = ["REFUSED", "failure_in_words", "in_words", "of_object"]
+__all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
 
 REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
 """How Hydra refuses a command line or a file."""
@@ -30,6 +32,20 @@ _INTERNAL = (
     "provider=",
     "See https://",
 )
+
+
+def composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
+    """Compose a config as Hydra does, which refuses ``group=null`` and some malformed overrides oddly.
+
+    Raises:
+        ConfigError: for those.
+    """
+    try:
+        return hydra.compose(name, list(overrides), **options)
+    except (ValueError, AttributeError) as error:
+        unmerged = "Hydra cannot merge this into its settings. Write group=choice or key=value."
+        reason = in_words(error) if isinstance(error, ValueError) else unmerged
+        raise ConfigError(f"{' '.join(overrides)}: {reason}") from error
 
 
 def in_words(error: Exception) -> str:

@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 
 # flatbuffers' Python code checks nothing: what it stumbles over in a damaged file comes out as one of these.
 DAMAGED = (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
+MOST_BYTES = 2**32  # of a file, which is read into memory
 MOST_ENTRIES = 2**22  # of tables, shapes and operands together: a damaged file has them share one vector
 MOST_DIMENSIONS = 32
 MOST_ELEMENTS = 2**28  # of a sparse tensor made dense: a damaged file asks for any number
@@ -205,6 +206,11 @@ def read(file: Path, size: int = -1) -> bytes:
             raise PruneflowError(f"{file} cannot be read: it is {what}. Give a .tflite file.")
         with file.open("rb") as opened:
             _require_tflite(opened.read(8), str(file))
+            if (size_bytes := file.stat().st_size) > MOST_BYTES:
+                raise PruneflowError(
+                    f"{file} cannot be read: it has {size_bytes / 2**30:.1f} GB, and {MOST_BYTES >> 30} GB "
+                    "are the most. Give a smaller .tflite file."
+                )
             opened.seek(0)
             return opened.read(size)
     except OSError as error:

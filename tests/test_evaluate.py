@@ -1,13 +1,21 @@
 """``python -m pruneflow.evaluate``: any TFLite file, scored and inspected."""
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
+from test_tflite import packed
 
-from pruneflow import backend, evaluate
+from pruneflow import backend, evaluate, latency, runner
 from pruneflow.data import Spec
 from pruneflow.exporters import Float
 
@@ -144,6 +152,124 @@ def test_what_is_no_whole_tflite_file_gets_one_message(folder, foreign, capsys, 
     assert "Traceback" not in error
 
 
+def endless(folder):
+    """Files that have no end, no content, or no bytes of their own."""
+    os.mkfifo(folder / "pipe.tflite")
+    (folder / "folder.tflite").mkdir()
+    for name, head in (("zeros", bytes(8)), ("large", b"    TFL3")):
+        (folder / f"{name}.tflite").write_bytes(head)
+        os.truncate(folder / f"{name}.tflite", 5 * 2**30)  # a hole, which takes no room
+
+
+def test_what_is_no_file_of_a_usual_size_is_refused_at_once(tmp_path, capsys):
+    endless(tmp_path)
+    answers = {
+        "pipe.tflite": "pipe.tflite cannot be read: it is a pipe or a device. Give a .tflite file.",
+        "/dev/zero": "/dev/zero cannot be read: it is a pipe or a device. Give a .tflite file.",
+        "folder.tflite": "folder.tflite cannot be read: it is a folder. Give a .tflite file.",
+        "zeros.tflite": "zeros.tflite is not a TFLite file: bytes 5 to 8 are not TFL3.",
+        "large.tflite": "large.tflite cannot be read: it has 5.0 GB, and 4 GB are the most.",
+    }
+    for name, answer in answers.items():
+        code, out, error = said(capsys, [tmp_path / name, FAST])
+        assert (code, out) == (1, "") and answer in error
+        assert latency.main([str(tmp_path / name)]) == 1
+        assert answer in " ".join(capsys.readouterr().err.split())
+
+
+def altered(file, **codes):
+    """A file in which one operation is another one."""
+    model = schema.ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+    for code in model.operatorCodes:
+        for old, new in codes.items():
+            if code.builtinCode == getattr(schema.BuiltinOperator, old):
+                code.builtinCode = code.deprecatedBuiltinCode = new
+    return packed(model)
+
+
+def test_a_wrong_operation_is_one_message_whether_litert_refuses_it_or_crashes(folder, foreign, capsys):
+    file, wrong = foreign[0], folder / "wrong.tflite"
+    wrong.write_bytes(altered(file, FULLY_CONNECTED=45))  # which reads memory that may or may not be there
+    for arguments in ([wrong], [file, wrong]):
+        code, out, error = said(capsys, [*arguments, FAST])
+        assert (code, out) == (1, "")  # of two files, before the first one is scored
+        assert f"{wrong} does not run in LiteRT 2.3.0: " in error
+    assert latency.main([str(file), str(wrong), "--seconds=0.1"]) == 1
+    assert f"{wrong} cannot be timed: " in " ".join(capsys.readouterr().err.split())
+
+
+def crashing(*arguments):
+    yield np.zeros((1, 10), np.float32)
+    os.abort()
+
+
+def endlessly(*arguments):
+    yield np.zeros((1, 10), np.float32)
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    ("run", "silent_s", "problem"),
+    [
+        (crashing, 60, "its process crashed with signal 6, SIGABRT"),
+        (endlessly, 1, "its process was ended, since it gave no answer in 1 seconds"),
+    ],
+)
+def test_a_file_that_crashes_or_hangs_while_it_is_scored_is_one_message(
+    foreign, capsys, monkeypatch, run, silent_s, problem
+):
+    monkeypatch.setattr(runner, "SILENT_S", silent_s)
+    monkeypatch.setattr(runner, "_foreign", run)
+    code, out, error = said(capsys, [foreign[0], FAST])
+    assert (code, out) == (1, "")
+    assert f"does not run in LiteRT 2.3.0: {problem}. Copy it again if it is damaged," in error
+
+
+def test_a_file_whose_outputs_are_no_numbers_has_no_score(folder, foreign, capsys):
+    model = schema.ModelT.InitFromPackedBuf(foreign[0].read_bytes(), 0)
+    for buffer in model.buffers:
+        if buffer.data is not None and len(buffer.data) == 4 * 7840:
+            buffer.data = np.append(buffer.data[:-4], np.array([0, 0, 192, 127], np.uint8))  # NaN at the end
+    (folder / "nan.tflite").write_bytes(packed(model))
+    code, _, error = said(capsys, [folder / "nan.tflite", FAST])
+    assert code == 1
+    assert "nan.tflite answers 100 of 100 examples with NaN or infinity, which have no score." in error
+
+
+def test_a_full_disk_for_examples_is_one_message(foreign, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "EXAMPLES", "nowhere/examples")
+    code, _, error = said(capsys, [foreign[0], FAST])
+    assert code == 1
+    assert "cannot be written: No such file or directory. Make room there, or set TMPDIR" in error
+
+
+def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    data = evaluate._settings([]).dataset.load()
+    runner.foreign_outputs(foreign[0], data, units=10, threads=2)
+    assert list(tmp_path.iterdir()) == []
+    code = "import sys, pruneflow.apart, pruneflow.runner as r; r.backend.litert(); print(*sys.modules)"
+    line = [sys.executable, "-c", code]
+    loaded = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    assert not {"tensorflow", "tf_keras", "hydra"} & set(loaded.split())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 5.0])
+def test_any_size_of_chunks_gives_the_same_outputs(foreign, monkeypatch, seconds):
+    clock = iter([0.0, seconds])
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(runner.apart, "hold_memory", lambda: None)
+    data = evaluate._settings([]).dataset.load()
+    (folder := foreign[0].parent / "examples").mkdir(exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    runner._save(data.test, folder)
+    asked = (str(foreign[0]), str(data.test.x.dtype), data.test.x.shape, data.spec, 3)
+    chunks = list(runner._foreign(*asked))
+    assert max(map(len, chunks)) == {0.0: 100, 0.3: 4, 5.0: 1}[seconds]
+    expected = runner.tflite_outputs(foreign[0].read_bytes(), data.test, data.spec)
+    np.testing.assert_array_equal(np.concatenate(chunks), expected)
+
+
 def test_a_file_with_an_operation_that_is_missing_here_is_named(folder, capsys):
     tf, keras = backend.tensorflow(), backend.keras()
     inputs = keras.Input((28, 28))
@@ -200,6 +326,10 @@ def test_a_data_set_that_does_not_fit_is_refused_with_what_to_set(folder, foreig
         (["a.tflite", "dataset=svhn"], "dataset=svhn: there is no such option; allowed are arrays, "),
         (["a.tflite", "--verbose"], "--verbose: there is no such option."),
         (["a.tflite", "dataset.limit=1"], "dataset.limit=1: must be 2 or more"),
+        (["a.tflite", "dataset=null"], "dataset=null: A group takes the name of one of its options,"),
+        (["a.tflite", "latency=null"], "latency"),
+        (["a.tflite", "device.evaluation_threads=-1"], "device.evaluation_threads=-1: allowed are "),
+        (["a.tflite", "device.evaluation_threads=1.5"], "device.evaluation_threads=1.5: it must be a whole"),
     ],
 )
 def test_a_wrong_command_line_gets_one_message(arguments, message, capsys):
