@@ -39,14 +39,14 @@ def mark(name):
     marks[name] = now - last
     last = now
 import hydra
-from pruneflow import backend, cli, config, pipeline
+from pruneflow import backend, cli, config, pipeline, surroundings
 mark("import hydra, numpy and pruneflow")
 with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
     settings = config.from_hydra(hydra.compose("config", sys.argv[1:]))
 mark("compose and check the config")
 data = settings.dataset.load()
 mark("load the data")
-backend.own_process()
+surroundings.own_process()
 backend.tfmot()
 mark("import tensorflow, tf_keras and tfmot")
 settings.device.configure()

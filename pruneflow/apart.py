@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
 from pruneflow.signals import POLL_S, end_with_parent, ended, let_through
+from pruneflow.surroundings import own_process
 
 __all__ = ["Outcome", "hold_memory", "values_of"]
 
@@ -180,15 +181,13 @@ def hold_memory() -> None:
 def _serve() -> None:
     """Run the function that standard input brings, with modules from where the parent finds them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    own_process()
     path, scratch, work = pickle.load(sys.stdin.buffer)
     end_with_parent(partial(shutil.rmtree, scratch, ignore_errors=True))
     _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.path[:] = path
-    from pruneflow import backend
-
-    backend.own_process()
     function, arguments = pickle.loads(work)
     for value in function(*arguments):
         pickle.dump(value, answers)

@@ -115,12 +115,12 @@ def run(
         ConfigError: for settings that cannot be used; nothing is written then.
         PruneflowError: if the run fails.
     """
-    with _RUNNING, left_as_found():
+    with _RUNNING:
         return _run(settings, folder, report)
 
 
 def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bool | None) -> Result:
-    from pruneflow import hparams, pipeline, preparation
+    from pruneflow import preparation
 
     preparation.forget()  # files and functions may have changed since the last run of this process
     config, words = _checked(settings)
@@ -128,13 +128,20 @@ def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bo
     if not _goes_on(place, words):
         require_no_run(place, "folder")
     require_writable(place)
+    with left_as_found():
+        return _carried_out(config, words, place, report=config.report if report is None else report)
+
+
+def _carried_out(config: Config, words: list[str], place: Path, *, report: bool) -> Result:
+    from pruneflow import hparams, pipeline
+
     ready = pipeline.prepare(config)
     _begin(place, config, words)
     command = shlex.join(["python", "-m", "pruneflow", *words])
     try:
         result = pipeline.run(config, ready, place, command=command)
         hparams.write(place, differing(words, []))
-        if config.report if report is None else report:
+        if report:
             from pruneflow.report.automatic import report_run
 
             report_run(place)

@@ -7,20 +7,22 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from pruneflow.options import require
 from pruneflow.signals import undisturbed
+from pruneflow.surroundings import is_own, open_streams
 
 __all__ = [
+    "default_settings",
     "float32",
     "keras",
     "litert",
-    "own_process",
     "prune_registry",
     "quiet",
     "set_seed",
@@ -29,7 +31,8 @@ __all__ = [
 ]
 
 
-_process_is_ours = False
+# What Keras has where ~/.keras/keras.json says nothing else; networks of ours are built with it.
+KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 
 
 @contextmanager
@@ -39,6 +42,7 @@ def quiet() -> Iterator[None]:
     TensorFlow's start-up lines and the converter's ignore TF_CPP_MIN_LOG_LEVEL (seen with 2.21), so the file
     descriptor itself is turned away. Python code in the block must not print to standard error.
     """
+    open_streams()
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as log:
@@ -66,24 +70,31 @@ def _importing(*, before_networks: bool = False) -> Iterator[None]:
     collects = gc.isenabled()
     gc.disable()
     try:
-        with quiet(), undisturbed(), warnings.catch_warnings():
+        with quiet(), undisturbed(), warnings.catch_warnings(), _without_user_settings():
             warnings.simplefilter("ignore")
             yield
-        if _process_is_ours and before_networks:
+        if is_own() and before_networks:
             gc.freeze()
     finally:
         if collects:
             gc.enable()
 
 
-def own_process() -> None:
-    """Say that nobody else's objects are in this process.
+@contextmanager
+def _without_user_settings() -> Iterator[None]:
+    """In a process of our own, hide ``keras.json`` and the environment variables of Keras from an import.
 
-    What is there once TensorFlow is loaded is then left out for good when Python looks for garbage, which
-    takes a third of a second otherwise. A library must not do so with what its user has.
+    Keras would fail on values that it does not know, and would write the file where there is none.
     """
-    global _process_is_ours
-    _process_is_ours = True
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if is_own() and name.startswith("KERAS_")}
+    if is_own():
+        os.environ["KERAS_HOME"] = os.devnull
+    try:
+        yield
+    finally:
+        if is_own():
+            del os.environ["KERAS_HOME"]
+        os.environ.update(kept)
 
 
 @cache
@@ -97,7 +108,14 @@ def litert() -> Any:
 
 @cache
 def tensorflow() -> Any:
-    """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs."""
+    """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs.
+
+    Raises:
+        ConfigError: if Python leaves docstrings out, which tf_keras 2.21 changes while it is imported.
+    """
+    problem = "TensorFlow cannot be imported without docstrings"
+    optimize = sys.flags.optimize
+    require(optimize < 2, "PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _importing(before_networks=True):
@@ -118,6 +136,8 @@ def keras() -> Any:
         import tf_keras
 
     tf_keras.backend.experimental.enable_tf_random_generator()
+    if is_own():  # where a module of the user's has imported it before
+        _set(tf_keras, KERAS_SETTINGS)
     return tf_keras
 
 
@@ -129,6 +149,22 @@ def tfmot() -> Any:
         import tensorflow_model_optimization
 
     return tensorflow_model_optimization
+
+
+@contextmanager
+def default_settings() -> Iterator[None]:
+    """Have Keras' defaults inside the block, whatever ``keras.json`` or the user's process has set."""
+    before = {name: getattr(keras().backend, name)() for name in KERAS_SETTINGS}
+    _set(keras(), KERAS_SETTINGS)
+    try:
+        yield
+    finally:
+        _set(keras(), before)
+
+
+def _set(module: Any, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        getattr(module.backend, f"set_{name}")(value)
 
 
 @contextmanager

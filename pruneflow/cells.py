@@ -1,4 +1,4 @@
-"""A cell that runs beside others: where it stands, and whose lines are whose."""
+"""A cell: in which folder it works, and where several run side by side, whose lines are whose."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pruneflow.launchers import engine_of
+from pruneflow.surroundings import own_process
 
 __all__ = ["Labelled", "beside_others"]
 
@@ -25,14 +26,15 @@ WATCH_S = 1.0
 
 
 def beside_others(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Let a task run beside others: in the folder where the command was typed, its name before each line."""
+    """Let a task run in the folder where the command was typed; beside others, its name before each line."""
 
     @wraps(task)
     def run(composed: DictConfig) -> Any:
+        own_process()  # of a worker as much as of a command
         settings = HydraConfig.get()
+        os.chdir(settings.runtime.cwd)  # a launcher starts elsewhere, and hydra.job.chdir=true goes elsewhere
         if OmegaConf.is_missing(settings.job, "num") or not engine_of(settings).beside:
             return task(composed)
-        os.chdir(settings.runtime.cwd)
         if current_process().name.startswith("LokyProcess"):
             _end_with_parent()
         label = Path(settings.runtime.output_dir).name

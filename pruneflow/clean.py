@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import re
 import sys
 import time
@@ -17,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pruneflow.data import image_cache
-from pruneflow.data.cache import cache_folder
+from pruneflow.data.cache import image_folder
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.files import remove_folder
 from pruneflow.manifests import MANIFEST
 from pruneflow.stages import layouts, stages_in, unused
+from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, printing
 
 __all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
@@ -133,6 +133,7 @@ def _delete(entry: Entry, kind: Kind) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
+    own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.clean", description=__doc__, allow_abbrev=False)
     parser.add_argument("--dir", type=_folder, help=f"the store, stages.dir; by default {STORE}")
     parser.add_argument(
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         const=True,
         metavar="FOLDER",
         help="clean the caches of decoded images too, by the same rules; FOLDER is dataset.cache_dir, by "
-        "default PRUNEFLOW_DATA_DIR, else the user's cache folder",
+        "default the user's cache folder",
     )
     parser.add_argument("--unused-days", type=_days, help="delete what was not used for so many days")
     parser.add_argument("--max-size", type=_size, help="then keep at most so much, for instance 500M or 5G")
@@ -175,9 +176,8 @@ def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
     """
     places = []
     if chosen.images is not None:
-        folder = cache_folder("" if chosen.images is True else str(chosen.images))
-        named = bool(chosen.images is not True or os.environ.get("PRUNEFLOW_DATA_DIR"))
-        if named and not folder.is_dir():  # the user's cache folder is made when it is first needed
+        folder = image_folder(None if chosen.images is True else str(chosen.images))
+        if chosen.images is not True and not folder.is_dir():  # the user's is made when it is first needed
             raise ConfigError(
                 f"--images={folder}: there is no such folder; name the one in dataset.cache_dir"
             )

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, backend, hparams, isolation, launchers, objectives, refusals, results
+from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
 from pruneflow.config import Config, config_folder, from_hydra, plain
@@ -25,6 +25,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
+from pruneflow.surroundings import own_process
 from pruneflow.sweep import FAILURE_FILE, begin, cell_name, differing, end, is_done, run_name
 from pruneflow.terminal import complain, console, printing
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     signal.signal(signal.SIGTERM, _terminate)
-    backend.own_process()
+    own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import option, require, require_one_of
+from pruneflow.surroundings import printable
 
 __all__ = ["Device", "left_as_found", "processors"]
 
@@ -109,36 +109,39 @@ class Device:
 def left_as_found() -> Iterator[None]:
     """Give the process back its precision, random numbers of Python and NumPy, and its log, after the block.
 
-    Where nobody has set up logging, TensorFlow's first message does (absl), and all others would be shown.
+    Inside, Keras has its defaults, and text that a stream cannot encode is escaped. Where nobody has set up
+    logging, TensorFlow's first message does (absl), and all others would be shown.
     """
     streams, handlers = (random.getstate(), np.random.get_state()), list(logging.root.handlers)
-    policy = backend.keras().mixed_precision.global_policy() if _has_keras() else "float32"
+    policy = backend.keras().mixed_precision.global_policy()
     try:
-        yield
+        with backend.default_settings(), printable():
+            yield
     finally:
         random.setstate(streams[0])
         np.random.set_state(streams[1])
         logging.root.handlers[:] = handlers
-        if _has_keras():
-            backend.keras().mixed_precision.set_global_policy(policy)
-
-
-def _has_keras() -> bool:
-    return "tf_keras" in sys.modules
+        backend.keras().mixed_precision.set_global_policy(policy)
 
 
 def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:
-    """Set what differs; TensorFlow refuses changes once it has started. 0 stands for all processors."""
+    """Set what differs; TensorFlow refuses changes once it has started."""
     threading = tf.config.threading
     if tf.config.get_visible_devices("GPU") != gpus:
         tf.config.set_visible_devices(gpus, "GPU")
     for gpu in gpus:
         if tf.config.experimental.get_memory_growth(gpu) != memory_growth:
             tf.config.experimental.set_memory_growth(gpu, memory_growth)
-    if (threading.get_intra_op_parallelism_threads() or processors()) != threads:
+    if (threading.get_intra_op_parallelism_threads() or _usual_threads("INTRAOP")) != threads:
         threading.set_intra_op_parallelism_threads(threads)
-    if (threading.get_inter_op_parallelism_threads() or processors()) != inter_op:
+    if (threading.get_inter_op_parallelism_threads() or _usual_threads("INTEROP")) != inter_op:
         threading.set_inter_op_parallelism_threads(inter_op)
+
+
+def _usual_threads(kind: str) -> int:
+    """Threads that TensorFlow takes where none are set: of its environment variable, else all processors."""
+    said = os.environ.get(f"TF_NUM_{kind}_THREADS", "")
+    return int(said) if said.isdecimal() and int(said) else processors()
 
 
 def processors() -> int:

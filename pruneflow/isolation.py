@@ -7,6 +7,7 @@ and one and a half times those of each that is converted (122598); a long grid i
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import signal
 import subprocess
@@ -18,12 +19,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import backend, hparams, refusals
+from pruneflow import hparams, refusals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
 from pruneflow.signals import end_with_parent
+from pruneflow.surroundings import own_process
 from pruneflow.sweep import FAILURE_FILE, end, record_failure
 from pruneflow.terminal import complain
 
@@ -54,7 +56,6 @@ class Work:
 def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave a run that is done, or ``failure.json`` with the reason."""
     global _after_first
-    backend.own_process()  # of a worker or a child as much as of a command
     from pruneflow import pipeline, tables
     from pruneflow.report.automatic import report_run
 
@@ -86,7 +87,10 @@ def in_child(work: Work) -> None:
     line = [sys.executable, "-m", "pruneflow.isolation"]
     labelled = sys.stdout is not sys.__stdout__  # somebody wants to see the lines first
     output = subprocess.PIPE if labelled else None
-    with subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=output, stderr=output) as child:
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"} if labelled else None
+    with subprocess.Popen(
+        line, 0, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
+    ) as child:
         try:
             assert child.stdin
             with suppress(BrokenPipeError):  # it died at once, as its exit status tells
@@ -141,6 +145,7 @@ def fail(run_dir: Path, error: Exception) -> None:
 
 def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
+    own_process()
     work = pickle.load(sys.stdin.buffer)  # written by the parent
     end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays

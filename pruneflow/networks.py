@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -31,6 +30,7 @@ from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage, Store
+from pruneflow.surroundings import arithmetic
 from pruneflow.terminal import console
 
 __all__ = [
@@ -222,7 +222,8 @@ def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
     """What of a device changes bits."""
     keys = ["kind", "precision", "threads", "inter_op_threads"]
     found = {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
-    return {**found, "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1")}
+    variables = arithmetic()  # left out where it is empty, so that such stages keep their digest
+    return {**found, "onednn": "1", **({"environment": variables} if variables else {})}
 
 
 def _journal(config: Config, folder: Path, events: Path) -> Journal:

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from pruneflow.data.cache import Place, cache_folder
+from pruneflow.data.cache import Place, image_folder
 from pruneflow.data.decoded import Cache, Decoded, decoded
 from pruneflow.data.decoding import RESIZES, Decoding
 from pruneflow.data.folders import HALVES, Listing, listed_images
@@ -47,7 +47,7 @@ class ImageFolder(Own):
         channels: 1 for grey, 3 for colours.
         resize: How: ``"nearest"``, ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``, as Pillow does.
         corrupt: What is done about files that cannot be decoded: ``"refuse"`` or ``"skip"``.
-        cache_dir: Cache folder; null takes PRUNEFLOW_DATA_DIR, else the user's cache folder.
+        cache_dir: Cache folder; null takes the user's.
         cache_max_bytes: What the decoded images may take there; where they take more, they are decoded at
             each epoch.
     """
@@ -162,7 +162,7 @@ class ImageFolder(Own):
         if self.limit is not None:  # other images are drawn
             asked |= {"split_seed": self.split_seed, "test_fraction": self.test_fraction}
             asked |= {"class_names": list(self.class_names or ())}
-        return Cache(cache_folder(self.cache_dir), self.cache_max_bytes, asked)
+        return Cache(image_folder(self.cache_dir), self.cache_max_bytes, asked)
 
 
 def _left_out(found: Decoded, count: int) -> str:

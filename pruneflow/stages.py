@@ -28,6 +28,7 @@ from pruneflow.manifests import (
 )
 from pruneflow.options import require
 from pruneflow.signals import undisturbed
+from pruneflow.surroundings import expanded
 from pruneflow.terminal import warn
 
 __all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
@@ -67,7 +68,7 @@ class Stages:
     @property
     def folder(self) -> Path:
         """Folder of the store."""
-        return Path(self.dir).expanduser()
+        return expanded("stages.dir", self.dir)
 
     def open(self) -> Store:
         """The store that these settings name; what other versions wrote there is ignored with a word."""

@@ -22,12 +22,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REAL_DATA = os.environ.get("PRUNEFLOW_DATA_DIR")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
 os.environ["HYDRA_FULL_ERROR"] = "1"
+os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))  # its list of fonts
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import backend, config, isolation, plugins
+    from pruneflow import config, isolation, plugins, surroundings
 
-backend.own_process()
+surroundings.own_process()
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:
@@ -86,6 +87,7 @@ def _what_stays_is_not_looked_at_again() -> Iterator[None]:
 def _tiny_cache(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads the user's cache, or writes outputs/ where it was started."""
     monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(tiny_data))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_data / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(isolation, "_after_first", None)  # each test is the first cell of its process
 

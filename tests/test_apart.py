@@ -42,9 +42,9 @@ def unpicklable():
 
 
 def whose():
-    from pruneflow import backend
+    from pruneflow.surroundings import is_own
 
-    yield backend._process_is_ours
+    yield is_own()
 
 
 @pytest.fixture

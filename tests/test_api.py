@@ -208,12 +208,12 @@ def test_threads_compose_and_run_one_after_the_other(monkeypatch):
 def test_a_run_gives_precision_and_random_numbers_back_also_when_it_fails(monkeypatch):
     mixed = keras().mixed_precision
 
-    def fail(*given):
+    def fail(*given, report):
         backend.set_seed(7)
         mixed.set_global_policy("mixed_float16")
         raise PruneflowError("no more")
 
-    monkeypatch.setattr(api, "_run", fail)
+    monkeypatch.setattr(api, "_carried_out", fail)
     random.seed(1)
     np.random.seed(1)
     expected = random.random(), np.random.random()
@@ -514,7 +514,7 @@ def test_importing_pruneflow_loads_nothing_heavy():
 
 LOADS = """
 import gc, sys, weakref
-from pruneflow import backend
+from pruneflow import backend, surroundings
 
 class Watch:
     def find_spec(self, name, path=None, target=None):
@@ -540,7 +540,7 @@ def test_only_a_process_of_our_own_leaves_what_it_loaded_out_of_garbage_collecti
         "model = backend.keras().Sequential([backend.keras().layers.Dense(1)]); alive = weakref.ref(model)"
     )
     end = "backend.tfmot(); backend.litert(); del model; gc.collect(); print(alive() is None)"
-    own = f"{LOADS}backend.own_process(); {network}; {end}; print(gc.get_freeze_count() > 100_000)"
+    own = f"{LOADS}surroundings.own_process(); {network}; {end}; print(gc.get_freeze_count() > 100_000)"
     assert printed(own) == ["False", "True", "True"]
 
 

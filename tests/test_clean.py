@@ -63,17 +63,19 @@ def test_caches_go_by_age_and_by_size_only_where_that_is_asked_for(
     assert sorted(path.suffix for path in (cache / "images").iterdir()) == ["", ".lock"]
 
 
-def test_the_cache_folder_is_that_of_the_data(
+def test_the_cache_folder_is_that_of_the_user(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    (cache.parent / "pruneflow").symlink_to(cache)
     assert clean.main(["--images", "--unused-days=7"]) == 0
     assert heights(cache) == [4]
     assert "stages" not in capsys.readouterr().out  # there are none here
 
 
 def test_the_command_of_the_page_on_data_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(cache))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    (cache.parent / "pruneflow").symlink_to(cache)
     page = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
     (words,) = re.findall(r"`python -m pruneflow\.clean (.+?)`", page)
     assert clean.main(shlex.split(words)) == 0
@@ -151,13 +153,11 @@ def test_a_cache_that_cannot_be_touched_is_read(tmp_path: Path, monkeypatch: pyt
 def test_a_folder_that_is_not_there_is_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", "none")
     for line, answer in (
         (
             ["--images=nowhere"],
             "--images=nowhere: there is no such folder; name the one in dataset.cache_dir",
         ),
-        (["--images"], "--images=none: there is no such folder; name the one in dataset.cache_dir"),
         (["--images=."], ""),
         (
             ["--images=.", "--dir=nowhere"],
@@ -177,7 +177,6 @@ def test_a_folder_that_is_not_there_is_one_message(
 def test_a_cache_folder_that_nobody_has_needed_yet_is_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.delenv("PRUNEFLOW_DATA_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
     assert clean.main(["--images", "--unused-days=30"]) == 0
     assert capsys.readouterr().out.startswith("Deleted 0 caches of decoded images, 0.0 MB.")

@@ -17,7 +17,7 @@ import pytest
 from conftest import QUICK
 
 import pruneflow
-from pruneflow import backend, cli, isolation, jobs
+from pruneflow import backend, cli, isolation
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 
@@ -52,25 +52,6 @@ def exit_code(arguments):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
     return stop.value.code
-
-
-@pytest.mark.parametrize("begins", ["a command", "a cell"])
-def test_a_process_is_its_own_before_anything_is_prepared(begins, monkeypatch):
-    owned = []
-
-    def noticed(*_):
-        owned.append(backend._process_is_ours)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(backend, "_process_is_ours", False)
-    monkeypatch.setattr(jobs.Job, "check", noticed)
-    monkeypatch.setattr(isolation, "remove_temporaries", noticed)
-    if begins == "a command":
-        assert exit_code(QUICK) == 130
-    else:
-        with pytest.raises(KeyboardInterrupt):
-            isolation.carry_out(isolation.Work(None, Path(), ""))
-    assert owned == [True]
 
 
 @pytest.mark.parametrize(("typed", "answer"), REFUSED)
@@ -120,7 +101,6 @@ def test_a_yaml_file_that_cannot_be_read_is_no_traceback_where_the_config_is_onl
 
 @pytest.mark.parametrize(("typed", "message"), rows_of("Settings that need the network or the machine"))
 def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, capsys, tmp_path):
-    from pruneflow import backend
 
     if "gpu" in typed and backend.tensorflow().config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")

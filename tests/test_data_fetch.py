@@ -124,9 +124,10 @@ def test_the_tilde_is_expanded_and_an_unknown_user_is_refused(monkeypatch: pytes
         cache_folder("~nobody-of-this-name/x")
 
 
-def test_without_any_setting_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/home/somebody/.cache")
-    assert cache_folder(None).name == "pruneflow"
+def test_without_any_setting_the_cache_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    assert cache_folder(None) == tmp_path / "pruneflow"
 
 
 def test_a_file_with_another_hash_is_not_used(

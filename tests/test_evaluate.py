@@ -58,12 +58,6 @@ def foreign(folder):
     return folder / "foreign.tflite", model
 
 
-def test_its_process_is_its_own(monkeypatch, capsys):
-    monkeypatch.setattr(backend, "_process_is_ours", False)
-    assert evaluate.main([]) == 2
-    assert backend._process_is_ours
-
-
 def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
     assert exit_code([*QUICK, "export=int8"]) == 0
     (written,) = (tmp_path / "outputs").glob("2*/*/result.json")

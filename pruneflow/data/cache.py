@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
-
 from pruneflow.data.checks import Arrays
 from pruneflow.data.fetch import UnreachableError, is_partial
 from pruneflow.data.files import reading, write_arrays
-from pruneflow.errors import ConfigError, DataError
+from pruneflow.errors import DataError
 from pruneflow.locks import locked
+from pruneflow.surroundings import expanded, user_cache
 
-__all__ = ["ENVIRONMENT", "Origin", "Place", "cache_folder", "named", "stored"]
+__all__ = ["ENVIRONMENT", "Origin", "Place", "cache_folder", "image_folder", "named", "stored"]
 
 ENVIRONMENT = "PRUNEFLOW_DATA_DIR"
 
@@ -58,12 +57,18 @@ class Place:
 
 
 def cache_folder(cache_dir: str | None) -> Path:
-    """Find the cache folder: ``cache_dir``, else PRUNEFLOW_DATA_DIR, else the user's cache folder."""
-    if cache_dir:
-        return _expanded("dataset.cache_dir", cache_dir)
-    if chosen := os.environ.get(ENVIRONMENT):
-        return _expanded(ENVIRONMENT, chosen)
-    return platformdirs.user_cache_path("pruneflow", appauthor=False)
+    """Find the folder of data sets: ``cache_dir``, else PRUNEFLOW_DATA_DIR, else the user's cache folder."""
+    if not cache_dir and (chosen := os.environ.get(ENVIRONMENT)):
+        return expanded(ENVIRONMENT, chosen)
+    return image_folder(cache_dir)
+
+
+def image_folder(cache_dir: str | None) -> Path:
+    """Find the folder of decoded images: ``cache_dir``, else the user's cache folder.
+
+    PRUNEFLOW_DATA_DIR may be shared; nothing is written there but the data sets that are fetched into it.
+    """
+    return expanded("dataset.cache_dir", cache_dir) if cache_dir else user_cache()
 
 
 def named(path: str, *, key: str, formats: str, file: str = "") -> Place:
@@ -75,7 +80,7 @@ def named(path: str, *, key: str, formats: str, file: str = "") -> Place:
         formats: What it may name, for messages.
         file: Name of the file that is taken where it names a folder with such a file.
     """
-    chosen = _expanded(key, path)
+    chosen = expanded(key, path)
     remedy = f"{key} takes {formats}."
     with reading(chosen):
         inside = bool(file) and (chosen / file).is_file()
@@ -144,13 +149,6 @@ def _tidy(work: Path, *, all_of_it: bool = False) -> None:
             entry.unlink(missing_ok=True)
     with suppress(OSError):  # not empty, or not there
         work.rmdir()
-
-
-def _expanded(key: str, path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConfigError.of(key, path, str(error), "Write the path out.") from error
 
 
 def _first_reached(origins: Sequence[Origin], work: Path, file: str) -> Arrays:

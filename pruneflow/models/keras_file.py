@@ -14,6 +14,7 @@ from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, read_network
 from pruneflow.options import option, require, require_one_of
+from pruneflow.surroundings import expanded
 
 __all__ = ["KerasFile"]
 
@@ -112,4 +113,4 @@ class KerasFile(Model):
 
     @property
     def _path(self) -> Path:
-        return Path(str(self.path)).expanduser()
+        return expanded(KEY, str(self.path))

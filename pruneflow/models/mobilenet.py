@@ -13,6 +13,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.options import option, require, require_one_of
+from pruneflow.surroundings import expanded
 
 __all__ = ["Mobilenet"]
 
@@ -122,7 +123,7 @@ class Mobilenet(Model):
 
     @property
     def _file(self) -> Path | None:
-        return Path(self.weights).expanduser() if self.weights else None
+        return expanded(KEY, self.weights) if self.weights else None
 
 
 def _prepared(layers: Any, images: Any) -> Any:

@@ -13,6 +13,7 @@ from pruneflow.report.collect import Collected, collect, is_run
 from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
+from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, console, printing, warn
 
 __all__ = ["main"]
@@ -22,6 +23,7 @@ COMPARISON = "comparison.html"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 done, 1 there is nothing to show or it cannot be written, 2 a wrong option."""
+    own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run, a sweep, or above")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="where a comparison goes")
