@@ -7,6 +7,7 @@ compared; without one it compares what there is.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from pruneflow import results, summary
 from pruneflow.config import Config
 from pruneflow.events import event_file
 from pruneflow.files import write_file
-from pruneflow.metrics import metric
+from pruneflow.metrics import meaning_of
 
 __all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
 
@@ -107,7 +108,7 @@ def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any
     for prefix in ("", "validation_"):
         where = "validation" if prefix else "test"
         for name, value in summary.metrics_of(file, where).items():
-            meaning = f"Of the TFLite file on the {where} part. {metric(name).meaning}"
+            meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
     for tag, (path, meaning) in METRICS.items():
         figure = _pick(file, path) if path else worked_out[tag]
@@ -144,7 +145,7 @@ def _start(run_dir: Path, kind: str, settings: Mapping[str, Any], seconds: float
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
     *_, folder, run = run_dir.absolute().parts
-    name = f"{run}/{kind} in {folder}"
+    name = os.fsencode(f"{run}/{kind} in {folder}").decode(errors="replace")  # it need not be Unicode
     return hparams_pb(dict(settings), trial_id=name, start_time_secs=seconds)
 
 

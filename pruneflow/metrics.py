@@ -9,7 +9,17 @@ from pruneflow.data.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
 
-__all__ = ["HEADLINES", "LOSSES", "METRICS", "Metric", "check_names", "check_task", "headline_of", "metric"]
+__all__ = [
+    "HEADLINES",
+    "LOSSES",
+    "METRICS",
+    "Metric",
+    "check_names",
+    "check_task",
+    "headline_of",
+    "meaning_of",
+    "metric",
+]
 
 CLASSES, NUMBERS = "classes", "numbers"
 TASKS = {CLASSES: "a classification", NUMBERS: "a regression"}
@@ -82,6 +92,11 @@ LOSSES = {
 def metric(name: str) -> Metric:
     """Any metric by its name."""
     return {**HEADLINES, **METRICS}[name]
+
+
+def meaning_of(name: str) -> str:
+    """What a metric is, a sentence; empty for one that a newer version brought."""
+    return metric(name).meaning if name in {**HEADLINES, **METRICS} else ""
 
 
 def headline_of(spec: Spec) -> str:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import reprlib
 import resource
 import sys
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,8 @@ from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
 from pruneflow.metrics import headline_of
+from pruneflow.plausible import require_plausible
+from pruneflow.records import read_json, require_fits
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 from pruneflow.stopwatch import Timing
@@ -47,6 +50,7 @@ __all__ = [
 ]
 
 FORMAT = 2  # raise it when a reader of an older result.json would misread a newer one
+LATER = ("metrics", "validation_metrics", "expected")  # fields that the first results of this format lack
 
 PACKAGES = (
     "tensorflow",
@@ -281,24 +285,42 @@ def like_for_like(dense: DenseResult, pruned: PrunedResult, tflite: TfliteResult
 
 
 def read(run_dir: Path) -> dict[str, Any]:
-    """Read ``run_dir/result.json`` as plain dictionaries.
+    """Read ``run_dir/result.json`` as plain dictionaries, of which tables and pages can be made.
 
     Raises:
         FileNotFoundError: if the run has not finished.
-        PruneflowError: if the file is not a result, or one of another format.
+        PruneflowError: if the file is not a result, not a whole one, or one of another format.
     """
     path = run_dir / "result.json"
-    try:
-        result = json.loads(path.read_text())
-        found = result["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PruneflowError(f"{path} is not a result of pruneflow. Delete it, or run again.") from error
-    if found != FORMAT:
+    found = _read(path)
+    if found["format"] != FORMAT:
         raise PruneflowError(
-            f"{path} has format {found}, and pruneflow {__version__} reads format {FORMAT}. "
-            "Read it with the version that wrote it, or run again."
+            f"{path} has format {reprlib.repr(found['format'])}, and pruneflow {__version__} reads format "
+            f"{FORMAT}. Read it with the version that wrote it, or run again."
         )
-    return dict(result)
+    try:
+        require_fits(found, Result, later=LATER)
+        require_plausible(found)
+    except ValueError as error:
+        raise PruneflowError(f"{path} is not whole: {error}. Delete it, or run again.") from error
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Any object with a format."""
+    try:
+        found = read_json(path)
+        require_fits(found, dict)
+        require_fits(found.get("format"), int, "format")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PruneflowError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+    except ValueError as error:
+        raise PruneflowError(
+            f"{path} is not a result of pruneflow: {error}. Delete it, or run again."
+        ) from error
+    return dict(found)
 
 
 def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow import results
 from pruneflow.errors import PruneflowError
 from pruneflow.files import write_file
+from pruneflow.records import read_json, require_fits
 
 __all__ = [
     "FAILURE_FILE",
@@ -29,7 +31,7 @@ __all__ = [
     "cell_name",
     "differing",
     "end",
-    "failure_of",
+    "failure_in",
     "found",
     "is_done",
     "outcomes",
@@ -151,12 +153,20 @@ def record_failure(run_dir: Path, message: str) -> None:
     write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
 
 
-def failure_of(run_dir: Path) -> str:
-    """The message of a run that failed, if it can be read."""
+def failure_in(run_dir: Path) -> str | None:
+    """The message that a failed run left; None where there is none."""
     try:
-        return str(json.loads((run_dir / FAILURE_FILE).read_text())["message"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = read_json(run_dir / FAILURE_FILE)
+        require_fits(found, _Failure)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
         return f"it failed, and {FAILURE_FILE} cannot be read"
+    return str(found["message"])
+
+
+class _Failure(TypedDict):
+    message: str
 
 
 def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOutcome]:
@@ -185,18 +195,18 @@ def overrides_of(run_dir: Path) -> list[str] | None:
     """The overrides that Hydra noted down in the folder of a run; None where that cannot be read."""
     try:
         found = OmegaConf.load(run_dir / OVERRIDES) if (run_dir / OVERRIDES).is_file() else None
-    except (OSError, ValueError, RecursionError, YAMLError):
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
         return None
     return list(map(str, found)) if isinstance(found, ListConfig) else None
 
 
 def _outcome(name: str, folder: Path | None) -> CellOutcome:
-    if folder and (folder / FAILURE_FILE).is_file():
-        return CellOutcome(name, None, failure_of(folder))
+    if folder and (message := failure_in(folder)) is not None:
+        return CellOutcome(name, None, message)
     if folder and is_done(folder):
         try:
             return CellOutcome(name, results.read(folder), "")
-        except PruneflowError as error:
+        except (PruneflowError, FileNotFoundError) as error:
             return CellOutcome(name, None, str(error))
     return CellOutcome(name, None, "did not finish")
 
@@ -280,7 +290,5 @@ _COLUMNS = {
 def _pick(result: Any, path: str) -> Any:
     """Follow a dotted path through dictionaries; empty where there is no result."""
     for part in path.split("."):
-        if result is None:
-            return ""
-        result = result.get(part)
+        result = result.get(part) if isinstance(result, Mapping) else None
     return "" if result is None else result

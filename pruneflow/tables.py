@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -38,10 +39,10 @@ def show_config(config: Any, title: str) -> None:
 def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if isinstance(value, Mapping):
-            _grow(tree.add(f"[cyan]{key}[/cyan]"), value)
+            _grow(tree.add(f"[cyan]{escape(str(key))}[/cyan]"), value)
         elif value is not None:
-            tree.add(f"{key}: {escape(str(value))}")
-    unset = [key for key, value in values.items() if value is None]
+            tree.add(escape(f"{key}: {value}"))
+    unset = [escape(str(key)) for key, value in values.items() if value is None]
     if unset:
         tree.add(f"[dim]null: {', '.join(unset)}[/dim]")
 
@@ -51,19 +52,18 @@ def show_prepared(ready: Prepared) -> None:
     data = ready.data
     console.print(
         f"Data       {data.name}: {len(data.train):,} training, {len(data.validation):,} validation, "
-        f"{len(data.test):,} test examples ({escape(data.source)})",
+        f"{len(data.test):,} test examples ({data.source})",
+        markup=False,
         soft_wrap=True,
     )
     if data.note:
         warn(f"Note       {data.note}")
     device = ready.device
     console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
-    for line in _plan_lines(ready):
-        console.print(line, soft_wrap=True)
-    for line in _mask_lines(ready):
+    for line in [*_plan_lines(ready), *_mask_lines(ready)]:
         console.print(line, markup=False, soft_wrap=True)
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
-    console.print(f"Not pruned {escape(left) or 'none'}", soft_wrap=True)
+    console.print(f"Not pruned {left or 'none'}", markup=False, soft_wrap=True)
 
 
 def _plan_lines(ready: Prepared) -> list[str]:
@@ -188,7 +188,8 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
         table.add_row(escape(name), *map(escape, row))
     for cell in cells:
         if cell.result:
-            speed = cell.result["phases"]["pruned"]["examples_per_second"]
+            cost = cell.result["phases"].get("pruned", {})
+            speed = cost.get("examples_per_second") or math.nan
             for file in cell.result["tflite"]:
                 figures = (cell.name, *summary.export_row(cell.result, file), f"{speed:,.0f}")
                 table.add_row(*map(escape, figures))

@@ -18,8 +18,18 @@ CONFIG = {
     "stages": {"dir": "outputs/.stages"},
     "seed": 0,
 }
+STAGE = {"digest": "ab" * 32, "path": "outputs/.stages", "reused": False}
 SIZES = {"bytes": 80_000, "gzip_bytes": 20_000, "zip_bytes": 21_000, "zstd_bytes": 19_000}
 DENSE_SIZES = {"bytes": 80_000, "gzip_bytes": 76_000, "zip_bytes": 77_000, "zstd_bytes": 75_000}
+
+
+TRIED = {
+    "bytes": 50_000,
+    "gzip_bytes": 21_000,
+    "kept": False,
+    "max_difference": None,
+    "reason": "it is larger.",
+}
 
 
 def timing(file, median):
@@ -29,8 +39,11 @@ def timing(file, median):
         "p10_ms": median * 0.9,
         "p90_ms": median * 1.2,
         "n": 1000,
+        "rounds": 2,
         "threads": 1,
+        "warmup": 10,
         "peak_memory_bytes": None,
+        "round_medians_ms": [median, median],
     }
 
 
@@ -51,15 +64,47 @@ def exported(kind="float", *, accuracy=0.97, gzip_bytes=20_000, timed=True):
         "encoding": "dense",
         "accuracy": accuracy,
         "validation_accuracy": accuracy - 0.01,
+        "metrics": {"accuracy": accuracy},
+        "validation_metrics": {"accuracy": accuracy - 0.01},
+        "validation_drop": 0.01,
         "agreement": 0.999,
         "disagreements": 10,
         "max_difference": 0.01,
         **SIZES,
         "gzip_bytes": gzip_bytes,
-        "encodings": [],
-        "inside": {"masked": 80, "added": 0, "stateful": False},
+        "dense_file": f"dense-{kind}.tflite",
+        **{f"dense_{key}": size for key, size in DENSE_SIZES.items()},
+        "size_ratios": {"gzip": DENSE_SIZES["gzip_bytes"] / gzip_bytes},
+        "encodings": [{"encoding": "sparse", **TRIED}],
+        "inside": {
+            "ops": {"FULLY_CONNECTED": 1},
+            "stateful": False,
+            "weights": [],
+            "sparsity": 0.8,
+            "sparse_kernels": [],
+            "densified": [],
+            "multiply_adds": 100,
+            "nonzero_multiply_adds": 20,
+            "masked": 80,
+            "added": 0,
+            "not_found": [],
+        },
         "theoretical_speedup": 4.9,
         "latency": latency() if timed else None,
+        "stages": {"export": STAGE},
+    }
+
+
+def network(accuracy, sizes):
+    """What a result says of the dense or the pruned network."""
+    metrics = None if accuracy is None else {"accuracy": accuracy}
+    return {
+        "accuracy": accuracy,
+        "validation_accuracy": accuracy,
+        "loss": 0.1,
+        "metrics": metrics,
+        "validation_metrics": metrics,
+        **{f"{form}_{key}": size for form in ("tflite", "h5") for key, size in sizes.items()},
     }
 
 
@@ -93,6 +138,7 @@ def result(*files, seed=0, note="", dense_accuracy=0.98, **settings):
         "seed": seed,
         "data": {
             "name": config["dataset"]["name"],
+            "source": "cache",
             "digest": "ab" * 32,
             "note": note,
             "train": 54_000,
@@ -100,18 +146,26 @@ def result(*files, seed=0, note="", dense_accuracy=0.98, **settings):
             "test": 10_000,
         },
         "plan": {"begin_step": 1, "end_step": 631, "frequency": 63, "updates": 11, "total_steps": 844},
-        "dense": {"accuracy": dense_accuracy, **{f"tflite_{key}": size for key, size in DENSE_SIZES.items()}},
+        "dense": {**network(dense_accuracy, DENSE_SIZES), "parameters": 200},
         "pruned": {
-            "accuracy": 0.97,
+            **network(0.97, SIZES),
+            "compression_ratio": 5.0,
             "requested_sparsity": 0.8,
             "measured_sparsity": 0.8,
-            **{f"tflite_{key}": size for key, size in SIZES.items()},
             "layers": layers,
             "not_pruned": {"flatten": "has no weights"},
-            "wrapped": {"accuracy": 0.97, "disagreements": 0},
+            "wrapped": {
+                "accuracy": 0.97,
+                "metrics": {"accuracy": 0.97},
+                "disagreements": 0,
+                "agreement": 1.0,
+                "max_difference": 0.0,
+            },
         },
         "tflite": list(files) or [exported()],
-        "ratios": {"guide": 3.1},
+        "ratios": {"guide": 3.1, "export_gzip": 3.8},
+        "phases": {"pruned": {"seconds": 2.0, "examples_per_second": 1000.0}},
+        "stages": {"dense": STAGE},
         "seconds": 20.0,
         "peak_memory_bytes": 10**9,
     }

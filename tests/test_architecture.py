@@ -16,7 +16,8 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "surroundings", "extensions", "options", "files", "signals", "terminal", "locks"),
+    *("errors", "surroundings", "extensions", "options", "files", "records"),
+    *("signals", "terminal", "locks"),
     *("factories", "data.rows"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
     *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),
@@ -56,9 +57,9 @@ ROOMS = [
     *("sizes", "exporters", "scoring", "apart", "runner"),
     *("sparse_tensors", "tflite", "matching", "zeros", "inspection"),
     *("encodings", "timing", "stopwatch", "verdicts", "latency"),
-    *("manifests", "stages", "clean", "results", "objectives", "config"),
+    *("manifests", "stages", "clean", "summary", "plausible", "results", "objectives", "config"),
     *("trials", "preparation", "networks", "artefacts", "comparison", "speeds"),
-    *("pipeline", "sweep", "summary"),
+    *("pipeline", "sweep"),
     *("report", "report.curves", "report.collect", "report.points", "report.charts", "report.run_charts"),
     *("report.sweep_charts", "report.page", "report.run_page", "report.sweep_page", "report.automatic"),
     "report.__main__",

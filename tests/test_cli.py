@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from results_fixtures import result
 
 import pruneflow
 from pruneflow import backend, cli, isolation
@@ -279,15 +280,9 @@ def pretend_to_run(monkeypatch):
     from pruneflow import pipeline, tables
     from pruneflow.config import plain
 
-    row = {"data": {"name": "mnist"}, "dense": {"tflite_gzip_bytes": 4, "accuracy": 0.5}, "format": 2}
-    row["pruned"] = {"measured_sparsity": 0.8, "validation_accuracy": 0.5}
-    row |= {"phases": {"pruned": {"examples_per_second": 1}}}
-    row["tflite"] = [{"kind": "float", "gzip_bytes": 1, "accuracy": 0.5}]
-
     def run(config, ready, run_dir, *, command):
-        (run_dir / "result.json").write_text(
-            json.dumps({**row, "config": plain(config), "command": command, "ratios": {}})
-        )
+        found = {**result(), "config": plain(config), "command": command}
+        (run_dir / "result.json").write_text(json.dumps(found))
         raise SystemError("stop here")
 
     monkeypatch.setattr(pipeline, "run", run)

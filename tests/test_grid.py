@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from results_fixtures import result as made_up
 from test_cli import exit_code
 
 from pruneflow import unfinished
@@ -148,7 +149,7 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
 
     settings = plain(composed(*QUICK))
     assert module.finished(tmp_path, settings) is None
-    (tmp_path / "result.json").write_text(json.dumps({"format": module.FORMAT, "config": settings}))
+    (tmp_path / "result.json").write_text(json.dumps({**made_up(), "config": settings}))
     other_store = {**settings, "stages": {"dir": "elsewhere"}}
     assert module.finished(tmp_path, other_store)["config"]["seed"] == 0
     with pytest.raises(PruneflowError, match="holds the result of other settings"):

@@ -481,10 +481,11 @@ def test_the_command_makes_the_page_of_a_run_of_a_sweep_and_of_several(tmp_path,
 @pytest.fixture
 def folders():
     """Those that docs/bad_input.md speaks of."""
-    for name in ("running", "failed"):
+    for name in ("running", "failed", "broken"):
         (Path(name) / ".hydra").mkdir(parents=True)
         (Path(name) / ".hydra" / "overrides.yaml").write_text("[]")
     Path("failed/failure.json").write_text('{"message": "no memory"}')
+    Path("broken/result.json").write_text('{"format": 2, "conf')
     for name in ("empty", "taken"):
         Path(name).mkdir()
     Path("taken/notes.txt").write_text("mine")

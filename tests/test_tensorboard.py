@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 from PIL import Image
+from results_fixtures import latency, timing
 from test_cli import exit_code
 from test_resume import cut_off, train
 from test_stages import digests
@@ -383,9 +384,9 @@ def test_the_card_tells_the_latency_and_survives_odd_names(shown, tmp_path):
     _, result = shown
     result = json.loads(json.dumps(result))
     result["data"]["name"] = "a|b\\"
-    timing = {"median_ms": 0.5, "p10_ms": 0.4, "p90_ms": 0.6, "n": 7, "threads": 1, "peak_memory_bytes": None}
-    verdict = {"dense": {**timing, "median_ms": 1.0}, "pruned": timing, "verdict": "Faster."}
-    result["tflite"][0]["latency"] = {**verdict, "speedup": {"ratio": 2.0, "low": 1.9, "high": 2.1}}
+    timed = {**timing("a", 0.5), "p10_ms": 0.4, "n": 7}
+    verdict = {"dense": timing("a", 1.0), "pruned": timed, "verdict": "Faster."}
+    result["tflite"][0]["latency"] = {**latency(2.0), **verdict}
     (tmp_path / "result.json").write_text(json.dumps(result))
     hparams.write(tmp_path, {})
     board = Board(tmp_path)

@@ -22,7 +22,12 @@ COMPARISON = "comparison.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 done, 1 there is nothing to show or it cannot be written, 2 a wrong option."""
+    """Run the command line.
+
+    Returns:
+        0: done. 1: there is nothing to show, it cannot be written, or something broken was left out of it.
+        2: a wrong option.
+    """
     own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run, a sweep, or above")
@@ -43,18 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> bool:
-    """Make what is asked for; whether all of it could be made."""
+    """Make what is asked for; whether all of it could be made, with nothing broken left out."""
     collected = collect(folders)
-    for notice in collected.notices:
-        warn(notice)
-    complete = True
     single = len(folders) == 1 and is_run(folders[0]) and output is None
+    if single:
+        _require_finished(collected)
+    elif collected.runs or collected.failed:  # where there is nothing else, they are the answer
+        for notice in collected.notices:
+            warn(notice)
+    complete = not any(each.broken for each in collected.left_out)
     if single or every_run:
         for run in collected.runs:
             complete &= _made(run.folder)
-    if single:
-        _require_finished(collected)
-    else:
+    if not single:
         _say(write_sweep_report(collected, output or _usual(folders)))
     return complete
 
@@ -76,8 +82,8 @@ def _usual(folders: Sequence[Path]) -> Path:
 
 def _require_finished(collected: Collected) -> None:
     if not collected.runs:
-        failed = [f"{run.name} failed: {run.message}" for run in collected.failed]
-        raise PruneflowError("\n".join(["The run has no result, so there is nothing to show.", *failed]))
+        reasons = [f"{run.name} failed: {run.message}" for run in collected.failed] + collected.notices
+        raise PruneflowError("\n".join(["The run has no result, so there is nothing to show.", *reasons]))
 
 
 def _say(page: Path) -> None:

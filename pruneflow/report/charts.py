@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -97,7 +98,8 @@ def styled() -> Iterator[None]:
     import matplotlib
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it looks for fonts, once
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in a script that the font lacks
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
         yield
@@ -178,7 +180,10 @@ def _svg(picture: Picture, *, facecolor: str) -> bytes:
     content = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": picture.name}):
         picture.figure.savefig(content, format="svg", facecolor=facecolor, metadata={"Date": None})
-    return content.getvalue()
+    return _NOT_IN_XML.sub(b"?", content.getvalue())
+
+
+_NOT_IN_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")  # a name may hold them
 
 
 def _annotate(root: ElementTree.Element, picture: Picture) -> None:

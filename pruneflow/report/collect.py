@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow import results, summary
+from pruneflow import results
 from pruneflow.errors import PruneflowError
-from pruneflow.sweep import FAILURE_FILE, failure_of
+from pruneflow.sweep import FAILURE_FILE, failure_in
 
-__all__ = ["Collected", "Failed", "Run", "collect", "is_run"]
+__all__ = ["Collected", "Failed", "LeftOut", "Run", "collect", "is_run"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What cannot be shown, why, and whether that is for something broken or unreadable."""
+
+    notice: str
+    broken: bool
+
+
+@dataclass(frozen=True)
 class Collected:
     """What lies below some folders.
 
@@ -48,13 +56,18 @@ class Collected:
         folders: The folders.
         runs: The runs that have finished, by name.
         failed: The runs that failed.
-        notices: What could not be read or is not there yet, a line each.
+        left_out: What could not be read or is not there yet.
     """
 
     folders: tuple[Path, ...]
     runs: list[Run]
     failed: list[Failed]
-    notices: list[str]
+    left_out: list[LeftOut]
+
+    @property
+    def notices(self) -> list[str]:
+        """What there is to say of what was left out, a line each."""
+        return [each.notice for each in self.left_out]
 
 
 def collect(folders: Sequence[Path]) -> Collected:
@@ -70,7 +83,7 @@ def collect(folders: Sequence[Path]) -> Collected:
             raise PruneflowError(
                 f"{folder}: there is no such folder. Name the folder of a run or of a sweep, below outputs/."
             )
-    unread: list[str] = []
+    unread: list[LeftOut] = []
     places = {place.resolve(): place for folder in folders for place in _runs_below(folder, unread)}
     base = _common(folders)
     found = [_look(place, _name(place, base)) for place in sorted(places.values())]
@@ -78,9 +91,9 @@ def collect(folders: Sequence[Path]) -> Collected:
         folders=tuple(folders),
         runs=[each for each in found if isinstance(each, Run)],
         failed=[each for each in found if isinstance(each, Failed)],
-        notices=[each for each in found if isinstance(each, str)] + unread,
+        left_out=[each for each in found if isinstance(each, LeftOut)] + unread,
     )
-    if not places:
+    if not places and not unread:
         shown = ", ".join(map(str, folders))
         raise PruneflowError(
             f"{shown}: there is no run in it. Name a folder below outputs/, of a run or of a sweep."
@@ -91,14 +104,15 @@ def collect(folders: Sequence[Path]) -> Collected:
 def is_run(folder: Path) -> bool:
     """Whether a run, of whatever state, has this folder."""
     marks = ("result.json", FAILURE_FILE, ".hydra/overrides.yaml")
-    return any((folder / mark).is_file() for mark in marks)
+    return any(os.path.lexists(folder / mark) for mark in marks)
 
 
-def _runs_below(folder: Path, unread: list[str]) -> Iterator[Path]:
+def _runs_below(folder: Path, unread: list[LeftOut]) -> Iterator[Path]:
     """Folders of runs; links are followed, each folder once. What cannot be read is noted in ``unread``."""
 
     def note(error: OSError) -> None:
-        unread.append(f"{error.filename}: left out, it cannot be read: {error.strerror}.")
+        said = f"{error.filename}: left out, it cannot be read: {error.strerror}."
+        unread.append(LeftOut(said, broken=True))
 
     seen = set()
     for place, inner, _ in os.walk(folder, followlinks=True, onerror=note):
@@ -107,7 +121,10 @@ def _runs_below(folder: Path, unread: list[str]) -> Iterator[Path]:
             inner.clear()
             continue
         seen.add(real)
-        if is_run(Path(place)):
+        if not os.access(place, os.X_OK):  # its names could be read, and nothing else
+            note(PermissionError(errno.EACCES, os.strerror(errno.EACCES), place))
+            inner.clear()
+        elif is_run(Path(place)):
             inner.clear()  # there is no run in a run
             yield Path(place)
         else:
@@ -130,30 +147,13 @@ def _common(folders: Sequence[Path]) -> Path:
     return base.parent if is_run(base) else base
 
 
-def _look(folder: Path, name: str) -> Run | Failed | str:
-    if (folder / FAILURE_FILE).is_file():
-        return Failed(name, folder, failure_of(folder))
-    if not (folder / "result.json").is_file():
-        return f"{name}: there is no result yet. It is under way, or was cut off; the same command goes on."
+def _look(folder: Path, name: str) -> Run | Failed | LeftOut:
+    if (message := failure_in(folder)) is not None:
+        return Failed(name, folder, message)
+    if not os.path.lexists(folder / "result.json"):
+        notice = f"{name}: there is no result yet. It is under way, or was cut off; the same command goes on."
+        return LeftOut(notice, broken=False)
     try:
-        run = Run(name, folder, results.read(folder))
-        _require_whole(run)
+        return Run(name, folder, results.read(folder))
     except (PruneflowError, OSError) as error:
-        return f"{name}: left out. {error}"
-    except (KeyError, TypeError, ValueError) as error:
-        return f"{name}: left out. {folder / 'result.json'} is not whole: {type(error).__name__}: {error}."
-    return run
-
-
-def _require_whole(run: Run) -> None:
-    """Look once at what a page shows, so that one broken result costs its own row only."""
-    result = run.result
-    list(summary.findings(result))
-    summary.run_rows(result)
-    for part in ("config", "data", "device", "versions", "plan"):
-        dict(result[part])
-    for file in result["tflite"]:
-        reached = [summary.quality(result, file, part) for part in ("test", "validation")]
-        least = 0 if summary.metric_of(result) == "accuracy" else -math.inf
-        if not (file["gzip_bytes"] > 0 and all(each is not None and least <= each <= 1 for each in reached)):
-            raise ValueError("a size or an accuracy that cannot be")
+        return LeftOut(f"{name}: left out. {error}", broken=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pruneflow.errors import PruneflowError
 
 __all__ = ["Curve", "read_curves"]
 
@@ -29,14 +32,28 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     """All scalars of the event files that lie in ``folder`` itself, by tag.
 
     A file that breaks off, as of a run that is under way, is read as far as it goes.
+
+    Raises:
+        PruneflowError: for a file that holds something else.
     """
     found: dict[str, dict[int, float]] = {}
     for file in sorted(folder.glob("*tfevents*")):
-        for step, tag, value in _scalars(file):
+        for step, tag, value in _read(file):
             found.setdefault(tag, {})[step] = value
     return {
         tag: Curve(sorted(points), [points[step] for step in sorted(points)]) for tag, points in found.items()
     }
+
+
+def _read(file: Path) -> list[tuple[int, str, float]]:
+    try:
+        if not file.is_file():
+            raise ValueError("it is no regular file")
+        return list(_scalars(file))
+    except Exception as error:  # of any kind: TensorBoard checks nothing of what a record holds
+        raise PruneflowError(
+            f"{file} cannot be read as a file of TensorBoard: {error}. Delete it, or run again."
+        ) from error
 
 
 def _scalars(file: Path) -> Iterator[tuple[int, str, float]]:
@@ -46,7 +63,7 @@ def _scalars(file: Path) -> Iterator[tuple[int, str, float]]:
         event = event_pb2.Event.FromString(record)
         for value in event.summary.value:
             figure = _figure(value)
-            if figure is not None:
+            if figure is not None and math.isfinite(figure):
                 yield event.step, value.tag, figure
 
 

@@ -83,7 +83,7 @@ def write_page(file: Path, template: str, pictures: Sequence[Picture], **values:
         links = {Path(name).suffix[1:].upper(): link(folder / name, file) for name in files}
         shown.append({"picture": picture, "svg": inline(picture), "files": links})
     page = _environment().get_template(template).render(pictures=shown, version=__version__, **values)
-    write_file(file, page.encode())
+    write_file(file, page.encode(errors="replace"))  # names of files need not be Unicode
     for old in _pictures_in(folder) - written:  # of an earlier page
         (folder / old).unlink(missing_ok=True)
 
@@ -127,13 +127,16 @@ _PICTURE = re.compile(
 def _is_own(file: Path) -> bool:
     if not file.is_file():
         return False
-    with file.open("rb") as content:
-        return MARK.encode() in content.read(HEAD_BYTES)
+    try:
+        with file.open("rb") as content:
+            return MARK.encode() in content.read(HEAD_BYTES)
+    except OSError:
+        return False
 
 
 def link(target: Path, page: Path) -> str:
     """Where a file lies as seen from a page, as a browser takes it."""
-    return quote(Path(os.path.relpath(target, page.parent)).as_posix())
+    return quote(os.fsencode(Path(os.path.relpath(target, page.parent)).as_posix()))
 
 
 @cache

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow import summary
+from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
 
@@ -25,6 +26,8 @@ LONGEST_ROW = 34  # letters
 ROW_IN = 0.34  # height of a row of bars
 MICROSECONDS_BELOW_MS = 0.1
 
+_Mask = npt.NDArray[np.bool_]
+
 REQUESTED, MEASURED = COLOURS[0], COLOURS[4]
 DENSE, PRUNED = COLOURS[7], COLOURS[1]
 
@@ -35,6 +38,9 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
     Args:
         folder: Folder of the run.
         result: What its ``result.json`` holds.
+
+    Raises:
+        PruneflowError: naming a file that holds something else.
     """
     yield _sparsities(result)
     curves = read_curves(folder / "pruned")
@@ -43,9 +49,35 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
     yield _sizes(result)
     if any(file["latency"] for file in result["tflite"]):
         yield _latencies(result)
-    if (folder / "masks.npz").is_file():
-        with np.load(folder / "masks.npz", allow_pickle=False) as masks:
-            yield _masks({name: masks[name] for name in masks.files[:MASKS_SHOWN]}, len(masks.files))
+    if (folder / "masks.npz").exists():
+        shapes = {
+            f"{each['name']}/{each['weight']}": tuple(each["shape"]) for each in result["pruned"]["layers"]
+        }
+        yield _masks(*_read_masks(folder / "masks.npz", shapes))
+
+
+def _read_masks(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, _Mask], int]:
+    """The first masks of a file by weight, and how many there are.
+
+    Raises:
+        PruneflowError: if it holds anything else than masks of these shapes.
+    """
+    try:
+        if not file.is_file():
+            raise ValueError("it is no regular file")
+        with np.load(file, allow_pickle=False) as masks:
+            found = {name: masks[name] for name in masks.files[:MASKS_SHOWN]}
+            count = len(masks.files)
+        for name, mask in found.items():
+            if mask.dtype != bool or mask.shape != shapes[name]:
+                raise ValueError(f"{name} is {mask.dtype} of {mask.shape}")
+        if not found:
+            raise ValueError("there are none")
+    except Exception as error:  # of any kind: NumPy and zipfile find many in a damaged file
+        raise PruneflowError(
+            f"{file} does not hold the masks of this run: {type(error).__name__}: {error}. Run it again."
+        ) from error
+    return found, count
 
 
 def _sparsities(result: Mapping[str, Any]) -> Picture:
@@ -188,7 +220,7 @@ def _verdicts(timed: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     ]
 
 
-def _masks(masks: Mapping[str, npt.NDArray[np.bool_]], count: int) -> Picture:
+def _masks(masks: Mapping[str, _Mask], count: int) -> Picture:
     """Masks of the first weights, outputs x inputs, as TFLite multiplies them."""
     from matplotlib.colors import to_rgb
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml  # type: ignore[import-untyped]
 
 from pruneflow import results, summary
-from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import styled
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
@@ -50,12 +48,7 @@ def write_run_report(folder: Path) -> Path:
     """
     result, page = results.read(folder), folder / REPORT
     with styled():
-        try:
-            pictures = list(run_pictures(folder, result))
-        except (KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-            raise PruneflowError(
-                f"{folder}: what it holds cannot be drawn: {type(error).__name__}: {error}. Run it again."
-            ) from error
+        pictures = list(run_pictures(folder, result))
         write_page(page, "run.html", pictures, **_values(folder, result, page))
     return page
 
@@ -87,7 +80,7 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
         "command": result["command"],
         "version_columns": _columns(("what", "version or kind")),
         "version_rows": [_row(pair) for pair in _made_with(result).items()],
-        "config": OmegaConf.to_yaml(OmegaConf.create(result["config"])),
+        "config": yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True),
     }
 
 

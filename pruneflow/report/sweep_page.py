@@ -120,7 +120,8 @@ def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
 
 def _machine(run: Run) -> str:
     result, threads = run.result, run.result["tflite"][0]["latency"]["pruned"]["threads"]
-    return f"{result['device']['name']}, LiteRT {result['versions']['ai-edge-litert']}, threads {threads}"
+    version = result["versions"].get("ai-edge-litert", "unknown")
+    return f"{result['device']['name']}, LiteRT {version}, threads {threads}"
 
 
 def _swept_in(folder: Path, runs: Sequence[Run]) -> tuple[str, ...]:
