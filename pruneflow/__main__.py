@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import Any
+from typing import NoReturn
+
+from pruneflow import process, signals
 
 __all__ = ["main"]
 
-INTERRUPTED = (130, 143)
+
+def main() -> NoReturn:
+    """Run the command line; a signal ends it cleanly even while modules are still being loaded."""
+    process.run_command(_command)
 
 
-def main() -> None:
-    """Run the command line; Ctrl-C ends cleanly even while modules are still being loaded."""
+def _command() -> int:
     try:
         from pruneflow.cli import main as run
-
-        run()
     except KeyboardInterrupt:
-        print("Interrupted before anything was started.", file=sys.stderr)
-        sys.exit(130)
-    except SystemExit as ended:
-        if ended.code in INTERRUPTED and not {"joblib", "ray"} & set(sys.modules):
-            _leave(ended.code)
-        raise
-
-
-def _leave(code: Any) -> None:
-    """End without taking TensorFlow down, whose threads are still at work: that may abort (2.21).
-
-    Everything of ours has unwound by now. The engines of sweeps end their processes at exit: left to it.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        said, code = signals.received()
+        print(f"{said} before anything was started.", file=sys.stderr)
+        return code
+    return run()
 
 
 if __name__ == "__main__":

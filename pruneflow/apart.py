@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
-from pruneflow.signals import POLL_S, end_with_parent, ended, let_through
+from pruneflow.signals import POLL_S, end_with_parent, ended, leave_to_parent, let_through
 from pruneflow.surroundings import own_process
 
 __all__ = ["Outcome", "hold_memory", "values_of"]
@@ -180,7 +180,7 @@ def hold_memory() -> None:
 
 def _serve() -> None:
     """Run the function that standard input brings, with modules from where the parent finds them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    leave_to_parent()
     own_process()
     path, scratch, work = pickle.load(sys.stdin.buffer)
     end_with_parent(partial(shutil.rmtree, scratch, ignore_errors=True))

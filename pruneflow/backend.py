@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pruneflow.options import require
+from pruneflow.process import own_temporary_folder
 from pruneflow.signals import undisturbed
 from pruneflow.surroundings import is_own, open_streams
 
@@ -118,6 +119,8 @@ def tensorflow() -> Any:
     require(optimize < 2, "PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if is_own():
+        own_temporary_folder()
     with _importing(before_networks=True):
         import tensorflow as tf
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -20,6 +19,7 @@ from pruneflow.data.cache import image_folder
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.files import remove_folder
 from pruneflow.manifests import MANIFEST
+from pruneflow.process import run_command
 from pruneflow.stages import layouts, stages_in, unused
 from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, printing
@@ -236,4 +236,4 @@ def _size(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
+from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results, signals
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
 from pruneflow.config import Config, config_folder, from_hydra, plain
@@ -40,14 +39,9 @@ STAYS = "Nothing half-written stays."
 GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the last checkpoint."
 
 
-class Terminated(BaseException):
-    """SIGTERM, raised where the program stands, so that it unwinds as for Ctrl-C."""
-
-
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM."""
+    """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
-    signal.signal(signal.SIGTERM, _terminate)
     own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
@@ -58,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         code = _say(refusals.failure_in_words(error), 1)
     except KeyboardInterrupt:
-        code = _say(f"Interrupted. {GOES_ON}", 130)
-    except Terminated:
-        code = _say(f"Terminated. {GOES_ON}", 143)
+        said, number = signals.received()
+        code = _say(f"{said}. {GOES_ON}", number)
     sys.exit(code)
 
 
@@ -180,7 +173,3 @@ def _command(settings: HydraConf) -> str:
 def _say(message: str, code: int) -> int:
     complain(message)
     return code
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import hydra
 import numpy as np
@@ -23,6 +23,7 @@ from pruneflow.config import config_folder
 from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
+from pruneflow.process import run_command
 from pruneflow.runner import foreign_outputs
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
@@ -76,8 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), error.exit_code)
     except refusals.REFUSED as error:
         return _say(refusals.in_words(error), ConfigError.exit_code)
-    except KeyboardInterrupt:
-        return _say("Interrupted.", 130)
     return 0
 
 
@@ -269,9 +268,5 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _exit() -> NoReturn:
-    sys.exit(main())
-
-
 if __name__ == "__main__":
-    _exit()
+    run_command(main)

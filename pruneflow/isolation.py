@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -19,12 +18,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import hparams, refusals
+from pruneflow import hparams, process, refusals, signals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
 from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
-from pruneflow.signals import end_with_parent
 from pruneflow.surroundings import own_process
 from pruneflow.sweep import FAILURE_FILE, end, record_failure
 from pruneflow.terminal import complain
@@ -147,12 +145,12 @@ def _serve() -> None:
     """Do the work that standard input brings; end when the parent does."""
     own_process()
     work = pickle.load(sys.stdin.buffer)  # written by the parent
-    end_with_parent()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that nothing half-written stays
+    signals.end_with_parent(process.remove_temporary_folder)
+    signals.answer()
     try:
         carry_out(work)
-    except KeyboardInterrupt:  # Ctrl-C reaches the parent too, which says so
-        sys.exit(130)
+    except KeyboardInterrupt:  # the parent says so
+        process.leave(signals.received()[1])
 
 
 if __name__ == "__main__":

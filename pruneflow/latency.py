@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from pruneflow import tflite
 from pruneflow.errors import PruneflowError
+from pruneflow.process import run_command
 from pruneflow.stopwatch import Latency, Timing, measure
 from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, console, print_whole, printing
@@ -52,8 +52,6 @@ def _carry_out(files: Sequence[Path], settings: Latency, *, as_json: bool) -> in
     except PruneflowError as error:
         complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
@@ -108,4 +106,4 @@ def _times_as_fast(row: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

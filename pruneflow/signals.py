@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back while TensorFlow is at work.
+"""Ctrl-C, SIGTERM and SIGHUP: answered once, and held back while TensorFlow is at work.
 
 An exception that a signal raises in the middle of a C++ extension comes out as another error, corrupts
 memory, or aborts the process (seen with TensorFlow 2.21 and LiteRT 2.3). It waits for a place where Python is
@@ -13,15 +13,75 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["POLL_S", "end_with_parent", "ended", "let_through", "undisturbed"]
+__all__ = [
+    "CODES",
+    "POLL_S",
+    "answer",
+    "end_with_parent",
+    "ended",
+    "leave_to_parent",
+    "let_through",
+    "pass_over",
+    "received",
+    "undisturbed",
+]
 
 POLL_S = 0.2
 
-_SIGNALS: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)
+_WORDS: dict[int, str] = {
+    signal.SIGINT: "Interrupted",
+    signal.SIGTERM: "Terminated",
+    getattr(signal, "SIGHUP", signal.SIGTERM): "Hung up",
+}
+CODES = tuple(128 + number for number in _WORDS)
+"""What a shell reports of programs that such a signal ended."""
+
+_received: list[int] = []
 _held: list[int] = []
 _handlers: dict[int, Any] = {}
+
+
+def answer() -> None:
+    """Have the first signal raise KeyboardInterrupt, and those that come while that unwinds do nothing.
+
+    A signal that is ignored stays so, as SIGHUP is under nohup.
+    """
+    _received.clear()
+    _set(_raise)
+
+
+def pass_over() -> None:
+    """Have signals do nothing from now on: what there was to do is done."""
+    _set(lambda *_: None)  # if they were ignored, Python would complain of one that has just come
+
+
+def received() -> tuple[str, int]:
+    """What to call the signal that was answered, and the exit code that tells it; else those of Ctrl-C.
+
+    It is not known from the exception: Ray replaces that by another.
+    """
+    number = (_received or [signal.SIGINT])[0]
+    return _WORDS[number], 128 + number
+
+
+def leave_to_parent() -> None:
+    """Ignore what reaches the parent too, when it comes from a terminal; the parent ends this process."""
+    for number in set(_WORDS) - {signal.SIGTERM}:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _raise(number: int, _: Any) -> NoReturn:
+    _received.append(number)
+    pass_over()
+    raise KeyboardInterrupt
+
+
+def _set(handler: Callable[[int, Any], object]) -> None:
+    for number in _WORDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -30,9 +90,9 @@ def undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or _handlers:
         yield  # signals go to the main thread, and an outer block has them
         return
-    for number in _SIGNALS:
-        _handlers[number] = signal.signal(number, lambda number, _: _held.append(number))
     try:
+        for number in _WORDS:
+            _handlers[number] = signal.signal(number, lambda number, _: _held.append(number))
         yield
     finally:
         _let_go()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Real data, where the person who runs the tests has them; everything else sees the tiny ones.
 REAL_DATA = os.environ.get("PRUNEFLOW_DATA_DIR")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
+# Folders of tests outlive this process, whose other temporary files do not.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 os.environ["HYDRA_FULL_ERROR"] = "1"
 os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser()))  # its list of fonts
 

@@ -17,7 +17,7 @@ PACKAGE = Path(pruneflow.__file__).parent
 # A module imports from modules above it only.
 ROOMS = [
     *("errors", "surroundings", "extensions", "options", "files", "records"),
-    *("signals", "terminal", "locks"),
+    *("signals", "process", "terminal", "locks"),
     *("factories", "data.rows"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
     *("data.wheels", "data.cache", "data.idx", "data.images", "data.mnist"),

@@ -18,7 +18,7 @@ from conftest import QUICK
 from results_fixtures import result
 
 import pruneflow
-from pruneflow import backend, cli, isolation
+from pruneflow import backend, cli, isolation, sweep
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 
@@ -244,9 +244,15 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("sent", "code", "word"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Term")]
+    ("sent", "code", "word"),
+    [
+        (signal.SIGINT, 130, "Interrupted"),
+        (signal.SIGTERM, 143, "Terminated"),
+        (signal.SIGHUP, 129, "Hung up"),
+    ],
 )
-def test_signals_end_a_run_cleanly(tmp_path, sent, code, word):
+def test_signals_end_a_run_cleanly_and_once(tmp_path, sent, code, word):
+    (tmp_path / "temporary").mkdir()
     arguments = [*QUICK, "trainer.dense_epochs=100000"]
     log = tmp_path / "log"
     with log.open("w") as out:
@@ -255,17 +261,20 @@ def test_signals_end_a_run_cleanly(tmp_path, sent, code, word):
             stdout=out,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
         )
         deadline = time.monotonic() + 120
         while "epoch 2/" not in log.read_text() and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(sent)
+        time.sleep(0.3)  # while the first one unwinds, or is still held back
+        process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors.startswith(word)
-    assert "Traceback" not in errors
+    assert errors == f"{word}. {cli.GOES_ON}\n"
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert not list(tmp_path.rglob("result.json"))
-    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+    assert {path.name for path in tmp_path.rglob(".*") if path.is_file()} == {".unfinished"}
 
 
 @pytest.mark.parametrize("where", ["hydra.sweep.subdir=${hydra.job.num}", "hydra.sweep.subdir=deep/${seed}"])
@@ -283,6 +292,7 @@ def pretend_to_run(monkeypatch):
     def run(config, ready, run_dir, *, command):
         found = {**result(), "config": plain(config), "command": command}
         (run_dir / "result.json").write_text(json.dumps(found))
+        sweep.end(run_dir)
         raise SystemError("stop here")
 
     monkeypatch.setattr(pipeline, "run", run)

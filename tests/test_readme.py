@@ -87,7 +87,7 @@ CLEANING_IMAGES = "python -m pruneflow.clean --unused-days 30 --images"
 
 
 def test_the_command_that_cleans_the_store_runs(tmp_path):
-    (tmp_path / "outputs" / ".stages").mkdir(parents=True)
+    (tmp_path / "outputs" / ".stages" / "v1" / "locks").mkdir(parents=True)
     line = [sys.executable, *shlex.split(CLEANING)[1:]]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

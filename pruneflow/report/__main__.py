@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
+from pruneflow.process import run_command
 from pruneflow.report.collect import Collected, collect, is_run
 from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
@@ -42,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PruneflowError as error:
         complain(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        return 130
     return 0 if complete else 1
 
 
@@ -91,4 +89,4 @@ def _say(page: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)
