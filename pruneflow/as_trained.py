@@ -83,7 +83,7 @@ def _moved(values: Any, own: dict[str, Any], saved: dict[str, Any], prefix: str)
 def _read(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PruneflowError(f"{file} cannot be read ({error}). Mend it, or move it away.") from error
     if not isinstance(found, dict):
         raise PruneflowError(f"{file} is no JSON object. Mend it, or move it away.")

@@ -266,7 +266,8 @@ class _File:
         self.content, self.name = content, name
         self.entries_left = MOST_ENTRIES
         self.most_elements = min(MOST_ELEMENTS, ALWAYS_ELEMENTS + ELEMENTS_PER_BYTE * len(content))
-        self.elements_left = max(self.most_elements, ELEMENTS_PER_DENSE_BYTE * len(content))
+        dense = ALWAYS_ELEMENTS + ELEMENTS_PER_DENSE_BYTE * len(content)
+        self.elements_left = {"sparse": self.most_elements, "dense": dense}
         self.model = _schema().Model.GetRootAs(content, 0)
         self.operations = [self._operation(code) for code in self.tables(self.model, "OperatorCodes")]
         self.buffers = self.tables(self.model, "Buffers")
@@ -291,10 +292,10 @@ class _File:
         self._spend(len(raw or b"") // BYTES_OF_TEXT, "characters")
         return printable((raw or b"").decode(errors="replace"))
 
-    def spend_elements(self, count: int) -> None:
+    def spend_elements(self, encoding: str, count: int) -> None:
         """Refuse weights that are together larger than those of any network in a file of this size."""
-        self.elements_left -= count
-        if self.elements_left < 0:
+        self.elements_left[encoding] -= count
+        if self.elements_left[encoding] < 0:
             raise ValueError("its weights would be far larger than it is")
 
     def _spend(self, count: int, what: str) -> None:
@@ -403,7 +404,8 @@ def _is_weight(file: _File, tensor: Any) -> bool:
 def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
     tensor, shape = subgraph.tensors[index], subgraph.shape(index)
     layout, content = _layout(file, tensor), file.bytes_of(tensor)
-    file.spend_elements(max(math.prod(shape), content.size, layout.index_bytes if layout else 0))
+    encoding, index_bytes = ("sparse", layout.index_bytes) if layout else ("dense", 0)
+    file.spend_elements(encoding, max(math.prod(shape), content.size, index_bytes))
     if layout:
         if min(shape) < 0 or math.prod(shape) > file.most_elements:
             raise ValueError(f"a sparse tensor of shape {shape}")
@@ -418,10 +420,10 @@ def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Rea
         name=file.text(tensor.Name()),
         shape=shape,
         dtype=_dtype(tensor),
-        encoding="sparse" if layout else "dense",
+        encoding=encoding,
         block=layout.block if layout else (),
         zeros=values.size - int(np.count_nonzero(values)),
-        stored_bytes=content.size + (layout.index_bytes if layout else 0),
+        stored_bytes=content.size + index_bytes,
         consumers=tuple(subgraph.ops[reader.op].name for reader in readers),
         densified=any(reader.densified for reader in readers),
         values=values,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pruneflow import backend
+from pruneflow import backend, tflite
 from pruneflow.data import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
@@ -171,6 +171,46 @@ def test_damaged_lengths_are_refused_before_they_are_used():
         assert sum(weight.size for weight in graph.weights) < 10_000
     for field in ("OperatorCodes", "Subgraphs", "Tensors", "Operators", "Buffers", "DimMetadata"):
         assert f"it claims 2147483647 {field}" in messages
+
+
+def sharing(tensors):
+    """A file in which weights of a megabyte each are one buffer."""
+    made = [tensor_of((1, 1024)), *(tensor_of((1024, 1024), "INT8", buffer=1) for _ in range(tensors))]
+    ops = [("FULLY_CONNECTED", [0, 1 + place, -1], [0]) for place in range(tensors)]
+    return file_of(made, ops, buffers=[bytes(2**20)])
+
+
+def test_weights_that_share_a_buffer_take_no_memory_without_end():
+    assert len(parse(sharing(16), "file").weights) == 16
+    with pytest.raises(PruneflowError, match="file is cut short or damaged: its weights would be far larger"):
+        parse(sharing(18), "file")
+
+
+@pytest.mark.parametrize("what", ["Shape", "Inputs", "Operators", "characters"])
+def test_tables_that_share_a_vector_take_no_time_without_end(what, monkeypatch):
+    """Each of ten thousand tables may hold the same list of a million numbers."""
+    file = tflite._File(converted("cnn", "float"), "file")
+    file.entries_left = 2
+    subgraph = file.model.Subgraphs(0)
+    with pytest.raises(ValueError, match=f"it claims .* {what}"):
+        if what == "characters":
+            file.text(3 * 64 * b"x")
+        elif what == "Operators":
+            file.tables(subgraph, what)
+        else:
+            file.numbers(subgraph.Tensors(0) if what == "Shape" else subgraph.Operators(0), what)
+
+
+def test_a_tensor_of_too_many_dimensions_is_refused():
+    tensors = [tensor_of((1,) * 33), tensor_of((1, 1), "INT8", buffer=1), tensor_of((1, 1))]
+    with pytest.raises(PruneflowError, match="a tensor of 33 dimensions"):
+        parse(file_of(tensors, [("FULLY_CONNECTED", [0, 1, -1], [2])], buffers=[b"x"]), "made")
+
+
+def test_names_cannot_write_to_the_terminal():
+    weight = tensor_of((1, 1), "INT8", buffer=1)
+    weight.name = b"\x1b[31mred\n"
+    assert fully_connected(weight, b"x").weights[0].name == "\\x1b[31mred\\n"
 
 
 def test_inputs_outputs_and_operations_are_those_of_the_network():
