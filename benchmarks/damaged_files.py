@@ -53,6 +53,13 @@ ORIGINALS = {
 }
 
 
+def damaged(content: bytes, damage: str, rng: np.random.Generator) -> bytes:
+    """Damage a file in one of `DAMAGES`, until it is another one."""
+    while (found := DAMAGES[damage](content, rng)) == content:
+        pass
+    return found
+
+
 def damaged_bytes(content: bytes, rng: np.random.Generator) -> bytes:
     """Change a few bits, words or blocks, or cut."""
     found = bytearray(content)
@@ -218,7 +225,7 @@ def _tried(made: dict[str, Path], damage: str, folder: Path, chosen: argparse.Na
         name = list(made)[index % len(made)]
         file = folder / f"{damage}-{index}-{name}.tflite"
         rng = np.random.default_rng([chosen.seed, list(DAMAGES).index(damage), index])
-        file.write_bytes(DAMAGES[damage](made[name].read_bytes(), rng))
+        file.write_bytes(damaged(made[name].read_bytes(), damage, rng))
         timed = chosen.latency_every and index // len(made) % chosen.latency_every == 0
         work[name].append((file, made[name] if timed else None))
     counts: Counter[tuple[str, str]] = Counter()

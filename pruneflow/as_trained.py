@@ -59,7 +59,7 @@ def _with_scales(file: Path, data: Data) -> Data:
             y = _moved(y, own, saved, "target_")
             mean, scale = (tuple(saved.get(f"target_{key}", ())) for key in ("mean", "scale"))
             spec = replace(spec, targets=Targets(mean, scale) if mean else Targets.plain(len(spec.targets)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise PruneflowError(
             f"{file} does not fit the data: its scales are not those of examples of shape {spec.shape}. "
             "Choose the data set that the file was made for."
@@ -74,7 +74,8 @@ def _moved(values: Any, own: dict[str, Any], saved: dict[str, Any], prefix: str)
         raw = raw * np.array(own[f"{prefix}scale"]) + np.array(own[f"{prefix}mean"])
     if f"{prefix}mean" in saved:
         mean, scale = (np.array(saved[f"{prefix}{key}"], np.float64) for key in ("mean", "scale"))
-        if not mean.shape == scale.shape == raw.shape[1:]:
+        usable = np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()
+        if not (usable and mean.shape == scale.shape == raw.shape[1:]):
             raise ValueError(mean.shape)
         raw = (raw - mean) / scale
     return raw.astype(np.float32)

@@ -73,7 +73,12 @@ def test_numbers_get_the_scales_that_they_had_in_training(tmp_path, task, standa
     [
         ('{"mean": [0.0], "scale": [1.0]}', r"does not fit the data: its scales are not those of .*\(3,\)"),
         ('{"mean": [0.0, 0.0, 0.0]}', r"does not fit the data"),
+        ('{"mean": [0, 0, 0], "scale": [1, 0, 1]}', r"does not fit the data"),
+        ('{"mean": [0, 0, NaN], "scale": [1, 1, 1]}', r"does not fit the data"),
+        (f'{{"mean": [0, 0, 1{400 * "0"}], "scale": [1, 1, 1]}}', r"does not fit the data"),
+        ('{"mean": "word", "scale": {"a": 1}}', r"does not fit the data"),
         ("[1]", r"standardisation\.json is no JSON object"),
+        (100_000 * "[", r"standardisation\.json cannot be read"),
         ("{", r"standardisation\.json cannot be read"),
     ],
 )
