@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-import shutil
 import zipfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ["event_file", "pack", "unpack"]
+from pruneflow.files import is_folder
+
+__all__ = ["event_file", "pack", "remove", "unpack"]
 
 FORMAT = "brain.Event:2"  # what TensorBoard expects the first event of a file to say
 
@@ -43,14 +45,27 @@ def pack(folder: Path) -> bytes:
     return content.getvalue()
 
 
+def remove(folder: Path) -> None:
+    """Delete the event files in ``folder`` and in those below it, and folders that are empty then."""
+    if not is_folder(folder):
+        return
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder comes before it
+        if "tfevents" in path.name and not is_folder(path):
+            path.unlink()
+        with suppress(OSError):  # a file, or not empty
+            path.rmdir()
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def unpack(content: bytes, folder: Path) -> None:
     """Put the files of an archive that ``pack`` made into ``folder``, in place of what is there.
 
     Raises:
         zipfile.BadZipFile: if the archive is broken.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if archive.namelist():
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             archive.extractall(folder)

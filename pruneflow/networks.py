@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ from rich.markup import escape
 from pruneflow import backend
 from pruneflow.config import Config
 from pruneflow.dashboard import write_layout
-from pruneflow.events import pack, unpack
+from pruneflow.events import pack, remove, unpack
 from pruneflow.files import write_file
 from pruneflow.fitting import Journal
 from pruneflow.manifests import SCRATCH
@@ -227,7 +226,7 @@ def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
 
 
 def _journal(config: Config, folder: Path, events: Path) -> Journal:
-    shutil.rmtree(events, ignore_errors=True)  # what a killed run left; the checkpoint has its own copy
+    remove(events)  # what a killed run left; the checkpoint has its own copy
     return Journal(events, folder / CHECKPOINT, config.stages.checkpoint_seconds, config.tensorboard)
 
 

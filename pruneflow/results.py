@@ -26,6 +26,7 @@ from pruneflow.records import read_json, require_fits
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 from pruneflow.stopwatch import Timing
+from pruneflow.terminal import warn
 from pruneflow.verdicts import Speedup
 
 __all__ = [
@@ -324,7 +325,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """The result of a run that ended before, in a folder that is taken up; None where there is none.
+    """The result of a run that ended before, in a folder that is taken up; None where there is no whole one.
 
     Args:
         run_dir: Folder of the run.
@@ -333,9 +334,13 @@ def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         PruneflowError: if the folder holds the result of other settings.
     """
-    if not (run_dir / "result.json").exists():
+    try:
+        result = read(run_dir)
+    except FileNotFoundError:
         return None
-    result = read(run_dir)
+    except PruneflowError as error:
+        warn(f"The run is carried out anew. {error}")
+        return None
     kept, wanted = ({**settings, "stages": None} for settings in (result["config"], config))
     if kept != json.loads(json.dumps(wanted)):
         raise PruneflowError(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pruneflow.files import write_file
 from pruneflow.locks import attempted
+from pruneflow.records import read_json
 from pruneflow.stages import LOCKS, RUNS, Store
 
 __all__ = ["Claim", "claimed", "identity_of", "left"]
@@ -65,10 +66,10 @@ def left(store: Store, identity: str) -> Path | None:
     if not store.reuse:
         return None
     try:
-        folder = Path(json.loads(_record(store, identity).read_text())["folder"])
+        folder = Path(read_json(_record(store, identity))["folder"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return folder if folder.is_dir() else None
+    return folder if folder.is_absolute() and folder.is_dir() else None
 
 
 def _record(store: Store, identity: str) -> Path:

@@ -156,6 +156,15 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
         module.finished(tmp_path, {**settings, "seed": 1})
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 2}', "[" * 100_000], ids=lambda text: text[:9])
+def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, capsys):
+    from pruneflow import results as module
+
+    (tmp_path / "result.json").write_text(text)
+    assert module.finished(tmp_path, {}) is None
+    assert capsys.readouterr().out.startswith("The run is carried out anew. ")
+
+
 @pytest.mark.parametrize("part", ["data", "device"])
 def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
     from pruneflow import cli, pipeline
@@ -207,6 +216,25 @@ def test_temporary_files_of_a_killed_process_are_deleted_and_nothing_else(tmp_pa
     }
 
 
+def test_curves_of_a_killed_run_are_deleted_and_nothing_else(tmp_path):
+    from pruneflow.events import remove
+
+    (tmp_path / "outside").mkdir()
+    for name in ("train/events.out.tfevents.1", "tfmot/events.out.tfevents.1", "notes/mine.txt"):
+        (tmp_path / "dense" / name).parent.mkdir(parents=True)
+        (tmp_path / "dense" / name).write_text("")
+    (tmp_path / "outside" / "events.out.tfevents.1").write_text("")
+    for link in (tmp_path / "dense" / "link", tmp_path / "pruned"):
+        link.symlink_to(tmp_path / "outside")
+    remove(tmp_path / "dense")
+    remove(tmp_path / "pruned")
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    assert left == {
+        *("outside", "outside/events.out.tfevents.1", "pruned"),
+        *("dense", "dense/link", "dense/notes", "dense/notes/mine.txt"),
+    }
+
+
 def claim(store, identity):
     return unfinished.claimed(store, identity)
 
@@ -228,12 +256,27 @@ def test_a_command_that_runs_already_is_not_joined(tmp_path):
         assert fourth.left is None
 
 
-@pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"folder": "/nowhere/at/all"}'])
+UNUSABLE = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    '{"folder": "/nowhere/at/all"}',
+    '{"folder": ""}',
+    '{"folder": 1}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("record", UNUSABLE, ids=lambda text: text[:20])
 def test_a_record_that_cannot_be_used_means_a_new_folder(tmp_path, record):
     store = Store(tmp_path)
     file = store.folder / "runs" / ("a" * 64 + ".json")
     file.parent.mkdir(parents=True)
     file.write_text(record)
+    assert unfinished.left(store, "a" * 64) is None
+    file.unlink()
+    os.mkfifo(file)
     assert unfinished.left(store, "a" * 64) is None
 
 
