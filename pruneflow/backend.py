@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.options import require
+from pruneflow.errors import ConfigError
 from pruneflow.process import own_temporary_folder
 from pruneflow.signals import undisturbed
 from pruneflow.surroundings import is_own, open_streams
@@ -116,7 +116,8 @@ def tensorflow() -> Any:
     """
     problem = "TensorFlow cannot be imported without docstrings"
     optimize = sys.flags.optimize
-    require(optimize < 2, "PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
+    if optimize >= 2:
+        raise ConfigError.of("PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if is_own():

@@ -1,4 +1,4 @@
-"""Damaged TFLite files end with numbers or with one message: a few of those of benchmarks/damaged_files.py."""
+"""Damaged TFLite files end with numbers or with one message: a few of many thousand."""
 
 import sys
 from collections import Counter
