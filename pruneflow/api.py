@@ -21,7 +21,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import backend, refusals
+from pruneflow import backend, refusals, targets
 from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.data import Data, Part, Spec
 from pruneflow.device import left_as_found
@@ -81,7 +81,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
         words.append(f'hydra.searchpath=["file://{folder}"]')
     with _hydra():
         try:
-            return from_hydra(hydra.compose("config", words))
+            composed = hydra.compose("config", words)
+            targets.check(composed, {word.lstrip("+").partition("=")[0] for word in words})
+            return from_hydra(composed)
         except refusals.REFUSED as error:
             raise ConfigError(refusals.in_words(error)) from error
 

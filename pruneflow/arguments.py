@@ -47,6 +47,9 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     for word in unknown:
         _refuse_flag(word, sorted(parser._option_string_actions))
+    rerun = parsed.experimental_rerun
+    remedy = "Type the command that is in result.json."
+    require(not rerun, "--experimental-rerun", rerun, "pruneflow does not run pickled jobs", remedy)
     if not (parsed.help or parsed.hydra_help):
         _check_flags(parsed)
         _check_settings(parsed)
@@ -87,9 +90,6 @@ def _check_flags(parsed: Any) -> None:
     remedy = "Add a folder of your own with --config-dir."
     problem = "the config folder is pruneflow's own"
     require(not parsed.config_path, "--config-path", parsed.config_path, problem, remedy)
-    rerun = parsed.experimental_rerun
-    remedy = "Type the command that is in result.json."
-    require(not rerun, "--experimental-rerun", rerun, "pruneflow does not run pickled jobs", remedy)
 
 
 def _check_settings(parsed: Any) -> None:

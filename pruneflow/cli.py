@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:
     if parsed.help:
         return _print(help_text(folders(parsed)))
     if shows(parsed):
-        return _show(arguments)
+        return _show(["--hydra-help"] if parsed.hydra_help else arguments)
     job = Job.of(parsed)
     job.check()
     return 0 if job.run(lambda pinned: _hydra([*arguments, *pinned])) else 1

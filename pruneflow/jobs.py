@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import launchers, objectives, plugins, refusals, results, search, unfinished
+from pruneflow import launchers, objectives, plugins, refusals, results, search, targets, unfinished
 from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError
 from pruneflow.folders import require_no_run, require_writable, unused
@@ -73,7 +73,8 @@ class Job:
             loader = GlobalHydra.instance().config_loader()
             typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
             fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
-            compose = partial(_compose, parsed.config_name or "config", search_path=_search_path(parsed))
+            keys = {override.key_or_group for override in typed}
+            compose = partial(_compose, parsed.config_name or "config", _search_path(parsed), keys)
             settings = compose(fixed if parsed.multirun else parsed.overrides)
             sweep = bool(parsed.multirun or settings.hydra.mode == RunMode.MULTIRUN)
             swept = [*_swept_in_yaml(settings), *typed]
@@ -234,9 +235,12 @@ class Job:
         return min(batch or sys.maxsize, len(self.cells) or sys.maxsize)
 
 
-def _compose(name: str, overrides: Sequence[str], *, search_path: list[str]) -> DictConfig:
+def _compose(
+    name: str, search_path: list[str], typed: Collection[str], overrides: Sequence[str]
+) -> DictConfig:
     composed = refusals.composed(name, [*overrides, *search_path], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
+    targets.check(composed, typed)
     return composed
 
 

@@ -65,7 +65,7 @@ ROOMS = [
     "report.__main__",
     *("tables", "keys", "own_yaml", "refusals", "help", "arguments", "hparams", "isolation"),
     *("as_trained", "evaluate"),
-    *("plugins", "engines", "launchers", "cells", "search"),
+    *("plugins", "targets", "engines", "launchers", "cells", "search"),
     *("unfinished", "folders", "jobs", "cli", "__main__", "api"),
 ]
 

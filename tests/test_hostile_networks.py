@@ -299,7 +299,7 @@ def test_layers_and_functions_that_the_user_has_registered_are_made(mark):
     def bent(x):
         return keras.activations.relu(x, alpha=0.5)
 
-    model = network(Scale(name="scale"), keras.layers.Dense(3, activation=bent))
+    model = network(Scale(name="scale"), keras.layers.Dense(3, activation=bent, name="bent"))
     x = np.float32([[1, -2, 3, -4]])
     for name in ("net.keras", "net.h5", "net"):
         np.testing.assert_array_equal(read_network(saved(model, name).absolute()).build()(x), model(x))

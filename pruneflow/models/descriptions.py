@@ -26,7 +26,10 @@ ROOTS = ("Functional", "Model", "Sequential")
 # Layers of Keras that run what a description holds, or read files that it names.
 UNSAFE = ("Lambda", "__lambda__", "TFSMLayer", "StringLookup", "IntegerLookup", "TextVectorization")
 OPERATIONS = ("TFOpLambda", "SlicingOpLambda")
-STRUCTURE = ("TensorShape", "InputSpec", "Policy", "__tuple__", "__ellipsis__", "__bytes__", "__numpy__")
+STRUCTURE = (
+    *("TensorShape", "InputSpec", "Policy"),
+    *("__tuple__", "__ellipsis__", "__bytes__", "__numpy__", "__tensor__"),
+)
 OWN = re.compile(r"(tf_)?keras(\.[\w.]+)?|builtins")
 
 # Operations of TensorFlow that only compute: those of some of its modules, and some by name. Others write or

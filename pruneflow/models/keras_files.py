@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pruneflow import backend
+from pruneflow import backend, extensions
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
@@ -100,6 +100,7 @@ def _read(path: Path, digest: str) -> SavedNetwork:
 
 def _loaded(path: Path) -> Any:
     """The network, built from what the file says of its layers; nothing that lies in the file is run."""
+    extensions.load()  # may register layers; this can be a process that has loaded nothing else
     description = description_in(path)
     require_harmless(description, path)
     with sized_by(path):

@@ -12,6 +12,7 @@ from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
+from pruneflow.models.stored_weights import require_plain_hdf5
 from pruneflow.options import option, require, require_one_of
 from pruneflow.surroundings import expanded
 
@@ -111,6 +112,7 @@ class Mobilenet(Model):
 
     def _load(self, model: Any, file: Path) -> None:
         try:
+            require_plain_hdf5(file, file)
             model.load_weights(file)
         except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             said = " ".join(str(error).split()).rstrip(".")

@@ -32,7 +32,7 @@ def read_weights(model: Any, path: Path) -> None:
         PruneflowError: if the file takes them from other files, or declares more than it can hold.
     """
     if path.is_dir():
-        model.load_weights(path).assert_existing_objects_matched()
+        model.load_weights(path / "variables" / "variables").assert_existing_objects_matched()
         return
     with tempfile.TemporaryDirectory(prefix="pruneflow-") as folder:
         is_zip = zipfile.is_zipfile(path)
