@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import threading
@@ -10,24 +11,22 @@ from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-import numpy as np
 import numpy.typing as npt
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import backend, refusals, targets
+from pruneflow import accepted, backend, refusals, targets
 from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
-from pruneflow.data import Data, Part, Spec
 from pruneflow.device import left_as_found
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.files import write_file
 from pruneflow.folders import require_no_run, require_writable, unused
+from pruneflow.forks import require_own_tensorflow
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.plugins import prefer_own_yaml
@@ -52,10 +51,24 @@ __all__ = ["Pruned", "compose", "export", "prune", "run"]
 
 # Settings that are a mapping with keys of the user's own.
 OPEN = ("distribution.layers", "dataset.arguments", "model.arguments")
+MOST_STEPS = 2**31 - 1
 GROUPS = ("schedule", "structure", "criterion", "distribution")
+
+# How Hydra, OmegaConf and checks of options fail on values that nobody can type.
+_MALFORMED = (ValueError, TypeError, AttributeError, ArithmeticError, RuntimeError, OSError)
 
 # Hydra and TensorFlow have one state per process: threads wait for each other.
 _COMPOSING, _RUNNING = threading.RLock(), threading.RLock()
+
+
+def _unlock() -> None:
+    """Let a forked process go on; the thread that held a lock is not in it."""
+    global _COMPOSING, _RUNNING
+    _COMPOSING, _RUNNING = threading.RLock(), threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
@@ -72,13 +85,10 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     >>> config.schedule.final_sparsity, config.model.name
     (0.9, 'cnn')
     """
-    words = list(overrides)
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides={overrides!r}: it must be a list, such as ['{overrides}'].")
+    words = accepted.texts("overrides", overrides, "model=cnn")
     if config_dir is not None:
-        folder = Path(config_dir).absolute()
-        require(folder.is_dir(), "config_dir", config_dir, "there is no such folder", "Name one.")
-        words.append(f'hydra.searchpath=["file://{folder}"]')
+        folder = accepted.existing_folder("config_dir", config_dir)
+        words.append(f"hydra.searchpath=[{_spelled(f'file://{folder}')}]")
     with _hydra():
         try:
             composed = hydra.compose("config", words)
@@ -86,6 +96,12 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
             return from_hydra(composed)
         except refusals.REFUSED as error:
             raise ConfigError(refusals.in_words(error)) from error
+        except _MALFORMED as error:
+            raise ConfigError(f"{' '.join(words)[:200]}: {_reason(error)}. Write key=value.") from error
+
+
+def _reason(error: Exception) -> str:
+    return "it is too deep" if isinstance(error, RecursionError) else str(error)[:300].rstrip(".")
 
 
 def _unchecked(words: Sequence[str]) -> dict[str, Any]:
@@ -117,16 +133,24 @@ def run(
         ConfigError: for settings that cannot be used; nothing is written then.
         PruneflowError: if the run fails.
     """
+    require_own_tensorflow("run")
+    if not isinstance(settings, Config):
+        settings = accepted.texts("settings", settings, "model=cnn")
+    place = None if folder is None else accepted.run_folder("folder", folder)
+    problem = "allowed are True, False, None"
+    require(
+        report is None or isinstance(report, bool), "report", report, problem, "None takes the settings'."
+    )
     with _RUNNING:
-        return _run(settings, folder, report)
+        return _run(settings, place, report)
 
 
-def _run(settings: Sequence[str] | Config, folder: str | Path | None, report: bool | None) -> Result:
+def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | None) -> Result:
     from pruneflow import preparation
 
     preparation.forget()  # files and functions may have changed since the last run of this process
     config, words = _checked(settings)
-    place = _new_folder() if folder is None else Path(folder)
+    place = _new_folder() if folder is None else folder
     if not _goes_on(place, words):
         require_no_run(place, "folder")
     require_writable(place)
@@ -166,13 +190,18 @@ def _checked(settings: Sequence[str] | Config) -> tuple[Config, list[str]]:
     """The settings as objects, checked again where they may have been changed, and the words for them."""
     if not isinstance(settings, Config):
         return compose(settings), list(settings)
+    config = _rechecked(settings)
+    return config, _words_of(config)
+
+
+def _rechecked(settings: Config) -> Config:
+    """The same settings; a value may have been changed since they were composed."""
     try:
-        config = from_hydra(OmegaConf.structured(settings))
+        return from_hydra(OmegaConf.structured(settings))
     except OmegaConfBaseException as error:
         raise ConfigError(refusals.of_object(settings, error)) from error
-    except TypeError as error:
-        raise ConfigError(f"A setting has a value of another type than it takes: {error}.") from error
-    return config, _words_of(config)
+    except _MALFORMED as error:
+        raise ConfigError(f"A setting has a value that it cannot take: {_reason(error)}.") from error
 
 
 def _words_of(config: Config) -> list[str]:
@@ -236,6 +265,7 @@ class Pruned:
         Raises:
             SparsityNotReachedError: if the zeros miss what the schedule asks for, as after too few steps.
         """
+        require_own_tensorflow("strip")
         from pruneflow.sparsity import measure
         from pruneflow.sparsity import prune as adapter
 
@@ -267,16 +297,16 @@ def prune(
     """
     from pruneflow.sparsity import prune as adapter
 
-    _require_model(model)
+    require_own_tensorflow("prune")
+    accepted.built_model(model)
     if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
         raise ConfigError.of("model", model.name, *wrapped)
-    allowed = "allowed are whole numbers from 1"
-    whole = isinstance(steps, Integral) and not isinstance(steps, bool)
-    require(whole and steps >= 1, "steps", steps, allowed, "Count the batches of all epochs.")
-    chosen = _options(options)
-    config = replace(compose([f"seed={seed}"]), **chosen)
-    config.pruning.skip = [skip] if isinstance(skip, str) else list(skip)
-    plan = config.schedule.plan(int(steps), after_gradients=config.criterion.uses_gradients)
+    steps = accepted.whole("steps", steps, 1, MOST_STEPS, "Count the batches of all epochs.")
+    seed = accepted.whole("seed", seed, 0, 2**32 - 1, "Any of them will do.")
+    patterns = [skip] if isinstance(skip, str) else accepted.texts("skip", skip, "dense*")
+    config = _composed(options, seed)
+    config.pruning.skip = patterns
+    plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
     selection = config.pruning.select(model)
     masks = masks_for(config, plan, selection.prunables)
     masks.check()
@@ -314,13 +344,14 @@ def export(
         The bytes of the ``.tflite`` file.
 
     Raises:
-        ConfigError: for a kind or an encoding that there is not, int8 without examples, and a model with
-            several inputs or outputs.
+        ConfigError: for a kind or an encoding that there is not, int8 without examples, a model with several
+            inputs or outputs, NaN or infinity in it or in examples, and a path of another file.
         PruneflowError: if the model cannot be converted, or the file does not run here.
     """
     from pruneflow.encodings import encode
     from pruneflow.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
 
+    require_own_tensorflow("export")
     require_one_of("kind", kind, ("float", "dynamic-range", "int8"))
     require_one_of("encoding", encoding, ENCODINGS)
     require(
@@ -330,11 +361,11 @@ def export(
         "int8 reads the ranges of activations from examples",
         "Give some hundred inputs of the training part.",
     )
-    _require_model(model)
-    _require_one("input", model)
-    _require_one("output", model)
-    place = None if path is None else _place(path)
-    data = _examples_of(model, examples)
+    accepted.built_model(model)
+    accepted.one_tensor("input", model)
+    accepted.one_tensor("output", model)
+    place = None if path is None else accepted.new_file("path", path)
+    data = accepted.data_of(model, examples)
     how: Export
     if kind == "int8":
         how = Int8(name=kind, encoding=encoding, calibration_samples=len(data.train))
@@ -377,78 +408,21 @@ def _not_converted(kind: str, error: Exception) -> str:
     return f"kind={kind}: the model cannot be converted: {problem}. Replace the layer that uses it."
 
 
-def _place(path: str | Path) -> Path:
-    """Where a file goes, which is no folder, in one that is there."""
-    place = Path(path).absolute()
-    require(not place.is_dir(), "path", path, "it is a folder", "Name a file, such as model.tflite.")
-    require(place.parent.is_dir(), "path", path, f"there is no folder {place.parent}", "Make it first.")
-    return place
-
-
-def _require_model(model: Any) -> None:
-    require(
-        isinstance(model, backend.keras().Model) and model.built,
-        "model",
-        type(model).__module__ + "." + type(model).__qualname__,
-        "it must be a built tf_keras.Model, of Keras 2, which tfmot works with",
-        "Make it with tf_keras, or import pruneflow before TensorFlow and use tf.keras.",
-    )
-
-
-def _require_one(what: str, model: Any) -> None:
-    """Refuse a model whose input or output is not one tensor."""
-    tensors = getattr(model, f"{what}s") or []  # None of a subclassed model
-    given = getattr(model, what) if tensors else None
-    lies = f"its {what} lies in a {type(given).__name__}"
-    require(
-        len(tensors) == 1 and not isinstance(given, (dict, list, tuple)),
-        "model",
-        model.name,
-        lies if len(tensors) == 1 else f"it has {len(tensors) or 'no known'} {what}s",
-        f"Let it have one {what}, connected by its tensor: keras.Model(inputs, outputs).",
-    )
-
-
-def _examples_of(model: Any, examples: npt.NDArray[Any] | None) -> Data:
-    """Inputs as data, which is what conversion and proof take."""
-    shape, dtype = tuple(model.input_shape[1:]), np.dtype(model.inputs[0].dtype.as_numpy_dtype)
-    tokens = np.issubdtype(dtype, np.integer)
-    if examples is None:
-        problem = f"the model reads {shape}, any size where None stands"
-        require(
-            None not in shape, "examples", None, problem, "Give inputs of the size that the file is to read."
-        )
-        draw = np.random.default_rng(0)
-        examples = np.zeros((8, *shape)) if tokens else draw.normal(size=(32, *shape))
-    x = np.asarray(examples, np.int32 if tokens else np.float32)
-    fits = x.ndim == len(shape) + 1 and all(a in (None, b) for a, b in zip(shape, x.shape[1:], strict=True))
-    require(
-        fits and len(x) > 0,
-        "examples",
-        f"an array of {x.shape}",
-        f"the model reads {shape}",
-        "Give (n, ...) inputs as the model reads them.",
-    )
-    kind = "tokens" if tokens else "numbers"
-    spec = Spec(kind=kind, shape=x.shape[1:], classes=int(model.output_shape[-1] or 1))
-    part = Part(x, np.zeros(len(x), np.int64))
-    return Data("examples", spec, part, part, part, source="", note="", digest="")
-
-
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    """The options as objects, whatever they were given as."""
-    for key in given:
+def _composed(options: dict[str, Any], seed: int) -> Config:
+    """Settings with these options, whatever they were given as."""
+    for key in options:
         require_one_of("prune(...)", key, GROUPS)
-    words = [word for group, value in given.items() for word in _typed(group, value)]
-    composed = compose(words)
-    return {
-        group: getattr(composed, group) if isinstance(value, (str, dict)) else value
-        for group, value in given.items()
-    }
+    try:
+        words = [word for group, value in options.items() for word in _typed(group, value)]
+    except (RuntimeError, ValueError) as error:  # an object that has no text
+        raise ConfigError(f"{', '.join(options)}: {_reason(error)}. Write key: value.") from error
+    objects = {group: value for group, value in options.items() if not isinstance(value, (str, dict))}
+    return _rechecked(replace(compose([f"seed={seed}", *words]), **objects))
 
 
 def _typed(group: str, value: Any) -> list[str]:
     if isinstance(value, str):
+        require(value != "", group, "''", f"allowed are {', '.join(choices(group))}", "Pick one of these.")
         return [f"{group}={value}"]
     if not isinstance(value, dict):
         return []

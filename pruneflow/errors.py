@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LONGEST = 1000  # letters of a value that a message repeats
+
 __all__ = ["ConfigError", "DataError", "PruneflowError"]
 
 
@@ -35,10 +37,19 @@ class DataError(PruneflowError):
 
 def _shown(value: object) -> str:
     """Spell ``value`` the way the command line does."""
+    try:
+        text = _spelled(value).encode(errors="backslashreplace").decode()
+    except Exception:  # of any kind: somebody else's object, or a number of ten thousand digits
+        text = f"<{type(value).__qualname__}>"
+    text = " ".join(text.split()) if "\n" in text else text
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+
+
+def _spelled(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_shown(item) for item in value) + "]"
+        return "[" + ",".join(_spelled(item) for item in value) + "]"
     return str(value)

@@ -74,4 +74,10 @@ def require_one_of(key: str, value: str, allowed: Sequence[str]) -> None:
     Raises:
         ConfigError: listing them.
     """
-    require(value in allowed, key, value, f"allowed are {', '.join(allowed)}", "Pick one of these.")
+    require(
+        isinstance(value, str) and value in allowed,
+        key,
+        value,
+        f"allowed are {', '.join(allowed)}",
+        "Pick one of these.",
+    )

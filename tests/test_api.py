@@ -111,7 +111,7 @@ def test_a_report_is_made_where_it_is_asked_for(tmp_path):
         (["schedule.frequency=2000"], "schedule.frequency=2000: it never fires"),
         (["pruning.skip=[foo]"], "pruning.skip=foo: it matches no layer"),
         (["model"], "model: "),
-        ("model=cnn", "overrides='model=cnn': it must be a list, such as ['model=cnn']."),
+        ("model=cnn", "settings='model=cnn': it must be a list, such as ['model=cnn']."),
     ],
 )
 def test_settings_that_cannot_be_used_raise_before_anything_is_written(tmp_path, settings, said):

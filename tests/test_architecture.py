@@ -16,7 +16,7 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "surroundings", "extensions", "options", "files", "records"),
+    *("errors", "forks", "surroundings", "extensions", "options", "files", "records"),
     *("signals", "process", "terminal", "locks"),
     *("factories", "data.rows"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),
@@ -66,7 +66,7 @@ ROOMS = [
     *("tables", "keys", "own_yaml", "refusals", "help", "arguments", "hparams", "isolation"),
     *("as_trained", "evaluate"),
     *("plugins", "targets", "engines", "launchers", "cells", "search"),
-    *("unfinished", "folders", "jobs", "cli", "__main__", "api"),
+    *("unfinished", "folders", "jobs", "cli", "__main__", "accepted", "api"),
 ]
 
 
