@@ -168,7 +168,7 @@ def _last_line(log: IO[bytes]) -> str:
 def hold_memory() -> None:
     """Have what asks for more memory than the machine has fail here, and be ended first where it is short."""
     with suppress(OSError):  # not Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with suppress(ImportError, OSError, ValueError):  # Windows, or not allowed
         import resource
 

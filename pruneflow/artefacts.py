@@ -183,7 +183,7 @@ def _exported(store: Store, export: Export, network: Network, data: Data) -> Exp
 
     def read(stage: Stage) -> Exported:
         folder = Path(stage.path)
-        facts = json.loads((folder / FACTS).read_text())
+        facts = json.loads((folder / FACTS).read_bytes())
         return Exported(
             stage=stage,
             content=(folder / MODEL).read_bytes(),

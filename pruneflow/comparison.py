@@ -296,7 +296,7 @@ def _evaluation(
 
     def read(stage: Stage) -> Evaluation:
         folder = Path(stage.path)
-        facts = json.loads((folder / FACTS).read_text())
+        facts = json.loads((folder / FACTS).read_bytes())
         scores = {part: Scores(**found) for part, found in facts["scores"].items()}
         with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
             outcome = arrays["outcome"]

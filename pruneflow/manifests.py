@@ -100,7 +100,7 @@ def _read(folder: Path) -> dict[str, Any]:
     file = folder / MANIFEST
     with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         if file.is_file() and file.stat().st_size <= MOST_BYTES:  # a pipe would be waited for
-            found = json.loads(file.read_text())
+            found = json.loads(file.read_bytes())
             computed = digest_of(found["name"], found["inputs"])
             return {"layout": found["layout"], **found, "files": {**found["files"]}, "computed": computed}
     return {}

@@ -249,7 +249,7 @@ def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:
             unpack((folder / EVENTS).read_bytes(), run_dir / name)
             if (run_dir / name).exists():
                 write_layout(run_dir / name)  # stages of earlier versions have none
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
         return facts
 
     return read

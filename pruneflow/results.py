@@ -363,13 +363,13 @@ def reset_peak_memory() -> None:
     """Start to count the peak anew, where the system can: a cell is not charged for those before it."""
     if _STATUS.exists():
         with contextlib.suppress(OSError):  # a container may forbid it: then the peak is of the whole process
-            Path("/proc/self/clear_refs").write_text("5")
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def resident_memory_bytes() -> int:
     """Resident memory now, bytes; elsewhere than on Linux the largest so far."""
     if _STATUS.exists():
-        (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", _STATUS.read_text())
+        (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
         return int(resident) * 1024
     return peak_memory_bytes()
 
@@ -377,7 +377,7 @@ def resident_memory_bytes() -> int:
 def peak_memory_bytes() -> int:
     """Largest resident memory since ``reset_peak_memory``, bytes; elsewhere than on Linux, of the process."""
     if _STATUS.exists():
-        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text())
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
         return int(peak) * 1024
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return largest if sys.platform == "darwin" else largest * 1024

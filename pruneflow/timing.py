@@ -201,7 +201,9 @@ def _memory(job: Job) -> Iterator[dict[str, Any]]:
     backend.litert()
     gc.collect()
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak until now, that of importing
+        Path("/proc/self/clear_refs").write_text(
+            "5", encoding="ascii"
+        )  # forgets the peak until now, that of importing
         before = _status_bytes("VmRSS")
     except OSError:  # not Linux
         before = None
@@ -213,7 +215,7 @@ def _memory(job: Job) -> Iterator[dict[str, Any]]:
 
 
 def _status_bytes(key: str) -> int | None:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
     return None

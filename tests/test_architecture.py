@@ -107,6 +107,21 @@ def test_only_the_backend_imports_tensorflow():
             assert name == "backend" or not any(n.split(".")[0] in heavy for n in names), file
 
 
+def test_text_is_read_and_written_as_utf_8_whatever_the_locale():
+    """A call without an encoding takes the locale's; ``open`` of bytes has none."""
+    found = []
+    for _, file in modules():
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            words = {word.arg for word in call.keywords}
+            fixed = {"read_text": 0, "write_text": 1}.get(name)  # arguments before the encoding
+            without = fixed is not None and len(call.args) == fixed and "encoding" not in words
+            as_locale = "text" in words or "universal_newlines" in words
+            if without or (as_locale and "encoding" not in words):
+                found.append(f"{file.name}:{call.lineno}")
+    assert found == []
+
+
 @pytest.mark.parametrize("file", sorted(config_folder().rglob("*.yaml")), ids=lambda file: file.stem)
 def test_every_value_in_yaml_is_commented(file):
     """A key has a comment above it, above the block of keys it stands in, or the file says what it is for."""

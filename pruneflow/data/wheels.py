@@ -67,7 +67,7 @@ def _fetched(wheel: Wheel, work: Path) -> Path:
     command += ["--no-deps", "--only-binary=:all:", "--dest", str(work)]
     command += ["--quiet", "--no-input", "--disable-pip-version-check", "--timeout=10", "--retries=1"]
     with bar(f"Fetching {wheel}", total=None):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     found = sorted(work.glob("*.whl"))
     if done.returncode != 0 or not found:
         words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -149,7 +149,7 @@ def _environment() -> Any:
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     # What the pages hold unescaped: our own style, our own script, and pictures that we have drawn.
-    environment.globals["included"] = lambda name: Markup((_FOLDER / name).read_text())
+    environment.globals["included"] = lambda name: Markup((_FOLDER / name).read_text(encoding="utf-8"))
     environment.globals["zip"] = zip
     environment.filters["drawn"] = Markup
     return environment
