@@ -41,6 +41,13 @@ def require_writable(folder: Path) -> None:
     Raises:
         PruneflowError: if that is so.
     """
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise PruneflowError(
+            f"{folder.absolute()} cannot be written by TensorFlow: its name is no UTF-8 here. Name another "
+            "with hydra.run.dir (for a sweep: hydra.sweep.dir)."
+        ) from error
     parent = next(path for path in [folder, *folder.absolute().parents] if path.exists())
     try:
         Path(tempfile.mkdtemp(dir=parent)).rmdir()

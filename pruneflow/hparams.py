@@ -7,7 +7,6 @@ compared; without one it compares what there is.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,7 +131,9 @@ def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
     latency = file["latency"]
     said = summary.latency_line(latency, file["theoretical_speedup"]) if latency else "not measured."
     text = f"{table}\n\n**Latency** {said}\n\n    {result['command']}\n"
-    return text_pb("result", text, description="The final table of the run, as on the terminal.")
+    return text_pb(
+        "result", _as_protobuf(text), description="The final table of the run, as on the terminal."
+    )
 
 
 def _escaped(text: str) -> str:
@@ -145,8 +146,14 @@ def _start(run_dir: Path, kind: str, settings: Mapping[str, Any], seconds: float
     from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
     *_, folder, run = run_dir.absolute().parts
-    name = os.fsencode(f"{run}/{kind} in {folder}").decode(errors="replace")  # it need not be Unicode
-    return hparams_pb(dict(settings), trial_id=name, start_time_secs=seconds)
+    name = f"{run}/{kind} in {folder}"
+    shown = {key: _as_protobuf(value) if isinstance(value, str) else value for key, value in settings.items()}
+    return hparams_pb(shown, trial_id=_as_protobuf(name), start_time_secs=seconds)
+
+
+def _as_protobuf(text: str) -> str:
+    """Escape what a name that is no Unicode has, which no protobuf takes."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _end(seconds: float, *, failed: bool) -> Any:

@@ -105,7 +105,7 @@ def _safe(name: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", name).strip("._")
     if safe == name and len(name) <= LONGEST_NAME:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{safe[: LONGEST_NAME - 9]}-{digest}"
 
 
@@ -219,7 +219,7 @@ def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
     writer = csv.DictWriter(text, fieldnames=[*columns, "message"])
     writer.writeheader()
     writer.writerows(rows)
-    write_file(path, text.getvalue().encode())
+    write_file(path, text.getvalue().encode(errors="backslashreplace"))
 
 
 def _rows(cell: CellOutcome) -> list[dict[str, Any]]:

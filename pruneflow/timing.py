@@ -128,7 +128,10 @@ def runner(file: str, job: Job) -> Run:
     Returns:
         What invokes it once and returns the nanoseconds that took.
     """
-    interpreter = backend.litert().Interpreter(model_path=file, num_threads=job.threads)
+    where: dict[str, Any] = {"model_path": file}
+    if file.encode(errors="ignore").decode() != file:  # a name that is no UTF-8, which LiteRT does not take
+        where = {"model_content": Path(file).read_bytes()}
+    interpreter = backend.litert().Interpreter(**where, num_threads=job.threads)
     interpreter.allocate_tensors()
     for tensor in interpreter.get_input_details():
         values = filling(tuple(tensor["shape"]), np.dtype(tensor["dtype"]), job.token_bound)

@@ -20,13 +20,18 @@ from pruneflow import (
     cli,
     device,
     evaluate,
+    hparams,
     isolation,
     latency,
     networks,
+    sweep,
+    timing,
 )
 from pruneflow import surroundings as around
 from pruneflow.config import config_folder
-from pruneflow.errors import ConfigError
+from pruneflow.data import folders
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.folders import require_writable
 from pruneflow.report import __main__ as report
 from pruneflow.terminal import console
 
@@ -248,3 +253,43 @@ def test_the_home_folder_of_nobody_is_one_message(composed, words, check):
     key = words[-1].partition("=")[0]
     with pytest.raises(ConfigError, match=rf"^{key}=~nobody-of-this-name/x: Could .* out\.$"):
         check(composed(*words))
+
+
+LATIN, CAT = "caf\udce9", "\udce7\udc8c\udcab"  # no UTF-8, and UTF-8 as a locale without it reads it
+
+
+def test_a_class_is_called_as_its_folder_reads_in_utf_8_whatever_the_locale():
+    assert [folders._as_utf8(name) for name in (CAT, "猫", LATIN)] == ["猫", "猫", LATIN]
+
+
+def test_names_that_are_no_utf_8_are_escaped_where_a_file_must_be_utf_8(tmp_path):
+    start = hparams._start(Path("sweep", LATIN), "float", {"path": LATIN}, 0.0)
+    assert b"caf\\udce9/float in sweep" in start.SerializeToString()
+    sweep.write_csv(tmp_path / "sweep.csv", [sweep.CellOutcome(LATIN, None, "failed")])
+    assert "caf\\udce9" in (tmp_path / "sweep.csv").read_text(encoding="utf-8")
+    assert len(sweep.cell_name([f"dataset.path={LATIN * 99}"], [])) < 255
+
+
+def test_a_run_folder_whose_name_is_no_utf_8_is_refused(tmp_path):
+    with pytest.raises(PruneflowError, match=r"cannot be written by TensorFlow: its name is no UTF-8 here"):
+        require_writable(tmp_path / LATIN)
+
+
+@pytest.mark.parametrize(("name", "given"), [("猫", "model_path"), (LATIN, "model_content")])
+def test_a_file_whose_name_litert_does_not_take_is_given_by_its_bytes(tmp_path, monkeypatch, name, given):
+    (tmp_path / name).write_bytes(b"TFL3")
+    taken = []
+    loaded = SimpleNamespace(allocate_tensors=lambda: None, get_input_details=list)
+    litert = SimpleNamespace(Interpreter=lambda **words: taken.extend(words) or loaded)
+    monkeypatch.setattr(backend, "litert", lambda: litert)
+    timing.runner(str(tmp_path / name), SimpleNamespace(threads=1, token_bound=2))
+    assert taken == [given, "num_threads"]
+
+
+@pytest.mark.parametrize(("backend_name", "style"), [("agg", b"\xff"), ("garbage", b"")])
+def test_settings_that_matplotlib_cannot_read_are_one_message(tmp_path, backend_name, style):
+    (tmp_path / "matplotlibrc").write_bytes(style)
+    code = "from pruneflow.report.charts import styled\nwith styled(): pass"
+    environment = {**os.environ, "MPLBACKEND": backend_name}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert "PruneflowError: Pictures cannot be drawn: matplotlib cannot read its settings" in done.stderr

@@ -118,9 +118,13 @@ def _parts(root: Path) -> dict[str, dict[str, Path]]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    return {
-        entry.name: root / entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    }
+    names = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."]
+    return {_as_utf8(name): root / name for name in names}
+
+
+def _as_utf8(name: str) -> str:
+    """Return a file name as it reads in UTF-8, whatever encoding the locale has."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _refuse_images_beside(root: Path, folders: dict[str, Path]) -> None:

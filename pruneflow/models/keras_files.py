@@ -79,7 +79,7 @@ def digest_of_files(path: Path) -> str:
     """SHA-256 of a file, or of all files of a folder with their names."""
     digest = sha256()
     for file in _files(path):
-        digest.update(f"{file.relative_to(path)} {file.stat().st_size} ".encode())
+        digest.update(f"{file.relative_to(path)} {file.stat().st_size} ".encode(errors="surrogateescape"))
         with file.open("rb") as stream:
             while block := stream.read(2**20):
                 digest.update(block)

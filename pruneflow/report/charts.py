@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from pruneflow.errors import PruneflowError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -94,10 +96,19 @@ class Picture:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw everything in the block in the style of the reports, whatever the user's own settings are."""
-    import matplotlib
+    """Draw everything in the block in the style of the reports, whatever the user's own settings are.
 
+    Raises:
+        PruneflowError: if matplotlib cannot be imported with these.
+    """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it looks for fonts, once
+    try:
+        import matplotlib
+    except ValueError as error:
+        raise PruneflowError(
+            f"Pictures cannot be drawn: matplotlib cannot read its settings ({error}). Mend or move the file "
+            "matplotlibrc, which is looked for in the current folder first; check MPLBACKEND."
+        ) from error
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in a script that the font lacks
         matplotlib.rcdefaults()
