@@ -49,7 +49,7 @@ def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: i
     """
     content = file.read_bytes()
     with backend.quiet(), undisturbed():
-        runners = [Runner(content) for _ in range(threads)]
+        runners = [Runner(content) for _ in range(_enough(threads, part.x, CHUNK))]
     chunks = _side_by_side(runners, part.x, spec, CHUNK)
     with bar(f"Evaluating {file.name}", total=len(part)) as advance, closing(chunks):
         outputs = []
@@ -146,7 +146,7 @@ def _foreign(file: str, dtype: str, shape: tuple[int, ...], spec: Spec, threads:
         start = time.monotonic()
         alive = runners[0].outputs(spec.model_input(x[:1]))[:0]
         chunk = min(CHUNK, math.ceil(1 / max(1e-6, time.monotonic() - start)))  # about a second at most
-        for _ in range(1, min(threads, math.ceil(len(x) / chunk))):
+        for _ in range(1, _enough(threads, x, chunk)):
             yield alive
             runners.append(Runner(content))
         yield from _side_by_side(runners, x, spec, chunk)
@@ -204,6 +204,11 @@ def _side_by_side(
 
     with ThreadPoolExecutor(len(runners)) as executor:
         yield from executor.map(run, range(0, len(x), chunk))  # when left early, it cancels the rest
+
+
+def _enough(threads: int, x: Any, chunk: int) -> int:
+    """Interpreters of which each has a chunk to run."""
+    return min(threads, math.ceil(len(x) / chunk))
 
 
 def _quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
