@@ -107,14 +107,16 @@ def test_what_says_nothing_for_too_long_is_ended(here):
     assert not (here / "who").exists() or not alive(int((here / "who").read_text()))
 
 
-def test_what_goes_on_saying_something_is_not_ended():
-    assert apart.values_of(slow, silent_s=2.0).values == list(range(8))
-
-
-def slow():
-    for number in range(8):
-        time.sleep(0.5)
-        yield number
+def test_each_value_gives_as_much_time_again(tmp_path):
+    with (tmp_path / "said").open("wb") as said, (tmp_path / "said").open("rb") as heard:
+        answers = apart._Answers(heard, 2 * apart.POLL_S, lambda value: None)
+        late = []
+        for value in ("", "", "word", "", "", ""):
+            said.write(pickle.dumps(value) if value else b"")
+            said.flush()
+            answers.collect()
+            late.append(answers.late)
+    assert late == [False, False, False, False, False, True]
 
 
 def test_a_folder_can_be_prepared_and_values_are_watched(here):
