@@ -194,12 +194,16 @@ def test_masks_that_are_none_are_named(tmp_path, masks):
         list(run_pictures(tmp_path, whole()))
 
 
-@pytest.mark.parametrize("kind", ["foreign", "pipe", "folder"])
+@pytest.mark.parametrize("kind", ["foreign", "bytes", "pipe", "folder"])
 def test_files_that_are_not_of_tensorboard_are_named(tmp_path, kind):
     file = tmp_path / "events.out.tfevents.1"
-    {"foreign": foreign_events, "pipe": pipe, "folder": Path.mkdir}[kind](file)
+    {"foreign": foreign_events, "bytes": other_bytes, "pipe": pipe, "folder": Path.mkdir}[kind](file)
     with pytest.raises(PruneflowError, match=r"tfevents\.1 cannot be read as a file of TensorBoard: "):
         read_curves(tmp_path)
+
+
+def other_bytes(file):
+    file.write_bytes(bytes(range(256)) * 9)
 
 
 def foreign_events(file):

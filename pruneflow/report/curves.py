@@ -14,6 +14,8 @@ from pruneflow.errors import PruneflowError
 
 __all__ = ["Curve", "read_curves"]
 
+FIRST_BYTES = 100  # the first record, which names the format, has some 40
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -71,12 +73,17 @@ def _records(file: Path) -> Iterator[bytes]:
     from tensorboard.compat.tensorflow_stub import errors
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-    reader = PyRecordReader_New(str(file))
+    reader, begun = PyRecordReader_New(str(file)), False
     while True:
         try:
             reader.GetNext()
-        except (errors.OutOfRangeError, errors.DataLossError):
+        except errors.OutOfRangeError:
             return
+        except errors.DataLossError as error:
+            if not begun and file.stat().st_size > FIRST_BYTES:
+                raise ValueError("it does not begin with a record") from error
+            return
+        begun = True
         yield reader.record()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,8 @@ def _read_masks(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict
         PruneflowError: if it holds anything else than masks of these shapes.
     """
     try:
-        if not file.is_file():
-            raise ValueError("it is no regular file")
+        if not (file.is_file() and zipfile.is_zipfile(file)):
+            raise ValueError("it is no archive of arrays")
         with np.load(file, allow_pickle=False) as masks:
             found = {name: masks[name] for name in masks.files[:MASKS_SHOWN]}
             count = len(masks.files)
