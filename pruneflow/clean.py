@@ -21,7 +21,6 @@ from pruneflow.files import remove_folder
 from pruneflow.manifests import MANIFEST
 from pruneflow.process import run_command
 from pruneflow.stages import layouts, stages_in, unused
-from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, printing
 
 __all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
@@ -133,7 +132,6 @@ def _delete(entry: Entry, kind: Kind) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.clean", description=__doc__, allow_abbrev=False)
     parser.add_argument("--dir", type=_folder, help=f"the store, stages.dir; by default {STORE}")
     parser.add_argument(

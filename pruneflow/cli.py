@@ -24,7 +24,6 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
-from pruneflow.surroundings import own_process
 from pruneflow.sweep import FAILURE_FILE, begin, cell_name, differing, end, is_done, run_name
 from pruneflow.terminal import complain, console, printing
 
@@ -42,7 +41,6 @@ GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
-    own_process()
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:

@@ -28,7 +28,6 @@ from pruneflow.runner import foreign_outputs
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
 from pruneflow.summary import label_of
-from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, console, print_whole, printing, warn
 
 __all__ = ["evaluated", "main"]
@@ -65,7 +64,6 @@ class _Settings:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line: 0 done, 1 a file cannot be used, 2 a setting cannot."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    own_process()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if not words or {"-h", "--help"} & set(words):

@@ -16,7 +16,6 @@ from pruneflow import tflite
 from pruneflow.errors import PruneflowError
 from pruneflow.process import run_command
 from pruneflow.stopwatch import Latency, Timing, measure
-from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, console, print_whole, printing
 from pruneflow.verdicts import Speedup, facts_of, kind_of, speedup, verdict
 
@@ -25,7 +24,6 @@ __all__ = ["compared", "main", "show"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.latency", description=__doc__, allow_abbrev=False)
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="the reference first, then the others"

@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file of any origin.
 
     What is returned can be walked through, printed and computed with: it is at most 50 levels deep, its
-    numbers are finite, and its text is valid Unicode.
+    numbers are finite, and its text is valid Unicode, but for bytes of file names.
 
     Raises:
         OSError: if the file cannot be read.
@@ -34,7 +34,8 @@ def read_json(path: Path) -> Any:
         found = json.loads(
             _regular(path), parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant
         )
-        json.dumps(found, ensure_ascii=False).encode()  # refuses half a surrogate pair
+        # Refuses half a surrogate pair, but for bytes of a file name that is no UTF-8.
+        json.dumps(found, ensure_ascii=False).encode(errors="surrogateescape")
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
     _require_shallow(found)

@@ -28,6 +28,7 @@ ARITHMETIC = (
 )
 
 _own = False
+_temporary: str | None = None  # the folder of temporary files that this process was started with
 
 
 def own_process() -> None:
@@ -36,8 +37,10 @@ def own_process() -> None:
     Standard streams that are closed lead nowhere; text that a stream cannot encode is escaped; matplotlib
     draws without a screen. Everything that starts a process of ours calls this first.
     """
-    global _own
+    global _own, _temporary
     _own = True
+    with suppress(OSError):  # there is none
+        _temporary = _temporary or tempfile.gettempdir()
     open_streams()
     for stream in _streams_that_may_fail():
         stream.reconfigure(errors="backslashreplace")
@@ -112,7 +115,7 @@ def user_cache() -> Path:
         if folder.is_absolute() and _can_be_written(folder):
             return folder
     user = getattr(os, "getuid", int)()
-    folder = Path(tempfile.gettempdir()) / f"pruneflow-{user}"
+    folder = Path(_temporary or tempfile.gettempdir()) / f"pruneflow-{user}"
     foreign = folder.exists() and folder.stat().st_uid != user
     return Path(tempfile.mkdtemp(prefix="pruneflow-")) if foreign else folder
 

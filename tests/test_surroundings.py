@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +17,11 @@ from pruneflow import (
     apart,
     backend,
     cells,
-    clean,
-    cli,
     device,
-    evaluate,
     hparams,
     isolation,
-    latency,
     networks,
+    process,
     sweep,
     timing,
 )
@@ -32,7 +30,7 @@ from pruneflow.config import config_folder
 from pruneflow.data import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.folders import require_writable
-from pruneflow.report import __main__ as report
+from pruneflow.records import read_json
 from pruneflow.terminal import console
 
 CLOSED = """
@@ -65,14 +63,19 @@ def reached():
     raise Reached
 
 
+@pytest.mark.parametrize("file", ["__main__", "evaluate", "latency", "clean", "report/__main__"])
+def test_every_command_begins_with_its_surroundings(file, monkeypatch):
+    monkeypatch.setattr(process, "own_process", reached)
+    with pytest.raises(Reached):
+        runpy.run_path(str(Path(process.__file__).parent / f"{file}.py"), run_name="__main__")
+
+
 @pytest.mark.parametrize(
     ("module", "start"),
-    [(each, lambda each: each.main([])) for each in (cli, evaluate, latency, clean, report)]
-    + [(each, lambda each: each._serve()) for each in (isolation, apart)]
+    [(each, lambda each: each._serve()) for each in (isolation, apart)]
     + [(cells, lambda each: each.beside_others(print)({}))],
-    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_process_of_ours_begins_with_its_surroundings(module, start, monkeypatch):
+def test_every_child_and_every_cell_begins_with_its_surroundings(module, start, monkeypatch):
     monkeypatch.setattr(module, "own_process", reached)
     with pytest.raises(Reached):
         start(module)
@@ -173,6 +176,7 @@ def test_threads_are_those_of_the_settings_whatever_the_environment_says(monkeyp
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
     """Where things go without a home folder."""
+    monkeypatch.setattr(around, "_temporary", str(tmp_path / "tmp"))
     monkeypatch.setattr(around.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -267,6 +271,8 @@ def test_names_that_are_no_utf_8_are_escaped_where_a_file_must_be_utf_8(tmp_path
     assert b"caf\\udce9/float in sweep" in start.SerializeToString()
     sweep.write_csv(tmp_path / "sweep.csv", [sweep.CellOutcome(LATIN, None, "failed")])
     assert "caf\\udce9" in (tmp_path / "sweep.csv").read_text(encoding="utf-8")
+    (tmp_path / "result.json").write_text(json.dumps({"path": LATIN}), encoding="utf-8")
+    assert read_json(tmp_path / "result.json") == {"path": LATIN}
     assert len(sweep.cell_name([f"dataset.path={LATIN * 99}"], [])) < 255
 
 

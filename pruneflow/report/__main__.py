@@ -13,7 +13,6 @@ from pruneflow.report.collect import Collected, collect, is_run
 from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
-from pruneflow.surroundings import own_process
 from pruneflow.terminal import complain, console, printing, warn
 
 __all__ = ["main"]
@@ -28,7 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0: done. 1: there is nothing to show, it cannot be written, or something broken was left out of it.
         2: a wrong option.
     """
-    own_process()
     parser = argparse.ArgumentParser("python -m pruneflow.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of a run, a sweep, or above")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="where a comparison goes")
