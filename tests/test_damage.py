@@ -108,7 +108,7 @@ BROKEN = {
     "sixty levels": json.dumps(whole())
     .replace('"command"', f'"more": {"[" * 60}{"]" * 60}, "command"')
     .encode(),
-    "NaN": json.dumps({**whole(), "seconds": float("nan")}).encode(),
+    "NaN": json.dumps(replaced(whole(), ("config", "seed"), float("nan"))).encode(),
     "1e999": json.dumps(whole()).replace("20.0", "1e999").encode(),
     "thousands of digits": json.dumps(whole()).replace("20.0", "9" * 9000).encode(),
     "half a character": json.dumps(whole()).replace("x86_64", "\\ud800").encode(),

@@ -254,9 +254,8 @@ def test_a_lock_that_another_thread_holds_is_open_in_a_forked_process():
             held.set()
             go_on.wait()
 
-    thread = threading.Thread(target=hold)
-    thread.start()
+    threading.Thread(target=hold).start()
     held.wait()
-    assert in_fork(lambda: api._COMPOSING.acquire(timeout=1)) == "True"
+    said = in_fork(lambda: api._COMPOSING.acquire(timeout=1))
     go_on.set()
-    thread.join()
+    assert said == "True"
