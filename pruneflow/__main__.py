@@ -5,24 +5,33 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from pruneflow import process, signals
-
 __all__ = ["main"]
 
 
 def main() -> NoReturn:
     """Run the command line; a signal ends it cleanly even while modules are still being loaded."""
+    try:
+        from pruneflow import process
+    except KeyboardInterrupt:
+        _say("Interrupted")
+        sys.exit(130)
     process.run_command(_command)
 
 
 def _command() -> int:
+    from pruneflow import signals
+
     try:
         from pruneflow.cli import main as run
     except KeyboardInterrupt:
         said, code = signals.received()
-        print(f"{said} before anything was started.", file=sys.stderr)
+        _say(said)
         return code
     return run()
+
+
+def _say(what: str) -> None:
+    print(f"{what} before anything was started.", file=sys.stderr)
 
 
 if __name__ == "__main__":
