@@ -14,14 +14,14 @@ from pruneflow.batches import steps_per_epoch
 from pruneflow.dashboard import TensorBoard
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.options import choices, require
+from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
 from pruneflow.stopwatch import Latency
 
-__all__ = ["Config", "config_folder", "from_hydra", "masks_for", "plain", "plan_for"]
+__all__ = ["Config", "config_folder", "from_hydra", "masks_for", "option_from_hydra", "plain", "plan_for"]
 
 
 @dataclass(kw_only=True)
@@ -62,24 +62,12 @@ class Config:
     stages: Stages
     objective: list[str]
     report: bool
-    seed: int
+    seed: int = at_most(2**32 - 1)
 
     def __post_init__(self) -> None:
         """Refuse a group that was left out, data the model cannot read, and a seed NumPy cannot take."""
-        for key, kind in _GROUPS.items():
-            value = getattr(self, key)
-            if isinstance(value, dict):
-                raise ConfigError(
-                    f"{key}: the file that is chosen is not built on an option of this group. "
-                    f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
-                )
-            require(
-                isinstance(value, kind),
-                key,
-                value,
-                "no option of this group is chosen",
-                f"See python -m pruneflow --help for the options of {key}.",
-            )
+        for key in _GROUPS:
+            _check_option(key, getattr(self, key))
         self.model.check_kind(self.dataset.kind)
         kinds = [each.kind for each in self.export.exports()]
         self.model.check_exports(self.export.option_name, kinds)
@@ -108,6 +96,30 @@ _GROUPS = {
 ConfigStore.instance().store(group="schema", name="config", node=Config)
 
 
+def _check_option(key: str, value: Any) -> None:
+    """Refuse what is no option of the group ``key``, and a label that is the name of another one."""
+    if isinstance(value, dict):
+        raise ConfigError(
+            f"{key}: the file that is chosen is not built on an option of this group. "
+            f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
+        )
+    require(
+        isinstance(value, _GROUPS[key]),
+        key,
+        value,
+        "no option of this group is chosen",
+        f"See python -m pruneflow --help for the options of {key}.",
+    )
+    label = getattr(value, "name", value.option_name)
+    require(
+        label != "" and label not in {*choices(key)} - {value.option_name},
+        f"{key}.name",
+        label,
+        f"it labels {key}={value.option_name} in tables; it may not be empty, or the name of another option",
+        f"Take another label, or choose with {key}={label or value.option_name}.",
+    )
+
+
 def config_folder() -> Path:
     """The folder of YAML files: beside the package in a checkout, inside it in a wheel.
 
@@ -133,7 +145,22 @@ def from_hydra(composed: DictConfig) -> Config:
             "The composed config is not pruneflow's. Keep /schema/config@_here_ in its defaults."
         )
     _refuse_unknown_keys(composed, config, prefix="")
+    check_values(config)
     return config
+
+
+def option_from_hydra(composed: DictConfig, key: str) -> Any:
+    """Turn one part of a composed config, such as ``dataset``, into its typed object.
+
+    Raises:
+        ConfigError: as `from_hydra` does, for this part.
+    """
+    option = OmegaConf.to_object(composed[key]) if composed[key] else composed[key]
+    if key in _GROUPS:
+        _check_option(key, option)
+    _refuse_unknown_keys(composed[key], option, prefix=f"{key}.")
+    check_values(option, f"{key}.")
+    return option
 
 
 def plan_for(config: Config, data: Data) -> Plan:

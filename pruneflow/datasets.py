@@ -15,11 +15,11 @@ from pruneflow.data.split import Halves, said_of_test
 from pruneflow.data.table import Columns, read_table
 from pruneflow.data.text import Reviews, encode, vocabulary_of
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
-from pruneflow.options import option, require
+from pruneflow.options import at_most, option, require
 from pruneflow.own_arrays import Arrays, Custom
 from pruneflow.own_images import ImageFolder
 from pruneflow.own_texts import CsvText
-from pruneflow.sources import Dataset, Stored, check_tokens
+from pruneflow.sources import MOST_TOKENS, MOST_WORDS, Dataset, Stored, check_tokens
 
 __all__ = ["Arrays", "CsvText", "Custom", "Dataset", "ImageFolder", "Imdb", "Mnist", "Stored"]
 
@@ -71,8 +71,8 @@ class Imdb(Stored):
 
     kind = "tokens"
 
-    vocabulary_size: int
-    length: int
+    vocabulary_size: int = at_most(MOST_WORDS)
+    length: int = at_most(MOST_TOKENS)
     index_path: str | None
     text_column: str
     label_column: str

@@ -14,7 +14,7 @@ import numpy as np
 
 from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
 from pruneflow.surroundings import printable
 
 __all__ = ["Device", "left_as_found", "processors"]
@@ -41,9 +41,9 @@ class Device:
     kind: str
     memory_growth: bool
     precision: str
-    threads: int | None
-    inter_op_threads: int | None
-    evaluation_threads: int | None
+    threads: int | None = at_most(MOST_THREADS)
+    inter_op_threads: int | None = at_most(MOST_THREADS)
+    evaluation_threads: int | None = at_most(MOST_THREADS)
     share: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 
 import hydra
 import numpy as np
-from omegaconf import OmegaConf
 from rich.markup import escape
 from rich.table import Table
 
 from pruneflow import extensions, latency, refusals, scoring, tflite
 from pruneflow.as_trained import as_trained
-from pruneflow.config import config_folder
+from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
@@ -155,11 +154,8 @@ def _settings(overrides: Sequence[str]) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = refusals.composed("config", overrides)
-    return _Settings(
-        dataset=OmegaConf.to_object(composed.dataset),
-        latency=OmegaConf.to_object(composed.latency),  # type: ignore[arg-type]
-        interpreters=OmegaConf.to_object(composed.device).interpreters,  # type: ignore[union-attr]
-    )
+    dataset, timed, device = (option_from_hydra(composed, key) for key in ("dataset", "latency", "device"))
+    return _Settings(dataset, timed, device.interpreters)
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:

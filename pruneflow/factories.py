@@ -15,7 +15,7 @@ from typing import Any
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import require
 
-__all__ = ["called", "check_name", "forget", "found"]
+__all__ = ["called", "check_name", "checked_arguments", "forget", "found"]
 
 FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
@@ -33,6 +33,18 @@ def check_name(key: str, name: str | None) -> None:
         "it must be spelled package.module:function",
         f"Write for instance {key}=mine:load for the function load in mine.py of this folder.",
     )
+
+
+def checked_arguments(key: str, arguments: Any) -> dict[str, Any]:
+    """Refuse what cannot be keyword arguments; null is as good as none.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    fits = isinstance(arguments or {}, Mapping) and all(str(name).isidentifier() for name in arguments or {})
+    problem = "allowed is {name:value,...}, each the name of an argument"
+    require(fits, key, arguments, problem, "Write for instance {units:32}.")
+    return dict(arguments or {})
 
 
 def found(key: str, name: str) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -10,9 +11,13 @@ from omegaconf import DictConfig
 
 from pruneflow.errors import ConfigError, PruneflowError
 
-__all__ = ["choices", "open_mapping", "option", "require", "require_one_of"]
+__all__ = ["at_most", "check_values", "choices", "open_mapping", "option", "require", "require_one_of"]
 
 T = TypeVar("T")
+
+MOST_WHOLE = 2**31 - 1  # what int32 holds
+MOST_FLOAT = 3e38  # what float32 holds
+MOST_THREADS = 1024
 
 
 def option(group: str, name: str) -> Callable[[type[T]], type[T]]:
@@ -48,6 +53,41 @@ def open_mapping(element_type: Any) -> Any:
         element_type: Type of its values.
     """
     return DictConfig({}, key_type=str, element_type=element_type, flags={"struct": False})
+
+
+def at_most(most: float) -> Any:
+    """A field for numbers up to ``most``, which `check_values` holds them against."""
+    return field(metadata={"most": most})
+
+
+def check_values(settings: Any, prefix: str = "") -> None:
+    """Refuse what no option can use: numbers out of all proportion, and texts with a null character.
+
+    Without `at_most`, whole numbers must fit into int32, others into float32.
+
+    Args:
+        settings: A dataclass of settings, which may hold others.
+        prefix: What its keys begin with on the command line, such as ``"latency."``.
+
+    Raises:
+        ConfigError: for the first such value.
+    """
+    for each in fields(settings):
+        key, value = f"{prefix}{each.name}", getattr(settings, each.name)
+        if is_dataclass(value):
+            check_values(value, f"{key}.")
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            problem = _problem(item, each.metadata.get("most"))
+            require(not problem, key, value, problem, "Take another one.")
+
+
+def _problem(value: object, most: float | None) -> str:
+    if isinstance(value, str) and "\0" in value:
+        return "a null character is in it"
+    if isinstance(value, (int, float)):
+        most = most or (MOST_WHOLE if isinstance(value, int) else MOST_FLOAT)
+        return "" if abs(value) <= most else f"allowed are numbers up to {most}"
+    return ""
 
 
 def choices(group: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pruneflow.data.given import Aim, assembled
 from pruneflow.data.names import check_class_names
 from pruneflow.data.spec import Data, Spec
 from pruneflow.data.split import digest_of
-from pruneflow.factories import called, check_name
+from pruneflow.factories import called, check_name, checked_arguments
 from pruneflow.options import open_mapping, option, require, require_one_of
 from pruneflow.sources import Own
 
@@ -149,10 +149,7 @@ class Custom(Answered):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name(KEY, self.factory)
-        self.arguments = dict(self.arguments or {})
-        odd = [name for name in self.arguments if not str(name).isidentifier()]
-        problem = f"{', '.join(map(str, odd))}: no name of an argument"
-        require(not odd, "dataset.arguments", self.arguments, problem, "Write for instance {size:32}.")
+        self.arguments = checked_arguments("dataset.arguments", self.arguments)
 
     def load(self) -> Data:
         """Call the function.

@@ -23,7 +23,7 @@ from pruneflow.data.split import (
     said_of_test,
 )
 from pruneflow.errors import DataError
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.sources import Own
 
 __all__ = ["ImageFolder"]
@@ -56,13 +56,13 @@ class ImageFolder(Own):
 
     path: str | None
     class_names: list[str] | None
-    height: int | None
-    width: int | None
+    height: int | None = at_most(10_000)
+    width: int | None = at_most(10_000)
     channels: int
     resize: str
     corrupt: str
     cache_dir: str | None
-    cache_max_bytes: int
+    cache_max_bytes: int = at_most(2**63 - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -15,8 +15,8 @@ from pruneflow.data.spec import Data
 from pruneflow.data.split import said_of_test
 from pruneflow.data.table import Columns, Table, two_halves
 from pruneflow.data.vocabulary import FORM, Ranks, read_index
-from pruneflow.options import option, require, require_one_of
-from pruneflow.sources import Own, check_tokens
+from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.sources import MOST_TOKENS, MOST_WORDS, Own, check_tokens
 
 __all__ = ["CsvText"]
 
@@ -51,8 +51,8 @@ class CsvText(Own):
     class_names: list[str] | None
     encoding: str
     missing: str
-    vocabulary_size: int
-    length: int
+    vocabulary_size: int = at_most(MOST_WORDS)
+    length: int = at_most(MOST_TOKENS)
     index_path: str | None
 
     def __post_init__(self) -> None:

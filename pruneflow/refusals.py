@@ -42,7 +42,7 @@ def composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
     """
     try:
         return hydra.compose(name, list(overrides), **options)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, AssertionError, NotImplementedError) as error:
         unmerged = "Hydra cannot merge this into its settings. Write group=choice or key=value."
         reason = in_words(error) if isinstance(error, ValueError) else unmerged
         raise ConfigError(f"{' '.join(overrides)}: {reason}") from error

@@ -10,7 +10,10 @@ from pruneflow.data.spec import Data, Spec
 from pruneflow.data.split import Halves, Plan, validation_size
 from pruneflow.options import require
 
-__all__ = ["Dataset", "Own", "Stored", "check_tokens"]
+__all__ = ["MOST_TOKENS", "MOST_WORDS", "Dataset", "Own", "Stored", "check_tokens"]
+
+MOST_TOKENS = 1_000_000  # of one text
+MOST_WORDS = 100_000_000
 
 
 @dataclass(kw_only=True)

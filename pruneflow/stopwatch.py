@@ -10,7 +10,7 @@ from typing import Any
 
 from pruneflow import apart, tflite, timing
 from pruneflow.errors import PruneflowError
-from pruneflow.options import require
+from pruneflow.options import MOST_THREADS, at_most, require
 from pruneflow.runner import in_words
 from pruneflow.timing import Job, summary
 
@@ -32,9 +32,9 @@ class Latency:
         threads: Threads of the interpreter.
     """
 
-    seconds: float
-    warmup: int
-    threads: int
+    seconds: float = at_most(3600)
+    warmup: int = at_most(1_000_000)
+    threads: int = at_most(MOST_THREADS)
 
     def __post_init__(self) -> None:
         """Refuse negative and endless times, and no thread."""

@@ -8,7 +8,7 @@ from pruneflow import metrics
 from pruneflow.data import Data
 from pruneflow.fitting import EarlyStopping, Fit
 from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["Trainer"]
 
@@ -36,8 +36,8 @@ class Trainer:
         metrics: Names of metrics that are watched and reported beside the headline, accuracy or R2.
     """
 
-    dense_epochs: int
-    epochs: int
+    dense_epochs: int = at_most(1_000_000)
+    epochs: int = at_most(1_000_000)
     dense_batch_size: int
     batch_size: int
     dense_learning_rate: float | None

@@ -12,6 +12,7 @@ from pruneflow.options import choices, require
 
 __all__ = [
     "ACTIVATIONS",
+    "MOST_UNITS",
     "Model",
     "check_output_activation",
     "numbered",
@@ -19,6 +20,8 @@ __all__ = [
     "require_size",
     "require_sizes",
 ]
+
+MOST_UNITS = 1_000_000  # of one layer
 
 ACTIVATIONS = ("relu", "linear", "tanh", "sigmoid", "elu", "gelu", "swish")
 

@@ -9,6 +9,7 @@ from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.models.base import (
     ACTIVATIONS,
+    MOST_UNITS,
     Model,
     check_output_activation,
     numbered,
@@ -16,7 +17,7 @@ from pruneflow.models.base import (
     require_size,
     require_sizes,
 )
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["Cnn"]
 
@@ -41,13 +42,13 @@ class Cnn(Model):
 
     reads = "image"
 
-    filters: list[int]
-    kernel_size: int
+    filters: list[int] = at_most(MOST_UNITS)
+    kernel_size: int = at_most(MOST_UNITS)
     padding: str
-    pool_size: int
+    pool_size: int = at_most(MOST_UNITS)
     convolution_activation: str
     batch_normalization: str
-    dense_units: list[int]
+    dense_units: list[int] = at_most(MOST_UNITS)
     dropout: float
     output_activation: str
 

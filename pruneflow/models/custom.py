@@ -8,12 +8,12 @@ from typing import Any
 
 from pruneflow import backend
 from pruneflow.data import Spec
-from pruneflow.factories import called, check_name
+from pruneflow.factories import called, check_name, checked_arguments
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import fingerprint
-from pruneflow.options import open_mapping, option, require, require_one_of
+from pruneflow.options import open_mapping, option, require_one_of
 
 __all__ = ["Custom"]
 
@@ -44,10 +44,7 @@ class Custom(Model):
     def __post_init__(self) -> None:
         """Refuse what is not spelled as a function, and unknown outputs."""
         check_name(KEY, self.factory)
-        self.arguments = dict(self.arguments or {})
-        odd = [name for name in map(str, self.arguments) if not name.isidentifier()]
-        problem = f"{', '.join(odd)}: no name of an argument"
-        require(not odd, "model.arguments", self.arguments, problem, "Write for instance {units:32}.")
+        self.arguments = checked_arguments("model.arguments", self.arguments)
         require_one_of("model.output", self.output, OUTPUTS)
 
     @property

@@ -9,13 +9,14 @@ from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.models.base import (
     ACTIVATIONS,
+    MOST_UNITS,
     Model,
     check_output_activation,
     numbered,
     require_dropout,
     require_sizes,
 )
-from pruneflow.options import option, require_one_of
+from pruneflow.options import at_most, option, require_one_of
 
 __all__ = ["Mlp"]
 
@@ -36,7 +37,7 @@ class Mlp(Model):
 
     reads = ("image", "numbers")
 
-    hidden_units: list[int]
+    hidden_units: list[int] = at_most(MOST_UNITS)
     activation: str
     batch_normalization: bool
     dropout: float

@@ -13,7 +13,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.models.stored_weights import require_plain_hdf5
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.surroundings import expanded
 
 __all__ = ["Mobilenet"]
@@ -40,7 +40,7 @@ class Mobilenet(Model):
 
     reads = "image"
 
-    alpha: float
+    alpha: float = at_most(10)
     weights: str | None
     batch_normalization_momentum: float
     dropout: float

@@ -9,8 +9,8 @@ from typing import Any
 from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.models.base import Model, require_dropout, require_size
-from pruneflow.options import option, require_one_of
+from pruneflow.models.base import MOST_UNITS, Model, require_dropout, require_size
+from pruneflow.options import at_most, option, require_one_of
 
 __all__ = ["Gru", "Lstm", "Recurrent"]
 
@@ -34,8 +34,8 @@ class Recurrent(Model):
 
     reads = "tokens"
 
-    embedding_dim: int
-    units: int
+    embedding_dim: int = at_most(MOST_UNITS)
+    units: int = at_most(MOST_UNITS)
     bidirectional: bool
     embedding_dropout: float
     dropout: float
