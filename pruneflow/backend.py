@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.errors import ConfigError
+from pruneflow import memory
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.process import own_temporary_folder
 from pruneflow.signals import undisturbed
 from pruneflow.surroundings import is_own, open_streams
@@ -50,6 +51,8 @@ def quiet() -> Iterator[None]:
         os.dup2(log.fileno(), 2)
         try:
             yield
+        except PruneflowError:
+            raise
         except Exception:
             os.dup2(kept, 2)
             log.seek(0)
@@ -73,7 +76,12 @@ def _importing(*, before_networks: bool = False) -> Iterator[None]:
     try:
         with quiet(), undisturbed(), warnings.catch_warnings(), _without_user_settings():
             warnings.simplefilter("ignore")
-            yield
+            try:
+                yield
+            except Exception as error:
+                if memory.ran_out(error):
+                    raise PruneflowError(memory.RAN_OUT) from error
+                raise
         if is_own() and before_networks:
             gc.freeze()
     finally:
@@ -112,12 +120,14 @@ def tensorflow() -> Any:
     """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs.
 
     Raises:
-        ConfigError: if Python leaves docstrings out, which tf_keras 2.21 changes while it is imported.
+        ConfigError: if Python leaves docstrings out, which tf_keras 2.21 changes while it is imported, or if
+            the process may have too little memory.
     """
     problem = "TensorFlow cannot be imported without docstrings"
     optimize = sys.flags.optimize
     if optimize >= 2:
         raise ConfigError.of("PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
+    memory.require_address_space()
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if is_own():

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _say(str(error), error.exit_code)
     except refusals.REFUSED as error:
         code = _say(refusals.in_words(error), ConfigError.exit_code)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         code = _say(refusals.failure_in_words(error), 1)
     except KeyboardInterrupt:
         said, number = signals.received()

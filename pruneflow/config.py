@@ -171,6 +171,7 @@ def plan_for(config: Config, data: Data) -> Plan:
             fit.
     """
     config.model.check(data.spec)
+    config.model.check_memory(data.spec)
     config.trainer.check(data)
     steps = steps_per_epoch(len(data.train), config.trainer.batch_size) * config.trainer.epochs
     plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)

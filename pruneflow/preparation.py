@@ -9,7 +9,8 @@ from typing import Any
 from pruneflow import backend, factories
 from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.data import Data
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.memory import ran_out
 from pruneflow.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
@@ -17,6 +18,8 @@ from pruneflow.sparsity.schedules import Plan
 from pruneflow.trials import try_exports
 
 __all__ = ["Prepared", "forget", "prepare"]
+
+SHOWN = 200  # characters of what Keras says
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def forget() -> None:
 
 def _selected(config: Config, data: Data, plan: Plan) -> prune.Selection:
     """The layers to prune; those of a network that the user brings are wrapped once, which may fail."""
-    model = config.model.build(data.spec)
+    model = _built(config, data)
     selection = config.pruning.select(model)
     if config.model.brought:
         masks = masks_for(config, plan, selection.prunables)
@@ -82,6 +85,20 @@ def _selected(config: Config, data: Data, plan: Plan) -> prune.Selection:
             remedy = "Change that layer, or leave it dense with pruning.skip."
             raise ConfigError.of("model", config.model.option_name, problem, remedy) from error
     return selection
+
+
+def _built(config: Config, data: Data) -> Any:
+    """Build the network; Keras refuses sizes in many ways."""
+    try:
+        return config.model.build(data.spec)
+    except PruneflowError:
+        raise
+    except Exception as error:
+        if ran_out(error):
+            raise
+        said = " ".join(str(error).split())[:SHOWN].rstrip(".")
+        problem = f"the network cannot be built: {said}"
+        raise ConfigError.of("model", config.model.option_name, problem, "Change its sizes.") from error
 
 
 def _try_exports(config: Config, data: Data) -> None:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, FloatNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow import own_yaml
+from pruneflow import memory, own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.keys import LOOK, is_group, takes, unknown_key
 from pruneflow.own_yaml import Answers, allowed_by
@@ -185,11 +185,8 @@ def failure_in_words(error: Exception) -> str:
             where = re.search(r"(/[^\s;:'\"]+)", text)
             file = where[1] if where else "the run folder"
             return f"{file} cannot be written: {sign}. Make room there, or choose another hydra.run.dir."
-    if "OOM when allocating" in text or "out of memory" in text.lower() or isinstance(error, MemoryError):
-        return (
-            "Memory ran out. Lower trainer.batch_size and trainer.dense_batch_size, or set dataset.limit; "
-            "on a GPU keep device.memory_growth=true."
-        )
+    if memory.ran_out(error):
+        return memory.RAN_OUT
     if isinstance(error, OSError):
         return f"{error.filename or 'A file'}: {error.strerror or error}. Check the path and its permissions."
     return ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from pruneflow import metrics
 from pruneflow.data import Data
 from pruneflow.fitting import EarlyStopping, Fit
+from pruneflow.memory import require_memory
 from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 from pruneflow.options import at_most, option, require, require_one_of
 
@@ -96,6 +98,10 @@ class Trainer:
                 value,
                 f"the training part has {examples} examples",
                 f"Lower it to {examples} or less, or raise dataset.limit where it is set.",
+            )
+            needed = 4 * value * prod(data.spec.shape)
+            require_memory(
+                f"trainer.{key}", value, needed, "the examples of a batch, as float32,", "Lower it."
             )
         stopping = self.early_stopping
         monitor = stopping.monitor if stopping.patience else None

@@ -16,7 +16,7 @@ PACKAGE = Path(pruneflow.__file__).parent
 
 # A module imports from modules above it only.
 ROOMS = [
-    *("errors", "forks", "surroundings", "extensions", "options", "files", "records"),
+    *("errors", "forks", "surroundings", "extensions", "memory", "options", "files", "records"),
     *("signals", "process", "terminal", "locks"),
     *("factories", "data.rows"),
     *("data.spec", "data.split", "data.text", "data.checks", "data.files", "data.pickles", "data.fetch"),

@@ -2,16 +2,19 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
 
 import hydra
 import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import plugins
+from pruneflow import backend, memory, plugins, refusals
 from pruneflow.config import _GROUPS, config_folder, option_from_hydra
-from pruneflow.errors import ConfigError
+from pruneflow.data import Spec
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
+from pruneflow.preparation import prepare
 
 STRANGE = [-1, 0.5, 10**12, 10**30, 1e-320, 1e308, math.nan, math.inf, None, True, "", "nan", "a\nb", "\0"]
 STRANGE += ["\u202e\U0001f600", [], ["a"], [None], [10**12], [math.nan], {}, {"a": {"b": [1]}}]
@@ -109,3 +112,80 @@ def is_endless(value):
 
 def test_no_text_has_a_null_character(taken):
     assert not [key for key, values in taken.items() if "\0" in values]
+
+
+IMAGES = Spec(kind="image", shape=(28, 20, 1), classes=10)
+TEXTS = Spec(kind="tokens", shape=(12,), classes=3, vocabulary_size=70)
+
+
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (["model=cnn"], IMAGES),
+        (["model=cnn", "model.filters=[3,5]", "model.dense_units=[7,4]"], IMAGES),
+        (["model=cnn", "model.filters=[3,5]", "model.padding=same", "model.batch_normalization=all"], IMAGES),
+        (["model=cnn", "model.filters=[3,5]", "model.batch_normalization=between"], IMAGES),
+        (["model=mlp", "model.hidden_units=[]"], IMAGES),
+        (["model=mlp", "model.hidden_units=[6,5]", "model.batch_normalization=true"], IMAGES),
+        (["model=lstm", "dataset=imdb"], TEXTS),
+        (["model=lstm", "dataset=imdb", "model.bidirectional=true"], replace(TEXTS, classes=2)),
+        (["model=gru", "dataset=imdb", "model.bidirectional=true"], TEXTS),
+    ],
+)
+def test_weights_are_counted_without_building_the_network(composed, words, spec):
+    model = composed(*words).model
+    assert model.parameters(spec) == model.build(spec).count_params()
+
+
+def test_weights_of_mobilenet_are_estimated(composed):
+    model = composed("model=mobilenet", "model.alpha=2").model
+    assert model.parameters(IMAGES) == pytest.approx(model.build(IMAGES).count_params(), rel=0.1)
+
+
+def test_a_network_that_memory_does_not_hold_is_refused_before_it_is_built(composed, monkeypatch):
+    model = composed("model.filters=[3]", "model.dense_units=[100000]").model
+    count = model.parameters(IMAGES)
+    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 16 * count)
+    model.check_memory(IMAGES)
+    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 16 * count - 1)
+    with pytest.raises(ConfigError, match=r"^model=cnn: its 36,200,040 weights, .* 0\.6 GB .*dense_units"):
+        model.check_memory(IMAGES)
+
+
+def test_texts_that_memory_does_not_hold_are_refused_before_they_are_made(composed, monkeypatch):
+    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 3_000_000_000)
+    with pytest.raises(ConfigError, match=r"^dataset\.length=1000000: 400 texts of this length take 3\.2 GB"):
+        composed("model=lstm", "dataset=imdb", "dataset.length=1000000").dataset.load()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        ImportError("x.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+)
+def test_too_little_memory_while_libraries_load_is_one_message(error):
+    with pytest.raises(PruneflowError) as caught, backend._importing():
+        raise error
+    assert str(caught.value) == memory.RAN_OUT == refusals.failure_in_words(error)
+
+
+def test_tensorflow_is_not_loaded_where_its_addresses_are_not_to_be_had(monkeypatch):
+    monkeypatch.setattr(memory, "_address_space", lambda: 1_400_000_000)
+    with pytest.raises(PruneflowError, match=r"^Memory ran out: ulimit -v allows 1\.4 GB, .* 3\.0 GB"):
+        backend.tensorflow.__wrapped__()
+
+
+def test_what_keras_cannot_build_is_one_message(composed, monkeypatch):
+    def build(self, spec):
+        raise ValueError("Shape [1,2]\n is too large")
+
+    config = composed()
+    monkeypatch.setattr(type(config.model), "build", build)
+    with pytest.raises(
+        ConfigError, match=r"^model=cnn: the network cannot be built: Shape \[1,2\] is too large\."
+    ):
+        prepare(config)

@@ -10,6 +10,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.memory import require_memory
+
 __all__ = [
     *(
         "PAD",
@@ -156,6 +158,8 @@ def encode(reviews: Reviews, *, vocabulary_size: int, length: int) -> npt.NDArra
     [[0, 1, 4, 2], [0, 0, 1, 5]]
     """
     n = len(reviews.offsets) - 1
+    needed = 8 * n * length  # int32, and again where parts are cut
+    require_memory("dataset.length", length, needed, f"{n:,} texts of this length", "Lower it.")
     encoded = np.full((n, length), PAD, np.int32)
     for row in range(0, n, ROWS_AT_ONCE):
         block = encoded[row : row + ROWS_AT_ONCE]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
+from pruneflow.memory import require_memory
 from pruneflow.options import choices, require
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "MOST_UNITS",
     "Model",
     "check_output_activation",
+    "dense_parameters",
     "numbered",
     "require_dropout",
     "require_size",
@@ -22,6 +25,7 @@ __all__ = [
 ]
 
 MOST_UNITS = 1_000_000  # of one layer
+BYTES_OF_WEIGHT = 16  # in training: with its gradient and two moments, float32 each
 
 ACTIVATIONS = ("relu", "linear", "tanh", "sigmoid", "elu", "gelu", "swish")
 
@@ -70,6 +74,10 @@ class Model:
         del settings["name"]
         return {"option": self.option_name, **settings}
 
+    def parameters(self, spec: Spec) -> int:
+        """Weights of the network for data of ``spec``, counted without building it; 0 where nobody knows."""
+        return 0
+
     def check(self, spec: Spec) -> None:
         """Refuse data that the network cannot read.
 
@@ -77,6 +85,19 @@ class Model:
             ConfigError: naming what does not fit.
         """
         self.check_kind(spec.kind)
+
+    def check_memory(self, spec: Spec) -> None:
+        """Refuse a network that memory does not hold, before it is built.
+
+        Raises:
+            ConfigError: with its weights and the settings that make them.
+        """
+        count = self.parameters(spec)
+        sizes = [f"model.{each.name}" for each in fields(self) if "most" in each.metadata]
+        sizes += ["dataset.vocabulary_size"] if spec.kind == "tokens" else []
+        remedy = f"Make it smaller with {_either(sizes)}."
+        what = f"its {count:,} weights, their gradients and the optimizer's moments"
+        require_memory("model", self.option_name, count * BYTES_OF_WEIGHT, what, remedy)
 
     def check_kind(self, kind: str | None) -> None:
         """Refuse another kind of data than the network reads, before any is loaded.
@@ -123,6 +144,15 @@ def _kinds(model: Any) -> tuple[str, ...]:
 def _either(names: list[str]) -> str:
     """Some words of which one is to be taken: ``a, b or c``."""
     return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def dense_parameters(widths: Sequence[int]) -> int:
+    """Count the weights of fully connected layers one after the other.
+
+    >>> dense_parameters([784, 128, 10])
+    101770
+    """
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(widths))
 
 
 def numbered(name: str, index: int) -> str:

@@ -12,6 +12,7 @@ from pruneflow.models.base import (
     MOST_UNITS,
     Model,
     check_output_activation,
+    dense_parameters,
     numbered,
     require_dropout,
     require_size,
@@ -79,6 +80,15 @@ class Cnn(Model):
                 "Use fewer convolutions, a smaller model.kernel_size, or model.padding=same.",
             )
 
+    def parameters(self, spec: Spec) -> int:
+        """Kernels and biases, and four numbers of normalization for each filter that has it."""
+        (height, width, channels), count = spec.shape, 0
+        for index, filters in enumerate(self.filters):
+            count += (self.kernel_size**2 * channels + 1) * filters
+            count += 4 * filters if self._is_normalized(index) else 0
+            height, width, channels = *map(self._side_after_block, (height, width)), filters
+        return count + dense_parameters([height * width * channels, *self.dense_units, spec.outputs])
+
     def build(self, spec: Spec) -> Any:
         """Build the network, (batch, height, width, channels) to (batch, spec.outputs)."""
         keras = backend.keras()
@@ -110,10 +120,13 @@ class Cnn(Model):
         x = layers.MaxPooling2D(self.pool_size, padding=self.padding, name=numbered("max_pooling2d", index))(
             x
         )
-        last = index == len(self.filters) - 1
-        if self.batch_normalization == "all" or (self.batch_normalization == "between" and not last):
+        if self._is_normalized(index):
             x = layers.BatchNormalization(name=numbered("batch_normalization", index))(x)
         return x
+
+    def _is_normalized(self, index: int) -> bool:
+        last = index == len(self.filters) - 1
+        return self.batch_normalization == "all" or (self.batch_normalization == "between" and not last)
 
     def _side_after_block(self, side: int) -> int:
         if self.padding == "same":

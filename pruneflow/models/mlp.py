@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from pruneflow import backend
@@ -12,6 +13,7 @@ from pruneflow.models.base import (
     MOST_UNITS,
     Model,
     check_output_activation,
+    dense_parameters,
     numbered,
     require_dropout,
     require_sizes,
@@ -54,6 +56,12 @@ class Mlp(Model):
         """Refuse other data than images and numbers, and probabilities of numbers."""
         super().check(spec)
         check_output_activation(self.output_activation, spec)
+
+    def parameters(self, spec: Spec) -> int:
+        """A matrix and a bias for each layer; four numbers of normalization for each hidden unit."""
+        widths = [prod(spec.shape), *self.hidden_units, spec.outputs]
+        normalized = 4 * sum(self.hidden_units) if self.batch_normalization else 0
+        return dense_parameters(widths) + normalized
 
     def build(self, spec: Spec) -> Any:
         """Build the network, (batch, *spec.shape) to (batch, spec.outputs)."""

@@ -21,6 +21,7 @@ __all__ = ["Mobilenet"]
 KEY = "model.weights"
 LEAST_SIDE = 32  # pixels; Keras builds it for no smaller image
 COLOURS = 3
+AT_FULL_WIDTH = 2_257_984  # weights without a classifier at alpha=1
 
 
 @option("model", "mobilenet")
@@ -85,6 +86,10 @@ class Mobilenet(Model):
             )
         if self._file and not self._file.is_file():
             raise PruneflowError(f"{self._file}: no such file. model.weights takes an HDF5 file, or null.")
+
+    def parameters(self, spec: Spec) -> int:
+        """About as many as there are: they grow with the square of the width."""
+        return round(AT_FULL_WIDTH * self.alpha**2)
 
     def build(self, spec: Spec) -> Any:
         """Build the network, (batch, height, width, channels) to (batch, spec.outputs)."""

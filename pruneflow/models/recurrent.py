@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.models.base import MOST_UNITS, Model, require_dropout, require_size
+from pruneflow.models.base import MOST_UNITS, Model, dense_parameters, require_dropout, require_size
 from pruneflow.options import at_most, option, require_one_of
 
 __all__ = ["Gru", "Lstm", "Recurrent"]
@@ -33,6 +33,8 @@ class Recurrent(Model):
     """
 
     reads = "tokens"
+    gates: ClassVar[int]
+    biases: ClassVar[int] = 1  # of each unit, in each gate
 
     embedding_dim: int = at_most(MOST_UNITS)
     units: int = at_most(MOST_UNITS)
@@ -55,6 +57,14 @@ class Recurrent(Model):
         if self.output == "probabilities":
             del settings["output"]
         return settings
+
+    def parameters(self, spec: Spec) -> int:
+        """Of the embedding, of each gate's kernels and biases, and of the outputs."""
+        layers = 2 if self.bidirectional else 1
+        gate = (self.embedding_dim + self.units + self.biases) * self.units
+        outputs = 1 if spec.classes == 2 else spec.outputs
+        embedding = int(spec.vocabulary_size or 0) * self.embedding_dim
+        return embedding + layers * self.gates * gate + dense_parameters([layers * self.units, outputs])
 
     def build(self, spec: Spec) -> Any:
         """Build the network, (batch, length) int32 to (batch, spec.outputs); (batch, 1) for two classes."""
@@ -88,6 +98,8 @@ class Recurrent(Model):
 class Lstm(Recurrent):
     """A long short-term memory (Hochreiter and Schmidhuber 1997); TFLite has it as one operation."""
 
+    gates = 4
+
     def _layer(self, layers: Any) -> Any:
         return layers.LSTM(self.units, name="lstm")
 
@@ -96,6 +108,8 @@ class Lstm(Recurrent):
 @dataclass(kw_only=True)
 class Gru(Recurrent):
     """Gated recurrent units (Cho et al. 2014, arXiv 1406.1078); TFLite has them as a loop."""
+
+    gates, biases = 3, 2
 
     def _layer(self, layers: Any) -> Any:
         return layers.GRU(self.units, name="gru")

@@ -1,0 +1,85 @@
+"""Memory: what this process may have, and the answer where something takes more."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from pruneflow.errors import ConfigError, PruneflowError
+
+__all__ = ["RAN_OUT", "allowed_bytes", "ran_out", "require_address_space", "require_memory"]
+
+RAN_OUT = (
+    "Memory ran out. Lower trainer.batch_size and trainer.dense_batch_size, or set dataset.limit; "
+    "on a GPU keep device.memory_growth=true."
+)
+ADDRESSES = 3_000_000_000  # bytes; a small run has 2.6e9 of them, of which TensorFlow 2.21 fills a quarter
+
+_SIGNS = (
+    *("oom when allocating", "out of memory", "unable to allocate", "cannot allocate memory"),
+    *("failed to map segment", "can't start new thread", "bad_alloc"),
+)
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an error, of whatever library, says that there is too little memory."""
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _SIGNS)
+
+
+def allowed_bytes() -> int:
+    """Memory that this process may have: of the machine, of its container, of ``ulimit -v``."""
+    found = [_address_space()]
+    with suppress(AttributeError, ValueError, OSError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in map(Path, _LIMITS):
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(int(file.read_text()))
+    return min(found)
+
+
+def require_memory(key: str, value: object, needed: int, what: str, remedy: str) -> None:
+    """Refuse a setting that asks for more memory than there is.
+
+    Args:
+        key: Its key.
+        value: Its value.
+        needed: Bytes.
+        what: What takes them, such as ``"its weights"``.
+        remedy: What to do, a sentence.
+
+    Raises:
+        ConfigError: saying how much is needed and how much there is.
+    """
+    allowed = allowed_bytes()
+    if needed > allowed:
+        problem = f"{what} take {_gigabytes(needed)} of memory, and there are {_gigabytes(allowed)}"
+        raise ConfigError.of(key, value, problem, remedy)
+
+
+def require_address_space() -> None:
+    """Refuse to load TensorFlow where ``ulimit -v`` would make it crash.
+
+    Raises:
+        PruneflowError: saying how much it needs.
+    """
+    if (allowed := _address_space()) < ADDRESSES:
+        raise PruneflowError(
+            f"Memory ran out: ulimit -v allows {_gigabytes(allowed)}, and TensorFlow needs "
+            f"{_gigabytes(ADDRESSES)} of address space. Raise the limit."
+        )
+
+
+def _address_space() -> int:
+    with suppress(ImportError):  # not on Windows
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if limit != resource.RLIM_INFINITY:
+            return limit
+    return 2**63 - 1
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB"
