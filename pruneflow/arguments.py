@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from pruneflow import own_yaml
 from pruneflow.config import config_folder
 from pruneflow.errors import ConfigError
 from pruneflow.keys import is_group
@@ -87,6 +88,8 @@ def _check_flags(parsed: Any) -> None:
         raise ConfigError(f"{' and '.join(chosen)} exclude each other. Leave one of them out.")
     if parsed.resolve and not parsed.cfg:
         raise ConfigError("--resolve: it goes with --cfg. Write --cfg job --resolve.")
+    if parsed.config_dir:
+        own_yaml.check_files(Path(parsed.config_dir))
     remedy = "Add a folder of your own with --config-dir."
     problem = "the config folder is pruneflow's own"
     require(not parsed.config_path, "--config-path", parsed.config_path, problem, remedy)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and what is no file."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
-from pruneflow.errors import PruneflowError
+from pruneflow.errors import DataError, PruneflowError
 
-__all__ = ["TRASH", "is_folder", "remove_folder", "remove_temporaries", "write_file"]
+__all__ = ["TRASH", "is_folder", "remove_folder", "remove_temporaries", "require_regular", "write_file"]
 
 MARK = ".pruneflow"  # ends what is ours alone while it is written
 TRASH = r"[0-9a-f]{12}\.[0-9a-f]{8}\.trash"  # a folder named by a digest whose deletion was cut off
+
+_SPECIAL = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_regular(path: Path) -> None:
+    """Refuse what is there and is neither a file nor a folder: to read it may never end.
+
+    Raises:
+        DataError: naming the path and what it is.
+    """
+    try:
+        kind = _SPECIAL.get(stat.S_IFMT(path.stat().st_mode))
+    except (OSError, ValueError):  # whoever reads it says why that fails
+        return
+    if kind:
+        raise DataError(f"{path}: {kind} is no file. Copy what it holds into a file, and name that.")
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -271,9 +271,7 @@ def _is_of_hydra(override: str) -> bool:
 def _search_path(parsed: Any) -> list[str]:
     if not parsed.config_dir:
         return []
-    folder = Path(parsed.config_dir).absolute()
-    require(folder.is_dir(), "--config-dir", parsed.config_dir, "there is no such folder", "Name one.")
-    return [f"hydra.searchpath=[{_quoted(f'file://{folder}')}]"]
+    return [f"hydra.searchpath=[{_quoted(f'file://{Path(parsed.config_dir).absolute()}')}]"]
 
 
 def _folder(settings: DictConfig, key: str) -> Path:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow.keys import LOOK, unknown_key
-from pruneflow.options import choices
+from pruneflow.options import choices, require
 
-__all__ = ["ANSWERS", "Answers", "allowed_by", "of_syntax"]
+__all__ = ["ANSWERS", "Answers", "allowed_by", "check_files", "of_syntax"]
+
+LARGEST_BYTES = 1_000_000
 
 Answers = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
 """What Hydra says, as a regular expression, and what is said in its place."""
@@ -26,6 +30,20 @@ _ALLOWED = {
     "Union[int, str]": "it must be a whole number or auto",
     "Cannot convert": "it must be a single value, not a list or a group of keys",
 }
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a config folder that is none, and what Hydra would read in it and never come to an end.
+
+    Raises:
+        ConfigError: naming the folder, or a file that is no file or too large.
+    """
+    require(folder.is_dir(), "--config-dir", folder, "there is no such folder", "Name one.")
+    for file in chain.from_iterable(folder.glob(f"{depth}*.yaml") for depth in ("", "*/", "*/*/")):
+        with suppress(OSError):  # a link to nothing, or not to be read: Hydra says so
+            fits = file.is_dir() or (file.is_file() and file.stat().st_size <= LARGEST_BYTES)
+            problem = f"{file} is no file of at most {LARGEST_BYTES:,} bytes"
+            require(fits or not file.exists(), "--config-dir", folder, problem, "Remove it.")
 
 
 def of_syntax(error: YAMLError) -> str:

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 
 from pruneflow.data.corpus import Texts
-from pruneflow.data.files import decoded, reading
+from pruneflow.data.files import content_of, decoded, reading
 from pruneflow.errors import DataError
 from pruneflow.terminal import Advance, bar
 
@@ -88,7 +88,7 @@ def _of_folder(root: Path, advance: Advance) -> Iterator[_Review]:
             files = [file for file in inner.iterdir() if file.suffix == ".txt" and file.name[0] != "."]
         for file in files:
             with reading(file, "a text"):
-                content = file.read_bytes()
+                content = content_of(file)
             advance()
             yield _Review(half, label, file.name, decoded(content, file))
 

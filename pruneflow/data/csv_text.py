@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pruneflow.data.corpus import Texts, ranked
-from pruneflow.data.files import PEEK_BYTES, other_encoding, reading
+from pruneflow.data.files import PEEK_BYTES, content_of, other_encoding, reading
 from pruneflow.data.names import is_missing, listed
 from pruneflow.data.spec import Data, Part, Spec
 from pruneflow.data.split import Labels, Plan, copies_of, digest_of
@@ -149,7 +149,7 @@ def _separator(stream: IO[str], columns: Columns) -> str:
 
 def _not_of(path: Path, encoding: str) -> DataError:
     """Name the first byte that is not of the encoding, and one that reads the whole file."""
-    content = path.read_bytes()
+    content = content_of(path)
     try:
         content.decode(encoding)
         where = "it"

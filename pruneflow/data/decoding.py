@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.data.files import content_of
 from pruneflow.data.names import printable
 from pruneflow.errors import DataError
 
@@ -66,7 +67,7 @@ class Decoding:
             DataError: if it cannot be read.
         """
         try:
-            content = path.read_bytes()
+            content = content_of(path)
         except OSError as error:
             shown = printable(str(path))
             raise DataError(f"{shown}: cannot be read ({error.strerror}). Check its permissions.") from error

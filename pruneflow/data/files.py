@@ -17,10 +17,21 @@ import numpy as np
 from numpy.lib import format as npy
 
 from pruneflow.data.checks import Array, Arrays, described, expect
-from pruneflow.errors import DataError
+from pruneflow.errors import DataError, PruneflowError
+from pruneflow.files import require_regular
+from pruneflow.memory import RAN_OUT
 
 __all__ = [
-    *("LARGEST_BYTES", "array_names", "decoded", "other_encoding", "read_arrays", "read_text", "reading"),
+    *(
+        "LARGEST_BYTES",
+        "array_names",
+        "content_of",
+        "decoded",
+        "other_encoding",
+        "read_arrays",
+        "read_text",
+        "reading",
+    ),
     *("refuse_kind", "refuse_other_encoding", "write_arrays"),
 ]
 
@@ -38,7 +49,7 @@ MARKS = {  # the mark of UTF-32 begins with that of UTF-16
 
 BROKEN = (
     *(OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError),
-    *(ValueError, KeyError, NotImplementedError, RecursionError, MemoryError, struct.error),
+    *(ValueError, KeyError, NotImplementedError, RecursionError, struct.error),
 )
 
 
@@ -70,6 +81,18 @@ def read_arrays(path: Path, names: Sequence[str]) -> Arrays:
     expect(largest <= LARGEST_BYTES, path, "of those", f"at most {LARGEST_BYTES} bytes each", largest)
     with reading(path), np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names}
+
+
+def content_of(path: Path) -> bytes:
+    """Read a file whole, inside `reading`.
+
+    Raises:
+        DataError: if it is larger than what is ever read at once.
+    """
+    size = path.stat().st_size
+    if size > LARGEST_BYTES:
+        raise DataError(f"{path}: it has {size:,} bytes, and at most {LARGEST_BYTES:,} are read.")
+    return path.read_bytes()
 
 
 def read_text(path: Path, name: str) -> str:
@@ -165,14 +188,18 @@ def reading(path: Path, what: str = NPZ) -> Iterator[None]:
         what: What it should be, for the message.
 
     Raises:
-        DataError: if the body fails to read ``path``.
+        DataError: if the body fails to read ``path``, or if that is no file.
+        PruneflowError: if memory runs out.
     """
+    require_regular(path)
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file.") from None
     except (PermissionError, IsADirectoryError) as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except MemoryError as error:
+        raise PruneflowError(f"{path}: {RAN_OUT}") from error
     except BROKEN as error:
         raise DataError(f"{path}: not {what} ({error or type(error).__name__}).") from error
 

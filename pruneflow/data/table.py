@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.data.corpus import FIFTH, Texts, held_out
-from pruneflow.data.files import PEEK_BYTES, decoded, reading, refuse_other_encoding
+from pruneflow.data.files import PEEK_BYTES, content_of, decoded, reading, refuse_other_encoding
 from pruneflow.data.names import (
     in_order,
     is_numeral,
@@ -137,7 +137,7 @@ def read_table(
             with path.open(encoding="utf-8-sig", newline="") as lines, long_fields():
                 table = filled(path, columns, csv.reader(lines, strict=True), _labels_only)
         except UnicodeDecodeError:  # its position is that within a piece
-            decoded(path.read_bytes(), path)
+            decoded(content_of(path), path)
     names = classes or table.two_classes()
     return table.numbered(names), names
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pruneflow.data.files import decoded, reading
+from pruneflow.data.files import content_of, decoded, reading
 from pruneflow.data.text import RANK_OFFSET, UNRANKED
 from pruneflow.errors import DataError
 
@@ -26,7 +26,7 @@ def read_index(path: Path) -> Ranks:
         DataError: if the file is missing or broken, or if a rank is not a whole number from 1.
     """
     with reading(path, FORM):
-        content = path.read_bytes()
+        content = content_of(path)
     found = parsed_index(content, path)
     if sorted(found.values()) == list(range(RANK_OFFSET + 1, RANK_OFFSET + 1 + len(found))):
         return {word: id_ - RANK_OFFSET for word, id_ in found.items()}

@@ -95,7 +95,7 @@ class Model:
         count = self.parameters(spec)
         sizes = [f"model.{each.name}" for each in fields(self) if "most" in each.metadata]
         sizes += ["dataset.vocabulary_size"] if spec.kind == "tokens" else []
-        remedy = f"Make it smaller with {_either(sizes)}."
+        remedy = f"Make it smaller with {', '.join(sizes)}."
         what = f"its {count:,} weights, their gradients and the optimizer's moments"
         require_memory("model", self.option_name, count * BYTES_OF_WEIGHT, what, remedy)
 

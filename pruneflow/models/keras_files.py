@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pruneflow import backend, extensions
 from pruneflow.errors import PruneflowError
+from pruneflow.files import require_regular
 from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
 
@@ -55,6 +56,8 @@ def check_file(path: Path) -> None:
     """
     if not path.exists():
         raise PruneflowError(f"{path}: no such file. model.path takes {FORMATS}.")
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        require_regular(file)
     if path.is_dir():
         _check_folder(path)
     elif _begins(path, ZIP):
