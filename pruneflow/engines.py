@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import secrets
@@ -75,12 +76,6 @@ class Joblib(Engine):
         super().__init__(launcher)
         self.beside = launcher.n_jobs != 1  # else joblib stays in this process
 
-    def check(self) -> None:
-        """Refuse no cells at a time."""
-        wanted = self.launcher.n_jobs
-        remedy = "-1 runs as many cells at a time as there are processors."
-        require(wanted != 0, "hydra.launcher.n_jobs", wanted, "allowed are whole numbers but 0", remedy)
-
     def share(self) -> float:
         """All processors, divided by the cells at a time, a number that `pinned` has written down."""
         return processors() / int(self.launcher.n_jobs)
@@ -106,10 +101,40 @@ class Ray(Engine):
     beside = elsewhere = True
 
     def check(self) -> None:
-        """Refuse an address HOST:PORT where nobody listens; Ray 2.60 would wait there for minutes."""
+        """Refuse an address HOST:PORT where nobody listens, and more than a cluster here has.
+
+        Ray 2.60 would wait for minutes for the one, for good for the other.
+        """
+        if not self._address:
+            self._require_here("num_cpus", processors())
+            self._require_here("num_gpus", len(list(Path("/dev").glob("nvidia[0-9]*"))))
+        self._check_keys()
         if match := re.fullmatch(r"([\w.-]+):(\d+)", self._address or ""):
             with self._refusing():
                 socket.create_connection((match[1], int(match[2])), timeout=KNOCK_S).close()
+
+    def _check_keys(self) -> None:
+        """Refuse keys that Ray does not know; those with _ in front it keeps to itself."""
+        import ray
+
+        known = inspect.signature(ray.init).parameters
+        for key in map(str, self.launcher.ray.init):
+            problem, remedy = "ray.init takes no such argument", "Leave it out."
+            typed = f"hydra.launcher.ray.init.{key}"
+            require(key in known or key[0] == "_", typed, self.launcher.ray.init[key], problem, remedy)
+        remote: Any = OmegaConf.to_container(self.launcher.ray.remote, resolve=True)
+        try:
+            ray.remote(**{"num_cpus": 1, **remote})(_count)
+        except (TypeError, ValueError, AssertionError) as error:
+            said = str(error).splitlines()[0].rstrip(".")
+            raise ConfigError.of("hydra.launcher.ray.remote", remote, said, "Mend it.") from error
+
+    def _require_here(self, key: str, found: int) -> None:
+        """Hold what a cell asks for against what Ray is told that there is, or finds on this machine."""
+        wanted = OmegaConf.select(self.launcher, f"ray.remote.{key}") or 0
+        there = OmegaConf.select(self.launcher, f"ray.init.{key}") or found
+        problem = f"no cell would ever start: this machine has {there}"
+        require(wanted <= there, f"hydra.launcher.ray.remote.{key}", wanted, problem, "Lower it.")
 
     def share(self) -> float:
         """Processors that Ray gives a task; 1 where nothing is said."""

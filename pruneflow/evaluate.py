@@ -21,7 +21,6 @@ from pruneflow.as_trained import as_trained
 from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.files import require_regular
 from pruneflow.matching import require_match, task_of_file
 from pruneflow.process import run_command
 from pruneflow.runner import foreign_outputs

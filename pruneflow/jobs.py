@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +18,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import launchers, objectives, plugins, refusals, results, search, targets, unfinished
+from pruneflow import (
+    grids,
+    launchers,
+    objectives,
+    plugins,
+    refusals,
+    results,
+    search,
+    targets,
+    unfinished,
+)
 from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError
 from pruneflow.folders import require_no_run, require_writable, unused
@@ -75,14 +84,17 @@ class Job:
             fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
             keys = {override.key_or_group for override in typed}
             compose = partial(_compose, parsed.config_name or "config", _search_path(parsed), keys)
-            settings = compose(fixed if parsed.multirun else parsed.overrides)
-            sweep = bool(parsed.multirun or settings.hydra.mode == RunMode.MULTIRUN)
-            swept = [*_swept_in_yaml(settings), *typed]
+            settings = compose(fixed)
+            sweep = _is_sweep(parsed, settings.hydra.mode)
+            if not sweep and len(fixed) < len(typed):
+                compose(parsed.overrides)  # which Hydra refuses, as several values need a sweep
+            swept = [*grids.swept_in_yaml(settings), *typed]
             if sweep:
                 plugins.check(settings.hydra)
                 launchers.engine_of(settings.hydra).check()
+                grids.check_swept(swept)
             searches = sweep and search.is_search(settings.hydra)
-            cells = _cells(swept) if sweep and not searches else [] if searches else [list(parsed.overrides)]
+            cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             probes = search.probes(swept) if searches else cells
             configs = [from_hydra(_bare(compose(cell))) for cell in probes]
             if searches:
@@ -244,10 +256,13 @@ def _compose(
     return composed
 
 
-def _swept_in_yaml(settings: DictConfig) -> list[Override]:
-    """What ``hydra.sweeper.params`` adds to a sweep."""
-    params = OmegaConf.select(settings, "hydra.sweeper.params") or {}
-    return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
+def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
+    """Whether a sweep is asked for, by -m or as Hydra documents it, by ``hydra.mode``."""
+    asked = RunMode.RUN if parsed.run else RunMode.MULTIRUN if parsed.multirun else mode
+    if mode is not None and asked != mode:
+        flag = "--run" if parsed.run else "-m"
+        raise ConfigError(f"hydra.mode={mode.name}: {flag} asks for the opposite. Leave one of them out.")
+    return asked == RunMode.MULTIRUN
 
 
 def _bare(config: DictConfig) -> DictConfig:
@@ -257,10 +272,13 @@ def _bare(config: DictConfig) -> DictConfig:
     return bare
 
 
-def _cells(overrides: list[Override]) -> list[list[str]]:
-    """Overrides of each cell of a grid, as Hydra's own sweeper makes them."""
-    batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return [list(cell) for cell in batches[0]]
+def _cells(swept: list[Override], settings: DictConfig) -> list[list[str]]:
+    """The cells of a grid; one cell is worth a sweep where a launcher carries it elsewhere."""
+    several = any(override.is_sweep_override() for override in swept)
+    if not several and not launchers.engine_of(settings.hydra).elsewhere:
+        remedy = "Write for instance -m seed=0,1, or leave -m (hydra.mode=MULTIRUN) out"
+        raise ConfigError(f"-m: there is nothing to sweep: no key has several values. {remedy}.")
+    return grids.cells(swept)
 
 
 def _is_of_hydra(override: str) -> bool:

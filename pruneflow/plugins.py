@@ -9,12 +9,15 @@ from itertools import chain
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import extensions
 from pruneflow.errors import ConfigError
+from pruneflow.options import require
 from pruneflow.own_yaml import allowed_by
+from pruneflow.plugin_rules import check_rules
 
 __all__ = ["check", "package_of", "prefer_own_yaml"]
 
@@ -58,19 +61,34 @@ def check(settings: DictConfig) -> None:
     """
     for kind in ("launcher", "sweeper"):
         choice = settings.runtime.choices[f"hydra/{kind}"]
+        require(bool(settings[kind]), f"hydra.{kind}", settings[kind], "none is chosen", "Leave it out.")
         package = package_of(settings[kind])
         if package in _PLUGINS and not _is_installed(package):
             extra = _PLUGINS[package].extra
             remedy = f'pip install "pruneflow[{extra}]" (pip install -e ".[{extra}]" in a checkout)'
             problem = f"{package.rpartition('.')[2]} is not installed"
             raise ConfigError.of(f"hydra/{kind}", choice, problem, f"Install it with {remedy}.")
+        _check_class(kind, settings[kind]._target_)
         _check_types(settings[kind], f"{kind}/{choice}")
+        check_rules(settings[kind], f"{kind}/{choice}")
+
+
+def _check_class(kind: str, target: str) -> None:
+    """Refuse what is no class that can be imported."""
+    try:
+        get_class(target)
+    except Exception as error:  # of any kind, as of the module
+        problem = "there is no such class"
+        raise ConfigError.of(f"hydra.{kind}._target_", target, problem, "Leave it out.") from error
 
 
 def _check_types(node: DictConfig, name: str) -> None:
     """Hold single values against the types that the plugin registered."""
     schema = _registered.get(name, OmegaConf.create())
     for key, value in OmegaConf.to_container(node, resolve=False).items():  # type: ignore[union-attr]
+        if schema and key not in (known := list(map(str, schema))):
+            problem = f"there is no such key; it has {', '.join(known)}"
+            raise ConfigError.of(f"hydra.{name.split('/')[0]}.{key!s}", value, problem, "Leave it out.")
         try:
             if not isinstance(value, dict):
                 OmegaConf.update(schema.copy(), str(key), value)

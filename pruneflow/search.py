@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
-from pruneflow import objectives
+from pruneflow import objectives, optuna_rehearsal
 from pruneflow.errors import ConfigError
-from pruneflow.options import require
+from pruneflow.options import require, require_one_of
 from pruneflow.sweep import CellOutcome
 from pruneflow.terminal import console
 
@@ -48,15 +49,29 @@ def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Ov
     for override in ranges:
         if isinstance(override.value(), Glob):
             raise ConfigError(f"{override.input_line}: a search takes no glob. List the options.")
-    found = OmegaConf.select(settings, "sweeper.direction")
+    directions = _check_directions(settings, objective)
+    if str(settings.sweeper._target_).endswith(".OptunaSweeper"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it imports
+            quieten()
+            optuna_rehearsal.check(settings.sweeper, directions, ranges)
+
+
+def _check_directions(settings: DictConfig, objective: Sequence[str]) -> list[str]:
+    if "direction" not in settings.sweeper:  # of a sweeper that has no such thing
+        return []
+    found = settings.sweeper.direction
     directions = list(found) if isinstance(found, (list, ListConfig)) else [found]
+    for direction in directions:
+        require_one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
     require(
-        found is None or len(directions) == len(objective),
+        len(directions) == len(objective),
         "hydra.sweeper.direction",
         directions,
         f"there are {len(objective)} objectives: {', '.join(objective)}",
         "Leave it out: it follows from objective.",
     )
+    return directions
 
 
 def probes(overrides: Sequence[Override]) -> list[list[str]]:

@@ -65,8 +65,8 @@ ROOMS = [
     "report.__main__",
     *("tables", "keys", "own_yaml", "refusals", "help", "arguments", "hparams", "isolation"),
     *("as_trained", "evaluate"),
-    *("plugins", "targets", "engines", "launchers", "cells", "search"),
-    *("unfinished", "folders", "jobs", "cli", "__main__", "accepted", "api"),
+    *("plugin_rules", "plugins", "targets", "engines", "launchers", "cells", "grids", "optuna_rehearsal"),
+    *("search", "unfinished", "folders", "jobs", "cli", "__main__", "accepted", "api"),
 ]
 
 

@@ -311,6 +311,15 @@ def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
     assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
 
 
+def test_a_sweep_may_be_asked_for_by_its_mode(tmp_path, monkeypatch, capsys):
+    pretend_to_run(monkeypatch)
+    assert exit_code([*QUICK, "hydra.mode=MULTIRUN", "seed=3,4", "hydra.sweep.dir=sweep"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
+    commands = [json.loads(file.read_text())["command"] for file in tmp_path.rglob("result.json")]
+    assert not [command for command in commands if "MULTIRUN" in command]
+
+
 def test_globs_sweep_over_all_choices_of_a_group(monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "-m", "schedule=glob(*)"]) == 0

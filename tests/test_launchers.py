@@ -374,6 +374,58 @@ REFUSED = [
         ["-m", "seed=1,2", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=0.5"],
         "hydra.launcher.timeout_min=0.5: it must be a whole number. See conf/hydra/launcher/submitit_local",
     ),
+    (
+        [*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=0"],
+        "hydra.sweeper.n_trials=0: allowed are whole numbers",
+    ),
+    ([*SEARCH, "seed=1,2", "hydra.sweeper.direction=up"], "hydra.sweeper.direction=up: allowed are maximize"),
+    ([*SEARCH, "seed=1,2", "hydra.sweeper.storage=garbage"], "hydra.sweeper.storage=garbage: Optuna cannot"),
+    (
+        [*SEARCH, "seed=1,2", "hydra.sweeper.storage='sqlite:///nowhere/search.db'"],
+        "hydra.sweeper.storage=sqlite:///nowhere/search.db: there is no folder nowhere. Make it.",
+    ),
+    (
+        [*SEARCH, "schedule.final_sparsity=interval(0.9,0.5)"],
+        "schedule.final_sparsity=interval(0.9,0.5): Optuna cannot use it: ",
+    ),
+    (
+        [*SEARCH, "schedule.final_sparsity=interval(0.5,0.9)", "hydra/sweeper/sampler=grid"],
+        "hydra/sweeper/sampler=GridSampler: Optuna cannot use it: GridSampler only supports discrete",
+    ),
+    (
+        [*SEARCH, "seed=1,2", "hydra.sweeper.custom_search_space=nowhere.f"],
+        "hydra.sweeper.custom_search_space=nowhere.f: there is no such function.",
+    ),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=joblib", "+hydra.launcher.typo=1"],
+        "hydra.launcher.typo=1: there is no such key; it has ",
+    ),
+    (["-m", "seed=1,2", "hydra.launcher=null"], "hydra.launcher=null: none is chosen."),
+    (
+        ["-m", "seed=1,2", "hydra.launcher._target_=foo"],
+        "hydra.launcher._target_=foo: there is no such class.",
+    ),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=ray", "+hydra.launcher.ray.init.typo=1"],
+        "hydra.launcher.ray.init.typo=1: ray.init takes no such argument.",
+    ),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=ray", "+hydra.launcher.ray.remote.typo=1"],
+        "hydra.launcher.ray.remote={",
+    ),
+    (
+        ["-m", "seed=1,2", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_cpus=99999"],
+        "hydra.launcher.ray.remote.num_cpus=99999: no cell would ever start: this machine has ",
+    ),
+    (["-m", "seed=1"], "-m: there is nothing to sweep: no key has several values."),
+    (["-m", "seed=1", "hydra/launcher=joblib"], "-m: there is nothing to sweep: no key has several values."),
+    (["hydra.mode=MULTIRUN", "seed=1"], "-m: there is nothing to sweep: no key has several values."),
+    (
+        ["-m", "seed=1,2", "hydra.mode=RUN"],
+        "hydra.mode=RUN: -m asks for the opposite. Leave one of them out.",
+    ),
+    (["--run", "seed=1,2", "hydra.mode=MULTIRUN"], "hydra.mode=MULTIRUN: --run asks for the opposite."),
+    (["-m", "seed=range(0,100000000)"], "The sweep has 100,000,000 cells; allowed are 1,000."),
 ]
 
 
