@@ -35,7 +35,7 @@ def allowed_bytes() -> int:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for file in map(Path, _LIMITS):
         with suppress(OSError, ValueError):  # no such file, or "max"
-            found.append(int(file.read_text()))
+            found.append(int(file.read_text(encoding="utf-8")))
     return min(found)
 
 
