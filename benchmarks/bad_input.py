@@ -2,8 +2,9 @@
 
     python benchmarks/bad_input.py [--only PATTERN] [--workers 2] [--show]
 
-Each command runs in a folder of its own. It must end in time with exit code 1 or 2, one message of a few lines
-and no traceback, and leave its folder as it was. No data set is needed. The exit code is 1 if one does not.
+Each command runs in a folder of its own. It must end in time with exit code 1 or 2, one message of a few
+lines and no traceback, and leave its folder as it was. No data set is needed. The exit code is 1 if one does
+not.
 """
 
 from __future__ import annotations
