@@ -621,7 +621,7 @@ def test_a_file_that_hangs_is_waited_for_as_long_as_slow_ones_take(monkeypatch):
 
 
 def test_memory_is_unknown_where_the_system_does_not_tell(files, monkeypatch):
-    def refuse(self, text):
+    def refuse(self, text, **settings):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "write_text", refuse)
