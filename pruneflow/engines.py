@@ -115,6 +115,7 @@ class Ray(Engine):
 
     def _check_keys(self) -> None:
         """Refuse keys that Ray does not know; those with _ in front it keeps to itself."""
+        self._set_environment()
         import ray
 
         known = inspect.signature(ray.init).parameters

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pruneflow import apart
@@ -143,7 +144,7 @@ def greedy():
     yield Path("/proc/self/oom_score_adj").read_text().strip()
     there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        yield str(len(bytearray(there_is)))
+        yield np.empty(there_is, np.uint8).shape  # of which nothing is touched
     except MemoryError as error:
         yield type(error).__name__
 

@@ -402,8 +402,8 @@ REFUSED = [
     ),
     (["-m", "seed=1,2", "hydra.launcher=null"], "hydra.launcher=null: none is chosen."),
     (
-        ["-m", "seed=1,2", "hydra.launcher._target_=foo"],
-        "hydra.launcher._target_=foo: there is no such class.",
+        ["-m", "seed=1,2", "hydra.launcher._target_=hydra_plugins.foo.Bar"],
+        "hydra.launcher._target_=hydra_plugins.foo.Bar: ",
     ),
     (
         ["-m", "seed=1,2", "hydra/launcher=ray", "+hydra.launcher.ray.init.typo=1"],

@@ -83,6 +83,7 @@ def composed_by_hydra(overrides, folder):
 
 
 CLEANING = "python -m pruneflow.clean --unused-days 30 --max-size 5G"
+CLEANING_DRY = "python -m pruneflow.clean --max-size 5G --dry-run"
 CLEANING_IMAGES = "python -m pruneflow.clean --unused-days 30 --images"
 
 
@@ -92,6 +93,10 @@ def test_the_command_that_cleans_the_store_runs(tmp_path):
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Deleted 0 stages, 0.0 MB.")
+    line = [sys.executable, *shlex.split(CLEANING_DRY)[1:]]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Would delete 0 stages, 0.0 MB.")
     line = [sys.executable, *shlex.split(CLEANING_IMAGES)[1:]]
     (tmp_path / "images").mkdir()
     own = {**os.environ, "PRUNEFLOW_DATA_DIR": str(tmp_path)}
@@ -120,12 +125,12 @@ REPORTING = "python -m pruneflow.report outputs/sweeps/*/* --output all.html"
 
 
 def test_the_command_that_compares_sweeps_runs(tmp_path):
-    for seed in ("1", "2"):
-        assert exit_code(["-m", *QUICK, f"seed={seed}"]) == 0
+    for seeds in ("1,2", "3,4"):
+        assert exit_code(["-m", *QUICK, f"seed={seeds}"]) == 0
     line = REPORTING.replace("python", sys.executable, 1)
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "2 runs: seed" in (tmp_path / "all.html").read_text()
+    assert "4 runs: seed" in (tmp_path / "all.html").read_text()
 
 
 def test_other_commands_are_those_that_are_known_here():
@@ -135,6 +140,7 @@ def test_other_commands_are_those_that_are_known_here():
         'pip install -e ".[dev]" && pytest',  # .ci/run
         "tensorboard --logdir outputs",
         CLEANING,
+        CLEANING_DRY,
         CLEANING_IMAGES,
         EVALUATING,
         TIMING,

@@ -5,11 +5,10 @@ import signal
 
 import pytest
 
-from pruneflow import evaluate
 from pruneflow.api import compose
 from pruneflow.cli import main
 from pruneflow.data.files import LARGEST_BYTES, content_of, reading
-from pruneflow.errors import DataError, PruneflowError
+from pruneflow.errors import DataError
 from pruneflow.models.keras_files import check_file
 
 
@@ -67,12 +66,6 @@ def test_a_pipe_in_place_of_a_network_is_refused(tmp_path, place):
     os.mkfifo(tmp_path / place)
     with pytest.raises(DataError, match="a pipe is no file"):
         check_file(tmp_path / place.split("/")[0])
-
-
-def test_a_pipe_in_place_of_a_tflite_file_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "x.tflite")
-    with pytest.raises(PruneflowError, match="a pipe is no file"):
-        evaluate._read(tmp_path / "x.tflite")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.write_bytes(b"#" * 1_000_001)])
