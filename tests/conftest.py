@@ -14,10 +14,11 @@ import hydra
 import numpy as np
 import pytest
 
-# A shell without job control starts what it puts in the background with SIGINT ignored; so would be the runs
-# that tests interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell without job control starts what it puts in the background with SIGINT ignored, and nohup ignores
+# SIGHUP; so would the runs that tests interrupt.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler)
 
 # Real data, where the person who runs the tests has them; everything else sees the tiny ones.
 REAL_DATA = os.environ.get("PRUNEFLOW_DATA_DIR")

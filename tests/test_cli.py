@@ -263,13 +263,16 @@ def test_signals_end_a_run_cleanly_and_once(tmp_path, sent, code, word):
             text=True,
             env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
         )
-        deadline = time.monotonic() + 120
-        while "epoch 2/" not in log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        process.send_signal(sent)
-        time.sleep(0.3)  # while the first one unwinds, or is still held back
-        process.send_signal(sent)
-        _, errors = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 120
+            while "epoch 2/" not in log.read_text() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            process.send_signal(sent)
+            time.sleep(0.3)  # while the first one unwinds, or is still held back
+            process.send_signal(sent)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == code
     assert errors == f"{word}. {cli.GOES_ON}\n"
     assert list((tmp_path / "temporary").iterdir()) == []
