@@ -35,8 +35,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from commands import run, show
 
-from pruneflow import apart, evaluate, latency, runner
+from pruneflow import evaluate, latency, runner
 from pruneflow.errors import PruneflowError
+from pruneflow.runtime import child
 from pruneflow.stopwatch import Latency, measure
 
 NUMBERS, REFUSED, TRACEBACK, CRASH, TIMEOUT = "numbers", "refused", "traceback", "crash", "timeout"
@@ -178,7 +179,7 @@ def endings(
 ) -> Iterator[tuple[Path, str, str]]:
     """Have files evaluated in a process; where it dies, go on with the next file in another."""
     while work:
-        outcome = apart.values_of(_evaluated, work, overrides, silent_s=5 * runner.SILENT_S)
+        outcome = child.values_of(_evaluated, work, overrides, silent_s=5 * runner.SILENT_S)
         for (file, _), (kind, said) in zip(work, outcome.values, strict=False):
             yield file, kind, said
         work = work[len(outcome.values) :]

@@ -28,9 +28,10 @@ from typing import Any
 import hydra
 from commands import compile_as_the_example, show
 
-from pruneflow import backend, batches, config
+from pruneflow import batches, config
 from pruneflow.fitting import Journal
 from pruneflow.preparation import Prepared, prepare
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 
 COLUMNS = {"example": [], "pruneflow": [], "lazy_adam": ["trainer.optimizer=lazy_adam"]}

@@ -23,12 +23,12 @@ import numpy as np
 from commands import show
 from omegaconf import OmegaConf
 
-from pruneflow import backend
 from pruneflow.config import config_folder
 from pruneflow.data import Data
-from pruneflow.device import processors
 from pruneflow.exporters import Float
 from pruneflow.runner import tflite_outcome
+from pruneflow.runtime import backend
+from pruneflow.runtime.device import processors
 from pruneflow.tasks import task_of
 
 CASES = {"mnist": "cnn", "imdb": "lstm"}

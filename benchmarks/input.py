@@ -27,11 +27,11 @@ import numpy as np
 from commands import show
 from PIL import Image
 
-from pruneflow import backend
 from pruneflow.batches import Order, evaluation_batches, steps_per_epoch, training_batches
 from pruneflow.data import Data, Part
 from pruneflow.data.cache import cache_folder
 from pruneflow.datasets import ImageFolder
+from pruneflow.runtime import backend
 
 SIDE, BATCH = 96, 32
 MODES = {"cached": 4_000_000_000, "streamed": 0, "memory": 4_000_000_000}

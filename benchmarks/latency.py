@@ -20,10 +20,11 @@ import hydra
 import numpy as np
 from commands import show
 
-from pruneflow import backend, config, tflite
+from pruneflow import config, tflite
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
 from pruneflow.runner import tflite_outputs
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.stopwatch import Latency, measure

@@ -36,10 +36,11 @@ import hydra
 import numpy as np
 from commands import compile_as_the_example, show
 
-from pruneflow import backend, batches, config, results
+from pruneflow import batches, config, results
 from pruneflow.callbacks import MaskUpdates, Summaries, Throughput
 from pruneflow.logs import ScalarLog, SparsityLog
 from pruneflow.preparation import prepare
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")

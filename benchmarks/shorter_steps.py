@@ -21,8 +21,9 @@ import numpy as np
 from commands import show
 from epochs import composed
 
-from pruneflow import adam, backend, batches, fused
+from pruneflow import adam, batches
 from pruneflow.preparation import prepare
+from pruneflow.runtime import backend, fused
 
 CALLS = 25
 LAYER, EMBEDDING = (25_088, 128), (20_000, 128)

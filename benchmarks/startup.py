@@ -39,7 +39,8 @@ def mark(name):
     marks[name] = now - last
     last = now
 import hydra
-from pruneflow import backend, cli, config, pipeline, surroundings
+from pruneflow import cli, config, pipeline
+from pruneflow.runtime import backend, surroundings
 mark("import hydra, numpy and pruneflow")
 with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
     settings = config.from_hydra(hydra.compose("config", sys.argv[1:]))

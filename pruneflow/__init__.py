@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pruneflow import forks as forks  # looks at what a forked process inherits, from now on
+from pruneflow.runtime import forks as forks  # looks at what a forked process inherits, from now on
 
 if TYPE_CHECKING:
     from pruneflow.api import Pruned, compose, export, prune, run

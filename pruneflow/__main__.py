@@ -11,7 +11,7 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command line; a signal ends it cleanly even while modules are still being loaded."""
     try:
-        from pruneflow import process
+        from pruneflow.runtime import process
     except KeyboardInterrupt:
         _say("Interrupted")
         sys.exit(130)
@@ -19,7 +19,7 @@ def main() -> NoReturn:
 
 
 def _command() -> int:
-    from pruneflow import signals
+    from pruneflow.runtime import signals
 
     try:
         from pruneflow.cli import main as run

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
+from pruneflow.runtime import backend
 
 TFLITE_MARK = b"TFL3"  # bytes 4 to 7 of every TFLite file
 

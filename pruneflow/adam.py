@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruneflow import backend, fused
+from pruneflow.runtime import backend, fused
 
 __all__ = ["Adam", "AdamW", "LazyAdam"]
 

@@ -20,17 +20,18 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import accepted, backend, refusals, targets
+from pruneflow import accepted, refusals, targets
 from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
-from pruneflow.device import left_as_found
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.files import write_file
 from pruneflow.folders import require_no_run, require_writable, unused
-from pruneflow.forks import require_own_tensorflow
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.plugins import prefer_own_yaml
 from pruneflow.report.points import spelled
+from pruneflow.runtime import backend
+from pruneflow.runtime.device import left_as_found
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.forks import require_own_tensorflow
 from pruneflow.sweep import (
     FAILURE_FILE,
     UNFINISHED_FILE,

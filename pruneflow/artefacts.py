@@ -13,13 +13,13 @@ from pruneflow.config import plain
 from pruneflow.data import Data
 from pruneflow.encodings import Candidate, encode
 from pruneflow.exporters import Export, Float
-from pruneflow.files import write_file
 from pruneflow.manifests import digest_of
 from pruneflow.networks import Network
 from pruneflow.results import library_versions
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.terminal import bar
 from pruneflow.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.stages import Stage, Store
-from pruneflow.terminal import bar
 
 __all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]
 

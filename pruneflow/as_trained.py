@@ -11,7 +11,7 @@ import numpy as np
 
 from pruneflow.data import Data, Part, Targets
 from pruneflow.errors import PruneflowError
-from pruneflow.terminal import console
+from pruneflow.runtime.terminal import console
 
 __all__ = ["as_trained"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.data import Part, Spec
 from pruneflow.data.decoding import workers
 from pruneflow.data.rows import Rows
+from pruneflow.runtime import backend
 
 __all__ = ["Order", "evaluation_batches", "steps_per_epoch", "training_batches"]
 

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from pruneflow.launchers import engine_of
-from pruneflow.surroundings import own_process
+from pruneflow.runtime.surroundings import own_process
 
 __all__ = ["Labelled", "beside_others"]
 

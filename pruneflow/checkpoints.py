@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.events import pack, unpack
-from pruneflow.files import write_file
-from pruneflow.terminal import warn
+from pruneflow.runtime import backend
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.terminal import warn
 
 __all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
 

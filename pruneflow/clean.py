@@ -17,11 +17,11 @@ from pathlib import Path
 from pruneflow.data import image_cache
 from pruneflow.data.cache import image_folder
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.files import remove_folder
 from pruneflow.manifests import MANIFEST
-from pruneflow.process import run_command
+from pruneflow.runtime.files import remove_folder
+from pruneflow.runtime.process import run_command
+from pruneflow.runtime.terminal import complain, printing
 from pruneflow.stages import layouts, stages_in, unused
-from pruneflow.terminal import complain, printing
 
 __all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
 

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results, signals
+from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
 from pruneflow.config import Config, config_folder, from_hydra, plain
@@ -24,8 +24,9 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
+from pruneflow.runtime import signals
+from pruneflow.runtime.terminal import complain, console, printing
 from pruneflow.sweep import FAILURE_FILE, begin, cell_name, differing, end, is_done, run_name
-from pruneflow.terminal import complain, console, printing
 
 __all__ = ["main", "task"]
 

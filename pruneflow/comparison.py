@@ -15,7 +15,6 @@ import numpy as np
 from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.data import Data, Part
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
 from pruneflow.metrics import HEADLINES
 from pruneflow.networks import Network
@@ -29,6 +28,7 @@ from pruneflow.results import (
     library_versions,
 )
 from pruneflow.runner import tflite_outcome
+from pruneflow.runtime.files import write_file
 from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score
 from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity

@@ -9,12 +9,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import datasets, device, exporters, models, objectives, trainer
+from pruneflow import datasets, exporters, models, objectives, trainer
 from pruneflow.batches import steps_per_epoch
 from pruneflow.dashboard import TensorBoard
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import at_most, check_values, choices, require
+from pruneflow.runtime import device
 from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.events import event_file
-from pruneflow.files import write_file
 from pruneflow.metrics import HEADLINES, METRICS, metric
+from pruneflow.runtime.files import write_file
 
 __all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import backend, tflite
+from pruneflow import tflite
 from pruneflow.data import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import Export
 from pruneflow.runner import tflite_outputs
+from pruneflow.runtime import backend
 from pruneflow.scoring import FloatArray
 from pruneflow.sizes import compressed
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import backend
-from pruneflow.device import processors
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
-from pruneflow.terminal import error_console
+from pruneflow.runtime import backend
+from pruneflow.runtime.device import processors
+from pruneflow.runtime.terminal import error_console
 
 __all__ = ["Engine", "Joblib", "Ray", "Submitit"]
 

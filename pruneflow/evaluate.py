@@ -16,18 +16,19 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import extensions, latency, refusals, scoring, tflite
+from pruneflow import latency, refusals, scoring, tflite
 from pruneflow.as_trained import as_trained
 from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.data import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
-from pruneflow.process import run_command
 from pruneflow.runner import foreign_outputs
+from pruneflow.runtime import extensions
+from pruneflow.runtime.process import run_command
+from pruneflow.runtime.terminal import complain, console, print_whole, printing, warn
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
 from pruneflow.summary import label_of
-from pruneflow.terminal import complain, console, print_whole, printing, warn
 
 __all__ = ["evaluated", "main"]
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pruneflow.files import is_folder
+from pruneflow.runtime.files import is_folder
 
 __all__ = ["event_file", "pack", "remove", "unpack"]
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.data import Data, Spec
 from pruneflow.options import option, require, require_one_of
+from pruneflow.runtime import backend
 from pruneflow.sizes import COMPRESSIONS
 
 __all__ = ["ENCODINGS", "All", "DynamicRange", "Export", "Float", "Int8"]

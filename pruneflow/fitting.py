@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.dashboard import TensorBoard
 from pruneflow.data import Data, Spec
 from pruneflow.metrics import metric
 from pruneflow.optimizers import Decay, OptimizerParameters
+from pruneflow.runtime import backend
+from pruneflow.runtime.terminal import console
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.tasks import task_of
-from pruneflow.terminal import console
 
 __all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from pruneflow import extensions, options
+from pruneflow import options
 from pruneflow.errors import PruneflowError
+from pruneflow.runtime import extensions
 
 __all__ = ["help_text"]
 

@@ -18,14 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import hparams, process, refusals, signals
+from pruneflow import hparams, refusals
 from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
-from pruneflow.files import remove_temporaries
 from pruneflow.results import resident_memory_bytes
-from pruneflow.surroundings import own_process
+from pruneflow.runtime import process, signals
+from pruneflow.runtime.files import remove_temporaries
+from pruneflow.runtime.surroundings import own_process
+from pruneflow.runtime.terminal import complain
 from pruneflow.sweep import FAILURE_FILE, end, record_failure
-from pruneflow.terminal import complain
 
 __all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
 

@@ -33,9 +33,9 @@ from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
+from pruneflow.runtime.terminal import console
 from pruneflow.stages import Store
 from pruneflow.sweep import CellOutcome, cell_name, found, is_done, outcomes, write_csv
-from pruneflow.terminal import console
 
 __all__ = ["Job"]
 

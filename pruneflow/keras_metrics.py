@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
+from pruneflow.runtime import backend
 from pruneflow.tasks import Classification, FloatArray, Regression, Task
 
 __all__ = ["loss", "measured", "metrics"]

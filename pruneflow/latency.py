@@ -14,9 +14,9 @@ from rich.table import Table
 
 from pruneflow import tflite
 from pruneflow.errors import PruneflowError
-from pruneflow.process import run_command
+from pruneflow.runtime.process import run_command
+from pruneflow.runtime.terminal import complain, console, print_whole, printing
 from pruneflow.stopwatch import Latency, Timing, measure
-from pruneflow.terminal import complain, console, print_whole, printing
 from pruneflow.verdicts import Speedup, facts_of, kind_of, speedup, verdict
 
 __all__ = ["compared", "main", "show"]

@@ -8,10 +8,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pruneflow.device import processors
 from pruneflow.engines import Engine, Joblib, Ray, Submitit
 from pruneflow.plugins import package_of
-from pruneflow.terminal import complain, console
+from pruneflow.runtime.device import processors
+from pruneflow.runtime.terminal import complain, console
 
 __all__ = ["engine_of", "run_cells", "share"]
 

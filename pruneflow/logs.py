@@ -11,11 +11,11 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from pruneflow import backend
 from pruneflow.callbacks import Throughput
 from pruneflow.dashboard import TensorBoard, description, write_layout
 from pruneflow.errors import PruneflowError
 from pruneflow.metrics import HEADLINES
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import total_sparsity

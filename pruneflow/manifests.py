@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.data.names import printable
-from pruneflow.files import write_file
+from pruneflow.runtime.files import write_file
 
 __all__ = [
     "LAYOUT",

@@ -15,22 +15,22 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from pruneflow import backend
 from pruneflow.config import Config
 from pruneflow.dashboard import write_layout
 from pruneflow.events import pack, remove, unpack
-from pruneflow.files import write_file
 from pruneflow.fitting import Journal
 from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
+from pruneflow.runtime import backend
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.surroundings import arithmetic
+from pruneflow.runtime.terminal import console
 from pruneflow.scoring import FloatArray, keras_outcome
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage, Store
-from pruneflow.surroundings import arithmetic
-from pruneflow.terminal import console
 
 __all__ = [
     "DENSE_VERSION",

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.options import require
+from pruneflow.runtime import backend
 
 __all__ = ["DECAYS", "OPTIMIZERS", "Decay", "OptimizerParameters"]
 

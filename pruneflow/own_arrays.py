@@ -14,8 +14,8 @@ from pruneflow.data.given import Aim, assembled
 from pruneflow.data.names import check_class_names
 from pruneflow.data.spec import Data, Spec
 from pruneflow.data.split import digest_of
-from pruneflow.factories import called, check_name, checked_arguments
 from pruneflow.options import open_mapping, option, require, require_one_of
+from pruneflow.runtime.factories import called, check_name, checked_arguments
 from pruneflow.sources import Own
 
 __all__ = ["Arrays", "Custom"]

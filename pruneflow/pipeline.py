@@ -16,12 +16,12 @@ from pruneflow.models.doubts import guessing
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
+from pruneflow.runtime.terminal import warn
 from pruneflow.scoring import keras_outcome, score
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.speeds import speeds
 from pruneflow.tasks import task_of
-from pruneflow.terminal import warn
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 

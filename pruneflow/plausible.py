@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from pruneflow import summary
 from pruneflow.metrics import HEADLINES
-from pruneflow.records import require_fits
+from pruneflow.runtime.records import require_fits
 
 __all__ = ["require_plausible"]
 

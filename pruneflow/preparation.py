@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow import backend, factories
 from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.data import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.memory import ran_out
-from pruneflow.signals import undisturbed
+from pruneflow.runtime import backend, factories
+from pruneflow.runtime.memory import ran_out
+from pruneflow.runtime.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan

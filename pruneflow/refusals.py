@@ -14,10 +14,11 @@ from omegaconf import DictConfig, FloatNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow import memory, own_yaml
+from pruneflow import own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.keys import LOOK, is_group, takes, unknown_key
 from pruneflow.own_yaml import Answers, allowed_by
+from pruneflow.runtime import memory
 
 __all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
 

@@ -18,15 +18,15 @@ from pruneflow import __version__
 from pruneflow.data import Data
 from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
 from pruneflow.inspection import Inspection
 from pruneflow.metrics import headline_of
 from pruneflow.plausible import require_plausible
-from pruneflow.records import read_json, require_fits
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import read_json, require_fits
+from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 from pruneflow.stopwatch import Timing
-from pruneflow.terminal import warn
 from pruneflow.verdicts import Speedup
 
 __all__ = [

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import apart, backend
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.signals import undisturbed
+from pruneflow.runtime import backend, child
+from pruneflow.runtime.signals import undisturbed
+from pruneflow.runtime.terminal import bar
 from pruneflow.tasks import Task
-from pruneflow.terminal import bar
 
 __all__ = ["Runner", "foreign_outputs", "in_words", "tflite_outcome", "tflite_outputs"]
 
@@ -98,7 +98,7 @@ def foreign_outputs(file: Path, data: Data, *, units: int, threads: int, descrip
     part = data.test
     shown = bar(description, total=len(part)) if description else nullcontext(lambda count: None)
     with shown as advance:
-        outcome = apart.values_of(
+        outcome = child.values_of(
             _foreign,
             *(str(file), str(part.x.dtype), part.x.shape, data.spec, threads),
             silent_s=SILENT_S,
@@ -138,7 +138,7 @@ def _foreign(file: str, dtype: str, shape: tuple[int, ...], spec: Spec, threads:
         Outputs, chunk after chunk, and empty ones as a sign of life; last what is wrong with the file, if
         anything.
     """
-    apart.hold_memory()
+    child.hold_memory()
     try:
         x = np.memmap(Path(tempfile.gettempdir(), EXAMPLES), dtype, "r", shape=shape)
         content = Path(file).read_bytes()

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.data import Part, Spec
+from pruneflow.runtime import backend
+from pruneflow.runtime.terminal import bar
 from pruneflow.tasks import Task, task_of
-from pruneflow.terminal import bar
 
 __all__ = ["FloatArray", "Parity", "Scores", "keras_outcome", "parity", "score"]
 

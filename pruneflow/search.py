@@ -13,8 +13,8 @@ from omegaconf import DictConfig, ListConfig
 from pruneflow import objectives, optuna_rehearsal
 from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
+from pruneflow.runtime.terminal import console
 from pruneflow.sweep import CellOutcome
-from pruneflow.terminal import console
 
 __all__ = ["check", "is_search", "probes", "quieten", "show_best"]
 

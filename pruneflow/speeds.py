@@ -9,8 +9,8 @@ from pathlib import Path
 from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.inspection import Inspection
 from pruneflow.results import LatencyResult
+from pruneflow.runtime.terminal import bar
 from pruneflow.stopwatch import Latency, Timing, measure
-from pruneflow.terminal import bar
 from pruneflow.verdicts import facts_of, speedup, verdict
 
 __all__ = ["speeds"]

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from pruneflow.data.names import printable
 from pruneflow.errors import PruneflowError
-from pruneflow.files import TRASH, is_folder, remove_folder, remove_temporaries
-from pruneflow.locks import attempted, locked
 from pruneflow.manifests import (
     LAYOUT,
     MANIFEST,
@@ -27,9 +25,11 @@ from pruneflow.manifests import (
     write_manifest,
 )
 from pruneflow.options import require
-from pruneflow.signals import undisturbed
-from pruneflow.surroundings import expanded
-from pruneflow.terminal import warn
+from pruneflow.runtime.files import TRASH, is_folder, remove_folder, remove_temporaries
+from pruneflow.runtime.locks import attempted, locked
+from pruneflow.runtime.signals import undisturbed
+from pruneflow.runtime.surroundings import expanded
+from pruneflow.runtime.terminal import warn
 
 __all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
 

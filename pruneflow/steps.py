@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pruneflow import backend
+from pruneflow.runtime import backend
 
 __all__ = ["know_their_size"]
 

@@ -20,8 +20,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow import results
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
-from pruneflow.records import read_json, require_fits
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import read_json, require_fits
 
 __all__ = [
     "FAILURE_FILE",

@@ -17,10 +17,10 @@ from rich.tree import Tree
 from pruneflow import summary
 from pruneflow.pipeline import Prepared
 from pruneflow.results import Result
+from pruneflow.runtime.terminal import console, print_whole, warn
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import Prunable
 from pruneflow.sweep import CellOutcome
-from pruneflow.terminal import console, print_whole, warn
 
 __all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
 

@@ -8,9 +8,9 @@ from math import prod
 from pruneflow import metrics
 from pruneflow.data import Data
 from pruneflow.fitting import EarlyStopping, Fit
-from pruneflow.memory import require_memory
 from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.runtime.memory import require_memory
 
 __all__ = ["Trainer"]
 

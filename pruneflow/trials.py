@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import apart, backend, extensions, tflite
+from pruneflow import tflite
 from pruneflow.data import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Export, Float
 from pruneflow.runner import tflite_outputs
+from pruneflow.runtime import backend, child, extensions
 from pruneflow.sparsity.kernels import leaves
 
 __all__ = ["try_exports"]
@@ -91,7 +92,7 @@ class _Trial:
                 "the file has a loop, as of a GRU, and the converter crashes when it makes one int8",
                 OTHERWISE,
             )
-        outcome = apart.values_of(_apart, self, export, _weights(model))
+        outcome = child.values_of(_apart, self, export, _weights(model))
         last = outcome.values[-1] if outcome.values else None
         if isinstance(last, ConfigError):
             raise last
@@ -124,7 +125,7 @@ class _Trial:
                 problem = f"the {kind} file that it is converted to does not run: {_said(error)}"
                 raise self._refused(problem, "Replace what TFLite cannot run.") from error
 
-    def _crashed(self, reached: str, outcome: apart.Outcome) -> ConfigError:
+    def _crashed(self, reached: str, outcome: child.Outcome) -> ConfigError:
         who, what = {
             BUILT: ("TensorFlow's converter", "makes the file int8"),
             MADE: ("LiteRT", "runs the int8 file"),

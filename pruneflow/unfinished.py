@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow.files import write_file
-from pruneflow.locks import attempted
-from pruneflow.records import read_json
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.locks import attempted
+from pruneflow.runtime.records import read_json
 from pruneflow.stages import LOCKS, RUNS, Store
 
 __all__ = ["Claim", "claimed", "identity_of", "left"]

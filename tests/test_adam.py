@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pruneflow import backend
+from pruneflow.runtime import backend
 
 ROWS = np.array([[1.0, -1.0], [0.5, 2.0], [3.0, 0.25]], np.float32)
 
@@ -113,7 +113,8 @@ def moved(optimizer, shape, *, rows=None, in_graph=True):
     ],
 )
 def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
-    from pruneflow import adam, fused
+    from pruneflow import adam
+    from pruneflow.runtime import fused
 
     monkeypatch.setattr(fused, "LEAST", 1)
     shape, keras = (67, 19), backend.keras()
@@ -123,7 +124,8 @@ def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
 
 @pytest.mark.parametrize("rows", [None, 50])
 def test_one_pass_gives_the_bits_of_keras_in_a_model_that_runs_eagerly(rows, monkeypatch):
-    from pruneflow import adam, fused
+    from pruneflow import adam
+    from pruneflow.runtime import fused
 
     monkeypatch.setattr(fused, "LEAST", 1)
     ours = moved(adam.Adam(0.01), (67, 19), rows=rows, in_graph=False)
@@ -131,7 +133,8 @@ def test_one_pass_gives_the_bits_of_keras_in_a_model_that_runs_eagerly(rows, mon
 
 
 def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):
-    from pruneflow import adam, fused
+    from pruneflow import adam
+    from pruneflow.runtime import fused
 
     monkeypatch.setattr(fused, "LEAST", 1)
     parameters = {"adaptive_epsilon": True, "epsilon": 0.01}
@@ -141,7 +144,8 @@ def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):
 
 @pytest.mark.parametrize(("rows", "expected"), [(None, ["adam"]), (50, ["decay", "move"])])
 def test_large_weights_are_moved_in_one_pass_and_small_ones_as_keras_does(rows, expected, monkeypatch):
-    from pruneflow import adam, fused
+    from pruneflow import adam
+    from pruneflow.runtime import fused
 
     called = []
     for name in ("adam", "decay", "move"):

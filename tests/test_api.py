@@ -19,11 +19,12 @@ from conftest import QUICK
 from hydra.core.global_hydra import GlobalHydra
 
 import pruneflow
-from pruneflow import api, backend
+from pruneflow import api
 from pruneflow.config import plain
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
 from pruneflow.results import Result
+from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
 
 
@@ -514,7 +515,7 @@ def test_importing_pruneflow_loads_nothing_heavy():
 
 LOADS = """
 import gc, sys, weakref
-from pruneflow import backend, surroundings
+from pruneflow.runtime import backend, surroundings
 
 class Watch:
     def find_spec(self, name, path=None, target=None):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Lstm
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.tflite import parse
 from pruneflow.zeros import require_masked, trace

@@ -12,9 +12,10 @@ import pytest
 from conftest import QUICK
 from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
-from pruneflow import apart, backend, pipeline
+from pruneflow import pipeline
 from pruneflow.data import Part
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.runtime import backend, child
 from pruneflow.sparsity import prune
 from pruneflow.tasks import declared, meaning_of
 
@@ -22,7 +23,7 @@ from pruneflow.tasks import declared, meaning_of
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
     """Int8 is tried here: each child costs the seconds in which TensorFlow loads; test_trials.py has some."""
-    monkeypatch.setattr(apart, "values_of", lambda *_: apart.Outcome([], apart.RAISED))
+    monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome([], child.RAISED))
 
 
 # What outputs mean

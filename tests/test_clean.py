@@ -14,7 +14,7 @@ from own_fixtures import class_folders, images
 from pruneflow import clean
 from pruneflow.data import decoded, image_cache
 from pruneflow.data.decoding import Decoding
-from pruneflow.locks import locked
+from pruneflow.runtime.locks import locked
 
 DAY_S = 86_400
 

@@ -18,7 +18,8 @@ from conftest import QUICK
 from results_fixtures import result
 
 import pruneflow
-from pruneflow import backend, cli, isolation, sweep
+from pruneflow import cli, isolation, sweep
+from pruneflow.runtime import backend
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
 

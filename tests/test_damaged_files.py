@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from test_tflite import IMAGES, TOKENS, converted
 
-from pruneflow.apart import Outcome
 from pruneflow.data import Data, Part
+from pruneflow.runtime.child import Outcome
 from pruneflow.stopwatch import Latency
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -76,7 +76,7 @@ def test_a_process_that_dies_is_the_fault_of_the_file_it_was_at(monkeypatch):
     )
     asked = []
     monkeypatch.setattr(
-        damaged_files.apart, "values_of", lambda _, work, *rest, **how: asked.append(work) or next(outcomes)
+        damaged_files.child, "values_of", lambda _, work, *rest, **how: asked.append(work) or next(outcomes)
     )
     work = [(Path(f"{number}.tflite"), None) for number in range(5)]
     found = [(file.stem, kind) for file, kind, _ in damaged_files.endings(work, [])]

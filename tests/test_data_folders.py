@@ -12,12 +12,12 @@ import pytest
 from own_fixtures import class_folders, images, picture, three_parts
 from PIL import Image
 
-from pruneflow import backend
 from pruneflow.data import Data, Part, decoded, decoding
 from pruneflow.data.decoding import Decoding
 from pruneflow.data.rows import Rows
 from pruneflow.data.split import digest_of
 from pruneflow.errors import ConfigError, DataError
+from pruneflow.runtime import backend
 
 
 def cached(root: Path) -> list[Path]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.models.doubts import guessing, shrinks_pixels
+from pruneflow.runtime import backend
 
 SHAPE = (8, 8, 3)
 

@@ -17,9 +17,10 @@ from conftest import QUICK, QUICK_LSTM
 from test_cli import DOCUMENTED, exit_code
 from test_tflite import packed
 
-from pruneflow import backend, evaluate, latency, runner
+from pruneflow import evaluate, latency, runner
 from pruneflow.data import Spec
 from pruneflow.exporters import Float
+from pruneflow.runtime import backend
 
 FAST = "latency.seconds=0"
 
@@ -229,7 +230,9 @@ def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, m
     data = evaluate._settings([]).dataset.load()
     runner.foreign_outputs(foreign[0], data, units=10, threads=2)
     assert list(tmp_path.iterdir()) == []
-    code = "import sys, pruneflow.apart, pruneflow.runner as r; r.backend.litert(); print(*sys.modules)"
+    code = (
+        "import sys, pruneflow.runtime.child, pruneflow.runner as r; r.backend.litert(); print(*sys.modules)"
+    )
     line = [sys.executable, "-c", code]
     loaded = subprocess.run(line, capture_output=True, text=True, check=True).stdout
     assert not {"tensorflow", "tf_keras", "hydra"} & set(loaded.split())
@@ -239,7 +242,7 @@ def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, m
 def test_any_size_of_chunks_gives_the_same_outputs(foreign, monkeypatch, seconds):
     clock = iter([0.0, seconds])
     monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(runner.apart, "hold_memory", lambda: None)
+    monkeypatch.setattr(runner.child, "hold_memory", lambda: None)
     data = evaluate._settings([]).dataset.load()
     (folder := foreign[0].parent / "examples").mkdir(exist_ok=True)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -291,7 +291,7 @@ def test_interrupting_the_loading_of_modules_shows_no_traceback(tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_an_extension_has_started(sent):
-    from pruneflow.signals import let_through, undisturbed
+    from pruneflow.runtime.signals import let_through, undisturbed
 
     class Stop(BaseException):
         pass

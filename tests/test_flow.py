@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 
-from pruneflow import backend, pipeline
+from pruneflow import pipeline
+from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import count_zeros
 
 MODELS = {"cnn": ["model=cnn"], "lstm": ["model=lstm", "dataset=imdb", *QUICK_LSTM]}

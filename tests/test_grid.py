@@ -195,7 +195,7 @@ def test_the_same_command_at_once_is_refused_in_a_named_folder_and_gets_its_own_
 
 
 def test_temporary_files_of_a_killed_process_are_deleted_and_nothing_else(tmp_path):
-    from pruneflow.files import remove_temporaries
+    from pruneflow.runtime.files import remove_temporaries
 
     for name in (
         ".dense.h5.0123abcd.pruneflow",

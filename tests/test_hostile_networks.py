@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pruneflow import backend
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import require_harmless
 from pruneflow.models.keras_files import read_network
+from pruneflow.runtime import backend
 
 BOMB = 10**12
 

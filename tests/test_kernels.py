@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_prune import masks_of, plan
 
-from pruneflow import backend
 from pruneflow.errors import ConfigError
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.kernels import copy_of
 from pruneflow.sparsity.structures import Layout

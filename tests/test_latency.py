@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from test_scoring import lstm_file
 
-from pruneflow import apart, backend, latency, stopwatch, tflite, timing, verdicts
+from pruneflow import latency, stopwatch, tflite, timing, verdicts
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float
-from pruneflow.signals import undisturbed
+from pruneflow.runtime import backend, child
+from pruneflow.runtime.signals import undisturbed
 from pruneflow.stopwatch import Latency, Timing
 from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
 
@@ -557,7 +558,7 @@ def test_token_inputs_are_filled_and_run(tmp_path):
 
 
 def test_no_time_and_no_files_measure_nothing(monkeypatch):
-    monkeypatch.setattr(stopwatch.apart, "values_of", None)
+    monkeypatch.setattr(stopwatch.child, "values_of", None)
     assert stopwatch.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
     assert stopwatch.measure([], SHORT) == []
 
@@ -584,7 +585,7 @@ def test_a_file_that_cannot_be_loaded_is_named(files, name, message):
 
 def test_what_litert_refuses_is_one_line(monkeypatch):
     values = [{"at": "a.tflite"}, {"error": "X failed.\nY requested.The node #1Node number 5 failed."}]
-    monkeypatch.setattr(stopwatch.apart, "values_of", lambda *_, **how: apart.Outcome(values, 0))
+    monkeypatch.setattr(stopwatch.child, "values_of", lambda *_, **how: child.Outcome(values, 0))
     with pytest.raises(PruneflowError) as caught:
         stopwatch._answer(job(files=["b.tflite", "a.tflite"]))
     said = "a.tflite cannot be timed: X failed. Y requested. The node #1. Node number 5 failed. Only whole"
@@ -601,8 +602,8 @@ def test_what_litert_refuses_is_one_line(monkeypatch):
     ],
 )
 def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypatch, values, where):
-    crashed = apart.Outcome(values, -6, log="last words")
-    monkeypatch.setattr(stopwatch.apart, "values_of", lambda *_, **how: crashed)
+    crashed = child.Outcome(values, -6, log="last words")
+    monkeypatch.setattr(stopwatch.child, "values_of", lambda *_, **how: crashed)
     with pytest.raises(PruneflowError) as caught:
         stopwatch._answer(job(files=["a.tflite", "b.tflite"]))
     assert str(caught.value) == (
@@ -614,7 +615,7 @@ def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypat
 def test_a_file_that_hangs_is_waited_for_as_long_as_slow_ones_take(monkeypatch):
     asked = {}
     monkeypatch.setattr(
-        stopwatch.apart, "values_of", lambda *_, **how: asked.update(how) or apart.Outcome([{"answer": 5}], 0)
+        stopwatch.child, "values_of", lambda *_, **how: asked.update(how) or child.Outcome([{"answer": 5}], 0)
     )
     assert stopwatch._answer(job(files=["a.tflite", "b.tflite"], seconds=3)) == 5
     assert asked == {"silent_s": 2 * 60 + 3}
@@ -632,7 +633,7 @@ CODE = """
 import sys
 from pathlib import Path
 from pruneflow.latency import Latency, measure
-from pruneflow.signals import undisturbed
+from pruneflow.runtime.signals import undisturbed
 from pruneflow.stopwatch import Latency, Timing
 from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
 with undisturbed():
@@ -646,12 +647,12 @@ def test_the_child_ends_with_its_parent_even_where_signals_are_held_back(files, 
     line = [sys.executable, "-c", CODE, str(files / "tiny.tflite")]
     parent = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not (child := measuring_child(parent.pid)):
+    while not (pid := measuring_child(parent.pid)):
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.05)
     parent.send_signal(sent)
     assert parent.wait(timeout=60) != 0
-    while alive(child):
+    while alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -659,9 +660,9 @@ def test_the_child_ends_with_its_parent_even_where_signals_are_held_back(files, 
 def measuring_child(pid):
     """A child that has begun to read the file; 0 where there is none."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            if "tiny.tflite" in Path(f"/proc/{child}/maps").read_text():
-                return int(child)
+        for each in task.read_text().split():
+            if "tiny.tflite" in Path(f"/proc/{each}/maps").read_text():
+                return int(each)
     return 0
 
 
@@ -674,7 +675,8 @@ def alive(pid):
 
 def test_the_child_imports_neither_tensorflow_nor_hydra():
     code = (
-        "import sys, pruneflow.apart, pruneflow.timing as t; t.backend.litert(); print(*sorted(sys.modules))"
+        "import sys, pruneflow.runtime.child, pruneflow.timing as t; t.backend.litert(); "
+        "print(*sorted(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"tensorflow", "tf_keras", "hydra", "rich"} & set(said.split())

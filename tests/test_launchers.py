@@ -23,8 +23,8 @@ from test_cli import command, exit_code
 from pruneflow import engines, launchers, objectives, plugins
 from pruneflow.cells import Labelled
 from pruneflow.config import config_folder
-from pruneflow.device import processors
 from pruneflow.errors import ConfigError
+from pruneflow.runtime.device import processors
 
 ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "parallel.md").read_text(), flags=re.S)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import pruneflow
-from pruneflow import api, backend, forks, pipeline
+from pruneflow import api, pipeline
 from pruneflow.errors import ConfigError
+from pruneflow.runtime import backend, forks
 
 
 @pytest.fixture(scope="module")

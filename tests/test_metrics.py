@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import backend, metrics, objectives, pipeline
+from pruneflow import metrics, objectives, pipeline
 from pruneflow.data import Spec, Targets
 from pruneflow.errors import ConfigError
+from pruneflow.runtime import backend
 from pruneflow.tasks import Classification, Regression
 
 TWO, THREE = Classification(1, from_logits=False), Classification(3, from_logits=True)

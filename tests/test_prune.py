@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from pruneflow import backend
 from pruneflow.errors import ConfigError
+from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.criteria import Magnitude, Taylor
 from pruneflow.sparsity.distributions import Uniform
@@ -200,8 +200,9 @@ def network(kind):
 def test_masks_thresholds_and_weights_are_those_of_stock_tfmot_bit_for_bit(
     kind, final, schedule, monkeypatch
 ):
-    from pruneflow import adam, fused
+    from pruneflow import adam
     from pruneflow.callbacks import MaskUpdates
+    from pruneflow.runtime import fused
 
     keras, sparsity = backend.keras(), backend.tfmot().sparsity.keras
     wanted = plan(

@@ -11,12 +11,13 @@ from own_fixtures import arrays, own
 from test_flow import read_scalars
 
 import pruneflow
-from pruneflow import backend, evaluate, hparams, pipeline, sweep
+from pruneflow import evaluate, hparams, pipeline, sweep
 from pruneflow.data import Data, Part, Spec, Targets
 from pruneflow.errors import ConfigError, DataError
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
+from pruneflow.runtime import backend
 
 MEAN, SCALE = np.array([300.0, -2.0]), np.array([100.0, 0.5])
 

@@ -185,7 +185,7 @@ def test_the_front_of_a_grid_is_of_means_over_the_seeds():
 
 
 def test_curves_are_read_without_tensorflow_and_up_to_where_a_file_breaks_off(tmp_path):
-    from pruneflow import backend
+    from pruneflow.runtime import backend
 
     tf = backend.tensorflow()
     writer = tf.summary.create_file_writer(str(tmp_path))
@@ -252,7 +252,7 @@ def test_drawing_leaves_the_users_style_as_it_was():
 
 
 def with_curves(folder):
-    from pruneflow import backend
+    from pruneflow.runtime import backend
 
     tf = backend.tensorflow()
     writer = tf.summary.create_file_writer(str(folder / "pruned"))

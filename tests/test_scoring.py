@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from pruneflow import backend, runner, scoring
+from pruneflow import runner, scoring
 from pruneflow.data import Part, Spec
 from pruneflow.exporters import Float
+from pruneflow.runtime import backend
 from pruneflow.sizes import size_of
 from pruneflow.tasks import Classification, task_of
 

@@ -9,12 +9,13 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import backend, memory, plugins, refusals
+from pruneflow import plugins, refusals
 from pruneflow.config import _GROUPS, config_folder, option_from_hydra
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
 from pruneflow.preparation import prepare
+from pruneflow.runtime import backend, memory
 
 STRANGE = [-1, 0.5, 10**12, 10**30, 1e-320, 1e308, math.nan, math.inf, None, True, "", "nan", "a\nb", "\0"]
 STRANGE += ["\u202e\U0001f600", [], ["a"], [None], [10**12], [math.nan], {}, {"a": {"b": [1]}}]
@@ -145,15 +146,15 @@ def test_weights_of_mobilenet_are_estimated(composed):
 def test_a_network_that_memory_does_not_hold_is_refused_before_it_is_built(composed, monkeypatch):
     model = composed("model.filters=[3]", "model.dense_units=[100000]").model
     count = model.parameters(IMAGES)
-    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 16 * count)
+    monkeypatch.setattr("pruneflow.runtime.memory.allowed_bytes", lambda: 16 * count)
     model.check_memory(IMAGES)
-    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 16 * count - 1)
+    monkeypatch.setattr("pruneflow.runtime.memory.allowed_bytes", lambda: 16 * count - 1)
     with pytest.raises(ConfigError, match=r"^model=cnn: its 36,200,040 weights, .* 0\.6 GB .*dense_units"):
         model.check_memory(IMAGES)
 
 
 def test_texts_that_memory_does_not_hold_are_refused_before_they_are_made(composed, monkeypatch):
-    monkeypatch.setattr("pruneflow.memory.allowed_bytes", lambda: 3_000_000_000)
+    monkeypatch.setattr("pruneflow.runtime.memory.allowed_bytes", lambda: 3_000_000_000)
     with pytest.raises(ConfigError, match=r"^dataset\.length=1000000: 400 texts of this length take 3\.2 GB"):
         composed("model=lstm", "dataset=imdb", "dataset.length=1000000").dataset.load()
 

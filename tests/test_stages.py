@@ -419,7 +419,7 @@ def test_every_setting_is_in_the_table(composed):
 def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_other(
     composed, tiny_data, tmp_path, key
 ):
-    from pruneflow import backend
+    from pruneflow.runtime import backend
 
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "mnist.npz").write_bytes((tiny_data / "mnist.npz").read_bytes())

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pruneflow import backend, steps
+from pruneflow import steps
+from pruneflow.runtime import backend
 
 MAKERS = {
     "LSTM": lambda layers: layers.LSTM(5, name="recurrent"),

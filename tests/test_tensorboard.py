@@ -17,9 +17,10 @@ from test_cli import exit_code
 from test_resume import cut_off, train
 from test_stages import digests
 
-from pruneflow import backend, hparams, isolation, pipeline
+from pruneflow import hparams, isolation, pipeline
 from pruneflow.dashboard import CHARTS, description
 from pruneflow.networks import pruned_inputs
+from pruneflow.runtime import backend
 from pruneflow.sparsity.pictures import picture
 from pruneflow.sweep import LONGEST_NAME, differing
 

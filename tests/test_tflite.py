@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pruneflow import backend, tflite
+from pruneflow import tflite
 from pruneflow.data import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Cnn, Lstm
+from pruneflow.runtime import backend
 from pruneflow.sparse_tensors import Level, SparseLayout, dequantize, positions, scatter, unpack
 from pruneflow.tflite import parse
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import apart, backend, extensions, pipeline, preparation, trials
+from pruneflow import pipeline, preparation, trials
 from pruneflow.data import Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Int8
 from pruneflow.models import Model
+from pruneflow.runtime import backend, child, extensions
 from pruneflow.trials import BUILT, MADE, RAN
 
 MINE = """
@@ -61,8 +62,8 @@ def mine(tmp_path, monkeypatch):
 @pytest.fixture
 def outcomes(monkeypatch):
     """What came of each child."""
-    found, values_of = [], apart.values_of
-    monkeypatch.setattr(apart, "values_of", lambda *given: found.append(values_of(*given)) or found[-1])
+    found, values_of = [], child.values_of
+    monkeypatch.setattr(child, "values_of", lambda *given: found.append(values_of(*given)) or found[-1])
     return found
 
 
@@ -85,7 +86,7 @@ OTHERWISE = " Take export=dynamic-range, which has int8 weights."
 def test_int8_is_tried_in_a_child_once(composed, mine, only_apart, outcomes, capfd):
     for _ in range(2):
         pipeline.prepare(composed(*mine("flat")))
-    assert outcomes == [apart.Outcome([BUILT, MADE, RAN], 0)]
+    assert outcomes == [child.Outcome([BUILT, MADE, RAN], 0)]
     assert capfd.readouterr().err == ""
 
 
@@ -138,7 +139,7 @@ def steps(trial, model, export):
     ],
 )
 def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
-    monkeypatch.setattr(apart, "values_of", lambda *_: apart.Outcome(values, status))
+    monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome(values, status))
     monkeypatch.setattr(trials._Trial, "steps_to_int8", steps)
     trial = trials._Trial("all", None, None, [])
     model = types.SimpleNamespace(layers=[])
@@ -168,7 +169,7 @@ def test_an_option_that_only_this_process_knows_is_tried_here(monkeypatch, outco
     spec, examples = Spec("numbers", (3,), 2), Part(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
     trial = trials._Trial("int8", Typed(name="typed"), spec, examples)
     trial.run_as_int8(trial.network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
-    assert outcomes == [apart.Outcome([], 1)]
+    assert outcomes == [child.Outcome([], 1)]
 
 
 def test_a_child_says_how_far_it_came_or_what_is_wrong(monkeypatch):

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Cnn, Lstm
+from pruneflow.runtime import backend
 from pruneflow.tflite import Graph, Weight, parse
 from pruneflow.zeros import TracedWeight, require_masked, trace
 

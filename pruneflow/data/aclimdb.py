@@ -17,7 +17,7 @@ import numpy as np
 from pruneflow.data.corpus import Texts
 from pruneflow.data.files import content_of, decoded, reading
 from pruneflow.errors import DataError
-from pruneflow.terminal import Advance, bar
+from pruneflow.runtime.terminal import Advance, bar
 
 __all__ = ["CLASS_NAMES", "holds_aclimdb", "read_archive", "read_folder"]
 

@@ -14,8 +14,8 @@ from pruneflow.data.checks import Arrays
 from pruneflow.data.fetch import UnreachableError, is_partial
 from pruneflow.data.files import reading, write_arrays
 from pruneflow.errors import DataError
-from pruneflow.locks import locked
-from pruneflow.surroundings import expanded, user_cache
+from pruneflow.runtime.locks import locked
+from pruneflow.runtime.surroundings import expanded, user_cache
 
 __all__ = ["ENVIRONMENT", "Origin", "Place", "cache_folder", "image_folder", "named", "stored"]
 

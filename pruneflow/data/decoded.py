@@ -28,8 +28,8 @@ from pruneflow.data.image_rows import CachedRows, DecodedRows, verify
 from pruneflow.data.names import listed, printable
 from pruneflow.data.rows import Source
 from pruneflow.errors import DataError
-from pruneflow.locks import locked
-from pruneflow.terminal import bar, console
+from pruneflow.runtime.locks import locked
+from pruneflow.runtime.terminal import bar, console
 
 __all__ = ["Cache", "Decoded", "decoded"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from pruneflow.errors import DataError
-from pruneflow.terminal import bar
+from pruneflow.runtime.terminal import bar
 
 __all__ = ["RemoteFile", "UnreachableError", "check_hash", "download", "is_partial"]
 

@@ -18,8 +18,8 @@ from numpy.lib import format as npy
 
 from pruneflow.data.checks import Array, Arrays, described, expect
 from pruneflow.errors import DataError, PruneflowError
-from pruneflow.files import require_regular
-from pruneflow.memory import RAN_OUT
+from pruneflow.runtime.files import require_regular
+from pruneflow.runtime.memory import RAN_OUT
 
 __all__ = [
     *(

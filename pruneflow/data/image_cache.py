@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pruneflow.files import TRASH, is_folder
-from pruneflow.locks import attempted
+from pruneflow.runtime.files import TRASH, is_folder
+from pruneflow.runtime.locks import attempted
 
 __all__ = [
     "FOLDER",

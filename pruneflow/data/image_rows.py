@@ -17,7 +17,7 @@ from pruneflow.data.decoding import Decoding, UndecodableError, in_parallel
 from pruneflow.data.folders import Listing
 from pruneflow.data.names import printable
 from pruneflow.errors import DataError
-from pruneflow.terminal import bar
+from pruneflow.runtime.terminal import bar
 
 __all__ = ["CachedRows", "DecodedRows", "verify"]
 

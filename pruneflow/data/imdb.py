@@ -17,7 +17,7 @@ from pruneflow.data.flat import flat, read_ranks
 from pruneflow.data.split import copies_of
 from pruneflow.data.vocabulary import INDEX_FILE, Ranks, read_index
 from pruneflow.data.wheels import Wheel, extract
-from pruneflow.terminal import console
+from pruneflow.runtime.terminal import console
 
 __all__ = ["FILE", "FORMATS", "from_keras", "from_wheel", "is_table", "of_table", "read"]
 

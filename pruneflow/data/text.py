@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.memory import require_memory
+from pruneflow.runtime.memory import require_memory
 
 __all__ = [
     *(

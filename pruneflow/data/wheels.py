@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pruneflow.data.fetch import UnreachableError, check_hash
-from pruneflow.terminal import bar
+from pruneflow.runtime.terminal import bar
 
 __all__ = ["Wheel", "extract"]
 

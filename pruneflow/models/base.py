@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.memory import require_memory
 from pruneflow.options import choices, require
+from pruneflow.runtime.memory import require_memory
 
 __all__ = [
     "ACTIVATIONS",

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
+from pruneflow.runtime import backend
 from pruneflow.tasks import declared, ending_of, meaning_of
 
 __all__ = ["OUTPUTS", "Origin", "kinds_of_layers", "wrapper_of_tfmot"]

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.data import Spec
-from pruneflow.factories import called, check_name, checked_arguments
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import fingerprint
 from pruneflow.options import open_mapping, option, require_one_of
+from pruneflow.runtime import backend
+from pruneflow.runtime.factories import called, check_name, checked_arguments
 
 __all__ = ["Custom"]
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.errors import PruneflowError
 from pruneflow.models.brought import wrapper_of_tfmot
+from pruneflow.runtime import backend
 
 __all__ = ["CONFIG", "REMEDY", "description_in", "require_harmless"]
 

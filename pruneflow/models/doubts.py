@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import backend
 from pruneflow.data import Spec
+from pruneflow.runtime import backend
 
 __all__ = ["guessing", "shrinks_pixels"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.models.brought import Origin
+from pruneflow.runtime import backend
 
 __all__ = ["fingerprint"]
 

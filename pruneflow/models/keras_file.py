@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
@@ -14,7 +13,8 @@ from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, read_network
 from pruneflow.options import option, require, require_one_of
-from pruneflow.surroundings import expanded
+from pruneflow.runtime import backend
+from pruneflow.runtime.surroundings import expanded
 
 __all__ = ["KerasFile"]
 

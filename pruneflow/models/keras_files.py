@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pruneflow import backend, extensions
 from pruneflow.errors import PruneflowError
-from pruneflow.files import require_regular
 from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
+from pruneflow.runtime import backend, extensions
+from pruneflow.runtime.files import require_regular
 
 __all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "read_network"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.models.base import (
     ACTIVATIONS,
@@ -19,6 +18,7 @@ from pruneflow.models.base import (
     require_sizes,
 )
 from pruneflow.options import at_most, option, require_one_of
+from pruneflow.runtime import backend
 
 __all__ = ["Mlp"]
 

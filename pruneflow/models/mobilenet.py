@@ -7,14 +7,14 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.models.stored_weights import require_plain_hdf5
 from pruneflow.options import at_most, option, require, require_one_of
-from pruneflow.surroundings import expanded
+from pruneflow.runtime import backend
+from pruneflow.runtime.surroundings import expanded
 
 __all__ = ["Mobilenet"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pruneflow import backend
 from pruneflow.data import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import MOST_UNITS, Model, dense_parameters, require_dropout, require_size
 from pruneflow.options import at_most, option, require_one_of
+from pruneflow.runtime import backend
 
 __all__ = ["Gru", "Lstm", "Recurrent"]
 

@@ -11,8 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pruneflow import backend
 from pruneflow.errors import PruneflowError
+from pruneflow.runtime import backend
 
 __all__ = ["WEIGHTS", "read_weights", "require_plain_hdf5", "require_room", "sized_by"]
 

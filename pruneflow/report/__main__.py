@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
-from pruneflow.process import run_command
 from pruneflow.report.collect import Collected, collect, is_run
 from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
-from pruneflow.terminal import complain, console, printing, warn
+from pruneflow.runtime.process import run_command
+from pruneflow.runtime.terminal import complain, console, printing, warn
 
 __all__ = ["main"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
-from pruneflow.terminal import console
+from pruneflow.runtime.terminal import console
 
 __all__ = ["report_run", "report_sweep"]
 

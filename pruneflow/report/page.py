@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from pruneflow import __version__
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
 from pruneflow.report.charts import Picture, inline, png, svg
+from pruneflow.runtime.files import write_file
 
 __all__ = ["REPORT", "Cell", "Column", "Row", "link", "require_own", "write_page"]
 

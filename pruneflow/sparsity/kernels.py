@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow import backend
+from pruneflow.runtime import backend
 from pruneflow.sparsity.structures import Layout
 
 __all__ = [

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import backend
 from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
+from pruneflow.runtime import backend
 from pruneflow.sparsity.distributions import spelled
 from pruneflow.sparsity.kernels import (
     copy_of,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pruneflow import backend, fused
+from pruneflow.runtime import backend, fused
 
 __all__ = ["Masked", "apply", "observe_gradients"]
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from pruneflow.errors import PruneflowError
-from pruneflow.files import write_file
+from pruneflow.runtime.files import write_file
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

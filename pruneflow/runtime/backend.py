@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import memory
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.process import own_temporary_folder
-from pruneflow.signals import undisturbed
-from pruneflow.surroundings import is_own, open_streams
+from pruneflow.runtime import memory
+from pruneflow.runtime.process import own_temporary_folder
+from pruneflow.runtime.signals import undisturbed
+from pruneflow.runtime.surroundings import is_own, open_streams
 
 __all__ = [
     "default_settings",

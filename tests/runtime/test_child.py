@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruneflow import apart
+from pruneflow.runtime import child
 
 
 def counting(*ends):
@@ -43,7 +43,7 @@ def unpicklable():
 
 
 def whose():
-    from pruneflow.surroundings import is_own
+    from pruneflow.runtime.surroundings import is_own
 
     yield is_own()
 
@@ -68,7 +68,7 @@ def here(tmp_path, monkeypatch):
     ids=["ends", "raises", "aborts", "killed"],
 )
 def test_what_a_function_yields_arrives_and_a_crash_is_its_own(here, capfd, ends, expected):
-    outcome = apart.values_of(counting, *ends)
+    outcome = child.values_of(counting, *ends)
     assert outcome.values[0] != os.getpid()
     assert (outcome.values[-1], outcome.crash, outcome.killed) == expected
     assert capfd.readouterr() == ("", "")
@@ -76,21 +76,21 @@ def test_what_a_function_yields_arrives_and_a_crash_is_its_own(here, capfd, ends
 
 
 def test_the_process_is_its_own():
-    assert apart.values_of(whose).values == [True]
+    assert child.values_of(whose).values == [True]
 
 
 def test_what_cannot_travel_is_an_exception_of_the_function(monkeypatch):
-    assert apart.values_of(counting, lambda: None) == apart.Outcome([], 1)
-    assert apart.values_of(unpicklable) == apart.Outcome([1], 1)
+    assert child.values_of(counting, lambda: None) == child.Outcome([], 1)
+    assert child.values_of(unpicklable) == child.Outcome([1], 1)
     monkeypatch.setattr(sys, "executable", "")
-    assert apart.values_of(counting) == apart.Outcome([], 1)
+    assert child.values_of(counting) == child.Outcome([], 1)
 
 
 def test_values_arrive_whole_and_a_cut_one_waits_for_the_rest(tmp_path):
     value, seen = "a long enough word", []
     whole = pickle.dumps(value)
     with (tmp_path / "said").open("wb") as said, (tmp_path / "said").open("rb") as heard:
-        answers = apart._Answers(heard, 60, seen.append)
+        answers = child._Answers(heard, 60, seen.append)
         said.write(whole + whole[:-5])
         said.flush()
         answers.collect()
@@ -102,7 +102,7 @@ def test_values_arrive_whole_and_a_cut_one_waits_for_the_rest(tmp_path):
 
 
 def test_what_says_nothing_for_too_long_is_ended(here):
-    outcome = apart.values_of(waiting, str(here / "who"), silent_s=1)
+    outcome = child.values_of(waiting, str(here / "who"), silent_s=1)
     assert (outcome.values, outcome.silent_s) == ([], 1)
     assert outcome.problem == "its process was ended, since it gave no answer in 1 seconds"
     assert not (here / "who").exists() or not alive(int((here / "who").read_text()))
@@ -110,7 +110,7 @@ def test_what_says_nothing_for_too_long_is_ended(here):
 
 def test_each_value_gives_as_much_time_again(tmp_path):
     with (tmp_path / "said").open("wb") as said, (tmp_path / "said").open("rb") as heard:
-        answers = apart._Answers(heard, 2 * apart.POLL_S, lambda value: None)
+        answers = child._Answers(heard, 2 * child.POLL_S, lambda value: None)
         late = []
         for value in ("", "", "word", "", "", ""):
             said.write(pickle.dumps(value) if value else b"")
@@ -122,7 +122,7 @@ def test_each_value_gives_as_much_time_again(tmp_path):
 
 def test_a_folder_can_be_prepared_and_values_are_watched(here):
     seen = []
-    outcome = apart.values_of(
+    outcome = child.values_of(
         reading, prepare=lambda folder: (folder / "given").write_text("word"), watch=seen.append
     )
     assert outcome.values == seen == ["word"]
@@ -135,12 +135,12 @@ def reading():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no limit that can be set")
 def test_more_memory_than_there_is_is_refused_rather_than_taken():
-    (said, problem) = apart.values_of(greedy).values
+    (said, problem) = child.values_of(greedy).values
     assert (said, problem) == ("1000", "MemoryError")
 
 
 def greedy():
-    apart.hold_memory()
+    child.hold_memory()
     yield Path("/proc/self/oom_score_adj").read_text().strip()
     there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
@@ -156,7 +156,7 @@ def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
     import mine
 
     try:
-        assert apart.values_of(mine.word).values == ["found"]
+        assert child.values_of(mine.word).values == ["found"]
     finally:
         del sys.modules["mine"]
 
@@ -164,12 +164,12 @@ def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("outcome", "problem"),
     [
-        (apart.Outcome([], 0, log="a warning"), ""),
-        (apart.Outcome([], 1, log="ValueError: wrong"), "its process failed (ValueError: wrong)"),
-        (apart.Outcome([], -11), "its process crashed with signal 11, SIGSEGV"),
-        (apart.Outcome([], -6, log="why"), "its process crashed with signal 6, SIGABRT (why)"),
-        (apart.Outcome([], -9), "its process was killed (signal 9, SIGKILL); is memory short?"),
-        (apart.Outcome([], -9, silent_s=60), "its process was ended, since it gave no answer in 60 seconds"),
+        (child.Outcome([], 0, log="a warning"), ""),
+        (child.Outcome([], 1, log="ValueError: wrong"), "its process failed (ValueError: wrong)"),
+        (child.Outcome([], -11), "its process crashed with signal 11, SIGSEGV"),
+        (child.Outcome([], -6, log="why"), "its process crashed with signal 6, SIGABRT (why)"),
+        (child.Outcome([], -9), "its process was killed (signal 9, SIGKILL); is memory short?"),
+        (child.Outcome([], -9, silent_s=60), "its process was ended, since it gave no answer in 60 seconds"),
     ],
 )
 def test_an_early_end_is_said_in_words(outcome, problem):
@@ -179,13 +179,13 @@ def test_an_early_end_is_said_in_words(outcome, problem):
 def test_the_last_words_of_a_child_are_kept(tmp_path):
     with (tmp_path / "log").open("w+b") as log:
         log.write(b"x" * 9000 + b"\nlast words\n\nINFO: Created TensorFlow Lite delegate.\n")
-        assert apart._last_line(log) == "last words"
+        assert child._last_line(log) == "last words"
 
 
 def test_other_exit_statuses_are_crashes_too():
-    assert apart.Outcome([], 3).crash == "exit status 3"
-    assert apart.Outcome([], -60).crash == "signal 60"
-    assert not apart.Outcome([], 3).killed
+    assert child.Outcome([], 3).crash == "exit status 3"
+    assert child.Outcome([], -60).crash == "signal 60"
+    assert not child.Outcome([], 3).killed
 
 
 def waiting(file):
@@ -211,12 +211,12 @@ def alive(pid):
 
 CODE = """
 import signal, sys
-import test_apart
-from pruneflow import apart
-from pruneflow.signals import undisturbed
+import test_child
+from pruneflow.runtime import child
+from pruneflow.runtime.signals import undisturbed
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with undisturbed():
-    apart.values_of(getattr(test_apart, sys.argv[1]), "who")
+    child.values_of(getattr(test_child, sys.argv[1]), "who")
 """
 
 
@@ -236,7 +236,7 @@ def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path, sent, work, status
         assert parent.wait(30) == status
     finally:
         parent.kill()
-    child = int((tmp_path / "who").read_text())
-    while alive(child) or list(tmp_path.glob("pruneflow-*")):
+    pid = int((tmp_path / "who").read_text())
+    while alive(pid) or list(tmp_path.glob("pruneflow-*")):
         assert time.monotonic() < deadline
         time.sleep(0.02)

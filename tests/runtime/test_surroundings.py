@@ -13,29 +13,19 @@ import hydra
 import pytest
 from own_fixtures import class_folders, images
 
-from pruneflow import (
-    apart,
-    backend,
-    cells,
-    device,
-    hparams,
-    isolation,
-    networks,
-    process,
-    sweep,
-    timing,
-)
-from pruneflow import surroundings as around
+from pruneflow import cells, hparams, isolation, networks, sweep, timing
 from pruneflow.config import config_folder
 from pruneflow.data import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.folders import require_writable
-from pruneflow.records import read_json
-from pruneflow.terminal import console
+from pruneflow.runtime import backend, child, device, process
+from pruneflow.runtime import surroundings as around
+from pruneflow.runtime.records import read_json
+from pruneflow.runtime.terminal import console
 
 CLOSED = """
 import os, sys
-from pruneflow.surroundings import own_process
+from pruneflow.runtime.surroundings import own_process
 own_process()
 print("printed", flush=True)
 print("complained", file=sys.stderr, flush=True)
@@ -72,7 +62,7 @@ def test_every_command_begins_with_its_surroundings(file, monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "start"),
-    [(each, lambda each: each._serve()) for each in (isolation, apart)]
+    [(each, lambda each: each._serve()) for each in (isolation, child)]
     + [(cells, lambda each: each.beside_others(print)({}))],
 )
 def test_every_child_and_every_cell_begins_with_its_surroundings(module, start, monkeypatch):
@@ -113,7 +103,7 @@ def test_a_stream_of_somebody_elses_process_is_as_before_after_a_run(monkeypatch
 def keras_in_a_process(folder, code, settings):
     (folder / "keras.json").write_text(settings, encoding="utf-8")
     show = "print(keras.backend.floatx(), keras.backend.epsilon(), keras.backend.image_data_format())"
-    code = f"from pruneflow import backend, device, surroundings\n{code.replace('SHOW', show)}"
+    code = f"from pruneflow.runtime import backend, device, surroundings\n{code.replace('SHOW', show)}"
     environment = {**os.environ, "KERAS_HOME": str(folder), "KERAS_BACKEND": "jax"}
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)

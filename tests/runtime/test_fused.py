@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from pruneflow import backend, fused
+from pruneflow.runtime import backend, fused
 
 
 def weight(size, dtype="float32"):

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any
 
-from pruneflow.signals import POLL_S, end_with_parent, ended, leave_to_parent, let_through
-from pruneflow.surroundings import own_process
+from pruneflow.runtime.signals import POLL_S, end_with_parent, ended, leave_to_parent, let_through
+from pruneflow.runtime.surroundings import own_process
 
 __all__ = ["Outcome", "hold_memory", "values_of"]
 
@@ -133,7 +133,7 @@ def _served(request: bytes, scratch: str, said: IO[bytes], log: IO[bytes], answe
     Returns:
         Its exit status.
     """
-    line = [sys.executable, "-m", "pruneflow.apart"]
+    line = [sys.executable, "-m", "pruneflow.runtime.child"]
     environment = {**os.environ, "TMPDIR": scratch, "CUDA_VISIBLE_DEVICES": "-1"}
     try:
         child = subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=said, stderr=log, env=environment)

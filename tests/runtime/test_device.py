@@ -4,8 +4,8 @@ import pytest
 from conftest import QUICK
 from test_cli import command
 
-from pruneflow import backend
 from pruneflow.errors import PruneflowError
+from pruneflow.runtime import backend
 
 
 def test_the_result_records_the_threads_that_were_used(tmp_path):

@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pruneflow import signals
-from pruneflow.files import is_folder
-from pruneflow.surroundings import own_process
+from pruneflow.runtime import signals
+from pruneflow.runtime.files import is_folder
+from pruneflow.runtime.surroundings import own_process
 
 __all__ = ["leave", "own_temporary_folder", "remove_temporary_folder", "run_command"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import backend
+from pruneflow.runtime import backend
 
 __all__ = ["adam", "decay", "mask", "move", "suits"]
 

@@ -6,16 +6,17 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from support import ROOT
 
-from pruneflow import extensions, models
+from pruneflow import models
 from pruneflow.errors import PruneflowError
 from pruneflow.options import choices, option
+from pruneflow.runtime import extensions
 
-EXAMPLE = Path(__file__).parent / "example_package"
+EXAMPLE = ROOT / "tests" / "example_package"
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pruneflow.terminal import console
+from pruneflow.runtime.terminal import console
 
 __all__ = ["attempted", "locked"]
 

@@ -10,7 +10,7 @@ HUP, INT, KILL, TERM = signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGT
 
 CODE = """
 import os, signal, sys, tempfile, time
-from pruneflow.process import own_temporary_folder, run_command
+from pruneflow.runtime.process import own_temporary_folder, run_command
 
 def work():
     own_temporary_folder()
@@ -91,7 +91,8 @@ def test_temporary_files_of_a_process_that_lives_stay(temporary):
 
 def test_a_process_that_is_not_ours_keeps_its_temporary_folder(temporary):
     code = (
-        "import tempfile; from pruneflow import backend; backend.tensorflow(); print(tempfile.gettempdir())"
+        "import tempfile; from pruneflow.runtime import backend; "
+        "backend.tensorflow(); print(tempfile.gettempdir())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(temporary)

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pruneflow import backend
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
-from pruneflow.surroundings import printable
+from pruneflow.runtime import backend
+from pruneflow.runtime.surroundings import printable
 
 __all__ = ["Device", "left_as_found", "processors"]
 

@@ -12,14 +12,15 @@ from dataclasses import asdict, fields
 import pytest
 from rich.table import Table
 
-from pruneflow import tables, terminal
+from pruneflow import tables
 from pruneflow.inspection import Inspection
 from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
+from pruneflow.runtime import terminal
 from pruneflow.sweep import CellOutcome
 
 FIGURES = "loss 0.1234  accuracy 0.9876  validation accuracy 0.8765"
 EPOCH = f"""
-from pruneflow.terminal import bar
+from pruneflow.runtime.terminal import bar
 try:
     with bar("Training, pruned, epoch 3/4", total=STEPS) as advance:
         advance(9, "{FIGURES}")

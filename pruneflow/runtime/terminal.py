@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Column
 
 from pruneflow.errors import PruneflowError
-from pruneflow.signals import let_through
+from pruneflow.runtime.signals import let_through
 
 __all__ = ["Advance", "bar", "complain", "console", "error_console", "print_whole", "printing", "warn"]
 

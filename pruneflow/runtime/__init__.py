@@ -1,0 +1,1 @@
+"""The machine: files, processes, memory, signals, the terminal, and the libraries' backends."""
