@@ -28,7 +28,8 @@ from typing import Any
 import hydra
 from commands import compile_as_the_example, show
 
-from pruneflow import batches, config
+from pruneflow import config
+from pruneflow.datasets import batches
 from pruneflow.fitting import Journal
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.runtime import backend

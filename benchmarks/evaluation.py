@@ -24,7 +24,7 @@ from commands import show
 from omegaconf import OmegaConf
 
 from pruneflow.config import config_folder
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.exporters import Float
 from pruneflow.runner import tflite_outcome
 from pruneflow.runtime import backend

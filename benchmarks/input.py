@@ -27,10 +27,10 @@ import numpy as np
 from commands import show
 from PIL import Image
 
-from pruneflow.batches import Order, evaluation_batches, steps_per_epoch, training_batches
-from pruneflow.data import Data, Part
-from pruneflow.data.cache import cache_folder
-from pruneflow.datasets import ImageFolder
+from pruneflow.datasets.batches import Order, evaluation_batches, steps_per_epoch, training_batches
+from pruneflow.datasets.image_folder import ImageFolder
+from pruneflow.datasets.reading.cache import cache_folder
+from pruneflow.datasets.spec import Data, Part
 from pruneflow.runtime import backend
 
 SIDE, BATCH = 96, 32

@@ -21,7 +21,7 @@ import numpy as np
 from commands import show
 
 from pruneflow import config, tflite
-from pruneflow.data import Part, Spec
+from pruneflow.datasets.spec import Part, Spec
 from pruneflow.exporters import Float
 from pruneflow.runner import tflite_outputs
 from pruneflow.runtime import backend

@@ -36,8 +36,9 @@ import hydra
 import numpy as np
 from commands import compile_as_the_example, show
 
-from pruneflow import batches, config, results
+from pruneflow import config, results
 from pruneflow.callbacks import MaskUpdates, Summaries, Throughput
+from pruneflow.datasets import batches
 from pruneflow.logs import ScalarLog, SparsityLog
 from pruneflow.preparation import prepare
 from pruneflow.runtime import backend

@@ -21,7 +21,8 @@ import numpy as np
 from commands import show
 from epochs import composed
 
-from pruneflow import adam, batches
+from pruneflow import adam
+from pruneflow.datasets import batches
 from pruneflow.preparation import prepare
 from pruneflow.runtime import backend, fused
 

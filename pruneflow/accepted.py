@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data import Data, Part, Spec
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
 from pruneflow.runtime import backend

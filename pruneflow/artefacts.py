@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.config import plain
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.encodings import Candidate, encode
 from pruneflow.exporters import Export, Float
 from pruneflow.manifests import digest_of

@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pruneflow.data import image_cache
-from pruneflow.data.cache import image_folder
+from pruneflow.datasets.reading import image_cache
+from pruneflow.datasets.reading.cache import image_folder
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.manifests import MANIFEST
 from pruneflow.runtime.files import remove_folder

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pruneflow.artefacts import Artefacts, Shipped
-from pruneflow.data import Data, Part
+from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
 from pruneflow.inspection import Inspection
 from pruneflow.metrics import HEADLINES

@@ -9,10 +9,11 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import datasets, exporters, models, objectives, trainer
-from pruneflow.batches import steps_per_epoch
+from pruneflow import exporters, models, objectives, trainer
 from pruneflow.dashboard import TensorBoard
-from pruneflow.data import Data
+from pruneflow.datasets import options as datasets
+from pruneflow.datasets.batches import steps_per_epoch
+from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device

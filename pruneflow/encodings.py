@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pruneflow import tflite
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import Export
 from pruneflow.runner import tflite_outputs

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from pruneflow import latency, refusals, scoring, tflite
-from pruneflow.as_trained import as_trained
 from pruneflow.config import config_folder, option_from_hydra
-from pruneflow.data import Data, Part
+from pruneflow.datasets.as_trained import as_trained
+from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.matching import require_match, task_of_file
 from pruneflow.runner import foreign_outputs

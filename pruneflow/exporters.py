@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data import Data, Spec
+from pruneflow.datasets.spec import Data, Spec
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.sizes import COMPRESSIONS

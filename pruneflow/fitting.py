@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.dashboard import TensorBoard
-from pruneflow.data import Data, Spec
+from pruneflow.datasets.spec import Data, Spec
 from pruneflow.metrics import metric
 from pruneflow.optimizers import Decay, OptimizerParameters
 from pruneflow.runtime import backend
@@ -142,7 +142,7 @@ class Fit:
             journal: Where the phase writes.
             plan: When masks change; early stopping waits for its end. None trains without pruning.
         """
-        from pruneflow.batches import Order, evaluation_batches, steps_per_epoch, training_batches
+        from pruneflow.datasets.batches import Order, evaluation_batches, steps_per_epoch, training_batches
 
         steps = steps_per_epoch(len(data.train), self.batch_size)
         backend.set_seed(*self.seed)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pruneflow.data.names import printable
+from pruneflow.datasets.reading.names import printable
 from pruneflow.runtime.files import write_file
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.tasks import Classification, Regression, Task
 from pruneflow.tflite import Graph

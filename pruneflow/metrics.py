@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pruneflow.data.spec import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
 

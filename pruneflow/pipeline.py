@@ -10,7 +10,7 @@ from pruneflow import results
 from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
 from pruneflow.comparison import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.config import Config, plain
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.inspection import Inspection, inspect
 from pruneflow.models.doubts import guessing
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network

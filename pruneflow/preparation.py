@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.config import Config, masks_for, plan_for
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out

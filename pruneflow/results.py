@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow import __version__
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
 from pruneflow.inspection import Inspection

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data import Data, Part, Spec
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend, child
 from pruneflow.runtime.signals import undisturbed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data import Part, Spec
+from pruneflow.datasets.spec import Part, Spec
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import bar
 from pruneflow.tasks import Task, task_of
@@ -94,7 +94,7 @@ def keras_outcome(model: Any, part: Part, spec: Spec, *, description: str) -> Fl
     Returns:
         (n, classes) or (n, targets).
     """
-    from pruneflow.batches import evaluation_batches
+    from pruneflow.datasets.batches import evaluation_batches
 
     outputs = []
     predict = backend.tensorflow().function(lambda x: model(x, training=False), reduce_retracing=True)

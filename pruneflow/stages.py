@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pruneflow.data.names import printable
+from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
 from pruneflow.manifests import (
     LAYOUT,

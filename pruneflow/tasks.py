@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data.spec import Spec, Targets
+from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.runtime import backend
 
 __all__ = ["Classification", "Regression", "Task", "declared", "ending_of", "meaning_of", "task_of"]

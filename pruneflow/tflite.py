@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data.names import printable
+from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
 from pruneflow.sparse_tensors import (
     DTYPES,

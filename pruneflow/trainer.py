@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from pruneflow import metrics
-from pruneflow.data import Data
+from pruneflow.datasets.spec import Data
 from pruneflow.fitting import EarlyStopping, Fit
 from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 from pruneflow.options import at_most, option, require, require_one_of

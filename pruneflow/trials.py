@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pruneflow import tflite
-from pruneflow.data import Data, Part, Spec
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Export, Float
 from pruneflow.runner import tflite_outputs

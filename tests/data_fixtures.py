@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.datasets import Imdb, Mnist
+from pruneflow.datasets.options import Imdb, Mnist
 
 SETTINGS: dict[str, Any] = {
     "path": None,

@@ -9,10 +9,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from pruneflow import datasets
+from pruneflow.datasets import options
 from pruneflow.options import choices
 
-assert datasets  # registers the options
+assert options  # registers the options
 
 CONF = Path(__file__).parent.parent / "conf" / "dataset"
 

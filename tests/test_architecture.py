@@ -138,7 +138,7 @@ def test_the_parameters_of_an_optimizer_are_those_of_tf_keras(name):
     ],
 )
 def test_networks_have_the_parameters_of_their_originals(composed, overrides, parameters):
-    from pruneflow.data import Spec
+    from pruneflow.datasets.spec import Spec
 
     config = composed(*overrides)
     if config.dataset.kind == "image":

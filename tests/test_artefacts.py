@@ -11,7 +11,7 @@ from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
 from pruneflow import comparison, encodings, tflite
-from pruneflow.data import Data, Part, Spec
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.encodings import Encoded, _chosen, _Tried
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8

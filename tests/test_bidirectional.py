@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Lstm

@@ -13,7 +13,7 @@ from conftest import QUICK
 from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
 from pruneflow import pipeline
-from pruneflow.data import Part
+from pruneflow.datasets.spec import Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.runtime import backend, child
 from pruneflow.sparsity import prune

@@ -12,8 +12,8 @@ import pytest
 from own_fixtures import class_folders, images
 
 from pruneflow import clean
-from pruneflow.data import decoded, image_cache
-from pruneflow.data.decoding import Decoding
+from pruneflow.datasets.reading import decoded, image_cache
+from pruneflow.datasets.reading.decoding import Decoding
 from pruneflow.runtime.locks import locked
 
 DAY_S = 86_400

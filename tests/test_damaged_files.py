@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_tflite import IMAGES, TOKENS, converted
 
-from pruneflow.data import Data, Part
+from pruneflow.datasets.spec import Data, Part
 from pruneflow.runtime.child import Outcome
 from pruneflow.stopwatch import Latency
 

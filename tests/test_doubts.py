@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.models.doubts import guessing, shrinks_pixels
 from pruneflow.runtime import backend
 

@@ -18,7 +18,7 @@ from test_cli import DOCUMENTED, exit_code
 from test_tflite import packed
 
 from pruneflow import evaluate, latency, runner
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.exporters import Float
 from pruneflow.runtime import backend
 

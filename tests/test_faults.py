@@ -160,7 +160,8 @@ def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resume
     arrays["y_train"] = np.tile(arrays["y_test"], 600)
     content = saved(tmp_path / "served.npz", arrays).read_bytes()
     code = (
-        "import sys; from pruneflow.data import mnist; from pruneflow.data.fetch import RemoteFile\n"
+        "import sys; from pruneflow.datasets.reading import mnist\n"
+        "from pruneflow.datasets.reading.fetch import RemoteFile\n"
         f"mnist.KERAS = RemoteFile(sys.argv.pop(1), {sha256(content)!r})\n"
         "from pruneflow.__main__ import main; main()"
     )

@@ -16,7 +16,7 @@ import pytest
 from test_scoring import lstm_file
 
 from pruneflow import latency, stopwatch, tflite, timing, verdicts
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float
 from pruneflow.runtime import backend, child

@@ -5,7 +5,7 @@ import pytest
 from conftest import QUICK
 
 from pruneflow import metrics, objectives, pipeline
-from pruneflow.data import Spec, Targets
+from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.errors import ConfigError
 from pruneflow.runtime import backend
 from pruneflow.tasks import Classification, Regression

@@ -10,13 +10,13 @@ import pytest
 from conftest import QUICK, QUICK_LSTM
 
 from pruneflow import pipeline
-from pruneflow.data import Data, Part, Spec
+from pruneflow.datasets.base import Dataset
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.runner import Runner
 from pruneflow.runtime import backend
-from pruneflow.sources import Dataset
 from pruneflow.sparsity import prune
 from pruneflow.tasks import Classification, task_of
 from pruneflow.tflite import parse

@@ -354,7 +354,7 @@ def test_an_empty_include_is_refused(composed):
 
 
 def tiny_spec():
-    from pruneflow.data import Spec
+    from pruneflow.datasets.spec import Spec
 
     return Spec(kind="image", shape=(28, 28, 1), classes=10)
 

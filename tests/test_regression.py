@@ -12,7 +12,7 @@ from test_flow import read_scalars
 
 import pruneflow
 from pruneflow import evaluate, hparams, pipeline, sweep
-from pruneflow.data import Data, Part, Spec, Targets
+from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.errors import ConfigError, DataError
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
@@ -219,7 +219,7 @@ def test_images_and_texts_can_have_numbers_too(composed, tmp_path):
 
 FACTORY = """
 import numpy as np
-from pruneflow.data import Data, Part, Spec, Targets
+from pruneflow.datasets.spec import Data, Part, Spec, Targets
 
 def texts():
     rng = np.random.default_rng(0)
@@ -310,7 +310,7 @@ def test_a_network_of_ones_own_must_fit_the_numbers(composed, mine, overrides, m
 
 
 def test_a_part_of_numbers_is_drawn_without_regard_to_them():
-    from pruneflow.data.split import draw
+    from pruneflow.datasets.split import draw
 
     y = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
     chosen = draw(y, 30, np.random.default_rng(3))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pruneflow import runner, scoring
-from pruneflow.data import Part, Spec
+from pruneflow.datasets.spec import Part, Spec
 from pruneflow.exporters import Float
 from pruneflow.runtime import backend
 from pruneflow.sizes import size_of

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import plugins, refusals
 from pruneflow.config import _GROUPS, config_folder, option_from_hydra
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import choices
 from pruneflow.preparation import prepare

@@ -10,7 +10,7 @@ import pytest
 from conftest import QUICK
 
 from pruneflow import pipeline, preparation, trials
-from pruneflow.data import Part, Spec
+from pruneflow.datasets.spec import Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exporters import Int8
 from pruneflow.models import Model

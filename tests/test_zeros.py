@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Cnn, Lstm

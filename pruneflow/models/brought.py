@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.runtime import backend
 from pruneflow.tasks import declared, ending_of, meaning_of

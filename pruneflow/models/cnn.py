@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.models.base import (
     ACTIVATIONS,
     MOST_UNITS,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.runtime import backend
 
 __all__ = ["guessing", "shrinks_pixels"]

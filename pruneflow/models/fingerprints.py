@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.models.brought import Origin
 from pruneflow.runtime import backend
 

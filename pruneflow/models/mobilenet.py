@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pruneflow.data import Spec
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import MOST_UNITS, Model, dense_parameters, require_dropout, require_size
 from pruneflow.options import at_most, option, require_one_of

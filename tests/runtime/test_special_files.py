@@ -7,7 +7,7 @@ import pytest
 
 from pruneflow.api import compose
 from pruneflow.cli import main
-from pruneflow.data.files import LARGEST_BYTES, content_of, reading
+from pruneflow.datasets.reading.files import LARGEST_BYTES, content_of, reading
 from pruneflow.errors import DataError
 from pruneflow.models.keras_files import check_file
 
@@ -47,7 +47,7 @@ def test_a_pipe_in_place_of_data_is_refused(words):
 
 @pytest.mark.parametrize("inside", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte.gz"])
 def test_a_pipe_in_a_folder_of_data_is_refused(tmp_path, inside):
-    from pruneflow.data.idx import read_idx
+    from pruneflow.datasets.reading.idx import read_idx
 
     os.mkfifo(tmp_path / inside)
     with pytest.raises(DataError, match="a pipe is no file"):

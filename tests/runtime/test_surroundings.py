@@ -15,7 +15,7 @@ from own_fixtures import class_folders, images
 
 from pruneflow import cells, hparams, isolation, networks, sweep, timing
 from pruneflow.config import config_folder
-from pruneflow.data import folders
+from pruneflow.datasets.reading import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.folders import require_writable
 from pruneflow.runtime import backend, child, device, process

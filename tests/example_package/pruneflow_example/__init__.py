@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.data import Data, Part, Spec
-from pruneflow.data.split import Halves, Plan
-from pruneflow.datasets import Dataset
+from pruneflow.datasets.options import Dataset
+from pruneflow.datasets.spec import Data, Part, Spec
+from pruneflow.datasets.split import Halves, Plan
 from pruneflow.models import Model
 from pruneflow.options import option, require
 from pruneflow.sparsity.criteria import Criterion

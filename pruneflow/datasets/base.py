@@ -1,0 +1,172 @@
+"""What data sets have in common: settings that several options of the group ``dataset`` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pruneflow.datasets.reading.cache import Origin, Place, cache_folder, named, stored
+from pruneflow.datasets.reading.given import Aim
+from pruneflow.datasets.spec import Data, Spec
+from pruneflow.datasets.split import Halves, Plan, validation_size
+from pruneflow.options import require, require_one_of
+
+__all__ = ["MOST_TOKENS", "MOST_WORDS", "Answered", "Dataset", "Own", "Stored", "check_tokens"]
+
+MOST_TOKENS = 1_000_000  # of one text
+MOST_WORDS = 100_000_000
+TASKS = ("classification", "regression")
+
+
+@dataclass(kw_only=True)
+class Dataset:
+    """What every data set has.
+
+    Attributes:
+        name: Label in tables.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    kind: ClassVar[str | None]  # of Spec: "image", "tokens" or "numbers"; None where only the data tell
+
+    name: str
+
+    def load(self) -> Data:
+        """Read the three parts.
+
+        Raises:
+            DataError: if they cannot be had.
+            ConfigError: if a part would be empty.
+        """
+        raise NotImplementedError
+
+    def _check_names(self, *keys: str) -> None:
+        """Refuse an empty name, and empty paths of the settings ``keys``."""
+        require(self.name != "", "dataset.name", "", "must not be empty", "Give a label for tables.")
+        for key in keys:
+            remedy = "Name a path, or null."
+            require(getattr(self, key) != "", f"dataset.{key}", "", "must not be empty", remedy)
+
+
+@dataclass(kw_only=True)
+class Stored(Dataset):
+    """What every data set that lies in a file can be told; chosen values stand in ``conf/dataset``.
+
+    Attributes:
+        path: File, or folder that holds it; null looks into the cache folder. ``~`` is expanded.
+        cache_dir: Cache folder; null takes PRUNEFLOW_DATA_DIR, else the user's cache folder.
+        validation_fraction: Fraction of the training half that becomes the validation part, (0, 1).
+        split_seed: Seed of the draws for validation part and limit, at least 0.
+        limit: At most this many examples of each half, drawn stratified; null takes all.
+        download: Whether a missing file is fetched.
+    """
+
+    path: str | None
+    cache_dir: str | None
+    validation_fraction: float
+    split_seed: int
+    limit: int | None
+    download: bool
+
+    def __post_init__(self) -> None:
+        self._check_names("path", "cache_dir")
+        _check_fraction("validation", self.validation_fraction)
+        _check_draws(self.split_seed, self.limit, self.validation_fraction)
+
+    def _place(self, file: str, formats: str, *origins: Origin) -> Place:
+        if self.path is not None:
+            formats = f"{formats}; null uses the cache folder"
+            return named(self.path, key="dataset.path", formats=formats, file=file)
+        return stored(cache_folder(self.cache_dir), file=file, download=self.download, origins=origins)
+
+    def _cut(self, halves: Halves, spec: Spec, place: Place) -> Data:
+        plan = Plan(self.validation_fraction, self.split_seed, self.limit)
+        return plan.apply(halves, name=self.name, spec=spec, source=place.source(halves.origin))
+
+
+@dataclass(kw_only=True)
+class Own(Dataset):
+    """What every data set of the user's own can be told; chosen values stand in ``conf/dataset``.
+
+    Attributes:
+        test_fraction: Fraction that is held out for testing where there is no test part, (0, 1).
+        validation_fraction: Fraction of the training half that becomes the validation part where there is
+            none, (0, 1).
+        split_seed: Seed of all draws, at least 0.
+        limit: At most this many examples of each half, drawn stratified; null takes all.
+    """
+
+    test_fraction: float
+    validation_fraction: float
+    split_seed: int
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        _check_fraction("test", self.test_fraction)
+        _check_fraction("validation", self.validation_fraction)
+        _check_draws(self.split_seed, self.limit, self.validation_fraction)
+
+    def _named(self, key: str, formats: str) -> Place:
+        """The file or folder that the setting ``key`` names, which must name one.
+
+        Raises:
+            ConfigError: if it names none.
+        """
+        path = getattr(self, key)
+        shown = "null" if path is None else path
+        require(bool(path), f"dataset.{key}", shown, f"it takes {formats}", "Name yours.")
+        return named(path, key=f"dataset.{key}", formats=formats)
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.validation_fraction, self.split_seed, self.limit, self.test_fraction)
+
+
+@dataclass(kw_only=True)
+class Answered(Own):
+    """Arrays of examples, and of what is to be learned of them.
+
+    Attributes:
+        task: ``"classification"``, or ``"regression"``, where labels are numbers to predict.
+        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, measured on
+            the training part; images never do.
+        standardise_targets: Whether numbers to predict do; metrics are in their own units all the same.
+    """
+
+    task: str
+    standardise: bool
+    standardise_targets: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_one_of("dataset.task", self.task, TASKS)
+
+    def _aim(self, source: str) -> Aim:
+        numbers = self.task == "regression"
+        return Aim(self.name, source, self.standardise, numbers, self.standardise_targets)
+
+
+def _check_fraction(part: str, fraction: float) -> None:
+    whole = {"validation": "training half for choices", "test": "examples for testing"}[part]
+    problem, remedy = "must lie between 0 and 1, both excluded", f"0.1 keeps a tenth of the {whole}."
+    require(0 < fraction < 1, f"dataset.{part}_fraction", fraction, problem, remedy)
+
+
+def _check_draws(seed: int, limit: int | None, validation_fraction: float) -> None:
+    require(seed >= 0, "dataset.split_seed", seed, "must be 0 or more", "0 is usual.")
+    if limit is not None:
+        remedy = "Take some thousands for a quick look, null for all."
+        require(limit >= 2, "dataset.limit", limit, "must be 2 or more, or null", remedy)
+        validation_size(limit, validation_fraction)
+
+
+def check_tokens(*, vocabulary_size: int, length: int) -> None:
+    """Refuse sizes by which no text could be told from another.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    remedy = "Ids 0 to 3 are marks; 10000 keeps the usual words."
+    require(vocabulary_size >= 5, "dataset.vocabulary_size", vocabulary_size, "must be 5 or more", remedy)
+    require(length >= 1, "dataset.length", length, "must be 1 or more", "250 keeps most of a review.")

@@ -1,0 +1,129 @@
+"""Texts of the user's own: an option of the group ``dataset``."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import partial
+
+from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Own, check_tokens
+from pruneflow.datasets.reading.cache import Place, named
+from pruneflow.datasets.reading.corpus import Texts
+from pruneflow.datasets.reading.csv_text import Encoding, Form, of_halves, read_rows
+from pruneflow.datasets.reading.names import check_class_names, require_every_class
+from pruneflow.datasets.reading.table import Columns, Table, two_halves
+from pruneflow.datasets.reading.vocabulary import FORM, Ranks, read_index
+from pruneflow.datasets.spec import Data
+from pruneflow.datasets.split import said_of_test
+from pruneflow.options import at_most, option, require, require_one_of
+
+__all__ = ["CsvText"]
+
+FORMATS = "a file with a text and a label in each row, its columns named in the first line, such as mine.csv"
+
+
+@option("dataset", "csv_text")
+@dataclass(kw_only=True)
+class CsvText(Own):
+    """Texts of two or more classes, in a CSV file.
+
+    Attributes:
+        path: The file; commas, semicolons, tabs or bars between its columns. ``~`` is expanded.
+        test_path: File of the test half; null holds out some rows of each class of ``path``.
+        text_column: Column that holds the texts.
+        label_column: Column that holds the labels, of any words or numbers.
+        class_names: These labels in the order of their numbers; null takes their own order.
+        encoding: Of the files; a Python name, such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
+        missing: What is done about rows without a text or a label: ``"refuse"`` or ``"skip"``.
+        vocabulary_size: Number of token ids, at least 5; see `pruneflow.datasets.imdb.Imdb`.
+        length: Token ids per text, at least 1. Shorter texts are padded at the front, longer ones lose their
+            front.
+        index_path: JSON file of words and ranks; null counts the words of the training part.
+    """
+
+    kind = "tokens"
+
+    path: str | None
+    test_path: str | None
+    text_column: str
+    label_column: str
+    class_names: list[str] | None
+    encoding: str
+    missing: str
+    vocabulary_size: int = at_most(MOST_WORDS)
+    length: int = at_most(MOST_TOKENS)
+    index_path: str | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_names("test_path", "index_path")
+        self._named("path", FORMATS)
+        check_tokens(vocabulary_size=self.vocabulary_size, length=self.length)
+        text, label = self.text_column, self.label_column
+        require(
+            text != label, "dataset.label_column", label, "is the text column too", "Name another column."
+        )
+        require_one_of("dataset.missing", self.missing, ("refuse", "skip"))
+        check_class_names(self.class_names or ())
+        self._check_encoding()
+
+    def _check_encoding(self) -> None:
+        try:
+            known = codecs.lookup(self.encoding)._is_text_encoding  # such as base64 are none
+        except (LookupError, ValueError):
+            known = False
+        problem, remedy = "Python knows no such encoding", "utf-8, cp1252, latin-1 and utf-16 are usual."
+        require(known, "dataset.encoding", self.encoding, problem, remedy)
+
+    def load(self) -> Data:
+        """Read the texts.
+
+        Returns:
+            Parts with x (n, length) int32 token ids and y (n,) labels 0 .. classes - 1, and the vocabulary.
+
+        Raises:
+            DataError: if a file is missing or broken, or if its labels are no classes.
+            ConfigError: if the training or the validation part would be empty.
+        """
+        place = self._named("path", FORMATS)
+        table = self._table(place)
+        names = place.read(lambda _: table.classes(self.class_names or ()))
+        train, test, tables, how = self._halves(place, table, names)
+        encoding = Encoding(self.vocabulary_size, self.length, self._ranks())
+        data = place.read(lambda path: of_halves(path, (train, test), self._plan, names, encoding))
+        data = replace(data, name=self.name, source=place.source(""))
+        require_every_class(data, names)
+        said = [said_of_test(data, "rows", how) if how else "", *map(_left_out, tables)]
+        note = " ".join(filter(None, said))
+        gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
+        return replace(data, note=note, left_out=gone)
+
+    def _table(self, place: Place) -> Table:
+        columns = Columns(self.text_column, self.label_column)
+        form = Form(self.encoding, self.missing == "skip", tuple(self.class_names or ()))
+        return place.read(partial(read_rows, columns=columns, form=form))
+
+    def _halves(
+        self, place: Place, table: Table, names: tuple[str, ...]
+    ) -> tuple[Texts, Texts, list[Table], str]:
+        """Training and test half, the tables that they are of, and how the test half was taken out."""
+        train = table.numbered(names)
+        if self.test_path is None:
+            fraction = Fraction(str(self.test_fraction))
+            first, second, how = place.read(partial(two_halves, train, fraction=fraction))
+            return first, second, [table], how
+        test = named(self.test_path, key="dataset.test_path", formats=f"{FORMATS}, or null")
+        other = self._table(test)
+        return train, test.read(lambda _: other.numbered(names)), [table, other], ""
+
+    def _ranks(self) -> Ranks | None:
+        if self.index_path is None:
+            return None
+        return named(self.index_path, key="dataset.index_path", formats=f"{FORM}, or null").read(read_index)
+
+
+def _left_out(table: Table) -> str:
+    if not table.missing:
+        return ""
+    return f"{len(table.missing):,} rows of {table.path.name} have no text or no label and were left out."

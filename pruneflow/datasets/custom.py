@@ -1,0 +1,74 @@
+"""Data that a function of the user's own returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from pruneflow.datasets.base import Answered
+from pruneflow.datasets.reading.custom import check_data, given_of
+from pruneflow.datasets.reading.given import assembled
+from pruneflow.datasets.spec import Data, Spec
+from pruneflow.datasets.split import digest_of
+from pruneflow.options import open_mapping, option, require
+from pruneflow.runtime.factories import called, check_name, checked_arguments
+
+__all__ = ["Custom"]
+
+KEY = "dataset.factory"
+
+
+@option("dataset", "custom")
+@dataclass(kw_only=True)
+class Custom(Answered):
+    """What a function of the user's own returns.
+
+    Attributes:
+        factory: The function, spelled ``package.module:function``; modules of the current folder count too.
+        arguments: Its keyword arguments.
+    """
+
+    kind = None
+
+    factory: str | None
+    arguments: dict[str, Any] = field(default_factory=partial(open_mapping, Any))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(KEY, self.factory)
+        self.arguments = checked_arguments("dataset.arguments", self.arguments)
+
+    def load(self) -> Data:
+        """Call the function.
+
+        Returns:
+            Its `Data` under this option's name, checked, with a digest of its content; or its arrays, cut as
+            `Arrays` does.
+
+        Raises:
+            ConfigError: if there is no such function, or if a part would be empty.
+            PruneflowError: if it raises.
+            DataError: if it returns something else.
+        """
+        name = str(self.factory)
+        value, where = called(KEY, name, self.arguments), f"{KEY}={name}"
+        if not isinstance(value, Data):
+            return assembled(given_of(where, value), self._plan, self._aim(where))
+        check_data(where, value)
+        self._check_task(value.spec)
+        digest = digest_of(value.train, value.validation, value.test)
+        names, left = tuple(value.class_names), tuple(value.left_out)
+        value = replace(value, name=self.name, source=value.source or where, digest=digest)
+        return replace(value, class_names=names, left_out=left)
+
+    def _check_task(self, spec: Spec) -> None:
+        """Refuse data of another task than the setting says."""
+        found = "regression" if spec.targets else "classification"
+        require(
+            self.task == found,
+            "dataset.task",
+            self.task,
+            f"the Data that {self.factory} returns is for a {found}",
+            f"Set it to {found}.",
+        )

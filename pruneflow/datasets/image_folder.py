@@ -1,0 +1,185 @@
+"""A folder of images of the user's own: an option of the group ``dataset``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from pruneflow.datasets.base import Own
+from pruneflow.datasets.reading.cache import Place, image_folder
+from pruneflow.datasets.reading.decoded import Cache, Decoded, decoded
+from pruneflow.datasets.reading.decoding import RESIZES, Decoding
+from pruneflow.datasets.reading.folders import HALVES, Listing, listed_images
+from pruneflow.datasets.reading.names import check_class_names, listed, printable, require_every_class
+from pruneflow.datasets.rows import Rows
+from pruneflow.datasets.spec import Data, Part, Spec
+from pruneflow.datasets.split import (
+    TEST_STREAM,
+    TRAIN_STREAM,
+    VALIDATION_STREAM,
+    Halves,
+    held_out_by_seed,
+    said_of_test,
+)
+from pruneflow.errors import DataError
+from pruneflow.options import at_most, option, require, require_one_of
+
+__all__ = ["ImageFolder"]
+
+FORMATS = "a folder with a folder of images for each class, or one with train, validation and test of them"
+
+
+@option("dataset", "image_folder")
+@dataclass(kw_only=True)
+class ImageFolder(Own):
+    """Images in a folder for each class.
+
+    Attributes:
+        path: The folder: class folders, or ``train`` with class folders and, beside it, ``validation`` or
+            ``test`` or both. ``~`` is expanded.
+        class_names: The class folders in the order of their numbers; null takes the order of their names, as
+            Keras' ``image_dataset_from_directory``.
+        height: Height to which images are resized, pixels; null, as for the width, takes images as they are,
+            which must then have one size.
+        width: Width to which they are resized, pixels; null like the height.
+        channels: 1 for grey, 3 for colours.
+        resize: How: ``"nearest"``, ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``, as Pillow does.
+        corrupt: What is done about files that cannot be decoded: ``"refuse"`` or ``"skip"``.
+        cache_dir: Cache folder; null takes the user's.
+        cache_max_bytes: What the decoded images may take there; where they take more, they are decoded at
+            each epoch.
+    """
+
+    kind = "image"
+
+    path: str | None
+    class_names: list[str] | None
+    height: int | None = at_most(10_000)
+    width: int | None = at_most(10_000)
+    channels: int
+    resize: str
+    corrupt: str
+    cache_dir: str | None
+    cache_max_bytes: int = at_most(2**63 - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_names("cache_dir")
+        self._named("path", FORMATS)
+        self._check_size()
+        check_class_names(self.class_names or ())
+        require_one_of("dataset.resize", self.resize, RESIZES)
+        require_one_of("dataset.corrupt", self.corrupt, ("refuse", "skip"))
+        channels, most = self.channels, self.cache_max_bytes
+        require(
+            channels in (1, 3), "dataset.channels", channels, "allowed are 1 and 3", "1 is grey, 3 colours."
+        )
+        remedy = "0 decodes at each epoch."
+        require(most >= 0, "dataset.cache_max_bytes", most, "allowed are whole numbers from 0", remedy)
+
+    def _check_size(self) -> None:
+        for key, other in (("height", "width"), ("width", "height")):
+            value = getattr(self, key)
+            if value is not None:
+                require(
+                    value >= 1,
+                    f"dataset.{key}",
+                    value,
+                    "allowed are whole numbers from 1, or null",
+                    "Raise it.",
+                )
+                problem = f"dataset.{other} is null"
+                require(
+                    getattr(self, other) is not None, f"dataset.{key}", value, problem, "Set both or none."
+                )
+
+    def load(self) -> Data:
+        """List the images, decode them where that was not done before, and cut them into parts.
+
+        Returns:
+            Parts with x `Rows` of (n, height, width, channels) uint8, which are read when they are asked for,
+            and y (n,) labels 0 .. classes - 1.
+
+        Raises:
+            DataError: if the folder is laid out in another way, or if images or all of a part cannot be
+                decoded.
+            ConfigError: if the training or the validation part would be empty.
+        """
+        place = self._named("path", FORMATS)
+        whole = place.read(partial(listed_images, order=self.class_names or ()))
+        listing = self._limited(self._tested(whole))
+        found = decoded(listing, self._decoding, self._cache, skip=self.corrupt == "skip")
+        _require_some_of_each(listing, found)
+        data = self._cut(listing, found, place)
+        require_every_class(data, data.class_names)
+        said = "" if len(whole.of("test")) else self._said(data, whole)
+        note = " ".join(filter(None, (said, _left_out(found, len(listing)))))
+        return replace(data, note=note, left_out=tuple(map(printable, found.left_out)))
+
+    def _tested(self, listing: Listing) -> Listing:
+        """Hold a test part out where there is none."""
+        if len(listing.of("test")):
+            return listing
+        train = listing.of("train")
+        chosen = train[held_out_by_seed(listing.y[train], self.test_fraction, self.split_seed)]
+        part = listing.part.copy()
+        part[chosen] = HALVES.index("test")
+        return replace(listing, part=part)
+
+    def _said(self, data: Data, listing: Listing) -> str:
+        how = "drawn by dataset.split_seed: there is no folder test"
+        return said_of_test(data, "images", how, validation_too=not len(listing.of("validation")))
+
+    def _limited(self, listing: Listing) -> Listing:
+        """Draw the limit before anything is decoded."""
+        streams = {"train": TRAIN_STREAM, "validation": VALIDATION_STREAM, "test": TEST_STREAM}
+        kept = []
+        for half, stream in streams.items():
+            places = listing.of(half)
+            kept.append(places[self._plan.limited(listing.y[places], stream)])
+        return listing.at(np.sort(np.concatenate(kept)))
+
+    def _cut(self, listing: Listing, found: Decoded, place: Place) -> Data:
+        rows, kept = Rows(found.source, np.arange(len(found.kept))), listing.at(found.kept)
+        parts = {half: kept.of(half) for half in HALVES}
+        train, validation, test = (Part(rows.taken(at), kept.y[at]) for at in parts.values())
+        halves = Halves(train, test, "", validation=validation if len(validation) else None)
+        spec = Spec("image", found.source.shape, len(listing.classes))
+        plan = replace(self._plan, limit=None)
+        data = plan.apply(halves, name=self.name, spec=spec, source=place.source(""))
+        return replace(data, class_names=listing.classes)
+
+    @property
+    def _decoding(self) -> Decoding:
+        size = (self.height, self.width) if self.height and self.width else None
+        return Decoding(size, self.channels, self.resize)
+
+    @property
+    def _cache(self) -> Cache:
+        asked = {key: getattr(self, key) for key in ("height", "width", "channels", "resize", "limit")}
+        if self.limit is not None:  # other images are drawn
+            asked |= {"split_seed": self.split_seed, "test_fraction": self.test_fraction}
+            asked |= {"class_names": list(self.class_names or ())}
+        return Cache(image_folder(self.cache_dir), self.cache_max_bytes, asked)
+
+
+def _left_out(found: Decoded, count: int) -> str:
+    if not found.left_out:
+        return ""
+    left = f"{len(found.left_out):,} of {count:,} images cannot be decoded and were left out"
+    return f"{left}: {listed(list(found.left_out))}."
+
+
+def _require_some_of_each(listing: Listing, found: Decoded) -> None:
+    """Refuse a part of which nothing is left: what was drawn in its place would be another."""
+    for half in HALVES:
+        places = listing.of(half)
+        if len(places) and not np.isin(places, found.kept).any():
+            bad = [listing.names[place] for place in places]
+            shown = listed([f"{name} ({found.left_out[name]})" for name in bad])
+            raise DataError(
+                f"{listing.root}: none of the {len(bad):,} images of the {half} part can be decoded: "
+                f"{shown}. Mend or remove them."
+            )

@@ -1,0 +1,1 @@
+"""Readers of the formats that data come in, one file a format; checks; caches; downloads."""

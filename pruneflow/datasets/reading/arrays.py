@@ -1,0 +1,172 @@
+"""NumPy files of the user's own: a .npz with examples and labels, or a .npy of each."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from pruneflow.datasets.reading.checks import Array, expect
+from pruneflow.datasets.reading.files import (
+    LARGEST_BYTES,
+    SUFFIX,
+    array_names,
+    read_arrays,
+    reading,
+    refuse_kind,
+)
+from pruneflow.datasets.reading.given import Given, Labelled
+from pruneflow.datasets.reading.names import listed
+from pruneflow.errors import ConfigError
+
+__all__ = ["FORMATS", "Keys", "of_pair", "read_npy", "read_npz"]
+
+FORMATS = "a .npz file with examples and labels, or a .npy file beside dataset.labels_path"
+OTHERS = "Folders of images need dataset=image_folder, texts dataset=csv_text."
+WHOLE_NPY = "a whole .npy file without pickles"
+
+# What a key may be called in a file where no setting names it; the first that is there counts.
+USUAL = {
+    "x": ("x_train", "X_train", "x", "X", "train_images"),
+    "y": ("y_train", "Y_train", "y", "Y", "train_labels"),
+    "x_test": ("x_test", "X_test", "test_images"),
+    "y_test": ("y_test", "Y_test", "test_labels"),
+    "x_validation": ("x_validation", "X_validation", "x_val", "X_val", "x_valid", "X_valid", "val_images"),
+    "y_validation": ("y_validation", "Y_validation", "y_val", "Y_val", "y_valid", "Y_valid", "val_labels"),
+}
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Names of the arrays in a .npz file; None takes a usual one.
+
+    Attributes:
+        x: Examples for training.
+        y: Their labels.
+        x_test: Examples for testing.
+        y_test: Their labels.
+        x_validation: Examples for validation.
+        y_validation: Their labels.
+    """
+
+    x: str | None = None
+    y: str | None = None
+    x_test: str | None = None
+    y_test: str | None = None
+    x_validation: str | None = None
+    y_validation: str | None = None
+
+    def named(self) -> dict[str, str]:
+        """Those that a setting names."""
+        return {key: name for key, name in vars(self).items() if name is not None}
+
+
+def read_npz(path: Path, keys: Keys) -> Given:
+    """Read the arrays that the settings name, or those that are usual.
+
+    Raises:
+        ConfigError: if the file has no array of a name that a setting gives.
+        DataError: if it is missing, cut short or not a .npz file, if there are no examples or no labels, if
+            one of the two is missing for a part, or if an array holds Python objects: no pickle is read.
+    """
+    refuse_kind(path, allowed=(".npz", SUFFIX), holds="a .npz nor a .npy file", others=OTHERS)
+    held = array_names(path)
+    names = _chosen(held, keys)
+    for key in ("x", "y"):
+        expected = f"to be there, or another name in dataset.{key}_key"
+        expect(key in names, path, USUAL[key][0], expected, "only " + (", ".join(held) or "an empty archive"))
+    _check_headers(path, list(names.values()))
+    arrays = read_arrays(path, list(names.values()))
+    parts = {part: _part(path, names, arrays, part) for part in ("", "_test", "_validation")}
+    train = parts[""]
+    assert train is not None
+    unused = sorted(set(held) - set(names.values()))
+    note = f"Arrays of {path.name} that were not used: {listed(unused)}." if unused else ""
+    return Given(path, train, parts["_test"], parts["_validation"], note=note)
+
+
+def read_npy(path: Path) -> Array:
+    """Read the one array of a .npy file.
+
+    Raises:
+        DataError: if the file is missing, cut short or not a .npy file, or holds Python objects: no pickle is
+            read.
+    """
+    refuse_kind(path, allowed=(SUFFIX,), holds="a .npz nor a .npy file", others=OTHERS)
+    with reading(path, WHOLE_NPY), path.open("rb") as stream:
+        shape, dtype = _header(stream)
+        _refuse_object(path, path.stem, dtype)
+        declared = _declared(shape, dtype)
+        expect(declared <= LARGEST_BYTES, path, path.stem, f"at most {LARGEST_BYTES} bytes", declared)
+        _refuse_more(path.stem, path.stat().st_size - stream.tell() - declared)
+    with reading(path, WHOLE_NPY):
+        loaded: Array = np.load(path, allow_pickle=False)
+        return loaded
+
+
+def of_pair(path: Path, x: Array, y: Array, *, labels_name: str) -> Given:
+    """Put examples and labels together that lie in a file each."""
+    return Given(path, Labelled(x, y, ("x", f"y ({labels_name})")))
+
+
+def _chosen(held: Sequence[str], keys: Keys) -> dict[str, str]:
+    """Which arrays there are, by what they are for."""
+    chosen = {}
+    for key, usual in USUAL.items():
+        if name := keys.named().get(key):
+            if name not in held:
+                problem = f"the file has no array of this name; it has {', '.join(held)}"
+                raise ConfigError.of(f"dataset.{key}_key", name, problem, "Name one of them.")
+            chosen[key] = name
+        elif found := [name for name in usual if name in held]:
+            chosen[key] = found[0]
+    return chosen
+
+
+def _part(path: Path, names: dict[str, str], arrays: dict[str, Array], part: str) -> Labelled | None:
+    x, y = (names.get(f"{letter}{part}") for letter in "xy")
+    if x is None and y is None:
+        return None
+    there, missing = (x, f"y{part}") if y is None else (y, f"x{part}")
+    expected = f"to be there beside {there}, or another name in dataset.{missing}_key"
+    expect(x is not None and y is not None, path, USUAL[missing][0], expected, "none")
+    assert x is not None and y is not None
+    return Labelled(arrays[x], arrays[y], (x, y))
+
+
+def _check_headers(path: Path, names: Sequence[str]) -> None:
+    """Refuse arrays that only a pickle can hold, or behind which there is more, by what their headers say."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        for name in names:
+            with archive.open(name + SUFFIX) as stream:
+                shape, dtype = _header(stream)
+                _refuse_object(path, name, dtype)
+                size = archive.getinfo(name + SUFFIX).file_size
+                _refuse_more(name, size - stream.tell() - _declared(shape, dtype))
+
+
+def _declared(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=object)) * dtype.itemsize
+
+
+def _refuse_more(name: str, more: int) -> None:
+    """Refuse bytes behind the end of an array, which nobody reads; those that lack are noticed later."""
+    if more > 0:
+        raise ValueError(f"{more:,} bytes behind the end of array {name}")
+
+
+def _header(stream: object) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = npy.read_magic(stream)  # type: ignore[arg-type]
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(stream)  # type: ignore[arg-type]
+    return shape, dtype
+
+
+def _refuse_object(path: Path, name: str, dtype: np.dtype[Any]) -> None:
+    advice = "numbers or texts; save x.astype('float32'), or for labels that are words y.astype(str)"
+    expect(not dtype.hasobject, path, name, advice, "Python objects, whose pickle is not read")

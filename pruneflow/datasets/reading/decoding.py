@@ -1,0 +1,142 @@
+"""Image files as pixels, with Pillow.
+
+Pillow rather than TensorFlow's decoders: it notices files that are cut short or changed, knows palettes, 16
+bits and the turned photographs of telephones, needs no TensorFlow, so that bad files are told before that is
+loaded, and lets other threads run while it decodes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.datasets.reading.files import content_of
+from pruneflow.datasets.reading.names import printable
+from pruneflow.errors import DataError
+
+__all__ = ["RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
+RESIZES = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+MOST_PIXELS = 1 << 27  # a file that declares more is refused, not unpacked
+WAITING = 4  # results that may wait, for each worker
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class UndecodableError(DataError):
+    """A file that holds no whole image."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How files become pixels.
+
+    Attributes:
+        size: Height and width; None takes those of the file.
+        channels: 1 for grey, 3 for colours.
+        resize: How other sizes are brought to this one; one of `RESIZES`.
+    """
+
+    size: tuple[int, int] | None
+    channels: int
+    resize: str
+
+    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Read one image.
+
+        What its EXIF data say about how the camera was held is followed; transparency is dropped.
+
+        Returns:
+            (height, width, channels) uint8.
+
+        Raises:
+            UndecodableError: if the file is no image, cut short or changed.
+            DataError: if it cannot be read.
+        """
+        try:
+            content = content_of(path)
+        except OSError as error:
+            shown = printable(str(path))
+            raise DataError(f"{shown}: cannot be read ({error.strerror}). Check its permissions.") from error
+        try:
+            return self._pixels(content)
+        except Exception as error:  # a broken file can raise anything
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UndecodableError(_reason(content, said)) from error
+
+    def _pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+        from PIL import Image, ImageOps
+
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"it declares {image.width} x {image.height} pixels, too many to read")
+            turned = ImageOps.exif_transpose(image)
+            plain = _eight_bits(turned).convert("L" if self.channels == 1 else "RGB")
+            if self.size and (plain.height, plain.width) != self.size:
+                method = Image.Resampling[self.resize.upper()]
+                plain = plain.resize(self.size[::-1], method)
+            pixels = np.asarray(plain, np.uint8)
+        return pixels.reshape(*pixels.shape[:2], self.channels)
+
+
+def _eight_bits(image: Any) -> Any:
+    """Grey of 16 bits as 8: Pillow would cut everything above 255 off."""
+    if not image.mode.startswith("I"):
+        return image
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+
+
+def _reason(content: bytes, said: str) -> str:
+    if not content:
+        return "empty"
+    return "not an image" if "cannot identify" in said else said
+
+
+@contextmanager
+def strictly() -> Iterator[None]:
+    """Take Pillow's warning of images that are suspiciously large for what it is, and no other of its own."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def workers() -> int:
+    """Threads that decode: one for each processor that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_parallel(function: Callable[[T], U], items: Iterable[T]) -> Generator[U]:
+    """Results in the order of the items, of which a few are worked on at a time."""
+    count = workers()
+    with ThreadPoolExecutor(count) as executor:
+        waiting: deque[Future[U]] = deque()
+        try:
+            for item in items:
+                waiting.append(executor.submit(function, item))
+                if len(waiting) > WAITING * count:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,174 @@
+"""What classes are called, which number each gets, and whether labels can be classes at all."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.datasets.spec import Data
+from pruneflow.errors import ConfigError, DataError
+
+__all__ = [
+    *("check_class_names", "in_order", "is_missing", "is_numeral", "listed", "printable"),
+    *("refuse_odd_classes", "refuse_twins", "require_every_class", "sorted_classes"),
+]
+
+KEY = "dataset.class_names"
+MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")  # where a label is missing, whatever its case
+
+NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
+
+SHOWN = 5
+
+
+def is_numeral(label: str) -> bool:
+    """Whether a label is a plain number: digits with or without a sign and a point.
+
+    >>> [is_numeral(label) for label in ("10", "-0.5", "nan", "1_0", "1e3")]
+    [True, True, False, False, False]
+    """
+    return bool(NUMERAL.fullmatch(label))
+
+
+def is_missing(label: str, named: Collection[str] = ()) -> bool:
+    """Whether a label stands for none, as tables write it; one that is ``named`` as a class does not.
+
+    >>> is_missing(" N/A"), is_missing("none"), is_missing("none", ["none", "some"])
+    (True, True, False)
+    """
+    plain = label.strip()
+    return plain.casefold() in MISSING and plain not in named
+
+
+def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """The different labels in the order of their class numbers.
+
+    Numbers go by value where all labels are numbers; otherwise all go by their characters, as in Python's
+    ``sorted``.
+
+    >>> sorted_classes(["10", "2", "10"])
+    ('2', '10')
+    >>> sorted_classes(["pos", "10", "Neg", "2"])
+    ('10', '2', 'Neg', 'pos')
+    """
+    different = sorted(set(labels))
+    if all(map(is_numeral, different)):
+        different.sort(key=Decimal)
+    return tuple(different)
+
+
+def in_order(classes: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
+    """The classes in the order of the setting ``dataset.class_names``, or as they are where it is empty.
+
+    Raises:
+        ConfigError: unless it names each class once.
+    """
+    check_class_names(names)
+    if not names:
+        return classes
+    lacking = [each for each in classes if each not in names]
+    unknown = [each for each in names if each not in classes]
+    if unknown:
+        problem = f"the data have no {listed(unknown)}, but {listed(classes)}"
+        raise ConfigError.of(KEY, list(names), problem, "Name each of these once.")
+    if lacking:
+        raise ConfigError.of(KEY, list(names), f"it lacks {listed(lacking)}", "Name every class once.")
+    return tuple(names)
+
+
+def check_class_names(names: Sequence[str]) -> None:
+    """Refuse a setting ``dataset.class_names`` that can be that of no data.
+
+    Raises:
+        ConfigError: if it names a class twice, or with nothing.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    remedy = "Name every class once, in the order of their numbers, or set it to null."
+    if twice:
+        raise ConfigError.of(KEY, list(names), f"{listed(twice)} stands there twice", remedy)
+    if any(not name.strip() for name in names):
+        raise ConfigError.of(KEY, list(names), "a name in it is empty", remedy)
+
+
+def refuse_twins(where: object, labels: Iterable[str]) -> None:
+    """Refuse labels that differ in case alone: one class, or two?
+
+    Raises:
+        DataError: naming both spellings.
+    """
+    first: dict[str, str] = {}
+    for label in sorted(set(labels)):
+        other = first.setdefault(label.casefold(), label)
+        if other != label:
+            raise DataError(
+                f"{where}: the labels {other} and {label} differ in case alone. Spell them alike, or as "
+                "classes of their own."
+            )
+
+
+def printable(name: str) -> str:
+    r"""A name as messages show it: what cannot be shown, as bytes that are no text, is escaped.
+
+    >>> printable("caf\udce9.png")
+    'caf\\udce9.png'
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in name
+    )
+
+
+def listed(items: Sequence[object], *, most: int = SHOWN) -> str:
+    """The first few of many things, as messages show them.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b, ...'
+    """
+    return ", ".join(printable(str(item)) for item in items[:most]) + (", ..." if len(items) > most else "")
+
+
+def refuse_odd_classes(where: object, classes: Sequence[object], examples: int) -> None:
+    """Refuse labels of one class, and labels so many that they are measurements or names of rows.
+
+    Args:
+        where: Where they come from, for messages.
+        classes: The different labels.
+        examples: How many examples have them.
+
+    Raises:
+        DataError: naming the labels.
+    """
+    if len(classes) < 2:
+        raise DataError(
+            f"{where}: all labels are {listed(classes) or 'missing'}, expected two classes or more."
+        )
+    if len(classes) > 2 and 2 * len(classes) > examples:
+        raise DataError(
+            f"{where}: {len(classes):,} different labels in {examples:,} examples, such as "
+            f"{listed(classes)}: expected classes, each with several examples."
+        )
+
+
+def require_every_class(data: Data, names: Sequence[str], where: object = None) -> None:
+    """Refuse data whose training part lacks a class.
+
+    Args:
+        data: The data.
+        names: What messages call the classes.
+        where: Where the data come from, for messages; their name where there is none.
+
+    Raises:
+        DataError: naming the classes.
+    """
+    counts = np.bincount(data.train.y, minlength=data.spec.classes)
+    missing: npt.NDArray[np.int64] = np.flatnonzero(counts == 0)
+    if len(missing):
+        called = listed([names[number] for number in missing])
+        raise DataError(
+            f"{where or data.name}: no example of {called} is in the training part. Add examples, raise "
+            "dataset.limit if it is set, or leave the class out."
+        )

@@ -1,0 +1,80 @@
+"""Rows of numbers: finite, of one width, and standardised by what the training part holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.datasets.reading.checks import Array, described, expect
+from pruneflow.datasets.spec import Data, Part
+from pruneflow.datasets.split import digest_of
+
+__all__ = ["checked_numbers", "mean_and_scale", "standardised"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[Array]:
+    """Check rows of numbers.
+
+    Args:
+        where: Where they come from, for messages.
+        parts: Name and numbers of each, (n, features) of any number type.
+
+    Returns:
+        The same arrays.
+
+    Raises:
+        DataError: naming the first row and column that holds no number, or one that float32 cannot hold.
+    """
+    for name, x in parts:
+        expect(x.dtype.kind in "buif" and x.ndim == 2, where, name, "numbers (n, features)", described(x))
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(x.astype(np.float32)))
+        found = (
+            f"{x[tuple(bad[0])]} in row {bad[0][0]}, column {bad[0][1]}, {len(bad):,} in all"
+            if len(bad)
+            else ""
+        )
+        expect(not len(bad), where, name, "finite numbers; drop such rows or fill them", found)
+    return [x for _, x in parts]
+
+
+def standardised(data: Data, *, wanted: bool) -> Data:
+    """Turn the numbers of all parts into float32, with mean 0 and standard deviation 1 in training if wanted.
+
+    A feature that never changes in the training part is only moved.
+
+    Args:
+        data: (n, features) of any number type.
+        wanted: Whether to standardise.
+    """
+    if not wanted:
+        return _with(data, np.zeros(1), np.ones(1))
+    mean, scale = mean_and_scale(np.asarray(data.train.x, np.float64))
+    facts = {"mean": mean.tolist(), "scale": scale.tolist()}
+    return replace(_with(data, mean, scale), standardisation=facts)
+
+
+def mean_and_scale(train: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column, 1 of one that never changes.
+
+    Args:
+        train: (n, columns).
+    """
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    # The mean of equal numbers may be off by its last bits, which a deviation of about 0 would blow up.
+    constant = train.min(axis=0) == train.max(axis=0)
+    return np.where(constant, train[0], mean), np.where(constant, 1.0, deviation)
+
+
+def _with(data: Data, mean: Floats, scale: Floats) -> Data:
+    def moved(part: Part) -> Part:
+        return Part(((np.asarray(part.x, np.float64) - mean) / scale).astype(np.float32), part.y)
+
+    train, validation, test = map(moved, (data.train, data.validation, data.test))
+    digest = digest_of(train, validation, test)
+    return replace(data, train=train, validation=validation, test=test, digest=digest)

@@ -1,0 +1,153 @@
+"""What a data set is to the rest of the program: arrays, and the facts a model is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.datasets.rows import Examples
+
+__all__ = ["Data", "Part", "Spec", "Targets"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The numbers that a regression predicts.
+
+    Attributes:
+        mean: (targets,) what was taken off each before training; 0 where they are learned as they are.
+        scale: (targets,) what the rest was divided by; 1 where they are learned as they are.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    @classmethod
+    def plain(cls, count: int) -> Targets:
+        """``count`` numbers that are learned as they are."""
+        return cls((0.0,) * count, (1.0,) * count)
+
+    def __len__(self) -> int:
+        return len(self.mean)
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether they are learned as they are."""
+        return self == Targets.plain(len(self))
+
+    def restored(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Put learned or predicted values back into the units of the data.
+
+        Args:
+            values: (n, targets).
+
+        >>> Targets((100.0,), (10.0,)).restored(np.array([[0.5]]))
+        array([[105.]])
+        """
+        restored: npt.NDArray[np.float64] = values.astype(np.float64) * np.array(self.scale) + np.array(
+            self.mean
+        )
+        return restored
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model must know of the data it reads.
+
+    Attributes:
+        kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
+        shape: Shape of one example: (height, width, channels), (length,) or (features,).
+        classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
+        vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
+        targets: What a regression predicts; None for classes.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    classes: int
+    vocabulary_size: int = 0
+    targets: Targets | None = None
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a network gives for an example: one for each class, or for each target."""
+        return len(self.targets) if self.targets else self.classes
+
+    @property
+    def input_dtype(self) -> str:
+        """dtype of the model's input: float32 for numbers and, in [0, 1], for images; int32 for token ids."""
+        return "int32" if self.kind == "tokens" else "float32"
+
+    @property
+    def divisor(self) -> float | None:
+        """What stored values are divided by for the model; None where they are read as they are."""
+        return 255.0 if self.kind == "image" else None
+
+    def model_input(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Turn stored examples into what the model reads.
+
+        Args:
+            x: (n, *shape); uint8 in [0, 255] for images, int32 token ids for tokens, float32 for numbers.
+
+        Returns:
+            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
+        """
+        if self.divisor is None:
+            return x.astype(self.input_dtype, copy=False)
+        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(self.divisor)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples and labels of one part (training, validation or test).
+
+    Attributes:
+        x: (n, *shape), uint8 for images, int32 for tokens, float32 for numbers; in memory or in files.
+        y: (n,) int64 labels, or (n, targets) float32 numbers for a regression.
+    """
+
+    x: Examples
+    y: npt.NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A loaded data set.
+
+    Attributes:
+        name: Name of the data set, such as ``"mnist"``.
+        spec: What a model must know.
+        train: Training part, validation taken out.
+        validation: Stratified part of the training half; choices are made on it.
+        test: Test half, touched once, at the end.
+        source: Where the arrays came from.
+        note: What a reader of the numbers must know; empty when there is nothing to say.
+        digest: SHA-256 over the arrays of the three parts. See `pruneflow.datasets.split.digest_of`.
+        vocabulary: Word to token id for tokens, of the words that have an id of their own; None where the
+            words are not known.
+        class_names: What the data set calls class 0, 1, ...; empty where it has numbers only.
+        standardisation: What was standardised, as lists: ``mean`` and ``scale`` of each feature, where a
+            model reads ``(x - mean) / scale``; ``target_mean`` and ``target_scale`` of each number to
+            predict, which is ``output * target_scale + target_mean``. None where all is as it is.
+        left_out: What of the source is not in the parts since it cannot be used: names of files, or lines.
+    """
+
+    name: str
+    spec: Spec
+    train: Part
+    validation: Part
+    test: Part
+    source: str = ""
+    note: str = ""
+    digest: str = ""
+    vocabulary: dict[str, int] | None = None
+    class_names: tuple[str, ...] = ()
+    standardisation: dict[str, list[float]] | None = None
+    left_out: tuple[str, ...] = ()
