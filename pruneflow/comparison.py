@@ -17,6 +17,7 @@ from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
 from pruneflow.inspection import Inspection
 from pruneflow.metrics import HEADLINES
+from pruneflow.models.tasks import Task, task_of
 from pruneflow.networks import Network
 from pruneflow.results import (
     ClassResult,
@@ -33,7 +34,6 @@ from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score
 from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.stages import Stage, Store
-from pruneflow.tasks import Task, task_of
 
 __all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", "Evaluations", "evaluate"]
 

@@ -13,11 +13,11 @@ from typing import Any
 from pruneflow.dashboard import TensorBoard
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.metrics import metric
+from pruneflow.models.tasks import task_of
 from pruneflow.optimizers import Decay, OptimizerParameters
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import console
 from pruneflow.sparsity.masks import MaskPlan
-from pruneflow.tasks import task_of
 
 __all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
 

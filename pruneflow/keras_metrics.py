@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.models.tasks import Classification, FloatArray, Regression, Task
 from pruneflow.runtime import backend
-from pruneflow.tasks import Classification, FloatArray, Regression, Task
 
 __all__ = ["loss", "measured", "metrics"]
 

@@ -13,6 +13,7 @@ from pruneflow.config import Config, plain
 from pruneflow.datasets.spec import Data
 from pruneflow.inspection import Inspection, inspect
 from pruneflow.models.doubts import guessing
+from pruneflow.models.tasks import task_of
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
@@ -21,7 +22,6 @@ from pruneflow.scoring import keras_outcome, score
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.speeds import speeds
-from pruneflow.tasks import task_of
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 

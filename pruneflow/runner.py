@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import PruneflowError
+from pruneflow.models.tasks import Task
 from pruneflow.runtime import backend, child
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.terminal import bar
-from pruneflow.tasks import Task
 
 __all__ = ["Runner", "foreign_outputs", "in_words", "tflite_outcome", "tflite_outputs"]
 

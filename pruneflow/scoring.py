@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.spec import Part, Spec
+from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import bar
-from pruneflow.tasks import Task, task_of
 
 __all__ = ["FloatArray", "Parity", "Scores", "keras_outcome", "parity", "score"]
 
@@ -46,7 +46,7 @@ def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[
         y: Of the part.
         names: Metrics beside the headline, of `pruneflow.metrics.METRICS`.
 
-    >>> from pruneflow.tasks import Classification
+    >>> from pruneflow.models.tasks import Classification
     >>> task = Classification(units=2, from_logits=False)
     >>> score(task, np.array([[0.5, 0.5], [0.0, 1.0]]), np.array([1, 1]))
     Scores(loss=0.34657359027997264, metrics={'accuracy': 0.5})
@@ -66,7 +66,7 @@ class Parity:
 
     Attributes:
         disagreements: Examples that they answer differently: another most probable class, or a number that
-            is further off than `pruneflow.tasks.APART` of a standard deviation.
+            is further off than `pruneflow.models.tasks.APART` of a standard deviation.
         agreement: Share of the others, [0, 1].
         max_difference: Largest difference in probability, or between two predicted numbers.
     """

@@ -7,8 +7,8 @@ from conftest import QUICK
 from pruneflow import metrics, objectives, pipeline
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.errors import ConfigError
+from pruneflow.models.tasks import Classification, Regression
 from pruneflow.runtime import backend
-from pruneflow.tasks import Classification, Regression
 
 TWO, THREE = Classification(1, from_logits=False), Classification(3, from_logits=True)
 PRICES = Regression(Targets((100.0, 0.0), (10.0, 1.0)))

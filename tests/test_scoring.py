@@ -4,9 +4,9 @@ import pytest
 from pruneflow import runner, scoring
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.exporters import Float
+from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend
 from pruneflow.sizes import size_of
-from pruneflow.tasks import Classification, task_of
 
 TWO = Classification(2, from_logits=False)
 

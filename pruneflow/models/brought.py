@@ -11,8 +11,8 @@ from typing import Any
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
+from pruneflow.models.tasks import declared, ending_of, meaning_of
 from pruneflow.runtime import backend
-from pruneflow.tasks import declared, ending_of, meaning_of
 
 __all__ = ["OUTPUTS", "Origin", "kinds_of_layers", "wrapper_of_tfmot"]
 

@@ -15,9 +15,9 @@ from test_models import IMAGES, TOKENS, assert_whole, learning, run
 from pruneflow import pipeline
 from pruneflow.datasets.spec import Part
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.models.tasks import declared, meaning_of
 from pruneflow.runtime import backend, child
 from pruneflow.sparsity import prune
-from pruneflow.tasks import declared, meaning_of
 
 
 @pytest.fixture(autouse=True)

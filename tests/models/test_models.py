@@ -3,11 +3,11 @@
 import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
+from support import ROOT
 
 from pruneflow import pipeline
 from pruneflow.datasets.base import Dataset
@@ -15,10 +15,10 @@ from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exporters import DynamicRange, Float, Int8
 from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
+from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runner import Runner
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
-from pruneflow.tasks import Classification, task_of
 from pruneflow.tflite import parse
 from pruneflow.zeros import trace
 
@@ -390,7 +390,7 @@ def test_a_network_is_built_with_equal_names_each_time(composed, option):
     assert names[0] == names[1]
 
 
-DOCUMENTED = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+DOCUMENTED = (ROOT / "docs" / "models.md").read_text()
 COMMANDS = re.findall(r"^python -m pruneflow (.+)$", DOCUMENTED, flags=re.M)
 
 
