@@ -23,7 +23,7 @@ TRAINING = ["experiment=mnist_cnn", "trainer.epochs=5", "schedule.begin_step=200
 COUNTED = """
 import json, time
 from pathlib import Path
-from pruneflow import checkpoints
+from pruneflow.training import checkpoints
 spent = []
 write = checkpoints.Checkpoints.write
 def timed(self, *arguments):

@@ -30,10 +30,10 @@ from commands import compile_as_the_example, show
 
 from pruneflow import config
 from pruneflow.datasets import batches
-from pruneflow.fitting import Journal
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
+from pruneflow.training.fit import Journal
 
 COLUMNS = {"example": [], "pruneflow": [], "lazy_adam": ["trainer.optimizer=lazy_adam"]}
 PRUNED_IN = (0.2, 0.9)  # parts of the steps at which pruning begins and ends

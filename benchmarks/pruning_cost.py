@@ -37,12 +37,12 @@ import numpy as np
 from commands import compile_as_the_example, show
 
 from pruneflow import config, results
-from pruneflow.callbacks import MaskUpdates, Summaries, Throughput
 from pruneflow.datasets import batches
-from pruneflow.logs import ScalarLog, SparsityLog
 from pruneflow.preparation import prepare
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
+from pruneflow.training.callbacks import MaskUpdates, Summaries, Throughput
+from pruneflow.training.logs import ScalarLog, SparsityLog
 
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")
 ENGINES = {"pruneflow": "pruneflow", "tfmot": "tfmot", "example": "tfmot"}

@@ -21,10 +21,10 @@ import numpy as np
 from commands import show
 from epochs import composed
 
-from pruneflow import adam
 from pruneflow.datasets import batches
 from pruneflow.preparation import prepare
 from pruneflow.runtime import backend, fused
+from pruneflow.training import adam
 
 CALLS = 25
 LAYER, EMBEDDING = (25_088, 128), (20_000, 128)

@@ -54,18 +54,18 @@ settings.device.configure()
 backend.set_seed(settings.seed)
 model = settings.model.build(data.spec)
 mark("build the network")
-from pruneflow.callbacks import keras
+from pruneflow.training.callbacks import keras
 class Stop(Exception):
     pass
 def stop(batch, logs):
     mark("trace and run the first training step")
     raise Stop
-from pruneflow import callbacks, fitting
+from pruneflow.training import callbacks, fit
 callbacks.TrainingProgress.on_train_batch_end = lambda self, batch, logs=None: stop(batch, logs)
 import pathlib, tempfile
 try:
     with tempfile.TemporaryDirectory() as folder:
-        journal = fitting.Journal(pathlib.Path(folder), pathlib.Path(folder) / "checkpoint", None)
+        journal = fit.Journal(pathlib.Path(folder), pathlib.Path(folder) / "checkpoint", None)
         settings.trainer.dense_fit(0).run(model, data, journal)
 except Stop:
     pass

@@ -316,7 +316,7 @@ def prune(
 
 
 def _callbacks(masks: MaskPlan) -> list[Any]:
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     return [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
 

@@ -16,7 +16,6 @@ from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
 from pruneflow.inspection import Inspection
-from pruneflow.metrics import HEADLINES
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.networks import Network
 from pruneflow.results import (
@@ -30,10 +29,11 @@ from pruneflow.results import (
 )
 from pruneflow.runner import tflite_outcome
 from pruneflow.runtime.files import write_file
-from pruneflow.scoring import FloatArray, Scores, keras_outcome, parity, score
 from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.stages import Stage, Store
+from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
 
 __all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", "Evaluations", "evaluate"]
 
@@ -53,7 +53,7 @@ class Evaluating:
     """What is measured, and how.
 
     Attributes:
-        metrics: Names of metrics beside the headline of the task, of `pruneflow.metrics.METRICS`.
+        metrics: Names of metrics beside the headline of the task, of `pruneflow.training.metrics.METRICS`.
         interpreters: TFLite interpreters that run side by side.
     """
 

@@ -9,8 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import exporters, models, objectives, trainer
-from pruneflow.dashboard import TensorBoard
+from pruneflow import exporters, models, objectives
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
@@ -22,6 +21,8 @@ from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
 from pruneflow.stopwatch import Latency
+from pruneflow.training import trainer
+from pruneflow.training.dashboard import TensorBoard
 
 __all__ = ["Config", "config_folder", "from_hydra", "masks_for", "option_from_hydra", "plain", "plan_for"]
 

@@ -13,8 +13,8 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exporters import Export
 from pruneflow.runner import tflite_outputs
 from pruneflow.runtime import backend
-from pruneflow.scoring import FloatArray
 from pruneflow.sizes import compressed
+from pruneflow.training.scoring import FloatArray
 
 __all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import latency, refusals, scoring, tflite
+from pruneflow import latency, refusals, tflite
 from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data, Part
@@ -29,6 +29,7 @@ from pruneflow.runtime.terminal import complain, console, print_whole, printing,
 from pruneflow.sizes import size_of
 from pruneflow.stopwatch import Latency, measure
 from pruneflow.summary import label_of
+from pruneflow.training import scoring
 
 __all__ = ["evaluated", "main"]
 

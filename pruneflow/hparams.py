@@ -14,9 +14,9 @@ from typing import Any
 
 from pruneflow import results, summary
 from pruneflow.config import Config
-from pruneflow.events import event_file
-from pruneflow.metrics import meaning_of
 from pruneflow.runtime.files import write_file
+from pruneflow.training.events import event_file
+from pruneflow.training.metrics import meaning_of
 
 __all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
 

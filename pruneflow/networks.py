@@ -16,9 +16,6 @@ import numpy as np
 from rich.markup import escape
 
 from pruneflow.config import Config
-from pruneflow.dashboard import write_layout
-from pruneflow.events import pack, remove, unpack
-from pruneflow.fitting import Journal
 from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
@@ -26,11 +23,14 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
-from pruneflow.scoring import FloatArray, keras_outcome
 from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage, Store
+from pruneflow.training.dashboard import write_layout
+from pruneflow.training.events import pack, remove, unpack
+from pruneflow.training.fit import Journal
+from pruneflow.training.scoring import FloatArray, keras_outcome
 
 __all__ = [
     "DENSE_VERSION",

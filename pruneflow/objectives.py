@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pruneflow.datasets.spec import Spec
-from pruneflow.metrics import HEADLINES, headline_of
 from pruneflow.options import require
+from pruneflow.training.metrics import HEADLINES, headline_of
 
 __all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
 

@@ -18,10 +18,10 @@ from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_net
 from pruneflow.preparation import Prepared, prepare
 from pruneflow.results import DataFacts, PhaseCost, Result
 from pruneflow.runtime.terminal import warn
-from pruneflow.scoring import keras_outcome, score
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.speeds import speeds
+from pruneflow.training.scoring import keras_outcome, score
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 

@@ -9,8 +9,8 @@ from pathlib import PurePath
 from typing import Any, TypedDict
 
 from pruneflow import summary
-from pruneflow.metrics import HEADLINES
 from pruneflow.runtime.records import require_fits
+from pruneflow.training.metrics import HEADLINES
 
 __all__ = ["require_plausible"]
 

@@ -19,7 +19,6 @@ from pruneflow.datasets.spec import Data
 from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
 from pruneflow.inspection import Inspection
-from pruneflow.metrics import headline_of
 from pruneflow.plausible import require_plausible
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json, require_fits
@@ -27,6 +26,7 @@ from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
 from pruneflow.stopwatch import Timing
+from pruneflow.training.metrics import headline_of
 from pruneflow.verdicts import Speedup
 
 __all__ = [

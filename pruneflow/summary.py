@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneflow.metrics import HEADLINES
+from pruneflow.training.metrics import HEADLINES
 
 __all__ = [
     *(

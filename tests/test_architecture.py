@@ -11,8 +11,8 @@ import yaml
 
 import pruneflow
 from pruneflow.config import config_folder
-from pruneflow.optimizers import OPTIMIZERS
 from pruneflow.runtime import backend
+from pruneflow.training.optimizers import OPTIMIZERS
 
 PACKAGE = Path(pruneflow.__file__).parent
 

@@ -139,7 +139,7 @@ def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
 
 
 def test_memory_that_runs_out_is_answered_as_documented(capsys, monkeypatch):
-    from pruneflow.fitting import Fit
+    from pruneflow.training.fit import Fit
 
     def exhausted(*_, **__):
         raise MemoryError

@@ -271,7 +271,7 @@ def last_step(folder):
 
 
 def test_training_that_diverges_is_named_and_stops(composed, tmp_path):
-    from pruneflow.logs import DivergedError
+    from pruneflow.training.logs import DivergedError
 
     with pytest.raises(DivergedError, match=r"loss is (nan|inf) in epoch 1\. Lower trainer\.learning_rate"):
         run(composed, tmp_path, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30")
@@ -341,7 +341,7 @@ def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path
 
 
 def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch):
-    from pruneflow import logs
+    from pruneflow.training import logs
 
     zeros = []
 

@@ -217,7 +217,7 @@ def test_temporary_files_of_a_killed_process_are_deleted_and_nothing_else(tmp_pa
 
 
 def test_curves_of_a_killed_run_are_deleted_and_nothing_else(tmp_path):
-    from pruneflow.events import remove
+    from pruneflow.training.events import remove
 
     (tmp_path / "outside").mkdir()
     for name in ("train/events.out.tfevents.1", "tfmot/events.out.tfevents.1", "notes/mine.txt"):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pruneflow import api, cli, events, sweep, targets
-from pruneflow.checkpoints import latest
+from pruneflow import api, cli, sweep, targets
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.report.__main__ import main as report_main
 from pruneflow.runtime import backend
+from pruneflow.training import events
+from pruneflow.training.checkpoints import latest
 
 # What leaves the mark, for whatever calls a function by name with arguments by keyword or in a list.
 CALL = "{_target_: subprocess.call, args: [touch, MARK]}"

@@ -132,7 +132,7 @@ def test_kernels_are_found_by_names_that_no_second_build_changes(build):
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_every_kernel_is_pruned_whatever_layer_it_is_in(build):
     """tfmot itself refuses these networks, or trains another one."""
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     keras = backend.keras()
     keras.utils.set_random_seed(3)
@@ -279,7 +279,7 @@ def test_a_subclassed_network_is_refused_in_words():
 
 
 def test_weights_stay_in_full_precision_in_mixed_training():
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     keras = backend.keras()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
@@ -301,7 +301,7 @@ def test_weights_stay_in_full_precision_in_mixed_training():
 
 def trained_and_stripped(build, steps=4):
     """A network of ``build`` wrapped, trained and stripped, and whether it stayed one and the same."""
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     keras = backend.keras()
     keras.utils.set_random_seed(4)

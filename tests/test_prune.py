@@ -53,7 +53,7 @@ def small_model(kernel):
 
 
 def fit(wrapped, masks, steps, learning_rate=0.0):
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     keras = backend.keras()
     wrapped.compile(keras.optimizers.SGD(learning_rate), loss="mse")
@@ -121,7 +121,7 @@ def test_where_weights_tie_tfmot_misses_its_target_and_pruneflow_keeps_the_lowes
 
 
 def test_masks_change_only_at_the_updates_of_the_plan():
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     kernel = (np.arange(1, 101, dtype=np.float32) / 100).reshape(10, 10)
     model, wanted = small_model(kernel), plan(7, frequency=3, schedule=Polynomial, begin_step=1)
@@ -141,7 +141,7 @@ def test_masks_change_only_at_the_updates_of_the_plan():
 
 
 def test_validation_sees_the_masked_network():
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     model = small_model(np.eye(10, dtype=np.float32) + 0.1)
     masks = masks_of(model, plan(2, final=0.9))
@@ -200,9 +200,9 @@ def network(kind):
 def test_masks_thresholds_and_weights_are_those_of_stock_tfmot_bit_for_bit(
     kind, final, schedule, monkeypatch
 ):
-    from pruneflow import adam
-    from pruneflow.callbacks import MaskUpdates
     from pruneflow.runtime import fused
+    from pruneflow.training import adam
+    from pruneflow.training.callbacks import MaskUpdates
 
     keras, sparsity = backend.keras(), backend.tfmot().sparsity.keras
     wanted = plan(
@@ -300,7 +300,7 @@ def test_taylor_keeps_where_gradient_times_weight_is_largest():
     masks = masks_of(model, plan(3, final=0.5, frequency=2, begin_step=0), criterion=Taylor(name="x"))
     wrapped = prune.wrap(model, masks)
     wrapped.compile(keras.optimizers.SGD(0.0), loss=lambda y, out: keras.backend.sum(out**2) / 2)
-    from pruneflow.callbacks import MaskUpdates
+    from pruneflow.training.callbacks import MaskUpdates
 
     seen = []
     spy = keras.callbacks.LambdaCallback(

@@ -10,10 +10,11 @@ from conftest import QUICK, QUICK_LSTM
 from test_faults import small_disk
 from test_flow import read_scalars
 
-from pruneflow import checkpoints, pipeline
+from pruneflow import pipeline
 from pruneflow.errors import PruneflowError
 from pruneflow.networks import CHECKPOINT, dense_network, pruned_network
 from pruneflow.runtime import backend
+from pruneflow.training import checkpoints
 
 CNN = ["model=cnn", "model.batch_normalization=all", "model.dropout=0.3", "model.dense_units=[8]"]
 LSTM = ["model=lstm", "dataset=imdb", *QUICK_LSTM, "trainer.dense_epochs=2"]

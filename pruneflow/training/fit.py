@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow.dashboard import TensorBoard
 from pruneflow.datasets.spec import Data, Spec
-from pruneflow.metrics import metric
 from pruneflow.models.tasks import task_of
-from pruneflow.optimizers import Decay, OptimizerParameters
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import console
 from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.training.dashboard import TensorBoard
+from pruneflow.training.metrics import metric
+from pruneflow.training.optimizers import Decay, OptimizerParameters
 
 __all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
 
@@ -168,7 +168,7 @@ class Fit:
         return callbacks.phase(seconds)
 
     def _compile(self, model: Any, spec: Spec, *, total_steps: int) -> None:
-        from pruneflow import keras_metrics, steps
+        from pruneflow.training import batch_graphs, keras_metrics
 
         rate = self.decay.learning_rate(self.learning_rate, total_steps=total_steps)
         optimizer = self.optimizer_parameters.build(self.optimizer, rate)
@@ -176,7 +176,7 @@ class Fit:
         metrics = keras_metrics.metrics(task, self.metrics)
         model.compile(optimizer, loss=keras_metrics.loss(task, self.loss), metrics=metrics)
         model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
-        steps.know_their_size(model, total=total_steps)
+        batch_graphs.know_their_size(model, total=total_steps)
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ class _Callbacks:
     def __init__(
         self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: MaskPlan | None
     ) -> None:
-        from pruneflow.callbacks import MaskUpdates, Throughput, TrainingProgress
-        from pruneflow.checkpoints import Checkpoints, Kept
-        from pruneflow.logs import ScalarLog, SparsityLog
+        from pruneflow.training.callbacks import MaskUpdates, Throughput, TrainingProgress
+        from pruneflow.training.checkpoints import Checkpoints, Kept
+        from pruneflow.training.logs import ScalarLog, SparsityLog
 
         self.fit, self.journal, self.plan = fit, journal, plan
         self.throughput = Throughput(examples)
@@ -249,14 +249,14 @@ class _Callbacks:
         return [*first, self.throughput, self.log, *drawn, *stopping, self.progress, self.checkpoints]
 
     def _of_pruning(self) -> list[Any]:
-        from pruneflow.callbacks import Summaries
+        from pruneflow.training.callbacks import Summaries
 
         self.summaries = Summaries(self.journal.events / "tfmot")
         self.summaries.begun = self.progress.begun
         return [backend.tfmot().sparsity.keras.UpdatePruningStep(), self.updates, self.summaries]
 
     def _of_weights(self) -> list[Any]:
-        from pruneflow.logs import WeightLog
+        from pruneflow.training.logs import WeightLog
 
         shown = self.journal.shown
         return [WeightLog(self.log, shown)] if shown and shown.inputs else []

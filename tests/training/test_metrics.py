@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import metrics, objectives, pipeline
+from pruneflow import objectives, pipeline
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.errors import ConfigError
 from pruneflow.models.tasks import Classification, Regression
 from pruneflow.runtime import backend
+from pruneflow.training import metrics
 
 TWO, THREE = Classification(1, from_logits=False), Classification(3, from_logits=True)
 PRICES = Regression(Targets((100.0, 0.0), (10.0, 1.0)))
@@ -30,7 +31,7 @@ OF_TWO = {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "auc": 3 / 4}
 
 @pytest.fixture(scope="module")
 def keras_metrics():
-    from pruneflow import keras_metrics
+    from pruneflow.training import keras_metrics
 
     return keras_metrics
 

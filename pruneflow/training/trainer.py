@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from pruneflow import metrics
 from pruneflow.datasets.spec import Data
-from pruneflow.fitting import EarlyStopping, Fit
-from pruneflow.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime.memory import require_memory
+from pruneflow.training import metrics
+from pruneflow.training.fit import EarlyStopping, Fit
+from pruneflow.training.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 
 __all__ = ["Trainer"]
 

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from pruneflow.metrics import HEADLINES
 from pruneflow.runtime import backend
 from pruneflow.runtime.signals import let_through
 from pruneflow.runtime.terminal import Advance, bar
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.training.metrics import HEADLINES
 
 __all__ = ["MaskUpdates", "Summaries", "Throughput", "TrainingProgress"]
 

@@ -137,7 +137,7 @@ class OptimizerParameters:
 
 
 def _class_of(optimizer: str) -> Any:
-    from pruneflow import adam
+    from pruneflow.training import adam
 
     ours = {"adam": adam.Adam, "adamw": adam.AdamW, "lazy_adam": adam.LazyAdam}
     return ours.get(optimizer) or getattr(backend.keras().optimizers, OPTIMIZERS[optimizer][0])

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pruneflow import steps
 from pruneflow.runtime import backend
+from pruneflow.training import batch_graphs
 
 MAKERS = {
     "LSTM": lambda layers: layers.LSTM(5, name="recurrent"),
@@ -28,7 +28,7 @@ def trained(make, *, known, batch_size=32):
     )
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
     if known:
-        steps.know_their_size(model, total=500)
+        batch_graphs.know_their_size(model, total=500)
         assert model.train_function is not None
     x, y = rng.integers(0, 30, (71, 9)), rng.integers(0, 2, 71)
     history = model.fit(x, y, batch_size=batch_size, epochs=2, shuffle=False, verbose=0)
@@ -57,7 +57,7 @@ def test_what_divides_by_the_number_of_examples_keeps_one_graph(last):
     keras = backend.keras()
     model = keras.Sequential([keras.layers.LSTM(3, input_shape=(4, 2)), last(keras.layers)])
     model.compile("sgd", "mse")
-    steps.know_their_size(model, total=500)
+    batch_graphs.know_their_size(model, total=500)
     assert model.train_function is None
 
 
@@ -68,7 +68,7 @@ def test_the_size_is_known_in_the_graph():
     x = keras.layers.GRU(3, name="gru")(x)
     model = keras.Model(inputs, x)
     model.compile("sgd", lambda y, outputs: seen.append(y.shape[0]) or keras.losses.mse(y, outputs))
-    steps.know_their_size(model, total=500)
+    batch_graphs.know_their_size(model, total=500)
     model.fit(np.ones((71, 9, 2)), np.ones((71, 3)), batch_size=32, epochs=2, verbose=0)
     assert set(seen) == {32, 7}
 
@@ -77,7 +77,7 @@ def test_networks_without_a_loop_keep_one_graph():
     keras = backend.keras()
     model = keras.Sequential([keras.layers.Dense(1, input_shape=(3,), name="dense")])
     model.compile("sgd", "mse")
-    steps.know_their_size(model, total=500)
+    batch_graphs.know_their_size(model, total=500)
     assert model.train_function is None
 
 

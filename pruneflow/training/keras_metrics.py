@@ -24,7 +24,7 @@ def loss(task: Task, name: str) -> Any:
 
     Args:
         task: What the network is asked for.
-        name: Of `pruneflow.metrics.LOSSES`.
+        name: Of `pruneflow.training.metrics.LOSSES`.
     """
     if isinstance(task, Classification):
         return _loss_of_classes(task, name)
@@ -36,7 +36,7 @@ def metrics(task: Task, names: Sequence[str]) -> list[Any]:
 
     Args:
         task: What the network is asked for.
-        names: Of `pruneflow.metrics.METRICS`.
+        names: Of `pruneflow.training.metrics.METRICS`.
     """
     return [_headline(task), *(_OnOutputs(task, name) for name in names)]
 
@@ -46,7 +46,7 @@ def measured(task: Task, name: str, outcome: FloatArray, truth: npt.NDArray[Any]
 
     Args:
         task: What the network was asked for.
-        name: Of `pruneflow.metrics.METRICS`.
+        name: Of `pruneflow.training.metrics.METRICS`.
         outcome: As `Task.outcome` gives it.
         truth: As `Task.truth` gives it.
     """

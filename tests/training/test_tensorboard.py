@@ -18,11 +18,11 @@ from test_resume import cut_off, train
 from test_stages import digests
 
 from pruneflow import hparams, isolation, pipeline
-from pruneflow.dashboard import CHARTS, description
 from pruneflow.networks import pruned_inputs
 from pruneflow.runtime import backend
 from pruneflow.sparsity.pictures import picture
 from pruneflow.sweep import LONGEST_NAME, differing
+from pruneflow.training.dashboard import CHARTS, description
 
 BOTH = ["tensorboard.histograms=true", "tensorboard.masks=true"]
 WEIGHTS = ("conv2d/kernel", "dense/kernel")
@@ -244,7 +244,7 @@ def test_a_stage_that_is_reused_brings_pictures_histograms_and_layout(composed, 
 
 
 def test_a_stage_of_an_earlier_version_gets_its_layout_when_it_is_reused(composed, monkeypatch, tmp_path):
-    from pruneflow import logs
+    from pruneflow.training import logs
 
     with monkeypatch.context() as patched:
         patched.setattr(logs, "write_layout", lambda folder: None)

@@ -11,15 +11,15 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from pruneflow.callbacks import Throughput
-from pruneflow.dashboard import TensorBoard, description, write_layout
 from pruneflow.errors import PruneflowError
-from pruneflow.metrics import HEADLINES
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.pictures import picture
+from pruneflow.training.callbacks import Throughput
+from pruneflow.training.dashboard import TensorBoard, description, write_layout
+from pruneflow.training.metrics import HEADLINES
 
 __all__ = ["DivergedError", "ScalarLog", "SparsityLog", "WeightLog"]
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.events import pack, unpack
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import warn
+from pruneflow.training.events import pack, unpack
 
 __all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
 

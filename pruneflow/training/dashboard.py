@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow.events import event_file
-from pruneflow.metrics import HEADLINES, METRICS, metric
 from pruneflow.runtime.files import write_file
+from pruneflow.training.events import event_file
+from pruneflow.training.metrics import HEADLINES, METRICS, metric
 
 __all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
 

@@ -10,7 +10,7 @@ ROWS = np.array([[1.0, -1.0], [0.5, 2.0], [3.0, 0.25]], np.float32)
 
 def trained(name, steps, rows=ROWS, **parameters):
     """An embedding after ``steps``, each a list of rows whose sum is minimised."""
-    from pruneflow.optimizers import _class_of
+    from pruneflow.training.optimizers import _class_of
 
     tf = backend.tensorflow()
     variable = tf.Variable(rows)
@@ -113,8 +113,8 @@ def moved(optimizer, shape, *, rows=None, in_graph=True):
     ],
 )
 def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
-    from pruneflow import adam
     from pruneflow.runtime import fused
+    from pruneflow.training import adam
 
     monkeypatch.setattr(fused, "LEAST", 1)
     shape, keras = (67, 19), backend.keras()
@@ -124,8 +124,8 @@ def test_one_pass_gives_the_bits_of_keras(name, parameters, rows, monkeypatch):
 
 @pytest.mark.parametrize("rows", [None, 50])
 def test_one_pass_gives_the_bits_of_keras_in_a_model_that_runs_eagerly(rows, monkeypatch):
-    from pruneflow import adam
     from pruneflow.runtime import fused
+    from pruneflow.training import adam
 
     monkeypatch.setattr(fused, "LEAST", 1)
     ours = moved(adam.Adam(0.01), (67, 19), rows=rows, in_graph=False)
@@ -133,8 +133,8 @@ def test_one_pass_gives_the_bits_of_keras_in_a_model_that_runs_eagerly(rows, mon
 
 
 def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):
-    from pruneflow import adam
     from pruneflow.runtime import fused
+    from pruneflow.training import adam
 
     monkeypatch.setattr(fused, "LEAST", 1)
     parameters = {"adaptive_epsilon": True, "epsilon": 0.01}
@@ -144,8 +144,8 @@ def test_an_epsilon_that_adapts_is_left_to_keras(monkeypatch):
 
 @pytest.mark.parametrize(("rows", "expected"), [(None, ["adam"]), (50, ["decay", "move"])])
 def test_large_weights_are_moved_in_one_pass_and_small_ones_as_keras_does(rows, expected, monkeypatch):
-    from pruneflow import adam
     from pruneflow.runtime import fused
+    from pruneflow.training import adam
 
     called = []
     for name in ("adam", "decay", "move"):
@@ -158,6 +158,6 @@ def test_large_weights_are_moved_in_one_pass_and_small_ones_as_keras_does(rows, 
 
 
 def test_lazy_adam_moves_weights_with_a_dense_gradient_as_adam_does():
-    from pruneflow import adam
+    from pruneflow.training import adam
 
     assert moved(adam.LazyAdam(0.01), (512, 512)) == moved(adam.Adam(0.01), (512, 512))

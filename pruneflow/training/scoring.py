@@ -44,7 +44,7 @@ def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[
         task: What the network is asked for.
         outcome: What it says, as `Task.outcome` gives it.
         y: Of the part.
-        names: Metrics beside the headline, of `pruneflow.metrics.METRICS`.
+        names: Metrics beside the headline, of `pruneflow.training.metrics.METRICS`.
 
     >>> from pruneflow.models.tasks import Classification
     >>> task = Classification(units=2, from_logits=False)
@@ -54,7 +54,7 @@ def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[
     truth = task.truth(y)
     metrics = task.metrics(outcome, truth)
     if names:
-        from pruneflow.keras_metrics import measured
+        from pruneflow.training.keras_metrics import measured
 
         metrics |= {name: measured(task, name, outcome, truth) for name in names}
     return Scores(task.loss(outcome, truth), metrics)

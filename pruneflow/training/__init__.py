@@ -1,0 +1,1 @@
+"""One fit: optimizer, batches, callbacks, checkpoints, and curves for TensorBoard."""
