@@ -35,10 +35,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from commands import run, show
 
-from pruneflow import evaluate, latency, runner
+from pruneflow import evaluate, latency
 from pruneflow.errors import PruneflowError
+from pruneflow.exports import runner
+from pruneflow.exports.latency import Latency, measure
 from pruneflow.runtime import child
-from pruneflow.stopwatch import Latency, measure
 
 NUMBERS, REFUSED, TRACEBACK, CRASH, TIMEOUT = "numbers", "refused", "traceback", "crash", "timeout"
 ODD = (-(2**31), -1000, -2, -1, 0, 1, 2, 3, 4, 7, 16, 127, 128, 255, 1000, 65_536, 10**9, 2**31 - 1)

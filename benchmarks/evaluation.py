@@ -25,9 +25,9 @@ from omegaconf import OmegaConf
 
 from pruneflow.config import config_folder
 from pruneflow.datasets.spec import Data
-from pruneflow.exporters import Float
+from pruneflow.exports.exporters import Float
+from pruneflow.exports.runner import tflite_outcome
 from pruneflow.models.tasks import task_of
-from pruneflow.runner import tflite_outcome
 from pruneflow.runtime import backend
 from pruneflow.runtime.device import processors
 

@@ -20,15 +20,16 @@ import hydra
 import numpy as np
 from commands import show
 
-from pruneflow import config, tflite
+from pruneflow import config
 from pruneflow.datasets.spec import Part, Spec
-from pruneflow.exporters import Float
-from pruneflow.runner import tflite_outputs
+from pruneflow.exports import tflite
+from pruneflow.exports.exporters import Float
+from pruneflow.exports.latency import Latency, measure
+from pruneflow.exports.runner import tflite_outputs
+from pruneflow.exports.verdict import speedup
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
-from pruneflow.stopwatch import Latency, measure
-from pruneflow.verdicts import speedup
 
 PRUNED = {
     "unstructured": [],

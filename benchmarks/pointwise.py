@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import pruneflow
+from pruneflow.exports.latency import Latency, measure
 from pruneflow.latency import compared, show
 from pruneflow.runtime import backend
-from pruneflow.stopwatch import Latency, measure
 
 LAYERS = ((32, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), *((512, 1),) * 4)  # filters, stride
 

@@ -349,8 +349,8 @@ def export(
             inputs or outputs, NaN or infinity in it or in examples, and a path of another file.
         PruneflowError: if the model cannot be converted, or the file does not run here.
     """
-    from pruneflow.encodings import encode
-    from pruneflow.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
+    from pruneflow.exports.encodings import encode
+    from pruneflow.exports.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
 
     require_own_tensorflow("export")
     require_one_of("kind", kind, ("float", "dynamic-range", "int8"))
@@ -392,7 +392,7 @@ def _has_recurrence(model: Any) -> bool:
 
 def _refuse_loop(content: bytes) -> None:
     """Refuse what the converter crashes on when it makes it int8, and the process with it."""
-    from pruneflow import tflite
+    from pruneflow.exports import tflite
 
     loops = "WHILE" in tflite.parse(content, "the file").op_counts
     problem = "the file has a loop, as of a GRU, which the converter cannot make int8"
@@ -400,7 +400,7 @@ def _refuse_loop(content: bytes) -> None:
 
 
 def _not_converted(kind: str, error: Exception) -> str:
-    from pruneflow.trials import NO_OPERATION
+    from pruneflow.exports.rehearsal import NO_OPERATION
 
     operations = sorted({a or b for a, b in NO_OPERATION.findall(str(error))})
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

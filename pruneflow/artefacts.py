@@ -11,14 +11,14 @@ from typing import Any
 
 from pruneflow.config import plain
 from pruneflow.datasets.spec import Data
-from pruneflow.encodings import Candidate, encode
-from pruneflow.exporters import Export, Float
+from pruneflow.exports.encodings import Candidate, encode
+from pruneflow.exports.exporters import Export, Float
+from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.manifests import digest_of
 from pruneflow.networks import Network
 from pruneflow.results import library_versions
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import bar
-from pruneflow.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.stages import Stage, Store
 
 __all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]

@@ -15,7 +15,9 @@ import numpy as np
 from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
-from pruneflow.inspection import Inspection
+from pruneflow.exports.inspection import Inspection
+from pruneflow.exports.runner import tflite_outcome
+from pruneflow.exports.sizes import Size
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.networks import Network
 from pruneflow.results import (
@@ -27,9 +29,7 @@ from pruneflow.results import (
     WrappedResult,
     library_versions,
 )
-from pruneflow.runner import tflite_outcome
 from pruneflow.runtime.files import write_file
-from pruneflow.sizes import Size
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.stages import Stage, Store
 from pruneflow.training.metrics import HEADLINES

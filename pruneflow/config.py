@@ -9,18 +9,19 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import exporters, models, objectives
+from pruneflow import models, objectives
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.exports import exporters
+from pruneflow.exports.latency import Latency
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
 from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.stages import Stages
-from pruneflow.stopwatch import Latency
 from pruneflow.training import trainer
 from pruneflow.training.dashboard import TensorBoard
 

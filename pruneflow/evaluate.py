@@ -16,18 +16,19 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import latency, refusals, tflite
+from pruneflow import latency, refusals
 from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.matching import require_match, task_of_file
-from pruneflow.runner import foreign_outputs
+from pruneflow.exports import tflite
+from pruneflow.exports.latency import Latency, measure
+from pruneflow.exports.matching import require_match, task_of_file
+from pruneflow.exports.runner import foreign_outputs
+from pruneflow.exports.sizes import size_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing, warn
-from pruneflow.sizes import size_of
-from pruneflow.stopwatch import Latency, measure
 from pruneflow.summary import label_of
 from pruneflow.training import scoring
 

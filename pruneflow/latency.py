@@ -12,12 +12,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import tflite
 from pruneflow.errors import PruneflowError
+from pruneflow.exports import tflite
+from pruneflow.exports.latency import Latency, Timing, measure
+from pruneflow.exports.verdict import Speedup, facts_of, kind_of, speedup, verdict
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing
-from pruneflow.stopwatch import Latency, Timing, measure
-from pruneflow.verdicts import Speedup, facts_of, kind_of, speedup, verdict
 
 __all__ = ["compared", "main", "show"]
 

@@ -16,6 +16,7 @@ import numpy as np
 from rich.markup import escape
 
 from pruneflow.config import Config
+from pruneflow.exports.sizes import Size, size_of
 from pruneflow.manifests import SCRATCH
 from pruneflow.preparation import Prepared
 from pruneflow.results import PhaseCost, library_versions
@@ -23,7 +24,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
-from pruneflow.sizes import Size, size_of
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage, Store

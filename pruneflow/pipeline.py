@@ -11,7 +11,7 @@ from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
 from pruneflow.comparison import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.config import Config, plain
 from pruneflow.datasets.spec import Data
-from pruneflow.inspection import Inspection, inspect
+from pruneflow.exports.inspection import Inspection, inspect
 from pruneflow.models.doubts import guessing
 from pruneflow.models.tasks import task_of
 from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network

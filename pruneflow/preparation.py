@@ -9,13 +9,13 @@ from typing import Any
 from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.exports.rehearsal import try_exports
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
-from pruneflow.trials import try_exports
 
 __all__ = ["Prepared", "forget", "prepare"]
 

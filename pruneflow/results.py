@@ -16,18 +16,18 @@ from typing import Any
 
 from pruneflow import __version__
 from pruneflow.datasets.spec import Data
-from pruneflow.encodings import Candidate
 from pruneflow.errors import PruneflowError
-from pruneflow.inspection import Inspection
+from pruneflow.exports.encodings import Candidate
+from pruneflow.exports.inspection import Inspection
+from pruneflow.exports.latency import Timing
+from pruneflow.exports.verdict import Speedup
 from pruneflow.plausible import require_plausible
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json, require_fits
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.stages import Stage
-from pruneflow.stopwatch import Timing
 from pruneflow.training.metrics import headline_of
-from pruneflow.verdicts import Speedup
 
 __all__ = [
     "FORMAT",

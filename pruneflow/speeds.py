@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pruneflow.artefacts import Artefacts, Shipped
-from pruneflow.inspection import Inspection
+from pruneflow.exports.inspection import Inspection
+from pruneflow.exports.latency import Latency, Timing, measure
+from pruneflow.exports.verdict import facts_of, speedup, verdict
 from pruneflow.results import LatencyResult
 from pruneflow.runtime.terminal import bar
-from pruneflow.stopwatch import Latency, Timing, measure
-from pruneflow.verdicts import facts_of, speedup, verdict
 
 __all__ = ["speeds"]
 

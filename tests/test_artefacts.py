@@ -10,12 +10,13 @@ import zstandard
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
-from pruneflow import comparison, encodings, tflite
+from pruneflow import comparison
 from pruneflow.datasets.spec import Data, Part, Spec
-from pruneflow.encodings import Encoded, _chosen, _Tried
 from pruneflow.errors import PruneflowError
-from pruneflow.exporters import DynamicRange, Float, Int8
-from pruneflow.inspection import inspect
+from pruneflow.exports import encodings, tflite
+from pruneflow.exports.encodings import Encoded, _chosen, _Tried
+from pruneflow.exports.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.inspection import inspect
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 

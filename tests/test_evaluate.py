@@ -17,9 +17,10 @@ from conftest import QUICK, QUICK_LSTM
 from test_cli import DOCUMENTED, exit_code
 from test_tflite import packed
 
-from pruneflow import evaluate, latency, runner
+from pruneflow import evaluate, latency
 from pruneflow.datasets.spec import Spec
-from pruneflow.exporters import Float
+from pruneflow.exports import runner
+from pruneflow.exports.exporters import Float
 from pruneflow.runtime import backend
 
 FAST = "latency.seconds=0"
@@ -231,7 +232,8 @@ def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, m
     runner.foreign_outputs(foreign[0], data, units=10, threads=2)
     assert list(tmp_path.iterdir()) == []
     code = (
-        "import sys, pruneflow.runtime.child, pruneflow.runner as r; r.backend.litert(); print(*sys.modules)"
+        "import sys, pruneflow.runtime.child, pruneflow.exports.runner as r; r.backend.litert(); "
+        "print(*sys.modules)"
     )
     line = [sys.executable, "-c", code]
     loaded = subprocess.run(line, capture_output=True, text=True, check=True).stdout

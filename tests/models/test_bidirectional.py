@@ -9,12 +9,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.tflite import parse
+from pruneflow.exports.zeros import require_masked, trace
 from pruneflow.models import Lstm
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
-from pruneflow.tflite import parse
-from pruneflow.zeros import require_masked, trace
 
 LENGTH, WORDS = 12, 200
 TOKENS = Spec("tokens", (LENGTH,), 2, WORDS)

@@ -22,7 +22,7 @@ from pruneflow.sparsity import prune
 
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch):
-    """Int8 is tried here: each child costs the seconds in which TensorFlow loads; test_trials.py has some."""
+    """Int8 is tried here: each child costs the seconds in which TensorFlow loads."""
     monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome([], child.RAISED))
 
 

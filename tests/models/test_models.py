@@ -13,14 +13,14 @@ from pruneflow import pipeline
 from pruneflow.datasets.base import Dataset
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.runner import Runner
+from pruneflow.exports.tflite import parse
+from pruneflow.exports.zeros import trace
 from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.models.tasks import Classification, task_of
-from pruneflow.runner import Runner
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
-from pruneflow.tflite import parse
-from pruneflow.zeros import trace
 
 EXPORTS = {
     "float": Float(name="float"),

@@ -13,10 +13,11 @@ import hydra
 import pytest
 from own_fixtures import class_folders, images
 
-from pruneflow import cells, hparams, isolation, networks, sweep, timing
+from pruneflow import cells, hparams, isolation, networks, sweep
 from pruneflow.config import config_folder
 from pruneflow.datasets.reading import folders
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.exports import latency_child
 from pruneflow.folders import require_writable
 from pruneflow.runtime import backend, child, device, process
 from pruneflow.runtime import surroundings as around
@@ -278,7 +279,7 @@ def test_a_file_whose_name_litert_does_not_take_is_given_by_its_bytes(tmp_path, 
     loaded = SimpleNamespace(allocate_tensors=lambda: None, get_input_details=list)
     litert = SimpleNamespace(Interpreter=lambda **words: taken.extend(words) or loaded)
     monkeypatch.setattr(backend, "litert", lambda: litert)
-    timing.runner(str(tmp_path / name), SimpleNamespace(threads=1, token_bound=2))
+    latency_child.runner(str(tmp_path / name), SimpleNamespace(threads=1, token_bound=2))
     assert taken == [given, "num_threads"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from rich.table import Table
 
 from pruneflow import tables
-from pruneflow.inspection import Inspection
+from pruneflow.exports.inspection import Inspection
 from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
 from pruneflow.runtime import terminal
 from pruneflow.sweep import CellOutcome

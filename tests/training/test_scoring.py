@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from pruneflow import runner
 from pruneflow.datasets.spec import Part, Spec
-from pruneflow.exporters import Float
+from pruneflow.exports import runner
+from pruneflow.exports.exporters import Float
+from pruneflow.exports.sizes import size_of
 from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend
-from pruneflow.sizes import size_of
 from pruneflow.training import scoring
 
 TWO = Classification(2, from_logits=False)

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from support import ROOT
 from test_tflite import IMAGES, TOKENS, converted
 
 from pruneflow.datasets.spec import Data, Part
+from pruneflow.exports.latency import Latency
 from pruneflow.runtime.child import Outcome
-from pruneflow.stopwatch import Latency
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.insert(0, str(ROOT / "benchmarks"))
 import damaged_files
 from damaged_files import CRASH, DAMAGES, NUMBERS, REFUSED, TIMEOUT
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import tflite
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
-from pruneflow.exporters import Export, Float
-from pruneflow.runner import tflite_outputs
+from pruneflow.exports import tflite
+from pruneflow.exports.exporters import Export, Float
+from pruneflow.exports.runner import tflite_outputs
 from pruneflow.runtime import backend, child, extensions
 from pruneflow.sparsity.kernels import leaves
 

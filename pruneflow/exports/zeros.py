@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
+from pruneflow.exports.tflite import Graph, Weight
 from pruneflow.sparsity.measure import count_zeros
-from pruneflow.tflite import Graph, Weight
 
 __all__ = ["TracedWeight", "require_masked", "trace"]
 

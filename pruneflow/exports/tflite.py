@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
-from pruneflow.sparse_tensors import (
+from pruneflow.exports.sparse_tensors import (
     DTYPES,
     Level,
     SparseLayout,

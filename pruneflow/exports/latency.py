@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pruneflow import tflite, timing
 from pruneflow.errors import PruneflowError
+from pruneflow.exports import latency_child, tflite
+from pruneflow.exports.latency_child import Job, summary
+from pruneflow.exports.runner import in_words
 from pruneflow.options import MOST_THREADS, at_most, require
-from pruneflow.runner import in_words
 from pruneflow.runtime import child
-from pruneflow.timing import Job, summary
 
 __all__ = ["Latency", "Timing", "measure"]
 
@@ -140,7 +140,7 @@ def _job(task: str, files: Sequence[Path], settings: Latency, token_bound: int) 
 
 def _answer(job: Job) -> Any:
     """Have a child do the job."""
-    outcome = child.values_of(timing.done, job, silent_s=SILENT_S * len(job.files) + job.seconds)
+    outcome = child.values_of(latency_child.done, job, silent_s=SILENT_S * len(job.files) + job.seconds)
     last = outcome.values[-1] if outcome.values else {}
     if "answer" in last and not outcome.status:
         return last["answer"]

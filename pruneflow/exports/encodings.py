@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow import tflite
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import PruneflowError
-from pruneflow.exporters import Export
-from pruneflow.runner import tflite_outputs
+from pruneflow.exports import tflite
+from pruneflow.exports.exporters import Export
+from pruneflow.exports.runner import tflite_outputs
+from pruneflow.exports.sizes import compressed
 from pruneflow.runtime import backend
-from pruneflow.sizes import compressed
 from pruneflow.training.scoring import FloatArray
 
 __all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pruneflow import tflite
-from pruneflow.stopwatch import Timing
-from pruneflow.tflite import Graph
+from pruneflow.exports import tflite
+from pruneflow.exports.latency import Timing
+from pruneflow.exports.tflite import Graph
 
 __all__ = ["KernelFacts", "Speedup", "facts_of", "kind_of", "speedup", "verdict"]
 

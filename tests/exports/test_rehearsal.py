@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import pipeline, preparation, trials
+from pruneflow import pipeline, preparation
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.errors import ConfigError
-from pruneflow.exporters import Int8
+from pruneflow.exports import rehearsal
+from pruneflow.exports.exporters import Int8
+from pruneflow.exports.rehearsal import BUILT, MADE, RAN
 from pruneflow.models import Model
 from pruneflow.runtime import backend, child, extensions
-from pruneflow.trials import BUILT, MADE, RAN
 
 MINE = """
 import os
@@ -70,7 +71,7 @@ def outcomes(monkeypatch):
 @pytest.fixture
 def only_apart(monkeypatch):
     """What is not done in a child fails."""
-    monkeypatch.setattr(trials._Trial, "steps_to_int8", None)
+    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", None)
 
 
 def refused(composed, words):
@@ -101,7 +102,7 @@ def test_a_network_that_crashes_the_converter_is_refused(composed, mine, only_ap
     spec = Spec("numbers", (8, 4), 2)
     examples = Part(np.ones((4, 8, 4), np.float32), np.zeros(4, np.int64))
     network = composed(*mine("looping")).model
-    trial = trials._Trial("int8", network, spec, examples)
+    trial = rehearsal._Trial("int8", network, spec, examples)
     with pytest.raises(ConfigError) as answer:
         trial.run_as_int8(network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
     crash = "TensorFlow's converter crashes (signal 11, SIGSEGV) when it makes the file int8."
@@ -140,8 +141,8 @@ def steps(trial, model, export):
 )
 def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
     monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome(values, status))
-    monkeypatch.setattr(trials._Trial, "steps_to_int8", steps)
-    trial = trials._Trial("all", None, None, [])
+    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", steps)
+    trial = rehearsal._Trial("all", None, None, [])
     model = types.SimpleNamespace(layers=[])
     export = Int8(name="int8", calibration_samples=4)
     if isinstance(answer, str):
@@ -167,7 +168,7 @@ def test_an_option_that_only_this_process_knows_is_tried_here(monkeypatch, outco
 
     Typed.__module__, Typed.__qualname__, module.Typed = "typed_here", "Typed", Typed
     spec, examples = Spec("numbers", (3,), 2), Part(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
-    trial = trials._Trial("int8", Typed(name="typed"), spec, examples)
+    trial = rehearsal._Trial("int8", Typed(name="typed"), spec, examples)
     trial.run_as_int8(trial.network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
     assert outcomes == [child.Outcome([], 1)]
 
@@ -184,9 +185,9 @@ def test_a_child_says_how_far_it_came_or_what_is_wrong(monkeypatch):
         raise ConfigError("It does not run.")
 
     monkeypatch.setattr(extensions, "load", lambda: loaded.append(1))
-    trial = trials._Trial("int8", types.SimpleNamespace(build=lambda spec: network(4, 2)), None, None)
-    monkeypatch.setattr(trials._Trial, "steps_to_int8", wrong)
-    assert list(trials._apart(trial, None, trials._weights(network(5, 2)))) == []
-    *steps, error = trials._apart(trial, None, trials._weights(network(4, 2)))
+    trial = rehearsal._Trial("int8", types.SimpleNamespace(build=lambda spec: network(4, 2)), None, None)
+    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", wrong)
+    assert list(rehearsal._apart(trial, None, rehearsal._weights(network(5, 2)))) == []
+    *steps, error = rehearsal._apart(trial, None, rehearsal._weights(network(4, 2)))
     assert steps == [BUILT, MADE] and isinstance(error, ConfigError)
     assert loaded == [1, 1]

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 from test_scoring import lstm_file
 
-from pruneflow import latency, stopwatch, tflite, timing, verdicts
+from pruneflow import latency as command
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exporters import DynamicRange, Float
+from pruneflow.exports import latency, latency_child, tflite, verdict
+from pruneflow.exports.exporters import DynamicRange, Float
+from pruneflow.exports.latency import Latency, Timing
+from pruneflow.exports.verdict import KernelFacts, Speedup, speedup
 from pruneflow.runtime import backend, child
 from pruneflow.runtime.signals import undisturbed
-from pruneflow.stopwatch import Latency, Timing
-from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
 
 SHORT = Latency(seconds=0.3, warmup=2, threads=1)
 LINUX = sys.platform == "linux"
@@ -111,7 +112,7 @@ def test_settings_that_cannot_be_are_refused_by_key(change, message):
 
 def test_every_file_is_at_every_place_equally_often():
     for files in (1, 2, 3, 5):
-        orders = [timing.order(files, turn) for turn in range(2 * files)]
+        orders = [latency_child.order(files, turn) for turn in range(2 * files)]
         for place in range(files):
             assert sorted(order[place] for order in orders) == sorted([*range(files), *range(files)])
 
@@ -119,7 +120,7 @@ def test_every_file_is_at_every_place_equally_often():
 def test_blocks_of_files_alternate_and_last_the_same():
     clock = Clock()
     runs = [clock.run_of("a", 1), clock.run_of("b", 2)]
-    times = timing.interleaved(runs, seconds=0.08, clock_ns=clock)  # 4 passes of two blocks of 10 ms
+    times = latency_child.interleaved(runs, seconds=0.08, clock_ns=clock)  # 4 passes of two blocks of 10 ms
     a, b = 10 * "a", 5 * "b"
     assert "".join(clock.ran) == a + b + b + a + b + a + a + b
     assert [list(each) for each in times] == [4 * 9 * [1_000_000], 4 * 4 * [2_000_000]]  # no first of a block
@@ -129,34 +130,34 @@ def test_blocks_of_files_alternate_and_last_the_same():
 def test_the_next_process_begins_in_another_order():
     clock = Clock()
     runs = [clock.run_of("a", 1), clock.run_of("b", 1)]
-    timing.interleaved(runs, seconds=0.001, turn=1, clock_ns=clock)
+    latency_child.interleaved(runs, seconds=0.001, turn=1, clock_ns=clock)
     assert "".join(clock.ran) == "bbaabbaa"
 
 
 def test_slow_files_have_two_passes_of_one_invocation_all_the_same():
     clock = Clock()
-    (times,) = timing.interleaved([clock.run_of("a", 500)], seconds=0.01, clock_ns=clock)
+    (times,) = latency_child.interleaved([clock.run_of("a", 500)], seconds=0.01, clock_ns=clock)
     assert list(times) == 2 * [500_000_000]
     assert len(clock.ran) == 4
 
 
 def test_no_pass_is_begun_that_would_end_late():
     clock = Clock()
-    timing.interleaved([clock.run_of("a", 160)], seconds=1.0, clock_ns=clock)
+    latency_child.interleaved([clock.run_of("a", 160)], seconds=1.0, clock_ns=clock)
     assert clock.now == 960_000_000  # 3 passes of two invocations
 
 
 @pytest.mark.parametrize(("count", "share_ms", "ran"), [(5, 100, 5), (5, 25, 3), (5, 1, 1), (0, 100, 1)])
 def test_warming_up_ends_after_its_share_of_time_but_runs_once(count, share_ms, ran):
     clock = Clock()
-    timing._warm_up(clock.run_of("a", 10), count, share_ms * 1e6)
+    latency_child._warm_up(clock.run_of("a", 10), count, share_ms * 1e6)
     assert len(clock.ran) == ran
 
 
 def test_files_are_loaded_in_turn_and_answered_in_their_own_order(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(timing, "runner", lambda file, _: clock.run_of(file, {"a": 1, "b": 2}[file]))
-    *said, last = timing._time(job(files=["a", "b"], turn=1, seconds=0))
+    monkeypatch.setattr(latency_child, "runner", lambda file, _: clock.run_of(file, {"a": 1, "b": 2}[file]))
+    *said, last = latency_child._time(job(files=["a", "b"], turn=1, seconds=0))
     assert said == [{"at": "b"}, {"at": "a"}, {"at": None}]
     answer = last["answer"]
     assert answer["files"] == [
@@ -181,10 +182,10 @@ def test_there_are_twelve_processes_and_of_slow_files_six(monkeypatch, files, se
     def times_of(times):
         return {"n": 1000, "times_ns": times}
 
-    monkeypatch.setattr(stopwatch, "_answer", answer)
+    monkeypatch.setattr(latency, "_answer", answer)
     pair = [files / "tiny.tflite", files / "big.tflite"]
-    found = stopwatch.measure(pair, Latency(seconds=1.2, warmup=3, threads=2), token_bound=9)
-    expected = timing.Job("time", [str(file) for file in pair], 0, 1.2 / 12, 3, 2, 9)
+    found = latency.measure(pair, Latency(seconds=1.2, warmup=3, threads=2), token_bound=9)
+    expected = latency_child.Job("time", [str(file) for file in pair], 0, 1.2 / 12, 3, 2, 9)
     assert asked[:rounds] == [replace(expected, turn=turn) for turn in range(rounds)]
     assert [(job.task, job.files) for job in asked[rounds:]] == [("memory", [str(file)]) for file in pair]
     assert [each.file for each in found] == ["tiny.tflite", "big.tflite"]
@@ -197,7 +198,7 @@ def test_there_are_twelve_processes_and_of_slow_files_six(monkeypatch, files, se
 
 def test_percentiles_are_over_all_invocations_and_medians_over_each_round():
     milliseconds = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-    assert timing.summary([[1_000_000 * one for one in times] for times in milliseconds]) == {
+    assert latency_child.summary([[1_000_000 * one for one in times] for times in milliseconds]) == {
         "median_ms": 6.0,
         "p10_ms": 2.0,
         "p90_ms": 10.0,
@@ -207,9 +208,9 @@ def test_percentiles_are_over_all_invocations_and_medians_over_each_round():
 
 
 def test_many_times_travel_as_1001_quantiles():
-    assert timing.thinned([3, 1, 2]) == [3, 1, 2]
-    assert timing.thinned(range(1001)) == list(range(1001))
-    assert timing.thinned(range(2001)) == pytest.approx(range(0, 2001, 2))
+    assert latency_child.thinned([3, 1, 2]) == [3, 1, 2]
+    assert latency_child.thinned(range(1001)) == list(range(1001))
+    assert latency_child.thinned(range(2001)) == pytest.approx(range(0, 2001, 2))
 
 
 class FakeInterpreter:
@@ -234,7 +235,7 @@ class FakeInterpreter:
 
 
 def job(**changes):
-    return timing.Job(
+    return latency_child.Job(
         **{"task": "time", "files": [], "turn": 0, "seconds": 1, "warmup": 1, "threads": 3, "token_bound": 2}
         | changes
     )
@@ -243,9 +244,9 @@ def job(**changes):
 def test_the_reset_before_each_invocation_is_not_timed(monkeypatch):
     made = []
     fake = SimpleNamespace(Interpreter=lambda **how: made.append(FakeInterpreter(**how)) or made[-1])
-    monkeypatch.setattr(timing.backend, "litert", lambda: fake)
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter_ns=lambda: made[0].now))
-    run = timing.runner("file", job())
+    monkeypatch.setattr(latency_child.backend, "litert", lambda: fake)
+    monkeypatch.setattr(latency_child, "time", SimpleNamespace(perf_counter_ns=lambda: made[0].now))
+    run = latency_child.runner("file", job())
     assert [run(), run()] == [7, 7]
     assert made[0].calls == ["reset", "invoke"] * 2
     assert made[0].threads == 3
@@ -262,8 +263,8 @@ def test_an_lstm_starts_from_the_same_state_each_time(tmp_path, monkeypatch):
             super().invoke()
             outputs.append(float(self.get_tensor(self.get_output_details()[0]["index"])[0, 0]))
 
-    monkeypatch.setattr(timing.backend, "litert", lambda: SimpleNamespace(Interpreter=Watched))
-    run = timing.runner(str(file), job())
+    monkeypatch.setattr(latency_child.backend, "litert", lambda: SimpleNamespace(Interpreter=Watched))
+    run = latency_child.runner(str(file), job())
     for _ in range(3):
         assert run() > 0
     assert outputs[0] == outputs[1] == outputs[2]
@@ -271,7 +272,7 @@ def test_an_lstm_starts_from_the_same_state_each_time(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_floats_are_drawn_from_0_to_1(dtype):
-    values = timing.filling((1, 1000), np.dtype(dtype), 2)
+    values = latency_child.filling((1, 1000), np.dtype(dtype), 2)
     assert (values.dtype, values.shape) == (dtype, (1, 1000))
     assert values.min() >= 0 and values.max() <= 1 and 0.4 < values.astype(float).mean() < 0.6
 
@@ -279,24 +280,26 @@ def test_floats_are_drawn_from_0_to_1(dtype):
 @pytest.mark.parametrize(("bound", "found"), [(1, [0]), (2, [0, 1]), (5, [0, 1, 2, 3, 4])])
 def test_token_ids_stay_below_the_bound(bound, found):
     for dtype in (np.int32, np.int64):
-        values = timing.filling((1, 1000), np.dtype(dtype), bound)
+        values = latency_child.filling((1, 1000), np.dtype(dtype), bound)
         assert values.dtype == dtype and np.unique(values).tolist() == found
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [(np.int8, -128, 127), (np.uint8, 0, 255), (bool, 0, 1)])
 def test_bytes_take_all_values(dtype, low, high):
-    values = timing.filling((5000,), np.dtype(dtype), 2)
+    values = latency_child.filling((5000,), np.dtype(dtype), 2)
     assert (values.dtype, values.min(), values.max()) == (dtype, low, high)
 
 
 def test_inputs_are_the_same_each_time():
     dtype = np.dtype(np.float32)
-    np.testing.assert_array_equal(timing.filling((9,), dtype, 2), timing.filling((9,), dtype, 2))
+    np.testing.assert_array_equal(
+        latency_child.filling((9,), dtype, 2), latency_child.filling((9,), dtype, 2)
+    )
 
 
 def test_inputs_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="input of type"):
-        timing.filling((1,), np.dtype(np.bytes_), 2)
+        latency_child.filling((1,), np.dtype(np.bytes_), 2)
 
 
 # Two files
@@ -452,7 +455,7 @@ UNEXPLAINED = "zeros do not explain it, but noise or arithmetic that depends on 
     ],
 )
 def test_a_verdict_has_its_reason(found, facts, sentence):
-    assert verdict(found, facts) == sentence
+    assert verdict.verdict(found, facts) == sentence
 
 
 @pytest.mark.parametrize(
@@ -470,7 +473,7 @@ def test_a_verdict_has_its_reason(found, facts, sentence):
     ],
 )
 def test_only_an_interval_without_1_and_three_hundredths_are_a_difference(ratio, low, high, head):
-    said = verdict(Speedup(ratio, low, high, 40, 1.0), KernelFacts("float", 0.8, (), 0, 5))
+    said = verdict.verdict(Speedup(ratio, low, high, 40, 1.0), KernelFacts("float", 0.8, (), 0, 5))
     assert said.startswith(f"{head} (")
 
 
@@ -482,7 +485,7 @@ def test_only_an_interval_without_1_and_three_hundredths_are_a_difference(ratio,
     ],
 )
 def test_wide_spread_is_called_noise(found, sentence):
-    said = verdict(found, KernelFacts("float", 0, (), 0, 2))
+    said = verdict.verdict(found, KernelFacts("float", 0, (), 0, 2))
     assert said.startswith(sentence)
     assert said.endswith(
         f"; the ratio varies {found.spread:.1f}-fold between rounds, so measure longer on an idle machine."
@@ -496,7 +499,7 @@ def test_facts_are_read_off_a_file():
     )
     spec = Spec(kind="image", shape=(8,), classes=4)
     content = Float(name="float").convert(network, spec, np.empty(0))
-    facts = verdicts.facts_of(content, "a.tflite", dense_multiply_adds=96)
+    facts = verdict.facts_of(content, "a.tflite", dense_multiply_adds=96)
     assert facts == KernelFacts("float", 0.25, (), 0, 4.0)  # 24 of 32 weights are left
 
 
@@ -514,7 +517,7 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tflite, "parse", lambda content, name: graph)
-        facts = verdicts.facts_of(b"", "a.tflite", dense_multiply_adds=400)
+        facts = verdict.facts_of(b"", "a.tflite", dense_multiply_adds=400)
     assert facts == KernelFacts("float", 0.75, KERNEL, 100, 400.0)
 
 
@@ -531,14 +534,14 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
 def test_the_kind_is_read_off_weights_inputs_and_outputs(weight, ends, kind):
     inputs, outputs = ([SimpleNamespace(dtype=end)] for end in ends)
     weights = [SimpleNamespace(dtype="float32"), SimpleNamespace(dtype=weight)]
-    assert verdicts.kind_of(SimpleNamespace(weights=weights, inputs=inputs, outputs=outputs)) == kind
+    assert verdict.kind_of(SimpleNamespace(weights=weights, inputs=inputs, outputs=outputs)) == kind
 
 
 # Real files in real processes
 
 
 def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd):
-    tiny, big = stopwatch.measure([files / "tiny.tflite", files / "big.tflite"], SHORT)
+    tiny, big = latency.measure([files / "tiny.tflite", files / "big.tflite"], SHORT)
     assert (tiny.file, big.file) == ("tiny.tflite", "big.tflite")
     assert big.median_ms > 5 * tiny.median_ms > 0  # a hundredfold and more
     assert tiny.p10_ms <= tiny.median_ms <= tiny.p90_ms
@@ -553,14 +556,14 @@ def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd
 
 def test_token_inputs_are_filled_and_run(tmp_path):
     file, *_ = lstm_file(tmp_path)
-    (found,) = stopwatch.measure([file], Latency(seconds=0.05, warmup=0, threads=2), token_bound=20)
+    (found,) = latency.measure([file], Latency(seconds=0.05, warmup=0, threads=2), token_bound=20)
     assert found.median_ms > 0 and found.threads == 2
 
 
 def test_no_time_and_no_files_measure_nothing(monkeypatch):
-    monkeypatch.setattr(stopwatch.child, "values_of", None)
-    assert stopwatch.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
-    assert stopwatch.measure([], SHORT) == []
+    monkeypatch.setattr(latency.child, "values_of", None)
+    assert latency.measure([Path("a.tflite")], Latency(seconds=0, warmup=1, threads=1)) == []
+    assert latency.measure([], SHORT) == []
 
 
 BROKEN = [
@@ -578,16 +581,16 @@ BROKEN = [
 @pytest.mark.parametrize(("name", "message"), BROKEN)
 def test_a_file_that_cannot_be_loaded_is_named(files, name, message):
     with pytest.raises(PruneflowError) as caught:
-        stopwatch.measure([files / "tiny.tflite", files / name], SHORT)
+        latency.measure([files / "tiny.tflite", files / name], SHORT)
     assert str(caught.value).startswith(f"{files}/{message}")
     assert "\n" not in str(caught.value)
 
 
 def test_what_litert_refuses_is_one_line(monkeypatch):
     values = [{"at": "a.tflite"}, {"error": "X failed.\nY requested.The node #1Node number 5 failed."}]
-    monkeypatch.setattr(stopwatch.child, "values_of", lambda *_, **how: child.Outcome(values, 0))
+    monkeypatch.setattr(latency.child, "values_of", lambda *_, **how: child.Outcome(values, 0))
     with pytest.raises(PruneflowError) as caught:
-        stopwatch._answer(job(files=["b.tflite", "a.tflite"]))
+        latency._answer(job(files=["b.tflite", "a.tflite"]))
     said = "a.tflite cannot be timed: X failed. Y requested. The node #1. Node number 5 failed. Only whole"
     assert str(caught.value).startswith(said)
 
@@ -603,9 +606,9 @@ def test_what_litert_refuses_is_one_line(monkeypatch):
 )
 def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypatch, values, where):
     crashed = child.Outcome(values, -6, log="last words")
-    monkeypatch.setattr(stopwatch.child, "values_of", lambda *_, **how: crashed)
+    monkeypatch.setattr(latency.child, "values_of", lambda *_, **how: crashed)
     with pytest.raises(PruneflowError) as caught:
-        stopwatch._answer(job(files=["a.tflite", "b.tflite"]))
+        latency._answer(job(files=["a.tflite", "b.tflite"]))
     assert str(caught.value) == (
         f"{where} cannot be timed: its process crashed with signal 6, SIGABRT (last words). Only whole "
         ".tflite files of TFLite's own operations load here; export it again."
@@ -615,9 +618,9 @@ def test_a_child_that_crashes_is_one_message_with_file_and_exit_status(monkeypat
 def test_a_file_that_hangs_is_waited_for_as_long_as_slow_ones_take(monkeypatch):
     asked = {}
     monkeypatch.setattr(
-        stopwatch.child, "values_of", lambda *_, **how: asked.update(how) or child.Outcome([{"answer": 5}], 0)
+        latency.child, "values_of", lambda *_, **how: asked.update(how) or child.Outcome([{"answer": 5}], 0)
     )
-    assert stopwatch._answer(job(files=["a.tflite", "b.tflite"], seconds=3)) == 5
+    assert latency._answer(job(files=["a.tflite", "b.tflite"], seconds=3)) == 5
     assert asked == {"silent_s": 2 * 60 + 3}
 
 
@@ -626,7 +629,7 @@ def test_memory_is_unknown_where_the_system_does_not_tell(files, monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    assert list(timing._memory(job(files=[str(files / "tiny.tflite")])))[1:] == [{"answer": None}]
+    assert list(latency_child._memory(job(files=[str(files / "tiny.tflite")])))[1:] == [{"answer": None}]
 
 
 CODE = """
@@ -634,8 +637,8 @@ import sys
 from pathlib import Path
 from pruneflow.latency import Latency, measure
 from pruneflow.runtime.signals import undisturbed
-from pruneflow.stopwatch import Latency, Timing
-from pruneflow.verdicts import KernelFacts, Speedup, speedup, verdict
+from pruneflow.exports.latency import Latency, Timing
+from pruneflow.exports.verdict import KernelFacts, Speedup, speedup
 with undisturbed():
     measure([Path(sys.argv[1])], Latency(seconds=300, warmup=1, threads=1))
 """
@@ -675,7 +678,7 @@ def alive(pid):
 
 def test_the_child_imports_neither_tensorflow_nor_hydra():
     code = (
-        "import sys, pruneflow.runtime.child, pruneflow.timing as t; t.backend.litert(); "
+        "import sys, pruneflow.runtime.child, pruneflow.exports.latency_child as t; t.backend.litert(); "
         "print(*sorted(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -695,7 +698,7 @@ def measured(monkeypatch, files):
 
 
 def test_the_command_prints_a_table_and_a_verdict(measured, capsys):
-    assert latency.main(measured) == 0
+    assert command.main(measured) == 0
     head, first, second, said = capsys.readouterr().out.splitlines()
     assert head.split("  ")[0] == "file"
     assert " ".join(first.split()[1:]) == "1.5 1.25 to 2 1,234 1 2.5 MB"
@@ -706,7 +709,7 @@ def test_the_command_prints_a_table_and_a_verdict(measured, capsys):
 
 
 def test_the_command_prints_one_json_object(measured, capsys):
-    assert latency.main([*measured, "--json"]) == 0
+    assert command.main([*measured, "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["files"]
     assert first["file"] == measured[0] and not {"verdict", "round_medians_ms"} & set(first)
     assert second["speedup"] == asdict(Speedup(1.5, 1.5, 1.5, 6, 1.0))
@@ -719,9 +722,9 @@ def test_the_kind_of_the_first_file_counts_in_the_verdict(measured, tmp_path, ca
     (tmp_path / "int8.tflite").write_bytes(
         DynamicRange(name="dynamic-range").convert(dense_network(64, 64), spec, np.empty(0))
     )
-    assert latency.main([measured[0], str(tmp_path / "int8.tflite")]) == 0
+    assert command.main([measured[0], str(tmp_path / "int8.tflite")]) == 0
     assert "dynamic-range arithmetic instead of float" in capsys.readouterr().out
-    assert latency.main([str(tmp_path / "int8.tflite")] * 2) == 0
+    assert command.main([str(tmp_path / "int8.tflite")] * 2) == 0
     assert "instead of" not in capsys.readouterr().out
 
 
@@ -730,7 +733,7 @@ def test_a_file_that_runs_but_cannot_be_read_has_a_row_and_no_verdict(measured, 
         raise PruneflowError(f"{name} keeps weights in other files.")
 
     monkeypatch.setattr(tflite, "parse", refuse)
-    assert latency.main(measured) == 0
+    assert command.main(measured) == 0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 4
     assert said[3] == f"{measured[1]}: No reason known: {measured[0]} keeps weights in other files."
@@ -756,7 +759,7 @@ def test_the_command_measures_real_files_in_a_process_of_its_own(files):
 
 @pytest.mark.parametrize(("name", "message"), BROKEN)
 def test_the_command_answers_broken_files_with_one_line_and_1(files, capsys, name, message):
-    assert latency.main([str(files / "tiny.tflite"), str(files / name)]) == 1
+    assert command.main([str(files / "tiny.tflite"), str(files / name)]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"{files}/{message}") and err.count("\n") == 1
 
@@ -778,7 +781,7 @@ def test_the_command_answers_broken_files_with_one_line_and_1(files, capsys, nam
 def test_arguments_that_cannot_be_exit_with_2(arguments, message, capsys):
     files = ["a.tflite", "b.tflite"] if arguments else []
     with pytest.raises(SystemExit) as caught:
-        latency.main([*files, *arguments])
+        command.main([*files, *arguments])
     out, err = capsys.readouterr()
     assert (caught.value.code, out) == (2, "")
     assert f"python -m pruneflow.latency: error: {message}" in err
@@ -791,4 +794,4 @@ def test_ctrl_c_ends_the_command(measured, monkeypatch):
 
     monkeypatch.setattr(latency, "measure", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        latency.main(measured)
+        command.main(measured)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from pruneflow import tflite
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.exporters import DynamicRange, Float, Int8
+from pruneflow.exports import tflite
+from pruneflow.exports.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.sparse_tensors import Level, SparseLayout, dequantize, positions, scatter, unpack
+from pruneflow.exports.tflite import parse
 from pruneflow.models import Cnn, Lstm
 from pruneflow.runtime import backend
-from pruneflow.sparse_tensors import Level, SparseLayout, dequantize, positions, scatter, unpack
-from pruneflow.tflite import parse
 
 NONE = np.zeros(0, np.int32)
 IMAGES = Spec("image", (8, 8, 1), 3)

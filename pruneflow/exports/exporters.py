@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.spec import Data, Spec
+from pruneflow.exports.sizes import COMPRESSIONS
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
-from pruneflow.sizes import COMPRESSIONS
 
 __all__ = ["ENCODINGS", "All", "DynamicRange", "Export", "Float", "Int8"]
 

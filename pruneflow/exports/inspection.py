@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy.typing as npt
 
-from pruneflow import tflite
-from pruneflow.zeros import TracedWeight, require_masked, trace
+from pruneflow.exports import tflite
+from pruneflow.exports.zeros import TracedWeight, require_masked, trace
 
 __all__ = ["Inspection", "inspect"]
 

@@ -6,8 +6,8 @@ import math
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.exports.tflite import Graph
 from pruneflow.models.tasks import Classification, Regression, Task
-from pruneflow.tflite import Graph
 
 __all__ = ["require_match", "task_of_file"]
 

@@ -5,11 +5,11 @@ import pytest
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.exporters import DynamicRange, Float, Int8
+from pruneflow.exports.tflite import Graph, Weight, parse
+from pruneflow.exports.zeros import TracedWeight, require_masked, trace
 from pruneflow.models import Cnn, Lstm
 from pruneflow.runtime import backend
-from pruneflow.tflite import Graph, Weight, parse
-from pruneflow.zeros import TracedWeight, require_masked, trace
 
 EXPORTS = {
     "float": Float(name="float"),
