@@ -28,9 +28,9 @@ from typing import Any
 import hydra
 from commands import compile_as_the_example, show
 
-from pruneflow import config
 from pruneflow.datasets import batches
-from pruneflow.preparation import Prepared, prepare
+from pruneflow.flow import config
+from pruneflow.flow.prepare import Prepared, prepare
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.training.fit import Journal

@@ -23,10 +23,10 @@ import numpy as np
 from commands import show
 from omegaconf import OmegaConf
 
-from pruneflow.config import config_folder
 from pruneflow.datasets.spec import Data
 from pruneflow.exports.exporters import Float
 from pruneflow.exports.runner import tflite_outcome
+from pruneflow.flow.config import config_folder
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.device import processors

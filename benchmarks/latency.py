@@ -20,13 +20,13 @@ import hydra
 import numpy as np
 from commands import show
 
-from pruneflow import config
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.exports import tflite
 from pruneflow.exports.exporters import Float
 from pruneflow.exports.latency import Latency, measure
 from pruneflow.exports.runner import tflite_outputs
 from pruneflow.exports.verdict import speedup
+from pruneflow.flow import config
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import MaskPlan

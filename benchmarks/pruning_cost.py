@@ -36,9 +36,9 @@ import hydra
 import numpy as np
 from commands import compile_as_the_example, show
 
-from pruneflow import config, results
 from pruneflow.datasets import batches
-from pruneflow.preparation import prepare
+from pruneflow.flow import config, results
+from pruneflow.flow.prepare import prepare
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 from pruneflow.training.callbacks import MaskUpdates, Summaries, Throughput

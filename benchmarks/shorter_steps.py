@@ -22,7 +22,7 @@ from commands import show
 from epochs import composed
 
 from pruneflow.datasets import batches
-from pruneflow.preparation import prepare
+from pruneflow.flow.prepare import prepare
 from pruneflow.runtime import backend, fused
 from pruneflow.training import adam
 

@@ -21,8 +21,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import accepted, refusals, targets
-from pruneflow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
@@ -45,7 +45,7 @@ from pruneflow.sweep import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pruneflow.results import Result
+    from pruneflow.flow.results import Result
     from pruneflow.sparsity.masks import MaskPlan
 
 __all__ = ["Pruned", "compose", "export", "prune", "run"]
@@ -147,9 +147,9 @@ def run(
 
 
 def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | None) -> Result:
-    from pruneflow import preparation
+    from pruneflow.flow import prepare
 
-    preparation.forget()  # files and functions may have changed since the last run of this process
+    prepare.forget()  # files and functions may have changed since the last run of this process
     config, words = _checked(settings)
     place = _new_folder() if folder is None else folder
     if not _goes_on(place, words):
@@ -160,7 +160,8 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
 
 
 def _carried_out(config: Config, words: list[str], place: Path, *, report: bool) -> Result:
-    from pruneflow import hparams, pipeline
+    from pruneflow import hparams
+    from pruneflow.flow import pipeline
 
     ready = pipeline.prepare(config)
     _begin(place, config, words)

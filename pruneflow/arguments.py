@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 from hydra._internal.utils import get_args_parser
 
 from pruneflow import own_yaml
-from pruneflow.config import config_folder
 from pruneflow.errors import ConfigError
+from pruneflow.flow.config import config_folder
 from pruneflow.keys import is_group
 from pruneflow.options import require
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from pruneflow.datasets.reading import image_cache
 from pruneflow.datasets.reading.cache import image_folder
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.manifests import MANIFEST
+from pruneflow.flow.manifests import MANIFEST
+from pruneflow.flow.store import layouts, stages_in, unused
 from pruneflow.runtime.files import remove_folder
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, printing
-from pruneflow.stages import layouts, stages_in, unused
 
 __all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
 

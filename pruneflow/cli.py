@@ -16,11 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, hparams, isolation, launchers, objectives, refusals, results
+from pruneflow import __version__, hparams, isolation, launchers, refusals
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
-from pruneflow.config import Config, config_folder, from_hydra, plain
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import objectives, results
+from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
@@ -128,7 +129,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
 
 def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
     """The result of a cell that ended before, where it was of the same data and device."""
-    from pruneflow import pipeline
+    from pruneflow.flow import pipeline
 
     found = results.finished(run_dir, plain(config))
     if not found:

@@ -17,7 +17,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from pruneflow import latency, refusals
-from pruneflow.config import config_folder, option_from_hydra
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
@@ -26,6 +25,7 @@ from pruneflow.exports.latency import Latency, measure
 from pruneflow.exports.matching import require_match, task_of_file
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
+from pruneflow.flow.config import config_folder, option_from_hydra
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing, warn

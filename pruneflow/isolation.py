@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, TextIO
 
 from pruneflow import hparams, refusals
-from pruneflow.config import Config
 from pruneflow.errors import PruneflowError
-from pruneflow.results import resident_memory_bytes
+from pruneflow.flow.config import Config
+from pruneflow.flow.results import resident_memory_bytes
 from pruneflow.runtime import process, signals
 from pruneflow.runtime.files import remove_temporaries
 from pruneflow.runtime.surroundings import own_process
@@ -55,7 +55,8 @@ class Work:
 def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave a run that is done, or ``failure.json`` with the reason."""
     global _after_first
-    from pruneflow import pipeline, tables
+    from pruneflow import tables
+    from pruneflow.flow import pipeline
     from pruneflow.report.automatic import report_run
 
     try:

@@ -18,23 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import (
-    grids,
-    launchers,
-    objectives,
-    plugins,
-    refusals,
-    results,
-    search,
-    targets,
-    unfinished,
-)
-from pruneflow.config import Config, config_folder, from_hydra, plain
+from pruneflow import grids, launchers, plugins, refusals, search, targets, unfinished
 from pruneflow.errors import ConfigError
+from pruneflow.flow import objectives, results
+from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.store import Store
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
 from pruneflow.runtime.terminal import console
-from pruneflow.stages import Store
 from pruneflow.sweep import CellOutcome, cell_name, found, is_done, outcomes, write_csv
 
 __all__ = ["Job"]
@@ -141,7 +132,7 @@ class Job:
         if self.named and not _same(unfinished.left(self._store, self.identity), self.folder):
             require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
         require_writable(self.folder)
-        from pruneflow import pipeline
+        from pruneflow.flow import pipeline
 
         for config in self.configs:
             ready = pipeline.prepare(config)
@@ -151,7 +142,7 @@ class Job:
     @property
     def identity(self) -> str:
         """What tells this command from others: its cells, how they are launched, the versions at work."""
-        from pruneflow.pipeline import STAGE_VERSIONS
+        from pruneflow.flow.pipeline import STAGE_VERSIONS
 
         cells = [{**plain(config), "stages": None} for config in self.configs]
         launcher, sweeper = (

@@ -18,8 +18,8 @@ from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow import results
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import results
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json, require_fits
 

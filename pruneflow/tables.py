@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pruneflow import summary
-from pruneflow.pipeline import Prepared
-from pruneflow.results import Result
+from pruneflow.flow.pipeline import Prepared
+from pruneflow.flow.results import Result
 from pruneflow.runtime.terminal import console, print_whole, warn
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import Prunable

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pruneflow.flow.store import LOCKS, RUNS, Store
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.locks import attempted
 from pruneflow.runtime.records import read_json
-from pruneflow.stages import LOCKS, RUNS, Store
 
 __all__ = ["Claim", "claimed", "identity_of", "left"]
 

@@ -30,7 +30,8 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import config, isolation, plugins
+    from pruneflow import isolation, plugins
+    from pruneflow.flow import config
     from pruneflow.runtime import surroundings
 
 surroundings.own_process()

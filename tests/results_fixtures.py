@@ -3,7 +3,7 @@
 import copy
 import json
 
-from pruneflow import results
+from pruneflow.flow import results
 
 CONFIG = {
     "model": {"name": "cnn", "filters": [12]},

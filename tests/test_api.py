@@ -20,10 +20,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 import pruneflow
 from pruneflow import api
-from pruneflow.config import plain
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow.config import plain
+from pruneflow.flow.results import Result
 from pruneflow.options import choices
-from pruneflow.results import Result
 from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
 

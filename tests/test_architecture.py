@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import pruneflow
-from pruneflow.config import config_folder
+from pruneflow.flow.config import config_folder
 from pruneflow.runtime import backend
 from pruneflow.training.optimizers import OPTIMIZERS
 

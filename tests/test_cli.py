@@ -223,8 +223,8 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    from pruneflow import pipeline
     from pruneflow.errors import PruneflowError
+    from pruneflow.flow import pipeline
 
     whole = pipeline.run
 
@@ -290,8 +290,9 @@ def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
 
 def pretend_to_run(monkeypatch):
     """Leave a result without training, where only the folders matter."""
-    from pruneflow import pipeline, tables
-    from pruneflow.config import plain
+    from pruneflow import tables
+    from pruneflow.flow import pipeline
+    from pruneflow.flow.config import plain
 
     def run(config, ready, run_dir, *, command):
         found = {**result(), "config": plain(config), "command": command}

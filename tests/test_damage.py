@@ -10,8 +10,9 @@ import pytest
 from results_fixtures import exported, result, write_run
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pruneflow import hparams, results, sweep, tables
+from pruneflow import hparams, sweep, tables
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import results
 from pruneflow.report import __main__ as command
 from pruneflow.report import run_page, sweep_page
 from pruneflow.report.charts import inline, styled

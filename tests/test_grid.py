@@ -14,7 +14,7 @@ from results_fixtures import result as made_up
 from test_cli import exit_code
 
 from pruneflow import unfinished
-from pruneflow.stages import Store
+from pruneflow.flow.store import Store
 
 STAGES = ("dense", "pruned", "export", "evaluate")
 
@@ -117,8 +117,8 @@ def test_a_killed_grid_goes_on_recognises_what_is_finished_and_shows_all(tmp_pat
 
 
 def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(tmp_path, monkeypatch, capsys):
-    from pruneflow import pipeline
     from pruneflow.errors import PruneflowError
+    from pruneflow.flow import pipeline
 
     whole, ran = pipeline.run, []
 
@@ -143,9 +143,9 @@ def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(t
 
 
 def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, tmp_path):
-    from pruneflow import results as module
-    from pruneflow.config import plain
     from pruneflow.errors import PruneflowError
+    from pruneflow.flow import results as module
+    from pruneflow.flow.config import plain
 
     settings = plain(composed(*QUICK))
     assert module.finished(tmp_path, settings) is None
@@ -158,7 +158,7 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 2}', "[" * 100_000], ids=lambda text: text[:9])
 def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, capsys):
-    from pruneflow import results as module
+    from pruneflow.flow import results as module
 
     (tmp_path / "result.json").write_text(text)
     assert module.finished(tmp_path, {}) is None
@@ -167,7 +167,8 @@ def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, cap
 
 @pytest.mark.parametrize("part", ["data", "device"])
 def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
-    from pruneflow import cli, pipeline
+    from pruneflow import cli
+    from pruneflow.flow import pipeline
 
     config = composed(*QUICK)
     pipeline.run(config, pipeline.prepare(config), tmp_path)

@@ -20,10 +20,11 @@ from conftest import QUICK
 from omegaconf import OmegaConf
 from test_cli import command, exit_code
 
-from pruneflow import engines, launchers, objectives, plugins
+from pruneflow import engines, launchers, plugins
 from pruneflow.cells import Labelled
-from pruneflow.config import config_folder
 from pruneflow.errors import ConfigError
+from pruneflow.flow import objectives
+from pruneflow.flow.config import config_folder
 from pruneflow.runtime.device import processors
 
 ROOT = Path(__file__).parent.parent

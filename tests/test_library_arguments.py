@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import pruneflow
-from pruneflow import api, pipeline
+from pruneflow import api
 from pruneflow.errors import ConfigError
+from pruneflow.flow import pipeline
 from pruneflow.runtime import backend, forks
 
 

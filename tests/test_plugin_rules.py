@@ -7,8 +7,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from pruneflow import grids
-from pruneflow.config import config_folder
 from pruneflow.errors import ConfigError
+from pruneflow.flow.config import config_folder
 from pruneflow.plugin_rules import RULES, check_rules
 
 FILES = {

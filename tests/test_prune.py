@@ -364,7 +364,7 @@ def test_a_stripped_model_loads_without_tfmot(tmp_path, composed):
     model = config.model.build(tiny_spec())
     wrapped = prune.wrap(model, masks_of(model, plan(1)))
     stripped = prune.strip(wrapped, into=config.model.build(tiny_spec()))
-    from pruneflow.networks import _h5
+    from pruneflow.flow.networks import _h5
 
     (tmp_path / "pruned.h5").write_bytes(_h5(stripped))
     code = (

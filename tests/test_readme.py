@@ -16,7 +16,7 @@ from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
 from pruneflow import cli, evaluate, latency
-from pruneflow.config import from_hydra
+from pruneflow.flow.config import from_hydra
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -10,11 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import plugins, refusals
-from pruneflow.config import _GROUPS, config_folder, option_from_hydra
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow.config import _GROUPS, config_folder, option_from_hydra
+from pruneflow.flow.prepare import prepare
 from pruneflow.options import choices
-from pruneflow.preparation import prepare
 from pruneflow.runtime import backend, memory
 
 STRANGE = [-1, 0.5, 10**12, 10**30, 1e-320, 1e308, math.nan, math.inf, None, True, "", "nan", "a\nb", "\0"]

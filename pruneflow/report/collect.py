@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow import results
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import results
 from pruneflow.sweep import FAILURE_FILE, failure_in
 
 __all__ = ["Collected", "Failed", "LeftOut", "Run", "collect", "is_run"]

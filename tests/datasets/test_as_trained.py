@@ -9,10 +9,11 @@ from conftest import QUICK
 from own_fixtures import arrays, numbers, opinions, rows, texts
 
 import pruneflow
-from pruneflow import evaluate, pipeline, preparation, results, summary
+from pruneflow import evaluate, summary
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import pipeline, prepare, results
 
 
 def saved(data: Data, folder):
@@ -161,7 +162,7 @@ def test_functions_that_changed_or_are_of_another_folder_are_imported_again(prep
         monkeypatch.chdir(tmp_path / folder)
         names.append(prepared(tmp_path / str(index), *words).data.class_names[0])
     assert names == ["ONE", "other", "third"]
-    preparation.forget()
+    prepare.forget()
     sys.modules.pop("my_own", None)
 
 
@@ -181,14 +182,14 @@ def test_a_network_is_another_one_when_any_code_behind_it_is(composed, tmp_path,
     identities = []
     for text in (FACTORY, FACTORY, FACTORY.replace(old, new)):
         (tmp_path / "my_net.py").write_text(text)
-        preparation.forget()
+        prepare.forget()
         config = composed(
             "dataset=custom", "dataset.factory=my_net:data", "model=custom", "model.factory=my_net:network"
         )
         identities.append(config.model.identity(config.dataset.load().spec))
     assert identities[0] == identities[1]
     assert (identities[0] == identities[2]) == ("remark" in new)
-    preparation.forget()
+    prepare.forget()
     sys.modules.pop("my_net", None)
 
 

@@ -492,7 +492,7 @@ def test_a_file_that_vanishes_in_training_ends_the_run_with_one_message(
     from conftest import QUICK
     from test_cli import exit_code
 
-    from pruneflow import pipeline
+    from pruneflow.flow import pipeline
 
     class_folders(tmp_path / "pets", count=60)
     run = pipeline.run

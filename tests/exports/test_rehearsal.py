@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import pipeline, preparation
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exports import rehearsal
 from pruneflow.exports.exporters import Int8
 from pruneflow.exports.rehearsal import BUILT, MADE, RAN
+from pruneflow.flow import pipeline, prepare
 from pruneflow.models import Model
 from pruneflow.runtime import backend, child, extensions
 
@@ -55,7 +55,7 @@ def mine(tmp_path, monkeypatch):
     """A module in the current folder, imported anew in each test; nothing was tried before."""
     (tmp_path / "mine.py").write_text(MINE.format(parent=os.getpid()))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    monkeypatch.setattr(preparation, "_tried", set())
+    monkeypatch.setattr(prepare, "_tried", set())
     yield lambda name: [*QUICK, "model=custom", f"model.factory=mine:{name}", "export=int8"]
     sys.modules.pop("mine", None)
 

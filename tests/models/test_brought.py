@@ -12,9 +12,9 @@ import pytest
 from conftest import QUICK
 from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
-from pruneflow import pipeline
 from pruneflow.datasets.spec import Part
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import pipeline
 from pruneflow.models.tasks import declared, meaning_of
 from pruneflow.runtime import backend, child
 from pruneflow.sparsity import prune

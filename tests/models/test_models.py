@@ -9,7 +9,6 @@ import pytest
 from conftest import QUICK, QUICK_LSTM
 from support import ROOT
 
-from pruneflow import pipeline
 from pruneflow.datasets.base import Dataset
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
@@ -17,6 +16,7 @@ from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.runner import Runner
 from pruneflow.exports.tflite import parse
 from pruneflow.exports.zeros import trace
+from pruneflow.flow import pipeline
 from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend

@@ -13,11 +13,12 @@ import hydra
 import pytest
 from own_fixtures import class_folders, images
 
-from pruneflow import cells, hparams, isolation, networks, sweep
-from pruneflow.config import config_folder
+from pruneflow import cells, hparams, isolation, sweep
 from pruneflow.datasets.reading import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import latency_child
+from pruneflow.flow import networks
+from pruneflow.flow.config import config_folder
 from pruneflow.folders import require_writable
 from pruneflow.runtime import backend, child, device, process
 from pruneflow.runtime import surroundings as around

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pruneflow import tables
 from pruneflow.exports.inspection import Inspection
-from pruneflow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
+from pruneflow.flow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
 from pruneflow.runtime import terminal
 from pruneflow.sweep import CellOutcome
 
@@ -216,7 +216,8 @@ def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
 def plan_lines(composed, *overrides):
     from conftest import QUICK
 
-    from pruneflow import pipeline, tables
+    from pruneflow import tables
+    from pruneflow.flow import pipeline
 
     return tables._mask_lines(pipeline.prepare(composed(*QUICK, *overrides)))
 

@@ -83,7 +83,7 @@ def test_networks_without_a_loop_keep_one_graph():
 
 @pytest.mark.parametrize(("total", "known"), [(500, True), (499, False)])
 def test_a_run_of_many_steps_trains_recurrent_networks_so(composed, total, known):
-    from pruneflow.preparation import prepare
+    from pruneflow.flow.prepare import prepare
     from pruneflow.sparsity import prune
 
     settings = composed("model=lstm", "dataset=imdb")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from pruneflow import objectives, pipeline
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.errors import ConfigError
+from pruneflow.flow import objectives, pipeline
 from pruneflow.models.tasks import Classification, Regression
 from pruneflow.runtime import backend
 from pruneflow.training import metrics

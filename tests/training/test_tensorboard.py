@@ -15,10 +15,11 @@ from PIL import Image
 from results_fixtures import latency, timing
 from test_cli import exit_code
 from test_resume import cut_off, train
-from test_stages import digests
+from test_store import digests
 
-from pruneflow import hparams, isolation, pipeline
-from pruneflow.networks import pruned_inputs
+from pruneflow import hparams, isolation
+from pruneflow.flow import pipeline
+from pruneflow.flow.networks import pruned_inputs
 from pruneflow.runtime import backend
 from pruneflow.sparsity.pictures import picture
 from pruneflow.sweep import LONGEST_NAME, differing

@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from pruneflow.config import Config
 from pruneflow.exports.sizes import Size, size_of
-from pruneflow.manifests import SCRATCH
-from pruneflow.preparation import Prepared
-from pruneflow.results import PhaseCost, library_versions
+from pruneflow.flow.config import Config
+from pruneflow.flow.manifests import SCRATCH
+from pruneflow.flow.prepare import Prepared
+from pruneflow.flow.results import PhaseCost, library_versions
+from pruneflow.flow.store import Stage, Store
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
-from pruneflow.stages import Stage, Store
 from pruneflow.training.dashboard import write_layout
 from pruneflow.training.events import pack, remove, unpack
 from pruneflow.training.fit import Journal

@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.runner import tflite_outcome
 from pruneflow.exports.sizes import Size
-from pruneflow.models.tasks import Task, task_of
-from pruneflow.networks import Network
-from pruneflow.results import (
+from pruneflow.flow.export import Artefacts, Shipped
+from pruneflow.flow.networks import Network
+from pruneflow.flow.results import (
     ClassResult,
     DenseResult,
     LatencyResult,
@@ -29,9 +28,10 @@ from pruneflow.results import (
     WrappedResult,
     library_versions,
 )
+from pruneflow.flow.store import Stage, Store
+from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
 from pruneflow.sparsity.measure import total_sparsity
-from pruneflow.stages import Stage, Store
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
 

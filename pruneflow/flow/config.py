@@ -9,19 +9,20 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import models, objectives
+from pruneflow import models
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import exporters
 from pruneflow.exports.latency import Latency
+from pruneflow.flow import objectives
+from pruneflow.flow.store import Stages
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
 from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
-from pruneflow.stages import Stages
 from pruneflow.training import trainer
 from pruneflow.training.dashboard import TensorBoard
 
@@ -130,7 +131,7 @@ def config_folder() -> Path:
     Raises:
         PruneflowError: if neither is there.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder

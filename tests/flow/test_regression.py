@@ -11,9 +11,10 @@ from own_fixtures import arrays, own
 from test_flow import read_scalars
 
 import pruneflow
-from pruneflow import evaluate, hparams, pipeline, sweep
+from pruneflow import evaluate, hparams, sweep
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.errors import ConfigError, DataError
+from pruneflow.flow import pipeline
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pruneflow.artefacts import Artefacts, Shipped
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Latency, Timing, measure
 from pruneflow.exports.verdict import facts_of, speedup, verdict
-from pruneflow.results import LatencyResult
+from pruneflow.flow.export import Artefacts, Shipped
+from pruneflow.flow.results import LatencyResult
 from pruneflow.runtime.terminal import bar
 
 __all__ = ["speeds"]

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow.config import Config, masks_for, plan_for
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
+from pruneflow.flow.config import Config, masks_for, plan_for
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
 from pruneflow.runtime.signals import undisturbed

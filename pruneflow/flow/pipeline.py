@@ -6,21 +6,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pruneflow import results
-from pruneflow.artefacts import EXPORT_VERSION, Artefacts, export
-from pruneflow.comparison import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
-from pruneflow.config import Config, plain
 from pruneflow.datasets.spec import Data
 from pruneflow.exports.inspection import Inspection, inspect
+from pruneflow.flow import results
+from pruneflow.flow.config import Config, plain
+from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
+from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
+from pruneflow.flow.latency import speeds
+from pruneflow.flow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
+from pruneflow.flow.prepare import Prepared, prepare
+from pruneflow.flow.results import DataFacts, PhaseCost, Result
 from pruneflow.models.doubts import guessing
 from pruneflow.models.tasks import task_of
-from pruneflow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
-from pruneflow.preparation import Prepared, prepare
-from pruneflow.results import DataFacts, PhaseCost, Result
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
-from pruneflow.speeds import speeds
 from pruneflow.training.scoring import keras_outcome, score
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]

@@ -10,9 +10,9 @@ from conftest import QUICK, QUICK_LSTM
 from test_faults import small_disk
 from test_flow import read_scalars
 
-from pruneflow import pipeline
 from pruneflow.errors import PruneflowError
-from pruneflow.networks import CHECKPOINT, dense_network, pruned_network
+from pruneflow.flow import pipeline
+from pruneflow.flow.networks import CHECKPOINT, dense_network, pruned_network
 from pruneflow.runtime import backend
 from pruneflow.training import checkpoints
 

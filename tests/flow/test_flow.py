@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 
-from pruneflow import pipeline
+from pruneflow.flow import pipeline
 from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import count_zeros
 

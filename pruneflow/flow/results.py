@@ -21,12 +21,12 @@ from pruneflow.exports.encodings import Candidate
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Timing
 from pruneflow.exports.verdict import Speedup
-from pruneflow.plausible import require_plausible
+from pruneflow.flow.plausible import require_plausible
+from pruneflow.flow.store import Stage
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json, require_fits
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
-from pruneflow.stages import Stage
 from pruneflow.training.metrics import headline_of
 
 __all__ = [

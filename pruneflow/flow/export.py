@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pruneflow.config import plain
 from pruneflow.datasets.spec import Data
 from pruneflow.exports.encodings import Candidate, encode
 from pruneflow.exports.exporters import Export, Float
 from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
-from pruneflow.manifests import digest_of
-from pruneflow.networks import Network
-from pruneflow.results import library_versions
+from pruneflow.flow.config import plain
+from pruneflow.flow.manifests import digest_of
+from pruneflow.flow.networks import Network
+from pruneflow.flow.results import library_versions
+from pruneflow.flow.store import Stage, Store
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import bar
-from pruneflow.stages import Stage, Store
 
 __all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]
 

@@ -10,13 +10,13 @@ import zstandard
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
-from pruneflow import comparison
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.exports import encodings, tflite
 from pruneflow.exports.encodings import Encoded, _chosen, _Tried
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.inspection import inspect
+from pruneflow.flow import evaluate
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 
@@ -211,12 +211,12 @@ def test_a_sweep_has_a_row_per_file(tmp_path):
 
 
 def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(tmp_path, monkeypatch, capsys):
-    scored = comparison.tflite_outcome
+    scored = evaluate.tflite_outcome
 
     def worse(file, part, spec, **settings):
         return scored(file, part, spec, **settings)[:, ::-1]
 
-    monkeypatch.setattr(comparison, "tflite_outcome", worse)
+    monkeypatch.setattr(evaluate, "tflite_outcome", worse)
     assert exit_code([*QUICK, "export=int8"]) == 1
     (failure,) = (tmp_path / "outputs").glob("2*/*/failure.json")
     message = json.loads(failure.read_text())["message"]

@@ -15,13 +15,14 @@ import pytest
 from conftest import QUICK
 from test_cli import rows_of
 
-from pruneflow import clean, pipeline, stages
-from pruneflow.artefacts import export_inputs
-from pruneflow.config import plain
+from pruneflow import clean
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.manifests import digest_of
-from pruneflow.networks import dense_inputs, pruned_inputs
-from pruneflow.stages import Store
+from pruneflow.flow import pipeline, store
+from pruneflow.flow.config import plain
+from pruneflow.flow.export import export_inputs
+from pruneflow.flow.manifests import digest_of
+from pruneflow.flow.networks import dense_inputs, pruned_inputs
+from pruneflow.flow.store import Store
 
 
 def get(store, inputs, content="result", made=None):
@@ -196,7 +197,7 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
 def test_a_stage_that_was_whole_but_not_yet_renamed_is_not_made_again(tmp_path, monkeypatch):
     made = []
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "_give_way", lambda place: cut_off())
+        patched.setattr(store, "_give_way", lambda place: cut_off())
         with pytest.raises(KeyboardInterrupt):
             get(Store(tmp_path), {"a": 1}, made=made)
     stage, content = get(Store(tmp_path), {"a": 1}, "other", made=made)
@@ -254,7 +255,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path):
 PROCESS = """
 import sys, time
 from pathlib import Path
-from pruneflow.stages import Store
+from pruneflow.flow.store import Store
 
 folder, log, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
 
@@ -468,11 +469,11 @@ def test_equal_work_has_equal_digests_however_it_is_asked_for(composed, override
 
 @pytest.mark.parametrize("stage", ["dense", "pruned", "export"])
 def test_a_raised_version_constant_changes_the_digest(composed, monkeypatch, stage):
-    from pruneflow import artefacts, networks
+    from pruneflow.flow import export, networks
 
     config = composed(*QUICK)
     before = digests(config)
-    module = artefacts if stage == "export" else networks
+    module = export if stage == "export" else networks
     monkeypatch.setattr(module, f"{stage.upper()}_VERSION", 99)
     assert tuple(i for i in range(3) if before[i] != digests(config)[i]) == CHANGED[stage]
 
@@ -586,4 +587,4 @@ def test_sizes_are_read_as_written():
 
 def test_a_checkpoint_interval_of_nothing_means_never(composed):
     assert composed("stages.checkpoint_seconds=null").stages.checkpoint_seconds is None
-    assert stages.Stages(dir="x", reuse=True, checkpoint_seconds=0).folder == Path("x")
+    assert store.Stages(dir="x", reuse=True, checkpoint_seconds=0).folder == Path("x")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
-from pruneflow.manifests import (
+from pruneflow.flow.manifests import (
     LAYOUT,
     MANIFEST,
     SCRATCH,

@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import QUICK
+from support import ROOT
 from test_cli import command, exit_code
 
-from pruneflow import folders, results
+from pruneflow import folders
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import results
 from pruneflow.report import page
 
-DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
+DOCUMENTED = (ROOT / "docs" / "bad_input.md").read_text()
 HALF_WRITTEN = re.compile(r"^\..*\.(json|tflite|h5|csv)\.")
 
 

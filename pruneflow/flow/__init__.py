@@ -1,0 +1,1 @@
+"""The flow of one run: one file a stage, and the result."""
