@@ -21,8 +21,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pruneflow import accepted, refusals, targets
+from pruneflow.command.names import differing
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
+from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
@@ -32,15 +34,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.device import left_as_found
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.forks import require_own_tensorflow
-from pruneflow.sweep import (
-    FAILURE_FILE,
-    UNFINISHED_FILE,
-    begin,
-    differing,
-    end,
-    overrides_of,
-    record_failure,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,8 +153,8 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
 
 
 def _carried_out(config: Config, words: list[str], place: Path, *, report: bool) -> Result:
-    from pruneflow import hparams
     from pruneflow.flow import pipeline
+    from pruneflow.report import hparams
 
     ready = pipeline.prepare(config)
     _begin(place, config, words)

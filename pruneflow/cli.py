@@ -16,18 +16,20 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, hparams, isolation, launchers, refusals
+from pruneflow import __version__, isolation, launchers, refusals
 from pruneflow.arguments import folders, parse, shows
 from pruneflow.cells import beside_others
+from pruneflow.command.names import cell_name, differing, run_name
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.help import help_text
 from pruneflow.jobs import Job
 from pruneflow.plugins import prefer_own_yaml
+from pruneflow.report import hparams
 from pruneflow.runtime import signals
 from pruneflow.runtime.terminal import complain, console, printing
-from pruneflow.sweep import FAILURE_FILE, begin, cell_name, differing, end, is_done, run_name
 
 __all__ = ["main", "task"]
 
@@ -101,7 +103,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     Returns:
         What ``objective`` names: one figure, or several in this order; None where the cell failed.
     """
-    from pruneflow import tables
+    from pruneflow.report import tables
 
     settings = HydraConfig.get()
     run_dir = Path(settings.runtime.output_dir)
@@ -141,7 +143,7 @@ def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
 
 def _complete(result: dict[str, Any], run_dir: Path, config: Config, differs: hparams.Differing) -> None:
     """Write what is missing after a result that was written before, and say that it was."""
-    from pruneflow import tables
+    from pruneflow.report import tables
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
 

@@ -26,10 +26,10 @@ from pruneflow.exports.matching import require_match, task_of_file
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
 from pruneflow.flow.config import config_folder, option_from_hydra
+from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing, warn
-from pruneflow.summary import label_of
 from pruneflow.training import scoring
 
 __all__ = ["evaluated", "main"]

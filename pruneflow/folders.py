@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
+from pruneflow.flow.run_folder import FAILURE_FILE
 from pruneflow.options import require
-from pruneflow.sweep import FAILURE_FILE
 
 __all__ = ["require_no_run", "require_writable", "unused"]
 

@@ -18,15 +18,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import hparams, refusals
+from pruneflow import refusals
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import Config
 from pruneflow.flow.results import resident_memory_bytes
+from pruneflow.flow.run_folder import FAILURE_FILE, end, record_failure
+from pruneflow.report import hparams
 from pruneflow.runtime import process, signals
 from pruneflow.runtime.files import remove_temporaries
 from pruneflow.runtime.surroundings import own_process
 from pruneflow.runtime.terminal import complain
-from pruneflow.sweep import FAILURE_FILE, end, record_failure
 
 __all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
 
@@ -55,8 +56,8 @@ class Work:
 def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave a run that is done, or ``failure.json`` with the reason."""
     global _after_first
-    from pruneflow import tables
     from pruneflow.flow import pipeline
+    from pruneflow.report import tables
     from pruneflow.report.automatic import report_run
 
     try:

@@ -19,14 +19,16 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from pruneflow import grids, launchers, plugins, refusals, search, targets, unfinished
+from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.run_folder import is_done
 from pruneflow.flow.store import Store
 from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
+from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime.terminal import console
-from pruneflow.sweep import CellOutcome, cell_name, found, is_done, outcomes, write_csv
 
 __all__ = ["Job"]
 
@@ -209,7 +211,7 @@ class Job:
         if not self.cells:
             search.quieten()
         whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)
-        from pruneflow import tables
+        from pruneflow.report import tables
         from pruneflow.report.automatic import report_sweep
 
         cells = self._outcomes()

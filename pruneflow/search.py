@@ -14,8 +14,8 @@ from pruneflow import optuna_rehearsal
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
 from pruneflow.options import require, require_one_of
+from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console
-from pruneflow.sweep import CellOutcome
 
 __all__ = ["check", "is_search", "probes", "quieten", "show_best"]
 

@@ -18,7 +18,8 @@ from conftest import QUICK
 from results_fixtures import result
 
 import pruneflow
-from pruneflow import cli, isolation, sweep
+from pruneflow import cli, isolation
+from pruneflow.flow import run_folder
 from pruneflow.runtime import backend
 
 DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
@@ -290,14 +291,14 @@ def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
 
 def pretend_to_run(monkeypatch):
     """Leave a result without training, where only the folders matter."""
-    from pruneflow import tables
     from pruneflow.flow import pipeline
     from pruneflow.flow.config import plain
+    from pruneflow.report import tables
 
     def run(config, ready, run_dir, *, command):
         found = {**result(), "config": plain(config), "command": command}
         (run_dir / "result.json").write_text(json.dumps(found))
-        sweep.end(run_dir)
+        run_folder.end(run_dir)
         raise SystemError("stop here")
 
     monkeypatch.setattr(pipeline, "run", run)
@@ -345,7 +346,7 @@ def test_the_command_of_a_result_can_be_typed_again(tmp_path, monkeypatch):
 def test_tables_show_every_figure_whatever_the_width(width):
     from rich.console import Console
 
-    from pruneflow import tables
+    from pruneflow.report import tables
 
     table = tables._table([], "cell")
     figures = ("0.800", "1,217.6 kB", "12.62x", "0.9812")

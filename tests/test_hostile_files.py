@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pruneflow import api, cli, sweep, targets
+from pruneflow import api, cli, targets
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import run_folder
+from pruneflow.report import outcomes
 from pruneflow.report.__main__ import main as report_main
 from pruneflow.runtime import backend
 from pruneflow.training import events
@@ -190,8 +192,8 @@ def test_what_lies_in_the_folder_of_a_run_is_read_as_data(capsys):
     (run / ".hydra" / "config.yaml").write_text("!!python/object/apply:os.mkdir [MARK]\n")
     (run / "masks.npz").write_bytes(pickled())
     assert report_main(["sweep"]) == 1
-    assert sweep.overrides_of(run) is None
-    assert not sweep.outcomes(Path("sweep"), {"run": ["seed=1"]})[0].result
+    assert run_folder.overrides_of(run) is None
+    assert not outcomes.outcomes(Path("sweep"), {"run": ["seed=1"]})[0].result
 
 
 def test_curves_in_a_store_stay_in_the_folder_that_they_are_unpacked_into():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, TypedDict
 
-from pruneflow import summary
+from pruneflow.report import summary
 from pruneflow.runtime.records import require_fits
 from pruneflow.training.metrics import HEADLINES
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
-from pruneflow.sweep import FAILURE_FILE, failure_in
+from pruneflow.flow.run_folder import FAILURE_FILE, failure_in
 
 __all__ = ["Collected", "Failed", "LeftOut", "Run", "collect", "is_run"]
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from pruneflow import summary
+from pruneflow.report import summary
 from pruneflow.report.collect import Run
 
 __all__ = [

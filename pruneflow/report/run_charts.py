@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow import summary
 from pruneflow.errors import PruneflowError
+from pruneflow.report import summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
 

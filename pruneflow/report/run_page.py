@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from pruneflow import summary
 from pruneflow.flow import results
+from pruneflow.report import summary
 from pruneflow.report.charts import styled
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pruneflow import summary
+from pruneflow.report import summary
 from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
 from pruneflow.report.points import Grid, Mark
 

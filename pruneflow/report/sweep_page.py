@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pruneflow import summary
 from pruneflow.errors import PruneflowError
+from pruneflow.report import summary
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page

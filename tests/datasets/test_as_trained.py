@@ -9,11 +9,12 @@ from conftest import QUICK
 from own_fixtures import arrays, numbers, opinions, rows, texts
 
 import pruneflow
-from pruneflow import evaluate, summary
+from pruneflow import evaluate
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import pipeline, prepare, results
+from pruneflow.report import summary
 
 
 def saved(data: Data, folder):

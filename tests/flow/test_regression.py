@@ -11,10 +11,11 @@ from own_fixtures import arrays, own
 from test_flow import read_scalars
 
 import pruneflow
-from pruneflow import evaluate, hparams, sweep
+from pruneflow import evaluate
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.errors import ConfigError, DataError
 from pruneflow.flow import pipeline
+from pruneflow.report import hparams, outcomes
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
@@ -175,18 +176,18 @@ def test_the_report_compares_by_r2(finished):
 
 
 def test_the_table_and_the_csv_name_what_they_compare_by(finished, capsys):
-    from pruneflow import tables
+    from pruneflow.report import tables
 
     _, result, run = finished
     tables.show_result(result)
-    cell = sweep.CellOutcome("run", json.loads((run / "result.json").read_text()), "")
+    cell = outcomes.CellOutcome("run", json.loads((run / "result.json").read_text()), "")
     tables.show_sweep([cell])
     tables.show_done(cell.result, run)
     shown = capsys.readouterr().out
     assert "compression      R2\n" in shown
     assert "root mean squared error" in shown
     assert f"r2={result.tflite[0].metrics['r2']:.4f} gzip_bytes=" in shown
-    sweep.write_csv(run.parent / "sweep.csv", [cell])
+    outcomes.write_csv(run.parent / "sweep.csv", [cell])
     row = next(csv.DictReader((run.parent / "sweep.csv").read_text().splitlines()))
     assert (row["metric"], row["tflite_accuracy"]) == ("r2", "")
     assert float(row["tflite_r2"]) == result.tflite[0].metrics["r2"]

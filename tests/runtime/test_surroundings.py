@@ -13,13 +13,15 @@ import hydra
 import pytest
 from own_fixtures import class_folders, images
 
-from pruneflow import cells, hparams, isolation, sweep
+from pruneflow import cells, isolation
+from pruneflow.command import names
 from pruneflow.datasets.reading import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import latency_child
 from pruneflow.flow import networks
 from pruneflow.flow.config import config_folder
 from pruneflow.folders import require_writable
+from pruneflow.report import hparams, outcomes
 from pruneflow.runtime import backend, child, device, process
 from pruneflow.runtime import surroundings as around
 from pruneflow.runtime.records import read_json
@@ -261,11 +263,11 @@ def test_a_class_is_called_as_its_folder_reads_in_utf_8_whatever_the_locale():
 def test_names_that_are_no_utf_8_are_escaped_where_a_file_must_be_utf_8(tmp_path):
     start = hparams._start(Path("sweep", LATIN), "float", {"path": LATIN}, 0.0)
     assert b"caf\\udce9/float in sweep" in start.SerializeToString()
-    sweep.write_csv(tmp_path / "sweep.csv", [sweep.CellOutcome(LATIN, None, "failed")])
+    outcomes.write_csv(tmp_path / "sweep.csv", [outcomes.CellOutcome(LATIN, None, "failed")])
     assert "caf\\udce9" in (tmp_path / "sweep.csv").read_text(encoding="utf-8")
     (tmp_path / "result.json").write_text(json.dumps({"path": LATIN}), encoding="utf-8")
     assert read_json(tmp_path / "result.json") == {"path": LATIN}
-    assert len(sweep.cell_name([f"dataset.path={LATIN * 99}"], [])) < 255
+    assert len(names.cell_name([f"dataset.path={LATIN * 99}"], [])) < 255
 
 
 def test_a_run_folder_whose_name_is_no_utf_8_is_refused(tmp_path):

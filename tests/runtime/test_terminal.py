@@ -12,11 +12,11 @@ from dataclasses import asdict, fields
 import pytest
 from rich.table import Table
 
-from pruneflow import tables
 from pruneflow.exports.inspection import Inspection
 from pruneflow.flow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
+from pruneflow.report import tables
+from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime import terminal
-from pruneflow.sweep import CellOutcome
 
 FIGURES = "loss 0.1234  accuracy 0.9876  validation accuracy 0.8765"
 EPOCH = f"""
@@ -216,8 +216,8 @@ def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
 def plan_lines(composed, *overrides):
     from conftest import QUICK
 
-    from pruneflow import tables
     from pruneflow.flow import pipeline
+    from pruneflow.report import tables
 
     return tables._mask_lines(pipeline.prepare(composed(*QUICK, *overrides)))
 

@@ -17,12 +17,13 @@ from test_cli import exit_code
 from test_resume import cut_off, train
 from test_store import digests
 
-from pruneflow import hparams, isolation
+from pruneflow import isolation
+from pruneflow.command.names import LONGEST_NAME, differing
 from pruneflow.flow import pipeline
 from pruneflow.flow.networks import pruned_inputs
+from pruneflow.report import hparams
 from pruneflow.runtime import backend
 from pruneflow.sparsity.pictures import picture
-from pruneflow.sweep import LONGEST_NAME, differing
 from pruneflow.training.dashboard import CHARTS, description
 
 BOTH = ["tensorboard.histograms=true", "tensorboard.masks=true"]

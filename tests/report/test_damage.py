@@ -10,11 +10,10 @@ import pytest
 from results_fixtures import exported, result, write_run
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pruneflow import hparams, sweep, tables
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
 from pruneflow.report import __main__ as command
-from pruneflow.report import run_page, sweep_page
+from pruneflow.report import hparams, outcomes, run_page, sweep_page, tables
 from pruneflow.report.charts import inline, styled
 from pruneflow.report.collect import collect
 from pruneflow.report.curves import read_curves
@@ -81,8 +80,8 @@ def test_a_wrong_value_anywhere_is_refused_or_can_be_shown(tmp_path, capsys, wro
     assert not is_refused(folder, kept)
     found = results.read(folder)
     hparams.write(folder, {})
-    cells = [sweep.CellOutcome("cell", found, "")]
-    sweep.write_csv(tmp_path / "sweep.csv", cells)
+    cells = [outcomes.CellOutcome("cell", found, "")]
+    outcomes.write_csv(tmp_path / "sweep.csv", cells)
     tables.show_sweep(cells)
     tables.show_done(found, folder)
     assert all("<svg" in picture for picture in drawings(folder, found))
@@ -144,7 +143,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, capsys, make, name):
     found = collect([tmp_path / "sweep"])
     said = [*found.notices, *(f"{run.name}: {run.message}" for run in found.failed)]
     assert [run.name for run in found.runs] == ["good"] and len(said) == 1 and said[0].startswith("odd: ")
-    (cell,) = sweep.outcomes(tmp_path / "sweep", {"odd": ["seed=1"]})
+    (cell,) = outcomes.outcomes(tmp_path / "sweep", {"odd": ["seed=1"]})
     assert cell.result is None and cell.failure
 
 
@@ -218,7 +217,7 @@ def foreign_events(file):
 def test_a_cell_whose_words_cannot_be_read_has_not_finished(tmp_path, text):
     write_run(tmp_path / "cell", whole())
     (tmp_path / "cell" / ".hydra" / "overrides.yaml").write_text(text)
-    (cell,) = sweep.outcomes(tmp_path, {"cell": ["seed=1"]})
+    (cell,) = outcomes.outcomes(tmp_path, {"cell": ["seed=1"]})
     assert cell.failure == "did not finish"
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneflow import summary
 from pruneflow.flow import results
 from pruneflow.flow.config import Config
+from pruneflow.report import summary
 from pruneflow.runtime.files import write_file
 from pruneflow.training.events import event_file
 from pruneflow.training.metrics import meaning_of

@@ -2,7 +2,8 @@ import string
 
 import pytest
 
-from pruneflow.sweep import LONGEST_NAME, CellOutcome, cell_name, write_csv
+from pruneflow.command.names import LONGEST_NAME, cell_name
+from pruneflow.report.outcomes import CellOutcome, write_csv
 
 SAFE = set(string.ascii_letters + string.digits + "._=,+-")
 

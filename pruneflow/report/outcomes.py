@@ -1,112 +1,20 @@
-"""Sweeps: the cells of a grid, their folder names, and the table over all of them."""
+"""How the cells of a sweep ended, and the table over all of them."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import json
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
+from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_of
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.records import read_json, require_fits
 
-__all__ = [
-    "FAILURE_FILE",
-    "UNFINISHED_FILE",
-    "CellOutcome",
-    "begin",
-    "cell_name",
-    "differing",
-    "end",
-    "failure_in",
-    "found",
-    "is_done",
-    "outcomes",
-    "overrides_of",
-    "record_failure",
-    "run_name",
-    "write_csv",
-]
-
-LONGEST_NAME = 80
-FAILURE_FILE = "failure.json"
-OVERRIDES = ".hydra/overrides.yaml"
-UNFINISHED_FILE = ".unfinished"  # deleted when nothing is left to write, which a full disk allows
-
-
-def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
-    """Folder name of a cell: what differs from the others, safe on every file system.
-
-    Args:
-        overrides: The overrides of this cell, ``key=value``.
-        constant_keys: Keys that have the same value in all cells.
-
-    >>> cell_name(["trainer.epochs=1", "schedule.final_sparsity=0.5", "export=int8"], ["trainer.epochs"])
-    'final_sparsity=0.5,export=int8'
-    """
-    labels = [f"{label}={value}" for label, value in _varying(overrides, constant_keys)]
-    return _safe(",".join(labels)) or "cell"
-
-
-def run_name(overrides: Sequence[str]) -> str:
-    """What the folder name of a single run ends with: what was typed, as `cell_name` writes it.
-
-    >>> run_name(["model=lstm", "schedule.final_sparsity=0.5"]), run_name([])
-    (',model=lstm,final_sparsity=0.5', '')
-    """
-    return f",{cell_name(overrides, [])}" if overrides else ""
-
-
-def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[str, str | float | bool]:
-    """What differs from the other cells, by the names that `cell_name` gives it, numbers as numbers.
-
-    Args:
-        overrides: The overrides of this cell.
-        constant_keys: Keys that have the same value in all cells.
-
-    >>> differing(["seed=1", "schedule.final_sparsity=0.5", "model.filters=[8]"], ["seed"])
-    {'final_sparsity': 0.5, 'filters': '[8]'}
-    """
-    return {label: _value(text) for label, text in _varying(overrides, constant_keys)}
-
-
-def _value(text: str) -> str | float | bool:
-    value = OverridesParser.create().parse_override(f"value={text}").value()
-    return value if isinstance(value, (bool, int, float)) else text
-
-
-def _varying(overrides: Sequence[str], constant_keys: Sequence[str]) -> list[tuple[str, str]]:
-    """Name, as short as it can be, and value, as typed, of each override that differs."""
-    pairs = [override.lstrip("+~").partition("=") for override in overrides]
-    varying = [(key, value) for key, _, value in pairs if key not in constant_keys]
-    last = Counter(_last_part(key) for key, _ in varying)
-    return [(_last_part(key) if last[_last_part(key)] == 1 else key, value) for key, value in varying]
-
-
-def _last_part(key: str) -> str:
-    return re.split(r"[./@]", key)[-1] or key
-
-
-def _safe(name: str) -> str:
-    """Replace what file systems or shells stumble over; a digest keeps changed names apart."""
-    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", name).strip("._")
-    if safe == name and len(name) <= LONGEST_NAME:
-        return name
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
-    return f"{safe[: LONGEST_NAME - 9]}-{digest}"
+__all__ = ["CellOutcome", "found", "outcomes", "write_csv"]
 
 
 @dataclass(frozen=True)
@@ -122,51 +30,6 @@ class CellOutcome:
     name: str
     result: dict[str, Any] | None
     failure: str
-
-
-def begin(run_dir: Path) -> None:
-    """Mark a run as unfinished, whatever files it has.
-
-    Raises:
-        OSError: if that cannot be written.
-    """
-    (run_dir / UNFINISHED_FILE).touch()
-
-
-def end(run_dir: Path) -> None:
-    """Mark a run as done: every file that it leaves is written."""
-    (run_dir / UNFINISHED_FILE).unlink(missing_ok=True)
-
-
-def is_done(run_dir: Path) -> bool:
-    """Return whether a run came to its end: its result alone does not say so."""
-    against = (FAILURE_FILE, UNFINISHED_FILE)
-    return (run_dir / "result.json").is_file() and not any((run_dir / name).exists() for name in against)
-
-
-def record_failure(run_dir: Path, message: str) -> None:
-    """Leave the message of a failed cell in its folder.
-
-    Raises:
-        PruneflowError: if it cannot be written.
-    """
-    write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
-
-
-def failure_in(run_dir: Path) -> str | None:
-    """The message that a failed run left; None where there is none."""
-    try:
-        found = read_json(run_dir / FAILURE_FILE)
-        require_fits(found, _Failure)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return f"it failed, and {FAILURE_FILE} cannot be read"
-    return str(found["message"])
-
-
-class _Failure(TypedDict):
-    message: str
 
 
 def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOutcome]:
@@ -189,15 +52,6 @@ def found(sweep_dir: Path) -> list[CellOutcome]:
 
 def _folders(sweep_dir: Path) -> list[Path]:
     return [file.parent.parent for file in sweep_dir.rglob(OVERRIDES) if file.is_file()]
-
-
-def overrides_of(run_dir: Path) -> list[str] | None:
-    """The overrides that Hydra noted down in the folder of a run; None where that cannot be read."""
-    try:
-        found = OmegaConf.load(run_dir / OVERRIDES) if (run_dir / OVERRIDES).is_file() else None
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
-        return None
-    return list(map(str, found)) if isinstance(found, ListConfig) else None
 
 
 def _outcome(name: str, folder: Path | None) -> CellOutcome:

@@ -14,13 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from pruneflow import summary
 from pruneflow.flow.pipeline import Prepared
 from pruneflow.flow.results import Result
+from pruneflow.report import summary
+from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console, print_whole, warn
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import Prunable
-from pruneflow.sweep import CellOutcome
 
 __all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
 

@@ -1,0 +1,76 @@
+"""Names of cells and runs: what differs between them, as short as it can be."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+__all__ = ["cell_name", "differing", "run_name"]
+
+LONGEST_NAME = 80
+
+
+def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
+    """Folder name of a cell: what differs from the others, safe on every file system.
+
+    Args:
+        overrides: The overrides of this cell, ``key=value``.
+        constant_keys: Keys that have the same value in all cells.
+
+    >>> cell_name(["trainer.epochs=1", "schedule.final_sparsity=0.5", "export=int8"], ["trainer.epochs"])
+    'final_sparsity=0.5,export=int8'
+    """
+    labels = [f"{label}={value}" for label, value in _varying(overrides, constant_keys)]
+    return _safe(",".join(labels)) or "cell"
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """What the folder name of a single run ends with: what was typed, as `cell_name` writes it.
+
+    >>> run_name(["model=lstm", "schedule.final_sparsity=0.5"]), run_name([])
+    (',model=lstm,final_sparsity=0.5', '')
+    """
+    return f",{cell_name(overrides, [])}" if overrides else ""
+
+
+def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[str, str | float | bool]:
+    """What differs from the other cells, by the names that `cell_name` gives it, numbers as numbers.
+
+    Args:
+        overrides: The overrides of this cell.
+        constant_keys: Keys that have the same value in all cells.
+
+    >>> differing(["seed=1", "schedule.final_sparsity=0.5", "model.filters=[8]"], ["seed"])
+    {'final_sparsity': 0.5, 'filters': '[8]'}
+    """
+    return {label: _value(text) for label, text in _varying(overrides, constant_keys)}
+
+
+def _value(text: str) -> str | float | bool:
+    value = OverridesParser.create().parse_override(f"value={text}").value()
+    return value if isinstance(value, (bool, int, float)) else text
+
+
+def _varying(overrides: Sequence[str], constant_keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Name, as short as it can be, and value, as typed, of each override that differs."""
+    pairs = [override.lstrip("+~").partition("=") for override in overrides]
+    varying = [(key, value) for key, _, value in pairs if key not in constant_keys]
+    last = Counter(_last_part(key) for key, _ in varying)
+    return [(_last_part(key) if last[_last_part(key)] == 1 else key, value) for key, value in varying]
+
+
+def _last_part(key: str) -> str:
+    return re.split(r"[./@]", key)[-1] or key
+
+
+def _safe(name: str) -> str:
+    """Replace what file systems or shells stumble over; a digest keeps changed names apart."""
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", name).strip("._")
+    if safe == name and len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9]}-{digest}"
