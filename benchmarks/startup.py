@@ -39,7 +39,7 @@ def mark(name):
     marks[name] = now - last
     last = now
 import hydra
-from pruneflow import cli; from pruneflow.flow import config, pipeline
+from pruneflow.command import cli; from pruneflow.flow import config, pipeline
 from pruneflow.runtime import backend, surroundings
 mark("import hydra, numpy and pruneflow")
 with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
@@ -75,7 +75,7 @@ print(json.dumps(marks))
 LOADING = """
 import json, resource, sys, time
 import hydra
-from pruneflow import cli; from pruneflow.flow import config
+from pruneflow.command import cli; from pruneflow.flow import config
 with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
     settings = config.from_hydra(hydra.compose("config", sys.argv[1:]))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

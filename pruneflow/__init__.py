@@ -5,35 +5,70 @@ As a library: `run` does what the command line does; `prune` and `export` serve 
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pruneflow.runtime import forks as forks  # looks at what a forked process inherits, from now on
 
 if TYPE_CHECKING:
     from pruneflow.api import Pruned, compose, export, prune, run
+    from pruneflow.datasets.base import Dataset
+    from pruneflow.datasets.spec import Data, Part, Spec, Targets
     from pruneflow.errors import ConfigError, DataError, PruneflowError
+    from pruneflow.exports.exporters import Export
+    from pruneflow.models.base import Model
+    from pruneflow.options import option, require
+    from pruneflow.sparsity.criteria import Criterion
+    from pruneflow.sparsity.distributions import Distribution
+    from pruneflow.sparsity.schedules import Rising, Schedule
+    from pruneflow.sparsity.structures import Structure
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ConfigError",
+    "Criterion",
+    "Data",
     "DataError",
+    "Dataset",
+    "Distribution",
+    "Export",
+    "Model",
+    "Part",
     "Pruned",
     "PruneflowError",
+    "Rising",
+    "Schedule",
+    "Spec",
+    "Structure",
+    "Targets",
     "__version__",
     "compose",
     "export",
+    "option",
     "prune",
+    "require",
     "run",
 ]
 
-_ERRORS = ("ConfigError", "DataError", "PruneflowError")
+_HOMES = {
+    "api": ("Pruned", "compose", "export", "prune", "run"),
+    "datasets.base": ("Dataset",),
+    "datasets.spec": ("Data", "Part", "Spec", "Targets"),
+    "errors": ("ConfigError", "DataError", "PruneflowError"),
+    "exports.exporters": ("Export",),
+    "models.base": ("Model",),
+    "options": ("option", "require"),
+    "sparsity.criteria": ("Criterion",),
+    "sparsity.distributions": ("Distribution",),
+    "sparsity.schedules": ("Rising", "Schedule"),
+    "sparsity.structures": ("Structure",),
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load what is asked for: importing pruneflow alone stays light."""
-    if name not in __all__:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
         raise AttributeError(f"module 'pruneflow' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"pruneflow.{'errors' if name in _ERRORS else 'api'}"), name)
+    return getattr(import_module(f"pruneflow.{home}"), name)

@@ -22,7 +22,7 @@ def _command() -> int:
     from pruneflow.runtime import signals
 
     try:
-        from pruneflow.cli import main as run
+        from pruneflow.command.cli import main as run
     except KeyboardInterrupt:
         said, code = signals.received()
         _say(said)

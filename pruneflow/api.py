@@ -20,15 +20,16 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import accepted, refusals, targets
+from pruneflow import accepted
+from pruneflow.command import answers, targets
+from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import differing
+from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
-from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.options import choices, require, require_one_of
-from pruneflow.plugins import prefer_own_yaml
 from pruneflow.report.points import spelled
 from pruneflow.runtime import backend
 from pruneflow.runtime.device import left_as_found
@@ -88,8 +89,8 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
             composed = hydra.compose("config", words)
             targets.check(composed, {word.lstrip("+").partition("=")[0] for word in words})
             return from_hydra(composed)
-        except refusals.REFUSED as error:
-            raise ConfigError(refusals.in_words(error)) from error
+        except answers.REFUSED as error:
+            raise ConfigError(answers.in_words(error)) from error
         except _MALFORMED as error:
             raise ConfigError(f"{' '.join(words)[:200]}: {_reason(error)}. Write key=value.") from error
 
@@ -169,7 +170,7 @@ def _carried_out(config: Config, words: list[str], place: Path, *, report: bool)
         end(place)
     except Exception as error:
         with suppress(PruneflowError):  # such as the same full disk
-            record_failure(place, refusals.failure_in_words(error) or f"{type(error).__name__}: {error}")
+            record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
         raise
     return result
 
@@ -194,7 +195,7 @@ def _rechecked(settings: Config) -> Config:
     try:
         return from_hydra(OmegaConf.structured(settings))
     except OmegaConfBaseException as error:
-        raise ConfigError(refusals.of_object(settings, error)) from error
+        raise ConfigError(answers.of_object(settings, error)) from error
     except _MALFORMED as error:
         raise ConfigError(f"A setting has a value that it cannot take: {_reason(error)}.") from error
 

@@ -16,7 +16,8 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import latency, refusals
+from pruneflow import latency
+from pruneflow.command import answers
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _carry_out(_chosen(words))
     except PruneflowError as error:
         return _say(str(error), error.exit_code)
-    except refusals.REFUSED as error:
-        return _say(refusals.in_words(error), ConfigError.exit_code)
+    except answers.REFUSED as error:
+        return _say(answers.in_words(error), ConfigError.exit_code)
     return 0
 
 
@@ -156,7 +157,7 @@ def _carry_out(chosen: _Chosen) -> None:
 def _settings(overrides: Sequence[str]) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = refusals.composed("config", overrides)
+        composed = answers.composed("config", overrides)
     dataset, timed, device = (option_from_hydra(composed, key) for key in ("dataset", "latency", "device"))
     return _Settings(dataset, timed, device.interpreters)
 

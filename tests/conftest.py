@@ -30,7 +30,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from pruneflow import isolation, plugins
+    from pruneflow.command import isolation, plugins
     from pruneflow.flow import config
     from pruneflow.runtime import surroundings
 

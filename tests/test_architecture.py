@@ -19,6 +19,8 @@ PACKAGE = Path(pruneflow.__file__).parent
 # A module imports from its own room and from rooms to the right of it only.
 ROOMS = ("command", "report", "flow", "exports", "training", "models", "sparsity", "datasets", "runtime")
 
+FOUNDATIONS = {"errors", "options"}
+
 
 def modules():
     for file in sorted(PACKAGE.rglob("*.py")):
@@ -53,6 +55,14 @@ def arrows():
 def test_no_import_runs_back_up():
     pairs = [(one, other) for one, other in arrows() if room_of(one) and room_of(other)]
     assert [pair for pair in pairs if ROOMS.index(room_of(pair[0])) > ROOMS.index(room_of(pair[1]))] == []
+
+
+def test_rooms_stand_on_the_foundations_and_know_no_door():
+    """Modules at the root: doors, which rooms never import, and two foundations, which import no room."""
+    root = {name for name, _ in modules() if not room_of(name)}
+    assert root <= {"__main__", "accepted", "api", "clean", "evaluate", "latency", *FOUNDATIONS}
+    assert {other for one, other in arrows() if room_of(one) and not room_of(other)} <= FOUNDATIONS
+    assert {other for one, other in arrows() if one in FOUNDATIONS} <= FOUNDATIONS
 
 
 def test_no_modules_import_each_other_in_a_circle():

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from pruneflow import api, cli, targets
+from pruneflow import api
+from pruneflow.command import cli, targets
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import run_folder
 from pruneflow.report import outcomes

@@ -15,7 +15,8 @@ import pytest
 from conftest import QUICK, QUICK_LSTM
 from test_cli import exit_code
 
-from pruneflow import cli, evaluate, latency
+from pruneflow import evaluate, latency
+from pruneflow.command import cli
 from pruneflow.flow.config import from_hydra
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, TypedDict
 
-from pruneflow.report import summary
+from pruneflow.flow import figures
 from pruneflow.runtime.records import require_fits
 from pruneflow.training.metrics import HEADLINES
 
@@ -100,14 +100,14 @@ def _require_in_range(value: Any, where: str) -> None:
 
 def _require_compared(result: Mapping[str, Any]) -> None:
     """Every network that is shown has the metric that networks are compared by."""
-    name = summary.metric_of(result)
+    name = figures.metric_of(result)
     _require(name in HEADLINES, "data.metric", f"is none of {', '.join(HEADLINES)}")
     pruned = result["pruned"]
     networks = {"pruned": pruned, "pruned.wrapped": pruned["wrapped"]}
     networks |= {f"tflite[{index}]": file for index, file in enumerate(result["tflite"])}
     for where, network in networks.items():
         for part in ("test",) if where == "pruned.wrapped" else ("test", "validation"):
-            reached = summary.quality(result, network, part)
+            reached = figures.quality(result, network, part)
             _require(reached is not None, where, f"has no {name} on the {part} part")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pruneflow.flow import results
+from pruneflow.flow import figures, results
 from pruneflow.flow.config import Config
 from pruneflow.report import summary
 from pruneflow.runtime.files import write_file
@@ -107,7 +107,7 @@ def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any
     }
     for prefix in ("", "validation_"):
         where = "validation" if prefix else "test"
-        for name, value in summary.metrics_of(file, where).items():
+        for name, value in figures.metrics_of(file, where).items():
             meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
     for tag, (path, meaning) in METRICS.items():

@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from pruneflow.flow import figures
 from pruneflow.report import summary
 from pruneflow.report.collect import Run
 
@@ -54,12 +55,12 @@ class Point:
     @property
     def metric(self) -> str:
         """What it is compared by, as charts call it: accuracy or R2."""
-        return summary.label_of(summary.metric_of(self.run.result))
+        return summary.label_of(figures.metric_of(self.run.result))
 
     @property
     def quality(self) -> float:
         """That metric of the TFLite file on the test part, at most 1."""
-        reached = summary.quality(self.run.result, self.file)
+        reached = figures.quality(self.run.result, self.file)
         assert reached is not None, "what is exported was trained"
         return reached
 

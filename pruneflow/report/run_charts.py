@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import figures
 from pruneflow.report import summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
@@ -136,9 +137,9 @@ def _training(curves: Mapping[str, Curve], result: Mapping[str, Any]) -> Picture
     above.set_ylabel("sparsity (zeros / size)")
     above.set_ylim(bottom=0)
     _legend_above(above)
-    name = summary.metric_of(result)
+    name = figures.metric_of(result)
     reached = summary.label_of(name)
-    dense = summary.quality(result, result["dense"])
+    dense = figures.quality(result, result["dense"])
     if dense is not None:
         below.axhline(dense, color=DENSE, linestyle=":", label="dense network, test")
     for tag, label, colour, marker in (

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from pruneflow.flow import results
+from pruneflow.flow import figures, results
 from pruneflow.report import summary
 from pruneflow.report.charts import styled
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
@@ -92,8 +92,8 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     yield _figure(
         "size after gzip", f"{file['gzip_bytes'] / 1000:,.1f} kB", f"{ratio:.2f}x smaller than dense float"
     )
-    name = f"{summary.label_of(summary.metric_of(result))}, TFLite"
-    reached, of_dense = summary.quality(result, file), summary.quality(result, dense)
+    name = f"{summary.label_of(figures.metric_of(result))}, TFLite"
+    reached, of_dense = figures.quality(result, file), figures.quality(result, dense)
     if reached is None or of_dense is None:
         yield _figure(name, f"{reached:.4f}", "no dense network was trained")
     else:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pruneflow.flow import figures
 from pruneflow.training.metrics import HEADLINES
 
 __all__ = [
@@ -20,16 +21,11 @@ __all__ = [
         "label_of",
         "latency_line",
     ),
-    *("metric_of", "metric_rows", "metrics_of", "quality", "run_rows", "size_rows"),
+    *("metric_rows", "run_rows", "size_rows"),
 ]
 
 COLUMNS = ("dataset", "model", "sparsity", "size", "compression")
 FORMS = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd_bytes"}
-
-
-def metric_of(result: Mapping[str, Any]) -> str:
-    """Name of the metric that its networks are compared by: ``"accuracy"``, or ``"r2"`` for a regression."""
-    return str(result["data"].get("metric", "accuracy"))  # results of before had no other
 
 
 def label_of(name: str) -> str:
@@ -39,43 +35,15 @@ def label_of(name: str) -> str:
 
 def columns(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """`COLUMNS`, and the metric that the results are compared by; of several, all."""
-    names = dict.fromkeys(label_of(metric_of(result)) for result in results)
+    names = dict.fromkeys(label_of(figures.metric_of(result)) for result in results)
     return (*COLUMNS, " or ".join(names) or "accuracy")
-
-
-def quality(result: Mapping[str, Any], network: Mapping[str, Any], part: str = "test") -> float | None:
-    """The metric that a network is compared by.
-
-    Args:
-        result: What ``result.json`` holds.
-        network: Its dense, pruned or wrapped network, or one of its files.
-        part: ``"test"`` or ``"validation"``.
-
-    Returns:
-        None where the network was not trained.
-    """
-    return metrics_of(network, part).get(metric_of(result))
-
-
-def metrics_of(network: Mapping[str, Any], part: str = "test") -> dict[str, float]:
-    """All metrics of a network by name; none where it was not trained.
-
-    Args:
-        network: As `quality` takes it.
-        part: ``"test"`` or ``"validation"``.
-    """
-    prefix = "" if part == "test" else f"{part}_"
-    if f"{prefix}metrics" in network:
-        return dict(network[f"{prefix}metrics"] or {})
-    accuracy = network[f"{prefix}accuracy"]  # results of before
-    return {} if accuracy is None else {"accuracy": accuracy}
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """All metrics on the test part, a head and a row each, where there are more than the one of the table."""
     networks = {"dense": result["dense"], "pruned": result["pruned"]}
     networks |= {f"TFLite {file['kind']}": file for file in result["tflite"]}
-    metrics = {name: metrics_of(network) for name, network in networks.items()}
+    metrics = {name: figures.metrics_of(network) for name, network in networks.items()}
     names = list(metrics["pruned"])
     if len(names) < 2:
         return []
@@ -98,19 +66,23 @@ def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
     pruned = result["pruned"]
     sparsity, size = pruned["measured_sparsity"], pruned["tflite_gzip_bytes"]
     exported = [export_row(result, file) for file in result["tflite"]]
-    return [dense_row(result), _row(result, "pruned", sparsity, size, quality(result, pruned)), *exported]
+    return [
+        dense_row(result),
+        _row(result, "pruned", sparsity, size, figures.quality(result, pruned)),
+        *exported,
+    ]
 
 
 def dense_row(result: Mapping[str, Any]) -> list[str]:
     """The row of the dense baseline."""
     dense = result["dense"]
-    return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], quality(result, dense))
+    return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], figures.quality(result, dense))
 
 
 def export_row(result: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
     """The row of one of the exported files."""
     sparsity = result["pruned"]["measured_sparsity"]
-    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], quality(result, file))
+    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], figures.quality(result, file))
 
 
 def _row(
@@ -153,9 +125,9 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
     yield (
-        f"Keras    with tfmot's wrappers {quality(result, pruned['wrapped']):.4f}, stripped "
-        f"{quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test examples "
-        "differ."
+        f"Keras    with tfmot's wrappers {figures.quality(result, pruned['wrapped']):.4f}, stripped "
+        f"{figures.quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test "
+        "examples differ."
     )
     yield from _class_line(result)
     for file in files:
@@ -199,7 +171,7 @@ def class_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
     inside, latency, examples = file["inside"], file["latency"], result["data"]["test"]
-    what = "in probability" if metric_of(result) == "accuracy" else "between two predictions"
+    what = "in probability" if figures.metric_of(result) == "accuracy" else "between two predictions"
     yield (
         f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
         f"({file['disagreements']:,} differ); largest difference {what} {file['max_difference']:.2g}."

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.errors import PruneflowError
-from pruneflow.report import summary
+from pruneflow.flow import figures
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
@@ -189,7 +189,7 @@ def _of_latency(point: Point, part: str, key: str) -> float | None:
 
 
 def _quality(point: Point, network: Mapping[str, Any], part: str) -> float | None:
-    return summary.quality(point.run.result, network, part)
+    return figures.quality(point.run.result, network, part)
 
 
 # Name of a column, how it is written, and where the figure is.

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from pruneflow.flow import figures
 from pruneflow.flow.pipeline import Prepared
 from pruneflow.flow.results import Result
 from pruneflow.report import summary
@@ -145,7 +146,7 @@ def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
             "model": result["config"]["model"]["name"],
             "export": file["kind"],
             "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
-            summary.metric_of(result): f"{summary.quality(result, file):.4f}",
+            figures.metric_of(result): f"{figures.quality(result, file):.4f}",
             "gzip_bytes": str(file["gzip_bytes"]),
             "run": str(run_dir),
         }

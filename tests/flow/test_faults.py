@@ -16,7 +16,7 @@ from conftest import QUICK
 from support import ROOT
 from test_cli import command, exit_code
 
-from pruneflow import folders
+from pruneflow.command import folders
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
 from pruneflow.report import page

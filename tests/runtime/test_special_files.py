@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pruneflow.api import compose
-from pruneflow.cli import main
+from pruneflow.command.cli import main
 from pruneflow.datasets.reading.files import LARGEST_BYTES, content_of, reading
 from pruneflow.errors import DataError
 from pruneflow.models.keras_files import check_file

@@ -13,14 +13,13 @@ import hydra
 import pytest
 from own_fixtures import class_folders, images
 
-from pruneflow import cells, isolation
-from pruneflow.command import names
+from pruneflow.command import isolation, labelled_output, names
+from pruneflow.command.folders import require_writable
 from pruneflow.datasets.reading import folders
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import latency_child
 from pruneflow.flow import networks
 from pruneflow.flow.config import config_folder
-from pruneflow.folders import require_writable
 from pruneflow.report import hparams, outcomes
 from pruneflow.runtime import backend, child, device, process
 from pruneflow.runtime import surroundings as around
@@ -67,7 +66,7 @@ def test_every_command_begins_with_its_surroundings(file, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "start"),
     [(each, lambda each: each._serve()) for each in (isolation, child)]
-    + [(cells, lambda each: each.beside_others(print)({}))],
+    + [(labelled_output, lambda each: each.beside_others(print)({}))],
 )
 def test_every_child_and_every_cell_begins_with_its_surroundings(module, start, monkeypatch):
     monkeypatch.setattr(module, "own_process", reached)
@@ -215,7 +214,7 @@ def test_a_temporary_folder_of_another_user_is_not_trusted(tmp_path, temporary, 
 def test_a_run_works_where_the_command_was_typed_whatever_hydra_does(tmp_path, monkeypatch):
     seen = []
 
-    @cells.beside_others
+    @labelled_output.beside_others
     def task(config):
         seen.append(Path.cwd())
 

@@ -17,7 +17,7 @@ from test_cli import exit_code
 from test_resume import cut_off, train
 from test_store import digests
 
-from pruneflow import isolation
+from pruneflow.command import isolation
 from pruneflow.command.names import LONGEST_NAME, differing
 from pruneflow.flow import pipeline
 from pruneflow.flow.networks import pruned_inputs
@@ -412,8 +412,8 @@ def test_the_folder_of_a_single_run_says_what_was_typed(tmp_path, capsys):
 
 
 def folder_of(arguments):
-    from pruneflow.arguments import parse
-    from pruneflow.jobs import Job
+    from pruneflow.command.arguments import parse
+    from pruneflow.command.job import Job
 
     return Job.of(parse(arguments)[0]).folder
 

@@ -8,13 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.datasets.options import Dataset
-from pruneflow.datasets.spec import Data, Part, Spec
+from pruneflow import Criterion, Data, Dataset, Model, Part, Rising, Spec, option, require
 from pruneflow.datasets.split import Halves, Plan
-from pruneflow.models import Model
-from pruneflow.options import option, require
-from pruneflow.sparsity.criteria import Criterion
-from pruneflow.sparsity.schedules import Rising
 
 
 @option("model", "two_layers")

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
-from pruneflow import own_yaml
+from pruneflow.command import yaml_answers
+from pruneflow.command.keys import is_group
 from pruneflow.errors import ConfigError
 from pruneflow.flow.config import config_folder
-from pruneflow.keys import is_group
 from pruneflow.options import require
 
 __all__ = ["folders", "parse", "shows"]
@@ -89,7 +89,7 @@ def _check_flags(parsed: Any) -> None:
     if parsed.resolve and not parsed.cfg:
         raise ConfigError("--resolve: it goes with --cfg. Write --cfg job --resolve.")
     if parsed.config_dir:
-        own_yaml.check_files(Path(parsed.config_dir))
+        yaml_answers.check_files(Path(parsed.config_dir))
     remedy = "Add a folder of your own with --config-dir."
     problem = "the config folder is pruneflow's own"
     require(not parsed.config_path, "--config-path", parsed.config_path, problem, remedy)

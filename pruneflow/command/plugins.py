@@ -13,10 +13,10 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pruneflow.command.plugin_rules import check_rules
+from pruneflow.command.yaml_answers import allowed_by
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
-from pruneflow.own_yaml import allowed_by
-from pruneflow.plugin_rules import check_rules
 from pruneflow.runtime import extensions
 
 __all__ = ["check", "package_of", "prefer_own_yaml"]

@@ -6,10 +6,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from pruneflow import grids
+from pruneflow.command import grids
+from pruneflow.command.plugin_rules import RULES, check_rules
 from pruneflow.errors import ConfigError
 from pruneflow.flow.config import config_folder
-from pruneflow.plugin_rules import RULES, check_rules
 
 FILES = {
     "JoblibLauncher": "launcher/joblib",

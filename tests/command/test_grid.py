@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 from results_fixtures import result as made_up
+from support import ROOT
 from test_cli import exit_code
 
-from pruneflow import unfinished
+from pruneflow.command import continuing
 from pruneflow.flow.store import Store
 
 STAGES = ("dense", "pruned", "export", "evaluate")
@@ -167,7 +168,7 @@ def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, cap
 
 @pytest.mark.parametrize("part", ["data", "device"])
 def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
-    from pruneflow import cli
+    from pruneflow.command import cli
     from pruneflow.flow import pipeline
 
     config = composed(*QUICK)
@@ -237,7 +238,7 @@ def test_curves_of_a_killed_run_are_deleted_and_nothing_else(tmp_path):
 
 
 def claim(store, identity):
-    return unfinished.claimed(store, identity)
+    return continuing.claimed(store, identity)
 
 
 def test_a_command_that_runs_already_is_not_joined(tmp_path):
@@ -275,21 +276,21 @@ def test_a_record_that_cannot_be_used_means_a_new_folder(tmp_path, record):
     file = store.folder / "runs" / ("a" * 64 + ".json")
     file.parent.mkdir(parents=True)
     file.write_text(record)
-    assert unfinished.left(store, "a" * 64) is None
+    assert continuing.left(store, "a" * 64) is None
     file.unlink()
     os.mkfifo(file)
-    assert unfinished.left(store, "a" * 64) is None
+    assert continuing.left(store, "a" * 64) is None
 
 
 def test_without_reuse_nothing_is_taken_up(tmp_path):
     with claim(Store(tmp_path), "a" * 64) as first:
         first.begin(tmp_path)
-    assert unfinished.left(Store(tmp_path), "a" * 64) == tmp_path
-    assert unfinished.left(Store(tmp_path, reuse=False), "a" * 64) is None
+    assert continuing.left(Store(tmp_path), "a" * 64) == tmp_path
+    assert continuing.left(Store(tmp_path, reuse=False), "a" * 64) is None
 
 
 def test_real_runs_killed_three_times_at_random_moments_end_with_the_same_bits(tmp_path, tiny_data):
-    script = Path(__file__).parent.parent / "benchmarks" / "kills.py"
+    script = ROOT / "benchmarks" / "kills.py"
     line = [sys.executable, str(script), "--kills=3", "--least=4.5", "--most=8"]
     line += [*QUICK, "trainer.dense_epochs=60", "trainer.epochs=60", "model.dropout=0.3", "device.threads=1"]
     line += ["stages.checkpoint_seconds=0.1"]

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
-from pruneflow import refusals
+from pruneflow.command import answers
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import Config
 from pruneflow.flow.results import resident_memory_bytes
@@ -85,7 +85,7 @@ def is_due() -> bool:
 
 def in_child(work: Work) -> None:
     """Do the work in a process of its own, which ends with this one and holds none of its locks."""
-    line = [sys.executable, "-m", "pruneflow.isolation"]
+    line = [sys.executable, "-m", "pruneflow.command.isolation"]
     labelled = sys.stdout is not sys.__stdout__  # somebody wants to see the lines first
     output = subprocess.PIPE if labelled else None
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"} if labelled else None
@@ -136,7 +136,7 @@ def _fail(work: Work, error: Exception) -> None:
 
 def fail(run_dir: Path, error: Exception) -> None:
     """Say why a cell failed, and leave the message in its folder if that can be written."""
-    message = refusals.failure_in_words(error)
+    message = answers.failure_in_words(error)
     complain(message)
     if not message:
         traceback.print_exception(error)

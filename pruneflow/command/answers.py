@@ -14,10 +14,10 @@ from omegaconf import DictConfig, FloatNode, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow import own_yaml
+from pruneflow.command import yaml_answers
+from pruneflow.command.keys import LOOK, is_group, takes, unknown_key
+from pruneflow.command.yaml_answers import Answers, allowed_by
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.keys import LOOK, is_group, takes, unknown_key
-from pruneflow.own_yaml import Answers, allowed_by
 from pruneflow.runtime import memory
 
 __all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
@@ -52,11 +52,11 @@ def composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
 def in_words(error: Exception) -> str:
     """One message for an error of Hydra, OmegaConf or the reader of YAML."""
     if isinstance(error, YAMLError):
-        return own_yaml.of_syntax(error)
+        return yaml_answers.of_syntax(error)
     if isinstance(error, OverrideParseException):
         return _not_an_override(error.override)
     text = "\n".join(str(cause) for cause in _causes(error))
-    for pattern, answer in (*own_yaml.ANSWERS, *_ANSWERS):
+    for pattern, answer in (*yaml_answers.ANSWERS, *_ANSWERS):
         if (match := re.search(pattern, text, re.MULTILINE)) and (said := answer(match)):
             return said
     lines = [line for line in text.splitlines() if line.strip()]

@@ -18,16 +18,16 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 from omegaconf import OmegaConf
+from support import ROOT
 from test_cli import command, exit_code
 
-from pruneflow import engines, launchers, plugins
-from pruneflow.cells import Labelled
+from pruneflow.command import engines, launchers, plugins
+from pruneflow.command.labelled_output import Labelled
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
 from pruneflow.flow.config import config_folder
 from pruneflow.runtime.device import processors
 
-ROOT = Path(__file__).parent.parent
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "parallel.md").read_text(), flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
@@ -453,7 +453,7 @@ CHOICES = {
 WITHOUT_PLUGINS = """
 import sys
 sys.modules["hydra_plugins"] = None  # as where none is installed
-from pruneflow import cli
+from pruneflow.command import cli
 for choice in sys.argv[1:]:
     try:
         cli.main(["-m", "seed=1,2", choice])

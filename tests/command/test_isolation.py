@@ -14,7 +14,7 @@ import pytest
 from conftest import QUICK
 from test_cli import exit_code
 
-from pruneflow import isolation
+from pruneflow.command import isolation
 
 GRID = [*QUICK, "-m", "seed=0,1", "stages.reuse=false"]
 
@@ -75,7 +75,7 @@ def test_a_child_that_dies_is_a_failed_cell(composed, tmp_path, monkeypatch, cap
 
 CODE = """
 import sys
-from pruneflow import isolation
+from pruneflow.command import isolation
 isolation.BUDGET_BYTES = -(2**40)
 from pruneflow.__main__ import main
 main()
@@ -102,7 +102,7 @@ def child_of(pid):
     """A child that runs a cell; there is none before the second one."""
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in task.read_text().split():
-            if b"pruneflow.isolation" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"pruneflow.command.isolation" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     return 0
 

@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 from results_fixtures import result
+from support import ROOT
 
 import pruneflow
-from pruneflow import cli, isolation
+from pruneflow.command import cli, isolation
 from pruneflow.flow import run_folder
 from pruneflow.runtime import backend
 
-DOCUMENTED = (Path(__file__).parent.parent / "docs" / "bad_input.md").read_text()
+DOCUMENTED = (ROOT / "docs" / "bad_input.md").read_text()
 
 
 def rows_of(title):
@@ -114,7 +115,7 @@ def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, c
 
 CHECK_IMPORTS = """
 import contextlib, io, sys
-from pruneflow import cli
+from pruneflow.command import cli
 for line in sys.stdin.read().splitlines():
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from pruneflow.keys import LOOK, unknown_key
+from pruneflow.command.keys import LOOK, unknown_key
 from pruneflow.options import choices, require
 
 __all__ = ["ANSWERS", "Answers", "allowed_by", "check_files", "of_syntax"]

@@ -18,14 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import grids, launchers, plugins, refusals, search, targets, unfinished
+from pruneflow.command import answers, continuing, grids, launchers, plugins, search, targets
+from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.flow.run_folder import is_done
 from pruneflow.flow.store import Store
-from pruneflow.folders import require_no_run, require_writable, unused
 from pruneflow.options import require
 from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime.terminal import console
@@ -131,7 +131,7 @@ class Job:
             raise ConfigError(
                 f"The sweep has the same cell twice: {', '.join(sorted(twice))}. Give each value once."
             )
-        if self.named and not _same(unfinished.left(self._store, self.identity), self.folder):
+        if self.named and not _same(continuing.left(self._store, self.identity), self.folder):
             require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
         require_writable(self.folder)
         from pruneflow.flow import pipeline
@@ -160,7 +160,7 @@ class Job:
             "folder": str(self.folder.absolute()) if self.named else "",
             "code": STAGE_VERSIONS,
         }
-        return unfinished.identity_of(facts, results.versions())
+        return continuing.identity_of(facts, results.versions())
 
     @property
     def _store(self) -> Store:
@@ -178,7 +178,7 @@ class Job:
         Returns:
             Whether every cell is done.
         """
-        with unfinished.claimed(self._store, self.identity) as claim:
+        with continuing.claimed(self._store, self.identity) as claim:
             if claim.record is None:
                 self._beside_itself()
             job = self._in_its_folder(claim.left)
@@ -243,7 +243,7 @@ class Job:
 def _compose(
     name: str, search_path: list[str], typed: Collection[str], overrides: Sequence[str]
 ) -> DictConfig:
-    composed = refusals.composed(name, [*overrides, *search_path], return_hydra_config=True)
+    composed = answers.composed(name, [*overrides, *search_path], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     targets.check(composed, typed)
     return composed

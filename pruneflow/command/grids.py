@@ -11,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 
+from pruneflow.command.keys import is_group
 from pruneflow.errors import ConfigError
-from pruneflow.keys import is_group
 
 __all__ = ["MOST_CELLS", "cells", "check_swept", "swept_in_yaml"]
 

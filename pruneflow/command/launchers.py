@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pruneflow.engines import Engine, Joblib, Ray, Submitit
-from pruneflow.plugins import package_of
+from pruneflow.command.engines import Engine, Joblib, Ray, Submitit
+from pruneflow.command.plugins import package_of
 from pruneflow.runtime.device import processors
 from pruneflow.runtime.terminal import complain, console
 

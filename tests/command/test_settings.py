@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pruneflow import plugins, refusals
+from pruneflow.command import answers, plugins
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import _GROUPS, config_folder, option_from_hydra
@@ -171,7 +171,7 @@ def test_texts_that_memory_does_not_hold_are_refused_before_they_are_made(compos
 def test_too_little_memory_while_libraries_load_is_one_message(error):
     with pytest.raises(PruneflowError) as caught, backend._importing():
         raise error
-    assert str(caught.value) == memory.RAN_OUT == refusals.failure_in_words(error)
+    assert str(caught.value) == memory.RAN_OUT == answers.failure_in_words(error)
 
 
 def test_tensorflow_is_not_loaded_where_its_addresses_are_not_to_be_had(monkeypatch):

@@ -16,17 +16,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
-from pruneflow import __version__, isolation, launchers, refusals
-from pruneflow.arguments import folders, parse, shows
-from pruneflow.cells import beside_others
+from pruneflow import __version__
+from pruneflow.command import answers, isolation, launchers
+from pruneflow.command.arguments import folders, parse, shows
+from pruneflow.command.help import help_text
+from pruneflow.command.job import Job
+from pruneflow.command.labelled_output import beside_others
 from pruneflow.command.names import cell_name, differing, run_name
+from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
-from pruneflow.help import help_text
-from pruneflow.jobs import Job
-from pruneflow.plugins import prefer_own_yaml
 from pruneflow.report import hparams
 from pruneflow.runtime import signals
 from pruneflow.runtime.terminal import complain, console, printing
@@ -49,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
     except PruneflowError as error:
         code = _say(str(error), error.exit_code)
-    except refusals.REFUSED as error:
-        code = _say(refusals.in_words(error), ConfigError.exit_code)
+    except answers.REFUSED as error:
+        code = _say(answers.in_words(error), ConfigError.exit_code)
     except (OSError, MemoryError) as error:
-        code = _say(refusals.failure_in_words(error), 1)
+        code = _say(answers.failure_in_words(error), 1)
     except KeyboardInterrupt:
         said, number = signals.received()
         code = _say(f"{said}. {GOES_ON}", number)
@@ -85,7 +86,7 @@ def _show(arguments: list[str]) -> int:
         with printing():
             _hydra(arguments)
     except ValueError as error:
-        raise ConfigError(refusals.in_words(error)) from error
+        raise ConfigError(answers.in_words(error)) from error
     return 0
 
 

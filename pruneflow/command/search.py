@@ -10,7 +10,7 @@ from contextlib import suppress
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, ListConfig
 
-from pruneflow import optuna_rehearsal
+from pruneflow.command import optuna_rehearsal
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
 from pruneflow.options import require, require_one_of

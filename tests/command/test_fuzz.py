@@ -12,7 +12,7 @@ from conftest import QUICK, QUICK_LSTM
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pruneflow import cli
+from pruneflow.command import cli
 
 BASES = st.sampled_from(
     [[], [], ["model=lstm", "dataset=imdb", *QUICK_LSTM], ["model=lstm"], ["dataset=imdb"]]

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow.launchers import engine_of
+from pruneflow.command.launchers import engine_of
 from pruneflow.runtime.surroundings import own_process
 
 __all__ = ["Labelled", "beside_others"]

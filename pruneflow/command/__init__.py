@@ -1,0 +1,1 @@
+"""What was typed: help, checks, answers to mistakes, sweeps, searches and launchers."""
