@@ -33,8 +33,25 @@ with warnings.catch_warnings():
     from pruneflow.command import isolation, plugins
     from pruneflow.flow import config
     from pruneflow.runtime import surroundings
+    from pruneflow.training.fit import Fit
 
 surroundings.own_process()
+
+TIERS = ("quick", "run", "long", "cluster", "browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What belongs to no other tier is quick."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in TIERS):
+            item.add_marker(pytest.mark.quick)
+
+
+@pytest.fixture(autouse=True)
+def _a_quick_test_trains_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("quick"):
+        monkeypatch.setattr(Fit, "run", lambda *_: pytest.fail("a quick test trains: mark it as run"))
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:

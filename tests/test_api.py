@@ -59,6 +59,7 @@ def weights(model):
 # A whole run
 
 
+@pytest.mark.run
 def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
     words = [*QUICK, "schedule.final_sparsity=0.9", "stages.reuse=false"]
     result = pruneflow.run(words, folder=tmp_path / "mine")
@@ -74,6 +75,7 @@ def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
     assert written["command"] == typed["command"]
 
 
+@pytest.mark.run
 def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(tmp_path, monkeypatch):
     logger = logging.getLogger()
     monkeypatch.setattr(logger, "handlers", [])  # as where nobody has set up logging
@@ -97,6 +99,7 @@ def test_composing_inside_somebody_elses_hydra_leaves_it_as_it_was(tmp_path):
         assert hydra.compose("main") == {"a": 1}
 
 
+@pytest.mark.run
 def test_a_report_is_made_where_it_is_asked_for(tmp_path):
     pruneflow.run(QUICK, folder=tmp_path / "run", report=True)
     assert (tmp_path / "run" / "report.html").is_file()
@@ -152,6 +155,7 @@ def test_changed_settings_are_checked_again(tmp_path, change, said):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.run
 def test_the_command_of_changed_settings_makes_them_again(tmp_path):
     words = [*QUICK, "structure=block_4x1", "export=int8"]
     config = pruneflow.compose(words)
@@ -165,6 +169,7 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path):
     assert (tmp_path / "run" / "int8").is_dir()  # for TensorBoard
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "words",
     [
@@ -186,6 +191,7 @@ def test_composed_settings_of_every_option_run_and_are_spelled_as_they_were(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.run
 def test_threads_compose_and_run_one_after_the_other(monkeypatch):
     running, most = [], []
 
@@ -226,6 +232,7 @@ def test_a_run_gives_precision_and_random_numbers_back_also_when_it_fails(monkey
     assert mixed.global_policy().name == "float32"
 
 
+@pytest.mark.run
 def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, monkeypatch):
     bad = [*QUICK, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30"]
     with pytest.raises(PruneflowError, match="Training diverged"):
@@ -236,6 +243,7 @@ def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, mon
     assert not (tmp_path / "run" / "failure.json").exists()
 
 
+@pytest.mark.run
 def test_a_run_whose_message_could_not_be_written_may_be_run_again_with_the_same_settings(
     tmp_path, monkeypatch
 ):
@@ -531,11 +539,13 @@ def printed(code):
     return done.stdout.split()
 
 
+@pytest.mark.run
 def test_no_garbage_is_collected_while_something_loads_and_as_before_after_it():
     after = "backend.keras(); print(gc.isenabled(), gc.get_freeze_count()); gc.disable(); backend.tfmot()"
     assert printed(f"{LOADS}{after}; print(gc.isenabled())") == ["False", "True", "0", "False"]
 
 
+@pytest.mark.run
 def test_only_a_process_of_our_own_leaves_what_it_loaded_out_of_garbage_collection_and_no_network():
     network = (
         "model = backend.keras().Sequential([backend.keras().layers.Dense(1)]); alive = weakref.ref(model)"
@@ -560,6 +570,7 @@ def test_the_library_has_examples():
     assert "api" in {file.stem for file in WITH_EXAMPLES}
 
 
+@pytest.mark.run
 def test_the_examples_of_the_docs_run_as_written(tmp_path):
     text = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
     first, second, third = re.findall(r"```python\n(.*?)```", text, flags=re.S)
@@ -576,6 +587,7 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path):
     assert (tmp_path / "small.tflite").read_bytes()
 
 
+@pytest.mark.run
 def test_the_example_of_the_readme_runs_as_written(tmp_path):
     """On a small model, and with as many steps as it makes."""
     text = (Path(__file__).parent.parent / "README.md").read_text()

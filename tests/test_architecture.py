@@ -158,6 +158,7 @@ def test_networks_have_the_parameters_of_their_originals(composed, overrides, pa
     assert config.model.build(spec).count_params() == parameters
 
 
+@pytest.mark.run
 def test_every_experiment_composes_with_every_schedule_and_export(composed):
     for file in (config_folder() / "experiment").glob("*.yaml"):
         for schedule in ("constant", "polynomial"):

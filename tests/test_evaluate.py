@@ -62,6 +62,7 @@ def foreign(folder):
     return folder / "foreign.tflite", model
 
 
+@pytest.mark.run
 def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
     assert exit_code([*QUICK, "export=int8"]) == 0
     (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
@@ -77,6 +78,7 @@ def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
     assert "latency" not in found
 
 
+@pytest.mark.run
 def test_the_file_of_an_lstm_scores_as_the_run_said(tmp_path, capsys):
     assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM]) == 0
     (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
@@ -89,6 +91,7 @@ def test_the_file_of_an_lstm_scores_as_the_run_said(tmp_path, capsys):
     assert "reset_all_variables()" in out
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("name", "batch"), [("foreign.tflite", 1), ("batch.tflite", 8)])
 def test_a_file_of_another_origin_is_scored_and_inspected(foreign, capsys, name, batch):
     file, model = foreign
@@ -104,6 +107,7 @@ def test_a_file_of_another_origin_is_scored_and_inspected(foreign, capsys, name,
     assert found["data"]["examples"] == 100
 
 
+@pytest.mark.run
 def test_several_files_are_timed_in_turn_against_the_first(foreign, capsys):
     file, _ = foreign
     code, out, _ = said(capsys, [file, file.parent / "batch.tflite", "latency.seconds=0.1", "--json"])
@@ -115,6 +119,7 @@ def test_several_files_are_timed_in_turn_against_the_first(foreign, capsys):
     assert code == 0 and "median ms" in out and "FULLY_CONNECTED" in out
 
 
+@pytest.mark.run
 def test_pixels_of_an_integer_input_without_a_scale_are_given_as_they_are(folder, capsys):
     tf, keras = backend.tensorflow(), backend.keras()
     inputs = keras.Input((28, 28), dtype="uint8")
@@ -186,6 +191,7 @@ def test_the_rows_of_bad_input_are_found():
     assert len(ROWS) >= 15
 
 
+@pytest.mark.run
 def test_a_file_that_does_not_run_is_refused_before_the_first_one_is_scored(files, capsys):
     code, out, error = said(capsys, ["good.tflite", "wrong.tflite", FAST])
     assert (code, out) == (1, "")
@@ -202,6 +208,7 @@ def endlessly(*arguments):
     time.sleep(600)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("ends", "problem"),
     [
@@ -226,6 +233,7 @@ def test_a_full_disk_for_examples_is_one_message(foreign, capsys, monkeypatch):
     assert "cannot be written: No such file or directory. Make room there, or set TMPDIR" in error
 
 
+@pytest.mark.run
 def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     data = evaluate._settings([]).dataset.load()
@@ -256,6 +264,7 @@ def test_any_size_of_chunks_gives_the_same_outputs(foreign, monkeypatch, seconds
     np.testing.assert_array_equal(np.concatenate(chunks), expected)
 
 
+@pytest.mark.run
 def test_a_file_with_an_operation_that_is_missing_here_is_named(folder, capsys):
     tf, keras = backend.tensorflow(), backend.keras()
     inputs = keras.Input((28, 28))
@@ -271,6 +280,7 @@ def test_a_file_with_an_operation_that_is_missing_here_is_named(folder, capsys):
     assert "flex.tflite does not run in LiteRT" in error and "FlexCholesky" in error
 
 
+@pytest.mark.run
 def test_a_data_set_that_does_not_fit_is_refused_with_what_to_set(folder, foreign, capsys):
     keras = backend.keras()
     spec = Spec(kind="tokens", shape=(12,), classes=2, vocabulary_size=50)

@@ -123,6 +123,7 @@ def test_a_dictionary_with_a_wrong_value_is_refused(model, group, option):
         pruneflow.prune(model, steps=40, **{group: option})
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "key", ["schedule.final_sparsity", "schedule", "trainer", "trainer.learning_rate", "seed"]
 )
@@ -210,6 +211,7 @@ def in_fork(work):
     return said
 
 
+@pytest.mark.run
 def test_a_forked_process_is_told_that_tensorflow_cannot_go_on_in_it(model):
     pruned = pruneflow.prune(model, steps=40)
     works = {

@@ -13,6 +13,8 @@ from conftest import QUICK
 
 import pruneflow
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 
 

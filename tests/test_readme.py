@@ -34,6 +34,7 @@ def test_the_readme_has_commands():
     assert len(RUNS) >= 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", RUNS)
 def test_every_command_of_the_readme_runs(command, capfd):
     """On tiny data and for few epochs; experiments with absolute steps only as far as that allows."""
@@ -88,6 +89,7 @@ CLEANING_DRY = "python -m pruneflow.clean --max-size 5G --dry-run"
 CLEANING_IMAGES = "python -m pruneflow.clean --unused-days 30 --images"
 
 
+@pytest.mark.long
 def test_the_command_that_cleans_the_store_runs(tmp_path):
     (tmp_path / "outputs" / ".stages" / "v1" / "locks").mkdir(parents=True)
     line = [sys.executable, *shlex.split(CLEANING)[1:]]
@@ -109,6 +111,7 @@ EVALUATING = "python -m pruneflow.evaluate model.tflite dataset=mnist latency.se
 TIMING = "python -m pruneflow.latency dense-float.tflite pruned-float.tflite --seconds 10"
 
 
+@pytest.mark.long
 def test_the_commands_that_look_at_any_file_run(tmp_path, capsys):
     assert exit_code(QUICK) == 0
     for file in (tmp_path / "outputs").glob("2*/*/*.tflite"):
@@ -125,6 +128,7 @@ def test_the_commands_that_look_at_any_file_run(tmp_path, capsys):
 REPORTING = "python -m pruneflow.report outputs/sweeps/*/* --output all.html"
 
 
+@pytest.mark.long
 def test_the_command_that_compares_sweeps_runs(tmp_path):
     for seeds in ("1,2", "3,4"):
         assert exit_code(["-m", *QUICK, f"seed={seeds}"]) == 0
@@ -199,6 +203,7 @@ def test_every_relative_link_of_the_readme_leads_somewhere():
         assert (ROOT / link).exists(), link
 
 
+@pytest.mark.long
 def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
     from test_flow import read_scalars
 
@@ -225,6 +230,7 @@ def write_reviews(file):
     file.write_text("\n".join(rows))
 
 
+@pytest.mark.long
 def test_a_sentence_is_scored_with_the_exported_file_as_the_docs_show(tmp_path):
     write_reviews(tmp_path / "mine.csv")
     assert any("dataset.path=mine.csv" in command for command in OWN_DATA)
@@ -255,6 +261,7 @@ def score(tmp_path, run, text):
     return float(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_fashion_mnist_is_read_as_it_is_published(tmp_path):
     (tmp_path / "fashion").mkdir()
     for half, count in (("train", 60), ("t10k", 20)):

@@ -51,6 +51,7 @@ def test_there_are_five_commands():
     assert len(COMMANDS) == 5
 
 
+@pytest.mark.long
 def test_the_network_comes_trained_and_is_not_trained_again(followed):
     folder, _ = followed
     result = json.loads((folder / "look" / "result.json").read_text())

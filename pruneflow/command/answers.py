@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -42,7 +43,13 @@ def composed(name: str, overrides: Sequence[str], **options: Any) -> DictConfig:
         ConfigError: for those.
     """
     try:
-        return hydra.compose(name, list(overrides), **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", "provider=.*is not available")
+            return hydra.compose(name, list(overrides), **options)
+    except UserWarning as warning:
+        path = str(warning).partition("path=")[2].removesuffix(" is not available.")
+        problem = "there is no such folder"
+        raise ConfigError.of("hydra.searchpath", path, problem, "Check the path.") from warning
     except (ValueError, AttributeError, AssertionError, NotImplementedError) as error:
         unmerged = "Hydra cannot merge this into its settings. Write group=choice or key=value."
         reason = in_words(error) if isinstance(error, ValueError) else unmerged
@@ -129,6 +136,11 @@ def _without_option(match: re.Match[str]) -> str:
     return f"{match[1]}: no option is chosen; allowed are {', '.join(match[2].split())}. Pick one of these."
 
 
+def _without_variable(match: re.Match[str]) -> str:
+    remedy = f"Set it, or write ${{oc.env:{match[1]},default}}"
+    return f"{match[2]}: the environment variable {match[1]} is not set. {remedy}."
+
+
 def _without_origin(match: re.Match[str]) -> str:
     return f"{match[2]}: its value is taken from {match[1]}, and there is no such key. {LOOK}"
 
@@ -140,7 +152,7 @@ def _not_an_override(typed: str) -> str:
             f"{typed}: not an override. Keys in braces are not quoted, the whole argument is: "
             "'key={pattern:0.5,other*:0.9}'."
         )
-    quoted = f": \"{key}='{value}'\"" if value and "'" not in value else ""
+    quoted = f": \"{key}='{value}'\"" if value and "'" not in value and len(value) < 200 else ""
     remedy = f"Write key=value; quote values that hold blanks, commas, brackets or ~{quoted}"
     return f"{typed}: not an override. {remedy}."
 
@@ -163,6 +175,7 @@ _ANSWERS: Answers = (
     (r"^Error merging override (.+)((?:.|\n)*)", _refused),
     (r"Could not find '(.+)/(.+)'\s+Available options in '.+?':\n((?:.|\n)+?)\nConfig", _no_such_option),
     (r"^You must specify '(.+?)', e\.g(?:.|\n)*?Available options:\n((?:.|\n)+)", _without_option),
+    (r"Environment variable '(.+?)' not found\"?\n +full_key: (\S+)", _without_variable),
     (r"^Interpolation key '(.+?)' not found\n +full_key: (\S+)", _without_origin),
     (r"[Mm]issing(?:.|\n)*argument: '(\w+)'", _without_value),
     (r"[Mm]issing(?:.|\n)*full_key: (\S+)", _without_value),

@@ -22,6 +22,8 @@ __all__ = ["folders", "parse", "shows"]
 _HELP = "python -m pruneflow --help shows what there is."
 _SUBCOMMANDS = ("install", "uninstall", "query")
 _SHELLS = ("bash", "fish", "zsh")
+LONGEST = 20_000  # characters of one word
+TOO_MANY_DIGITS = re.compile(r"\d{1001}")  # Python refuses to read such numbers
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,6 +99,9 @@ def _check_flags(parsed: Any) -> None:
 
 def _check_settings(parsed: Any) -> None:
     for word in parsed.overrides:
+        if len(word) > LONGEST or TOO_MANY_DIGITS.search(word):
+            problem = f"it has {len(word):,} characters; allowed are {LONGEST:,}, and numbers of 1,000 digits"
+            raise ConfigError(f"{word[:40]}...: {problem}. Write less.")
         if "=" not in word and not word.startswith("~"):
             remedy = f"Write key=value; quote values that hold blanks or commas. {_HELP}"
             raise ConfigError(f"{word}: not an override. {remedy}")

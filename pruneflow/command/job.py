@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from pruneflow.command import answers, continuing, grids, launchers, plugins, search, targets
@@ -31,6 +33,8 @@ from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime.terminal import console
 
 __all__ = ["Job"]
+
+NOTES = ".hydra"
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,10 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             probes = search.probes(swept) if searches else cells
-            configs = [from_hydra(_bare(compose(cell))) for cell in probes]
+            composed = [compose(cell) for cell in probes]
+            configs = [from_hydra(_bare(each)) for each in composed]
+            if cells and sweep:
+                _require_a_folder_each(composed)
             if searches:
                 search.check(settings.hydra, configs[0].objective, swept)
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
@@ -246,6 +253,8 @@ def _compose(
     composed = answers.composed(name, [*overrides, *search_path], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     targets.check(composed, typed)
+    subdir, problem = composed.hydra.output_subdir, "pruneflow reads what Hydra notes down there"
+    require(subdir == NOTES, "hydra.output_subdir", subdir, problem, f"Leave it {NOTES}.")
     return composed
 
 
@@ -272,6 +281,17 @@ def _cells(swept: list[Override], settings: DictConfig) -> list[list[str]]:
         remedy = "Write for instance -m seed=0,1, or leave -m (hydra.mode=MULTIRUN) out"
         raise ConfigError(f"-m: there is nothing to sweep: no key has several values. {remedy}.")
     return grids.cells(swept)
+
+
+def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
+    """Refuse a name for the folders of cells that several of them would share."""
+    taken: set[str] = set()
+    for each in composed:
+        with suppress(OmegaConfBaseException):  # a launcher fills in numbers, as ${hydra.job.num}
+            folder = str(OmegaConf.select(each, "hydra.sweep.subdir"))
+            problem = "two cells of the sweep would go into this folder"
+            require(folder not in taken, "hydra.sweep.subdir", folder, problem, "Leave it out.")
+            taken.add(folder)
 
 
 def _is_of_hydra(override: str) -> bool:

@@ -32,6 +32,7 @@ __all__ = ["Advance", "bar", "complain", "console", "error_console", "print_whol
 PLAIN_INTERVAL_S = 10.0
 LOG_WIDTH = 120  # a log has no width of its own
 BAR_WIDTH = 28
+LONGEST_LINE = 1200  # of a message, characters
 CLOSED = 141  # what a shell reports of a program that wrote into a closed pipe: 128 + SIGPIPE
 
 
@@ -105,7 +106,13 @@ def warn(message: str) -> None:
 def complain(message: str) -> None:
     """Print what went wrong, on standard error; an empty message prints nothing."""
     if message:
-        error_console.print(message, style="bold red", markup=False, soft_wrap=True)
+        lines = [_shortened(line) for line in message.split("\n")]
+        error_console.print("\n".join(lines), style="bold red", markup=False, soft_wrap=True)
+
+
+def _shortened(line: str) -> str:
+    """A line of a message; what was typed may be very long."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 300]} ... {line[-300:]}"
 
 
 @dataclass

@@ -35,7 +35,14 @@ def rows_of(title):
     return rows
 
 
+def marked(rows):
+    """The rows as parameters; those that need a plugin of Hydra belong to the tier that has them."""
+    plugin = re.compile(r"hydra/(launcher=(joblib|ray|submitit)|sweeper=optuna)")
+    return [pytest.param(*row, marks=[pytest.mark.cluster] if plugin.search(row[0]) else []) for row in rows]
+
+
 REFUSED, UNREADABLE = rows_of("Settings"), rows_of("Files and folders")
+NEED_TENSORFLOW = marked(rows_of("Settings that need the network or the machine"))
 OWN_YAML = [(file, *rest.rsplit(" | ", 1)) for file, rest in rows_of("Your own YAML")]
 
 
@@ -58,11 +65,31 @@ def exit_code(arguments):
     return stop.value.code
 
 
-@pytest.mark.parametrize(("typed", "answer"), REFUSED)
+@pytest.mark.parametrize(("typed", "answer"), marked(REFUSED))
 def test_bad_input_gets_one_message_and_leaves_nothing(typed, answer, capsys, tmp_path):
     assert exit_code(typed.split()) == 2
     assert_answered(capsys.readouterr(), answer)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        (
+            "a" * 30_000 + "=1",
+            "...: it has 30,002 characters; allowed are 20,000, and numbers of 1,000 digits.",
+        ),
+        (
+            "seed=" + "9" * 5000,
+            "...: it has 5,005 characters; allowed are 20,000, and numbers of 1,000 digits.",
+        ),
+        ("seed=" + "[" * 4000, "not an override. "),
+    ],
+)
+def test_very_long_words_get_a_message_that_can_be_read(word, answer, capsys):
+    assert exit_code([word]) == 2
+    said = capsys.readouterr().err
+    assert answer in said and len(said) < 2000 and "Traceback" not in said
 
 
 @pytest.mark.parametrize(("typed", "answer"), UNREADABLE)
@@ -103,7 +130,9 @@ def test_a_yaml_file_that_cannot_be_read_is_no_traceback_where_the_config_is_onl
         assert_answered(capsys.readouterr(), answer)
 
 
-@pytest.mark.parametrize(("typed", "message"), rows_of("Settings that need the network or the machine"))
+@pytest.mark.parametrize(
+    ("typed", "message"), marked(rows_of("Settings that need the network or the machine"))
+)
 def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, capsys, tmp_path):
 
     if "gpu" in typed and backend.tensorflow().config.list_physical_devices("GPU"):
@@ -141,6 +170,7 @@ def lines_that_import_tensorflow(lines, tiny_data):
     return done.stdout.split("\n")[0]
 
 
+@pytest.mark.run
 def test_help_config_and_every_refusal_come_without_tensorflow(tiny_data):
     free = [
         "--help",
@@ -152,6 +182,7 @@ def test_help_config_and_every_refusal_come_without_tensorflow(tiny_data):
     assert lines_that_import_tensorflow(free, tiny_data) == ""
 
 
+@pytest.mark.run
 def test_the_check_above_can_fail(tiny_data):
     assert lines_that_import_tensorflow(["--help", "pruning.skip=[foo]"], tiny_data) == "pruning.skip=[foo]"
 
@@ -170,6 +201,7 @@ def test_version_is_that_of_pruneflow():
     assert command(["--version"]).stdout == f"pruneflow {pruneflow.__version__}\n"
 
 
+@pytest.mark.run
 def test_cfg_job_shows_the_composed_config(tmp_path):
     done = command(["--cfg", "job", "experiment=mnist_cnn", "schedule=constant"])
     assert done.returncode == 0
@@ -178,6 +210,7 @@ def test_cfg_job_shows_the_composed_config(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.run
 def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     done = command(QUICK)
     assert done.returncode == 0, done.stderr
@@ -198,6 +231,7 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     assert (run_dir / ".hydra" / "config.yaml").is_file()
 
 
+@pytest.mark.long
 def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
     done = command([*QUICK, "-m", "schedule.final_sparsity=0.5,0.8", "export=float,dynamic-range"])
     assert done.returncode == 0, done.stderr
@@ -224,6 +258,7 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
     assert file.read_bytes() == (sweep_dir / last / "pruned-float.tflite").read_bytes()
 
 
+@pytest.mark.run
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     from pruneflow.errors import PruneflowError
     from pruneflow.flow import pipeline
@@ -246,6 +281,7 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     assert rows[2].startswith("seed=2,done")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sent", "code", "word"),
     [
@@ -283,6 +319,7 @@ def test_signals_end_a_run_cleanly_and_once(tmp_path, sent, code, word):
     assert {path.name for path in tmp_path.rglob(".*") if path.is_file()} == {".unfinished"}
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("where", ["hydra.sweep.subdir=${hydra.job.num}", "hydra.sweep.subdir=deep/${seed}"])
 def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
     pretend_to_run(monkeypatch)
@@ -307,6 +344,7 @@ def pretend_to_run(monkeypatch):
     monkeypatch.setattr(isolation, "fail", lambda run_dir, error: None)
 
 
+@pytest.mark.run
 def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
@@ -318,6 +356,7 @@ def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
     assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
 
 
+@pytest.mark.run
 def test_a_sweep_may_be_asked_for_by_its_mode(tmp_path, monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "hydra.mode=MULTIRUN", "seed=3,4", "hydra.sweep.dir=sweep"]) == 0
@@ -327,12 +366,14 @@ def test_a_sweep_may_be_asked_for_by_its_mode(tmp_path, monkeypatch, capsys):
     assert not [command for command in commands if "MULTIRUN" in command]
 
 
+@pytest.mark.run
 def test_globs_sweep_over_all_choices_of_a_group(monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "-m", "schedule=glob(*)"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=4 failed=0")
 
 
+@pytest.mark.run
 def test_the_command_of_a_result_can_be_typed_again(tmp_path, monkeypatch):
     pretend_to_run(monkeypatch)
     (tmp_path / "my yaml").mkdir()
@@ -364,6 +405,7 @@ def buffered():
     return {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("typed", [["--help"], ["--cfg", "all"], QUICK])
 def test_where_nobody_reads_the_output_it_ends_quietly(typed):
     ours, theirs = os.pipe()
@@ -374,6 +416,7 @@ def test_where_nobody_reads_the_output_it_ends_quietly(typed):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.run
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("typed", [["--version"], ["--cfg", "all"], QUICK])
 def test_an_output_that_is_full_is_named(typed):
@@ -387,6 +430,7 @@ def test_an_output_that_is_full_is_named(typed):
     assert done.stderr.splitlines() == [f"{answer} Make room there, or send it elsewhere."]
 
 
+@pytest.mark.run
 def test_a_terminal_gets_progress_bars_with_time_left_and_whole_lines_at_the_end():
     ours, theirs = pty.openpty()
     line = [sys.executable, "-m", "pruneflow", *QUICK, "trainer.epochs=4"]
@@ -407,6 +451,7 @@ def test_a_terminal_gets_progress_bars_with_time_left_and_whole_lines_at_the_end
         )
 
 
+@pytest.mark.run
 def test_config_dir_adds_a_users_yaml(tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     text = "# @package _global_\nschedule:\n  final_sparsity: 0.6\n"

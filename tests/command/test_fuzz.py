@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from pruneflow.command import cli
 
+pytestmark = pytest.mark.long
+
 BASES = st.sampled_from(
     [[], [], ["model=lstm", "dataset=imdb", *QUICK_LSTM], ["model=lstm"], ["dataset=imdb"]]
 )

@@ -25,6 +25,7 @@ def results(folder):
     return {file.parent: json.loads(file.read_text()) for file in files}
 
 
+@pytest.mark.run
 def test_a_grid_of_three_by_three_trains_one_baseline_and_three_pruned_networks(tmp_path, capsys):
     grid = ["-m", "schedule.final_sparsity=0.5,0.8,0.9", "export=float,dynamic-range,int8"]
     assert exit_code([*QUICK, *grid]) == 0
@@ -47,6 +48,7 @@ def test_a_grid_of_three_by_three_trains_one_baseline_and_three_pruned_networks(
     assert "Training" not in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_nothing_is_reused_where_that_is_asked_for(tmp_path):
     for _ in range(2):
         assert exit_code([*QUICK, "stages.reuse=false"]) == 0
@@ -73,6 +75,7 @@ def kill_when(process, ready):
 LONG = [*QUICK, "trainer.dense_epochs=60", "stages.checkpoint_seconds=0.1"]
 
 
+@pytest.mark.long
 def test_a_killed_run_goes_on_in_its_folder_with_the_same_command(tmp_path):
     first = start(tmp_path, *LONG)
     kill_when(first, lambda: list(tmp_path.rglob("checkpoint.zip")))
@@ -88,6 +91,7 @@ def test_a_killed_run_goes_on_in_its_folder_with_the_same_command(tmp_path):
     assert len(list((tmp_path / "outputs").glob("2*/*"))) == 2
 
 
+@pytest.mark.long
 def test_another_command_does_not_go_on_in_a_folder_that_was_left(tmp_path):
     first = start(tmp_path, *LONG)
     kill_when(first, lambda: list(tmp_path.rglob("checkpoint.zip")))
@@ -97,6 +101,7 @@ def test_another_command_does_not_go_on_in_a_folder_that_was_left(tmp_path):
     assert "Resumes" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", [[], ["hydra.sweep.dir=grid"]], ids=["default folder", "named folder"])
 def test_a_killed_grid_goes_on_recognises_what_is_finished_and_shows_all(tmp_path, where):
     grid = [*QUICK, "-m", "seed=0,1,2", "export=float", *where]
@@ -117,6 +122,7 @@ def test_a_killed_grid_goes_on_recognises_what_is_finished_and_shows_all(tmp_pat
     assert [line.split(",")[1] for line in table[1:]] == ["done"] * 3
 
 
+@pytest.mark.long
 def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(tmp_path, monkeypatch, capsys):
     from pruneflow.errors import PruneflowError
     from pruneflow.flow import pipeline
@@ -166,6 +172,7 @@ def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, cap
     assert capsys.readouterr().out.startswith("The run is carried out anew. ")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["data", "device"])
 def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
     from pruneflow.command import cli
@@ -181,6 +188,7 @@ def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, 
     assert cli._finished(tmp_path, config) is None
 
 
+@pytest.mark.long
 def test_the_same_command_at_once_is_refused_in_a_named_folder_and_gets_its_own_elsewhere(tmp_path):
     named = [*LONG, "trainer.dense_epochs=200", "hydra.run.dir=here"]  # longer than the second takes to start
     first = start(tmp_path, *named)
@@ -289,6 +297,7 @@ def test_without_reuse_nothing_is_taken_up(tmp_path):
     assert continuing.left(Store(tmp_path, reuse=False), "a" * 64) is None
 
 
+@pytest.mark.long
 def test_real_runs_killed_three_times_at_random_moments_end_with_the_same_bits(tmp_path, tiny_data):
     script = ROOT / "benchmarks" / "kills.py"
     line = [sys.executable, str(script), "--kills=3", "--least=4.5", "--most=8"]

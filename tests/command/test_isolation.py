@@ -30,6 +30,7 @@ def cells(folder):
     return {file.parent.name: file.parent for file in folder.glob("sweeps/*/*/*/result.json")}
 
 
+@pytest.mark.long
 def test_a_cell_in_a_child_gives_the_same_bytes_and_shows_the_same(tmp_path, monkeypatch, capfd, always):
     assert exit_code(GRID) == 0
     said = capfd.readouterr().out
@@ -50,6 +51,7 @@ def process_of(folder):
     return next((folder / "dense").glob("events.*.v2")).name.split(".")[-3]
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_in_a_child_is_recorded_like_any_other(tmp_path, capfd, always):
     line = [*QUICK, "-m", "trainer.dense_learning_rate=0.01,1e30", "trainer.optimizer=sgd"]
     assert exit_code(line) == 1
@@ -82,6 +84,7 @@ main()
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
 def test_a_child_ends_with_its_parent(tmp_path, sent):
     quick = [word for word in QUICK if not word.startswith("trainer.epochs")]

@@ -28,6 +28,8 @@ from pruneflow.flow import objectives
 from pruneflow.flow.config import config_folder
 from pruneflow.runtime.device import processors
 
+pytestmark = pytest.mark.cluster
+
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "parallel.md").read_text(), flags=re.S)
 COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 

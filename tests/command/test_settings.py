@@ -86,6 +86,7 @@ def takes(composed, group, key, value):
     return True
 
 
+@pytest.mark.run
 def test_a_strange_value_is_taken_or_refused_with_a_message(taken):
     assert len(taken) > 100
     assert {"model.filters", "schedule.power", "trainer.optimizer_parameters.rho"} <= taken.keys()
@@ -119,6 +120,7 @@ IMAGES = Spec(kind="image", shape=(28, 20, 1), classes=10)
 TEXTS = Spec(kind="tokens", shape=(12,), classes=3, vocabulary_size=70)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("words", "spec"),
     [
@@ -138,6 +140,7 @@ def test_weights_are_counted_without_building_the_network(composed, words, spec)
     assert model.parameters(spec) == model.build(spec).count_params()
 
 
+@pytest.mark.run
 def test_weights_of_mobilenet_are_estimated(composed):
     model = composed("model=mobilenet", "model.alpha=2").model
     assert model.parameters(IMAGES) == pytest.approx(model.build(IMAGES).count_params(), rel=0.1)

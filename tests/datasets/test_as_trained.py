@@ -144,6 +144,7 @@ def prepared(monkeypatch):
     return go
 
 
+@pytest.mark.run
 def test_a_file_that_changed_between_two_runs_is_read_again(prepared, tmp_path):
     held = numbers(60)
     words = ["dataset=arrays", f"dataset.path={tmp_path / 'mine.npz'}", "model=mlp"]
@@ -154,6 +155,7 @@ def test_a_file_that_changed_between_two_runs_is_read_again(prepared, tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.run
 def test_functions_that_changed_or_are_of_another_folder_are_imported_again(prepared, tmp_path, monkeypatch):
     words = ["dataset=custom", "dataset.factory=my_own:data", "model=mlp"]
     names = []
@@ -167,6 +169,7 @@ def test_functions_that_changed_or_are_of_another_folder_are_imported_again(prep
     sys.modules.pop("my_own", None)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -227,6 +230,7 @@ def test_a_file_that_is_called_as_a_module_of_python_is_refused(tmp_path, monkey
         own("custom", factory="code:load").load()
 
 
+@pytest.mark.run
 def test_each_class_is_told_how_it_fares(composed, tmp_path, monkeypatch):
     np.savez(tmp_path / "mine.npz", **{**numbers(200), "y": np.where(numbers(200)["y"], "left", "right")})
     monkeypatch.chdir(tmp_path)
@@ -256,6 +260,7 @@ def test_each_class_is_told_how_it_fares(composed, tmp_path, monkeypatch):
     assert "Accuracy of each class" in page and "labels.txt" in page and ">left<" in page
 
 
+@pytest.mark.run
 def test_evaluation_says_that_it_took_the_scales_of_the_run(tmp_path, monkeypatch, capsys):
     np.savez(tmp_path / "mine.npz", **numbers(200))
     monkeypatch.chdir(tmp_path)

@@ -393,6 +393,7 @@ def test_a_factory_is_refused_by_its_spelling_before_anything_is_imported() -> N
             own("custom", factory=name)
 
 
+@pytest.mark.run
 def test_numbers_train_a_network_and_the_standardisation_lies_beside_the_file(
     tmp_path: Path, composed: Any
 ) -> None:

@@ -167,6 +167,7 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, key: str, valu
         own("csv_text", **{"path": str(tmp_path / "o.csv"), key: value})
 
 
+@pytest.mark.run
 def test_two_classes_of_ones_own_go_through_the_lstm(tmp_path: Path) -> None:
     from conftest import QUICK, QUICK_LSTM
     from test_cli import exit_code

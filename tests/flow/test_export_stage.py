@@ -66,6 +66,7 @@ def test_dense_is_the_default_and_nothing_else_is_tried():
     assert all(weight.encoding == "dense" for weight in tflite.parse(found.content, "x").weights)
 
 
+@pytest.mark.run
 def test_auto_keeps_the_sparse_file_of_mnist_cnn_at_90_percent_a_sixth_as_large_with_equal_outputs():
     model = network(0.9, filters=(32, 64), units=1024)
     found = encodings.encode(float_export("auto"), model, data_of(images(20)))
@@ -147,6 +148,7 @@ def test_a_sparse_file_that_is_larger_after_gzip_is_left():
     assert _chosen(float_export("sparse"), dense, sparse).content == sparse.content  # asked for
 
 
+@pytest.mark.run
 def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsys):
     blocks = ["structure=block_4x1", "model.dense_units=[64]"]
     line = [*QUICK, *blocks, "export=all", "export.encoding=auto", "latency.seconds=0.05"]
@@ -180,6 +182,7 @@ def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsy
     assert kept and not any("median_ms" in text for text in kept)
 
 
+@pytest.mark.run
 def test_zstd_is_sent_where_it_is_asked_for(tmp_path):
     assert exit_code([*QUICK, "export.compression=zstd"]) == 0
     result, folder = result_of(tmp_path)
@@ -192,6 +195,7 @@ def test_zstd_is_sent_where_it_is_asked_for(tmp_path):
     assert file["latency"] is None  # latency.seconds=0
 
 
+@pytest.mark.long
 def test_every_weight_of_an_lstm_is_found_in_its_file(tmp_path):
     assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM, "export=dynamic-range"]) == 0
     result, _ = result_of(tmp_path)
@@ -202,6 +206,7 @@ def test_every_weight_of_an_lstm_is_found_in_its_file(tmp_path):
     assert masked == layers
 
 
+@pytest.mark.long
 def test_a_sweep_has_a_row_per_file(tmp_path):
     assert exit_code([*QUICK, "-m", "export=all", "seed=0,1"]) == 0
     (file,) = (tmp_path / "outputs").rglob("sweep.csv")
@@ -210,6 +215,7 @@ def test_a_sweep_has_a_row_per_file(tmp_path):
     assert all(row["encoding"] == "dense" and row["latency_ms"] == "" for row in rows)
 
 
+@pytest.mark.run
 def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(tmp_path, monkeypatch, capsys):
     scored = evaluate.tflite_outcome
 

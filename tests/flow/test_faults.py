@@ -52,6 +52,7 @@ def small_disk(folder, size):
 
 
 # Sizes at which the disk fills up while events, a TFLite file, an .h5 file and result.json are written.
+@pytest.mark.long
 @pytest.mark.parametrize("size", ["16k", "24k", "120k", "300k", "372k"])
 def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, size, capfd):
     with small_disk(tmp_path / "small", size) as disk:
@@ -68,6 +69,7 @@ def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, 
         assert kept.read_bytes() == b"was there before"
 
 
+@pytest.mark.long
 def test_the_same_run_fits_on_a_larger_disk(tmp_path):
     with small_disk(tmp_path / "small", "600k") as disk:
         assert exit_code([*QUICK, f"hydra.run.dir={disk / 'run'}"]) == 0
@@ -97,6 +99,7 @@ def store(tmp_path_factory):
     return f"stages.dir={tmp_path_factory.mktemp('store')}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ends", ["result.json", "tfevents.final", "report.html"])
 def test_a_disk_that_fills_at_any_file_fails_the_run_and_the_same_command_goes_on(
     store, ends, monkeypatch, capsys
@@ -114,6 +117,7 @@ def test_a_disk_that_fills_at_any_file_fails_the_run_and_the_same_command_goes_o
     assert "done " in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_after_a_result_fails_the_cell_and_the_same_sweep_goes_on(store, capsys):
     line = [*QUICK, store, "-m", "seed=0,1", "hydra.sweep.dir=grid"]
     with disk_that_fills_at("seed=0/float/events.out.tfevents.final", "failure.json", for_good=False):
@@ -125,12 +129,14 @@ def test_a_disk_that_fills_after_a_result_fails_the_cell_and_the_same_sweep_goes
     assert Path("grid/sweep.csv").read_text().count(",done,") == 2
 
 
+@pytest.mark.long
 def test_diverging_training_is_answered_as_documented(capsys):
     answer, code = documented("training diverges")
     assert exit_code([*QUICK, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30"]) == code
     assert re.match(answer, capsys.readouterr().err)
 
 
+@pytest.mark.long
 def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
     from pruneflow.sparsity import prune
 
@@ -140,6 +146,7 @@ def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
     assert re.match(answer, capsys.readouterr().err)
 
 
+@pytest.mark.long
 def test_memory_that_runs_out_is_answered_as_documented(capsys, monkeypatch):
     from pruneflow.training.fit import Fit
 
@@ -152,6 +159,7 @@ def test_memory_that_runs_out_is_answered_as_documented(capsys, monkeypatch):
     assert re.match(answer, capsys.readouterr().err)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resumes(tmp_path, sent):
     from data_fixtures import mnist_arrays, saved, serving, sha256
@@ -199,6 +207,7 @@ PHASES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, sent):
@@ -238,6 +247,7 @@ def test_two_runs_in_the_same_instant_get_folders_of_their_own(tmp_path):
     assert folders.unused(wanted) == tmp_path / "12-00-00-000000-3"
 
 
+@pytest.mark.long
 def test_a_clock_that_jumps_back_overwrites_nothing_and_measures_no_negative_time(tmp_path, monkeypatch):
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 3600 * (real() % 1 > 0.5))
@@ -249,6 +259,7 @@ def test_a_clock_that_jumps_back_overwrites_nothing_and_measures_no_negative_tim
         assert min(phase["seconds"] for phase in result["phases"].values()) > 0
 
 
+@pytest.mark.long
 def test_a_folder_with_results_is_refused_and_kept(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "result.json").write_text("precious")
@@ -268,6 +279,7 @@ def test_a_result_of_another_version_is_named_not_misread(tmp_path, text):
         results.read(tmp_path)
 
 
+@pytest.mark.long
 def test_an_outputs_folder_of_an_older_version_is_left_alone(tmp_path):
     old = tmp_path / "outputs" / "2020-01-01" / "00-00-00"
     old.mkdir(parents=True)

@@ -26,6 +26,7 @@ def run(composed, folder, *overrides):
     return pipeline.run(config, pipeline.prepare(config), folder, command="test")
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("model", "schedule", "export"), list(itertools.product(MODELS, SCHEDULES, EXPORTS)))
 def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model, schedule, export):
     result = run(composed, tmp_path, *MODELS[model], f"schedule={schedule}", f"export={export}")
@@ -50,6 +51,7 @@ def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model,
     assert result.pruned.accuracy >= 0.9  # the tiny data are easy
 
 
+@pytest.mark.run
 def test_a_result_has_every_promised_field(composed, tmp_path):
     run(composed, tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -73,6 +75,7 @@ def test_a_result_has_every_promised_field(composed, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.run
 def test_networks_of_before_are_given_back_before_training(composed, tmp_path, monkeypatch):
     class Ring:
         """Holds itself, as a Keras model does: only a collection frees it."""
@@ -97,6 +100,7 @@ def test_networks_of_before_are_given_back_before_training(composed, tmp_path, m
     assert alive == [False, False]
 
 
+@pytest.mark.run
 def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
     blocks = ["structure=block_4x1", "model.dense_units=[32]", "pruning.skip=[dense_1]"]
     result = run(composed, tmp_path, *blocks, "export.encoding=sparse")
@@ -111,6 +115,7 @@ def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
     assert "FULLY_CONNECTED" in result.tflite[0].inside.sparse_kernels
 
 
+@pytest.mark.run
 def test_two_of_four_inputs_stay_in_every_layer(composed, tmp_path):
     result = run(composed, tmp_path, "structure=n_of_m", "model.filters=[4]")
     kernel = (
@@ -121,6 +126,7 @@ def test_two_of_four_inputs_stay_in_every_layer(composed, tmp_path):
     assert (result.pruned.requested_sparsity, result.config["schedule"]["final_sparsity"]) == (0.5, 0.8)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("overrides", "asked"),
     [
@@ -147,6 +153,7 @@ def test_sparsity_is_shared_as_asked_and_the_total_is_exact(composed, tmp_path, 
     assert scalars["sparsity/planned"][-1][1] == pytest.approx(result.pruned.requested_sparsity, abs=1e-6)
 
 
+@pytest.mark.run
 def test_matrices_take_the_zeros_of_convolutions(composed, tmp_path):
     result = run(composed, tmp_path, "distribution=matrices", "structure=block_4x1")
     masked = {layer.name: layer.masked for layer in result.pruned.layers}
@@ -154,6 +161,7 @@ def test_matrices_take_the_zeros_of_convolutions(composed, tmp_path):
     assert result.pruned.requested_sparsity == pytest.approx(0.8, abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_bidirectional_lstm_goes_through_to_tflite(composed, tmp_path):
     result = run(composed, tmp_path, *MODELS["lstm"], "model.bidirectional=true")
     names = [f"{layer.name}/{layer.weight}" for layer in result.pruned.layers]
@@ -169,6 +177,7 @@ def test_a_bidirectional_lstm_goes_through_to_tflite(composed, tmp_path):
 HALVES = ("forward", "backward")
 
 
+@pytest.mark.run
 def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
     lstm = [*MODELS["lstm"], "model.dropout=0.3", "model.embedding_dropout=0.2"]
     for overrides in (MODELS["cnn"], lstm):
@@ -179,6 +188,7 @@ def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
         assert first.pruned == second.pruned
 
 
+@pytest.mark.run
 def test_another_seed_gives_other_weights(composed, tmp_path):
     for seed in (0, 1):
         run(composed, tmp_path / str(seed), f"seed={seed}")
@@ -186,6 +196,7 @@ def test_another_seed_gives_other_weights(composed, tmp_path):
     assert files[0] != files[1]
 
 
+@pytest.mark.run
 def test_without_a_dense_phase_pruning_starts_from_scratch(composed, tmp_path):
     result = run(composed, tmp_path, "trainer.dense_epochs=0")
     assert (result.dense.accuracy, result.dense.validation_accuracy, result.dense.loss) == (None, None, None)
@@ -193,6 +204,7 @@ def test_without_a_dense_phase_pruning_starts_from_scratch(composed, tmp_path):
     assert not (tmp_path / "dense").exists()
 
 
+@pytest.mark.run
 def test_the_dense_baseline_stays_dense_on_disk(composed, tmp_path):
     run(composed, tmp_path)
     load = backend.keras().models.load_model
@@ -201,6 +213,7 @@ def test_the_dense_baseline_stays_dense_on_disk(composed, tmp_path):
     assert count_zeros(pruned.get_layer("dense").kernel.numpy()) == 16224
 
 
+@pytest.mark.run
 def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(composed, tmp_path):
     result = run(composed, tmp_path)
     scalars = read_scalars(tmp_path / "pruned")
@@ -233,6 +246,7 @@ def read_scalars(folder):
     }
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("decay", "first", "last"),
     # The rate of the last step of each epoch, steps 9 and 18 of 18; stepwise drops to a tenth after 9 and 14.
@@ -252,6 +266,7 @@ def test_optimizer_parameters_reach_the_optimizer(composed):
     assert (optimizer.momentum, float(optimizer.learning_rate)) == (0.7, 0.25)
 
 
+@pytest.mark.run
 def test_early_stopping_ends_the_dense_phase_and_waits_for_the_target_in_the_pruning_phase(
     composed, tmp_path
 ):
@@ -278,6 +293,7 @@ def test_training_that_diverges_is_named_and_stops(composed, tmp_path):
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("model", MODELS)
 def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(
@@ -297,6 +313,7 @@ def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(
     assert (kept != rounded).mean() > 0.9
 
 
+@pytest.mark.run
 def test_int8_takes_and_gives_int8_for_images_and_int32_ids_for_texts(composed, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -318,6 +335,7 @@ def test_calibration_sees_training_examples_only(composed):
     assert {example.tobytes() for example in seen} <= {example.tobytes() for example in data.train.x}
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("engine", ["pruneflow", "tfmot"])
 def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch, engine):
     from dataclasses import replace
@@ -340,6 +358,7 @@ def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path
     assert not (tmp_path / "result.json").exists()
 
 
+@pytest.mark.run
 def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch):
     from pruneflow.training import logs
 

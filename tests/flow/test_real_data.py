@@ -5,6 +5,8 @@ import json
 import pytest
 from test_cli import command
 
+pytestmark = pytest.mark.long
+
 
 def only_result(folder):
     (file,) = folder.glob("outputs/*/*/result.json")

@@ -125,6 +125,7 @@ def test_settings_that_mean_nothing_for_numbers_are_refused(composed, file, over
         pipeline.prepare(composed(*settings(file, *overrides)))
 
 
+@pytest.mark.run
 def test_every_figure_is_that_of_the_predictions(finished):
     data, result, run = finished
     model = backend.keras().models.load_model(run / "pruned.h5", compile=False)
@@ -164,6 +165,7 @@ def test_the_curves_have_r2_and_the_text_card_too(finished):
     assert {"final/validation_r2", "final/mean_absolute_error", "final/gzip_bytes"} < set(final)
 
 
+@pytest.mark.run
 def test_the_report_compares_by_r2(finished):
     _, result, run = finished
     page = write_run_report(run).read_text()
@@ -194,6 +196,7 @@ def test_the_table_and_the_csv_name_what_they_compare_by(finished, capsys):
     assert float(row["pruned_validation_r2"]) == result.pruned.validation_metrics["r2"]
 
 
+@pytest.mark.run
 def test_any_file_is_evaluated_by_r2(finished, file, capsys):
     _, result, run = finished
     words = ["dataset=arrays", f"dataset.path={file}", "dataset.task=regression"]
@@ -204,6 +207,7 @@ def test_any_file_is_evaluated_by_r2(finished, file, capsys):
     assert evaluate.main([str(run / "pruned-int8.tflite"), *words[:2], "dataset.task=classification"]) != 0
 
 
+@pytest.mark.run
 def test_images_and_texts_can_have_numbers_too(composed, tmp_path):
     rng = np.random.default_rng(0)
     level = rng.integers(0, 200, 120)

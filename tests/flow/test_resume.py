@@ -101,6 +101,7 @@ RUNS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", RUNS)
 def test_a_run_that_was_cut_off_anywhere_ends_with_the_same_bits(
     composed, monkeypatch, tmp_path, capsys, model
@@ -115,6 +116,7 @@ def test_a_run_that_was_cut_off_anywhere_ends_with_the_same_bits(
         assert said in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed, monkeypatch, tmp_path):
     for name in ("whole", "killed"):
         if name == "killed":
@@ -125,6 +127,7 @@ def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed
     assert {"pruned-float.tflite", "pruned.h5"} < set(everything(tmp_path / "killed"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -144,6 +147,7 @@ def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, over
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -164,6 +168,7 @@ def test_masks_of_every_kind_are_taken_up_in_the_middle_of_pruning(
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
+@pytest.mark.long
 def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkeypatch, tmp_path):
     stopping = [
         "trainer.dense_epochs=6",
@@ -179,6 +184,7 @@ def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkey
     assert 3 <= epochs < 6
 
 
+@pytest.mark.long
 def test_a_run_may_be_cut_off_again_and_again(composed, monkeypatch, tmp_path):
     train(composed, tmp_path / "whole", *CNN)
     for _ in range(7):
@@ -192,6 +198,7 @@ def checkpoint_of(folder):
     return file
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "of another network"])
 def test_a_broken_checkpoint_is_noticed_said_and_not_trusted(composed, monkeypatch, tmp_path, capsys, how):
     train(composed, tmp_path / "whole")
@@ -214,6 +221,7 @@ def test_a_broken_checkpoint_is_noticed_said_and_not_trusted(composed, monkeypat
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_earlier_one(
     composed, monkeypatch, tmp_path, capsys
 ):
@@ -241,6 +249,7 @@ def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_earlier_one(
         assert differing(tmp_path / "whole", disk) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("seconds", "written"), [("null", 0), ("0", 4 * 9 - 2), ("1000", 0)])
 def test_the_frequency_of_checkpoints_is_a_setting(composed, monkeypatch, tmp_path, seconds, written):
     count = []
@@ -249,6 +258,7 @@ def test_the_frequency_of_checkpoints_is_a_setting(composed, monkeypatch, tmp_pa
     assert len(count) == written
 
 
+@pytest.mark.long
 def test_nothing_of_a_checkpoint_stays_when_the_stage_is_done(composed, tmp_path):
     train(composed, tmp_path)
     assert not [*tmp_path.rglob("checkpoint*"), *tmp_path.rglob("*.part"), *tmp_path.rglob("scratch")]
@@ -266,6 +276,7 @@ def test_a_checkpoint_is_one_file_that_reads_as_it_was_written(tmp_path):
         assert found.arrays[name].dtype == array.dtype
 
 
+@pytest.mark.long
 def test_a_reused_network_shows_its_curves_in_every_run_and_the_store_shows_none(composed, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

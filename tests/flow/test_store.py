@@ -282,6 +282,7 @@ def made(tmp_path):
     return log.read_text().count("made") if log.exists() else 0
 
 
+@pytest.mark.run
 def test_two_processes_that_need_the_same_stage_make_it_once(tmp_path):
     both = [process(tmp_path, 1.0) for _ in range(2)]
     outputs = sorted(one.communicate(timeout=60)[0] for one in both)
@@ -291,6 +292,7 @@ def test_two_processes_that_need_the_same_stage_make_it_once(tmp_path):
     assert "Waits      for another run that makes stage dense" in outputs[1]
 
 
+@pytest.mark.run
 def test_a_lock_whose_owner_was_killed_is_taken_over(tmp_path):
     owner = process(tmp_path, 600)
     while not made(tmp_path):

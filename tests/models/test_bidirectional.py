@@ -134,6 +134,7 @@ def test_both_halves_have_the_weights_of_one_and_the_classifier_reads_both(bidir
     assert model.output_shape == (None, 1)
 
 
+@pytest.mark.run
 def test_layers_and_weights_have_the_same_names_in_every_build():
     first, second = network(), network()
     assert [layer.name for layer in first.layers] == [
@@ -143,11 +144,13 @@ def test_layers_and_weights_have_the_same_names_in_every_build():
     assert [name for name in prune.weights(first) if name.endswith("kernel")] == [*MATRICES, "dense/kernel"]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("export", "sparse"), [("float", True), ("int8", False)])
 def test_equal_weights_give_equal_bytes_in_every_build(export, sparse):
     assert file_of(export, sparse) == convert(network(), export, sparse=sparse)
 
 
+@pytest.mark.run
 def test_a_sparse_lstm_of_one_direction_gives_equal_bytes_too():
     made = [convert(network(bidirectional=False), "float", sparse=True) for _ in range(2)]
     assert made[0] == made[1]
@@ -168,6 +171,7 @@ def test_the_second_half_reads_the_text_backwards():
 
 
 # Keras' own word vectors are small, trained ones are not: int8 must hold both.
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("export", "bidirectional", "scale"),
     [
@@ -189,6 +193,7 @@ def test_the_file_agrees_with_keras(export, bidirectional, scale):
     assert np.abs(np.mean(file - keras)) < MOST_DIFFERENCE[export] / 4  # no shift
 
 
+@pytest.mark.run
 def test_a_sparse_encoded_file_runs_and_gives_the_same():
     dense, sparse = (scores(pruned_file_of("float", sparse), tokens()) for sparse in (False, True))
     np.testing.assert_allclose(sparse, dense, atol=1e-6)
@@ -206,6 +211,7 @@ def test_the_file_has_two_fused_operations_and_keeps_their_states(export):
     assert {weight.dtype for weight in gates} == {"float32" if export == "float" else "int8"}
 
 
+@pytest.mark.run
 def test_both_directions_multiply():
     graph = parse(convert(network(units=4, embedding_dim=6), "float"), "both.tflite")
     # 12 steps x (4 gates x (6 x 4 + 4 x 4)) for each direction, then 8 x 1
@@ -213,6 +219,7 @@ def test_both_directions_multiply():
     assert graph.multiply_adds == 3848
 
 
+@pytest.mark.run
 def test_what_is_pruned_is_not_counted_among_the_multiply_adds_that_are_left():
     model = network(units=4, embedding_dim=6)
     masks = pruned(model, 0.5, names=MATRICES)
@@ -222,6 +229,7 @@ def test_what_is_pruned_is_not_counted_among_the_multiply_adds_that_are_left():
     assert left == [12 * kept["backward"], 12 * kept["forward"]]  # the one that is reversed comes first
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("export", "sparse"), [("float", False), ("float", True), ("dynamic-range", False), ("int8", False)]
 )
@@ -255,6 +263,7 @@ def test_each_tensor_is_given_to_the_direction_that_reads_it(export):
         assert list(found[0].tensors + found[1].tensors) == read
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("export", ["float", "int8"])
 @pytest.mark.parametrize("kind", ["kernel", "recurrent_kernel"])
 def test_masks_of_the_wrong_direction_are_found_out(kind, export):
@@ -284,6 +293,7 @@ def test_one_byte_that_was_changed_in_one_direction_is_detected(export):
         require_masked(traced, "both")
 
 
+@pytest.mark.run
 def test_directions_with_equal_weights_are_both_found():
     model = network()
     masks = pruned(model)
@@ -296,6 +306,7 @@ def test_directions_with_equal_weights_are_both_found():
     assert [found[name] for name in MATRICES] == [(4, 0)] * 4
 
 
+@pytest.mark.run
 def test_a_direction_that_is_all_zeros_is_found():
     model = network()
     masks = pruned(model)

@@ -286,6 +286,7 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("mine", None)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -315,6 +316,7 @@ def test_initializers_and_activations_of_ones_own_need_not_be_known_to_keras(com
     np.testing.assert_array_equal(prune.wrap(model, ready.masks)(x), model(x))
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("overrides", "answer"),
     [
@@ -379,12 +381,14 @@ def test_a_network_of_keras_3_is_told_from_one_of_keras_2():
         Origin("model.factory", "mine:build").fitted(kind(), IMAGES, output="auto")
 
 
+@pytest.mark.run
 def test_tokens_of_any_length_fit_a_network_that_reads_any_length(composed, tmp_path, mine):
     overrides = ["dataset=imdb", "dataset.vocabulary_size=60", "dataset.length=12", *learning(0.05)]
     result = run(composed, tmp_path / "run", *mine("words"), *overrides)
     assert_whole(result, ["float"])
 
 
+@pytest.mark.run
 def test_what_identifies_a_network_is_the_network(composed, tmp_path, mine, monkeypatch):
     import sys
 
@@ -455,6 +459,7 @@ def prepared(composed, *overrides):
     return config, pipeline.prepare(config)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["network.keras", "network.h5", "network"])
 def test_a_trained_network_from_a_file_skips_the_dense_phase(composed, saved, tmp_path, name):
     config, ready = prepared(composed, *from_file(saved / name, "export=all"))
@@ -482,6 +487,7 @@ def test_a_trained_network_that_only_guesses_is_doubted_before_it_is_pruned(comp
     assert "learned the classes in another order" in said
 
 
+@pytest.mark.run
 def test_a_dense_phase_of_a_network_from_a_file_must_be_asked_for(composed, saved):
     for overrides, epochs in (
         (["dataset=mnist"], 0),
@@ -495,6 +501,7 @@ def test_a_dense_phase_of_a_network_from_a_file_must_be_asked_for(composed, save
     assert composed("dataset=imdb", "model=lstm").trainer.dense_epochs == 3
 
 
+@pytest.mark.run
 def test_pixels_are_given_as_the_network_was_trained_to_read_them(composed, saved, tmp_path):
     with pytest.raises(ConfigError, match=r"model\.pixels=\[0\.0,1\.0\]: the network begins by dividing"):
         prepared(composed, *from_file(saved / "shrinking.h5"))
@@ -509,6 +516,7 @@ def test_pixels_are_given_as_the_network_was_trained_to_read_them(composed, save
     assert set(np.unique(looked(np.eye(28, dtype=np.float32).reshape(1, 28, 28, 1)))) == {-1.0, 1.0}
 
 
+@pytest.mark.run
 def test_a_file_is_identified_by_its_content(composed, saved, tmp_path):
     def identity(path, *more):
         return composed(*from_file(path, *more)).model.identity(IMAGES)

@@ -171,6 +171,7 @@ def normalize(model):
             layer.set_weights([rng.uniform(0.5, 2, size), *rng.normal(0, 0.3, (2, *size)), np.ones(size)])
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("overrides", "spec"),
     [
@@ -209,6 +210,7 @@ def assert_whole(result, kinds):
 # lstm and gru
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_gru_goes_through_to_a_loop(composed, tmp_path, bidirectional):
     overrides = ["model=gru", "dataset=imdb", *QUICK_LSTM, f"model.bidirectional={bidirectional}"]
@@ -220,6 +222,7 @@ def test_a_gru_goes_through_to_a_loop(composed, tmp_path, bidirectional):
         assert (ops["WHILE"], result.tflite[0].inside.stateful) == (1 + bidirectional, False)
 
 
+@pytest.mark.run
 def test_large_matrices_of_the_loop_are_int8_in_a_dynamic_range_file_and_small_ones_are_not():
     weights = parse(file_of(seeded(recurrent(units=32), TOKENS), TOKENS, "dynamic-range"), "f").weights
     found = {weight.shape: weight.dtype for weight in weights if weight.subgraph > 0}
@@ -249,6 +252,7 @@ def test_an_lstm_for_two_classes_is_identified_as_before_there_was_a_choice():
 # mobilenet
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "shape", "padded"),
     [
@@ -274,6 +278,7 @@ def test_batch_normalization_of_a_mobilenet_is_folded_and_its_zeros_are_found(ki
     np.testing.assert_allclose(outputs_of(content, spec), expected, atol={"float": 1e-5}.get(kind, 0.1))
 
 
+@pytest.mark.run
 def test_a_mobilenet_reads_black_as_minus_one_and_white_as_one_in_the_margin_too():
     model = mobilenet().build(replace(IMAGES, shape=(4, 4, 1)))
     looked = backend.keras().Model(model.input, model.get_layer("rescaling").output)
@@ -284,6 +289,7 @@ def test_a_mobilenet_reads_black_as_minus_one_and_white_as_one_in_the_margin_too
     assert set(np.unique(seen)) == {-1, 1}
 
 
+@pytest.mark.long
 def test_a_mobilenet_goes_through(composed, tmp_path):
     settings = ["model.alpha=0.1", "model.batch_normalization_momentum=0.5", "structure=block_4x1"]
     settings += ["trainer.dense_epochs=0", "trainer.epochs=1"]  # it is large
@@ -302,6 +308,7 @@ def test_a_mobilenet_goes_through(composed, tmp_path):
     assert momenta == {0.5}
 
 
+@pytest.mark.run
 def test_weights_of_a_mobilenet_come_from_a_file_that_fits(tmp_path):
     keras, file = backend.keras(), tmp_path / "no_top.h5"
     published = keras.applications.MobileNetV2(
@@ -318,6 +325,7 @@ def test_weights_of_a_mobilenet_come_from_a_file_that_fits(tmp_path):
     assert mobilenet(weights=str(tmp_path / "moved.h5")).identity(IMAGES) == loaded
 
 
+@pytest.mark.run
 def test_weights_that_do_not_fit_a_mobilenet_are_refused(tmp_path):
     file = tmp_path / "weights.h5"
     answer = (
@@ -364,6 +372,7 @@ OTHER = {
 OTHER["lstm"] = OTHER["gru"]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("option", OTHER)
 def test_every_setting_but_the_label_is_part_of_what_identifies_a_network(composed, tmp_path, option):
     (tmp_path / "mine.h5").write_bytes(b"weights")
@@ -381,6 +390,7 @@ def test_every_setting_but_the_label_is_part_of_what_identifies_a_network(compos
         assert [name for name in before | after if before.get(name) != after.get(name)] == [key[6:]]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("option", ["cnn", "mlp", "lstm", "gru", "mobilenet"])
 def test_a_network_is_built_with_equal_names_each_time(composed, option):
     kinds = {"lstm": TOKENS, "gru": TOKENS}
@@ -401,6 +411,7 @@ def test_every_command_of_the_page_on_networks_composes(composed, command):
     assert f"model={model.option_name}" in words
 
 
+@pytest.mark.run
 def test_the_function_on_the_page_on_networks_is_one(composed, tmp_path):
     (tmp_path / "documented.py").write_text(
         re.findall(r"```python\n# mine.py\n(.*?)```", DOCUMENTED, re.S)[0]

@@ -69,6 +69,7 @@ def is_refused(folder, found):
     return False
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_value_anywhere_is_refused_or_can_be_shown(tmp_path, capsys, wrong):
     """All values that are not refused, at once, in tables, TensorBoard's cards and the drawings of pages."""
@@ -147,6 +148,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, capsys, make, name):
     assert cell.result is None and cell.failure
 
 
+@pytest.mark.run
 def test_the_others_are_shown_and_the_exit_code_says_that_one_was_left_out(tmp_path, capsys):
     for name in ("one", "two"):
         write_run(tmp_path / "sweep" / name, whole())

@@ -184,6 +184,7 @@ def test_the_front_of_a_grid_is_of_means_over_the_seeds():
 # Curves
 
 
+@pytest.mark.run
 def test_curves_are_read_without_tensorflow_and_up_to_where_a_file_breaks_off(tmp_path):
     from pruneflow.runtime import backend
 
@@ -263,6 +264,7 @@ def with_curves(folder):
     writer.close()
 
 
+@pytest.mark.run
 def test_the_page_of_a_run_shows_its_figures_and_leads_to_its_files(tmp_path):
     folder = write_run(
         tmp_path / "a=1,b=[2]", result(exported(), exported("int8", timed=False), note="Half.")
@@ -299,6 +301,7 @@ def test_a_page_needs_nothing_from_the_network_and_says_so(tmp_path):
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)
 
 
+@pytest.mark.run
 def test_a_page_is_made_again_and_old_pictures_go(tmp_path):
     folder = write_run(tmp_path / "run", result())
     first = write_run_report(folder).read_bytes()
@@ -312,6 +315,7 @@ def test_a_page_is_made_again_and_old_pictures_go(tmp_path):
     }
 
 
+@pytest.mark.run
 def test_nothing_of_somebody_elses_is_deleted_for_a_page(tmp_path):
     folder = write_run(tmp_path / "run", result())
     write_run_report(folder)
@@ -336,6 +340,7 @@ def test_files_among_folders_as_a_star_gives_them_are_passed_over(tmp_path):
     assert len(collect([tmp_path / "one", tmp_path / "report.html"]).runs) == 1
 
 
+@pytest.mark.run
 def test_one_broken_run_costs_its_own_row_only(tmp_path):
     folder = sweep(tmp_path / "sweep")
     (folder / "final_sparsity=0.5,export=int8" / "result.json").write_text('{"format": 2}')
@@ -347,6 +352,7 @@ def test_one_broken_run_costs_its_own_row_only(tmp_path):
     assert "final_sparsity=0.5,export=int8: left out." in notice
 
 
+@pytest.mark.run
 def test_names_with_dollar_signs_and_long_names_are_drawn(tmp_path):
     for index, name in enumerate(("$x$", "$_$", "y" * 300)):
         found = result(criterion__name=name, schedule__final_sparsity=0.1 * index)
@@ -375,6 +381,7 @@ def sweep(folder):
     return folder
 
 
+@pytest.mark.run
 def test_the_page_of_a_sweep_has_a_row_per_file_and_marks_the_front(tmp_path):
     folder = sweep(tmp_path / "sweep")
     made = write_sweep_report(collect([folder]), folder / "report.html")
@@ -391,6 +398,7 @@ def test_the_page_of_a_sweep_has_a_row_per_file_and_marks_the_front(tmp_path):
     assert text.count("accuracy 0.9400, 3.8 kB, 20.27x") >= 2  # a tip in each picture
 
 
+@pytest.mark.run
 def test_rows_lead_to_the_pages_of_runs_that_have_one(tmp_path):
     folder = sweep(tmp_path / "sweep")
     write_run_report(folder / "final_sparsity=0.5,export=float")
@@ -399,6 +407,7 @@ def test_rows_lead_to_the_pages_of_runs_that_have_one(tmp_path):
     assert "final_sparsity%3D0.9%2Cexport%3Dfloat/result.json" in shown.links
 
 
+@pytest.mark.run
 def test_a_sweep_over_seeds_has_means_with_their_extremes(tmp_path):
     for seed, accuracy in enumerate((0.96, 0.98)):
         write_run(tmp_path / f"seed={seed}", result(exported(accuracy=accuracy), seed=seed))
@@ -410,6 +419,7 @@ def test_a_sweep_over_seeds_has_means_with_their_extremes(tmp_path):
 REASONS = ("is not a result", "has format 1", "under way, or was cut off")
 
 
+@pytest.mark.run
 def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_shown(tmp_path):
     folder = sweep(tmp_path / "sweep")
     for name in ("failed", "running", "older", "broken"):
@@ -431,6 +441,7 @@ def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_show
         assert said in notice and notice in shown.text
 
 
+@pytest.mark.run
 def test_several_sweeps_are_compared_by_all_that_differs_and_that_is_said(tmp_path):
     one, two = sweep(tmp_path / "one"), tmp_path / "two"
     for name in ("magnitude", "random"):
@@ -441,6 +452,7 @@ def test_several_sweeps_are_compared_by_all_that_differs_and_that_is_said(tmp_pa
     assert any(row[0] == "two/criterion=random" for row in shown.rows)
 
 
+@pytest.mark.run
 def test_runs_on_other_data_are_shown_apart(tmp_path):
     write_run(tmp_path / "one", result())
     other = result()
@@ -452,6 +464,7 @@ def test_runs_on_other_data_are_shown_apart(tmp_path):
     assert len(list((tmp_path / "report").glob("accuracy-size-*.svg"))) == 2
 
 
+@pytest.mark.run
 def test_latencies_of_several_machines_are_not_compared_silently(tmp_path):
     write_run(tmp_path / "one", result())
     other = result(schedule__final_sparsity=0.5)
@@ -464,6 +477,7 @@ def test_latencies_of_several_machines_are_not_compared_silently(tmp_path):
 # The command
 
 
+@pytest.mark.run
 def test_the_command_makes_the_page_of_a_run_of_a_sweep_and_of_several(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     folder = sweep(tmp_path / "sweep")
@@ -518,6 +532,7 @@ def test_options_that_are_wrong_are_refused(folders, capsys, typed, answer):
     assert sorted(Path().rglob("*")) == folders
 
 
+@pytest.mark.run
 def test_a_report_that_fails_loses_no_result_and_says_how_to_make_it(tmp_path, monkeypatch, capsys):
     folder = write_run(tmp_path / "my run", result())
     (folder / "report.html").write_text("mine")

@@ -8,6 +8,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
 
 
+@pytest.mark.run
 def test_the_result_records_the_threads_that_were_used(tmp_path):
     done = command([*QUICK, "device=cpu", "device.threads=1", "device.inter_op_threads=1"])
     assert done.returncode == 0, done.stderr

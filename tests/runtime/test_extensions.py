@@ -45,6 +45,7 @@ def command(folder, *words, module="pruneflow"):
     return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.run
 def test_a_run_with_a_model_a_data_set_a_schedule_and_a_criterion_of_another_package(installed, tmp_path):
     words = ["model=two_layers", "dataset=stripes", "schedule=sine", "criterion=smallest", "export=int8"]
     done = command(installed, *words, *QUICK, "hydra.run.dir=run", "model.units=12")
@@ -59,6 +60,7 @@ def test_a_run_with_a_model_a_data_set_a_schedule_and_a_criterion_of_another_pac
     assert shapes == {"hidden": ([64, 12], 576), "scores": ([12, 2], 18)}  # three quarters of each
 
 
+@pytest.mark.long
 def test_a_sweep_over_own_and_other_options(installed, tmp_path):
     words = ["model=two_layers", "dataset=stripes", "criterion=magnitude,smallest", "hydra.sweep.dir=sweep"]
     done = command(installed, "-m", *words, *QUICK)
@@ -68,6 +70,7 @@ def test_a_sweep_over_own_and_other_options(installed, tmp_path):
     }
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -88,6 +91,7 @@ def test_their_settings_are_answered_as_ours_are(installed, tmp_path, words, sai
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_a_file_is_evaluated_on_a_data_set_of_another_package(installed, tmp_path):
     words = ["model=two_layers", "dataset=stripes", *QUICK, "hydra.run.dir=run"]
     assert command(installed, *words).returncode == 0
@@ -99,6 +103,7 @@ def test_a_file_is_evaluated_on_a_data_set_of_another_package(installed, tmp_pat
     assert row["accuracy"] == result["tflite"][0]["accuracy"]
 
 
+@pytest.mark.run
 def test_without_the_package_its_options_are_not_there():
     done = subprocess.run(
         [sys.executable, "-m", "pruneflow", "model=two_layers"], capture_output=True, text=True, check=False
@@ -119,6 +124,7 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch):
         extensions.load.cache_clear()
 
 
+@pytest.mark.run
 def test_help_lists_them(installed):
     shown = command(installed, "--help").stdout
     assert re.search(r"^  model +.*\btwo_layers\b", shown, flags=re.M)

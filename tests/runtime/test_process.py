@@ -89,6 +89,7 @@ def test_temporary_files_of_a_process_that_lives_stay(temporary):
         assert set(temporary.rglob("*")) == before and len(before) == 3
 
 
+@pytest.mark.run
 def test_a_process_that_is_not_ours_keeps_its_temporary_folder(temporary):
     code = (
         "import tempfile; from pruneflow.runtime import backend; "

@@ -113,6 +113,7 @@ def keras_in_a_process(folder, code, settings):
     return done.stdout.splitlines()
 
 
+@pytest.mark.run
 def test_a_command_does_not_read_the_users_settings_of_keras(tmp_path):
     code = "surroundings.own_process(); keras = backend.keras(); SHOW"
     code += "\nimport os; print(os.getenv('KERAS_BACKEND'))"
@@ -120,6 +121,7 @@ def test_a_command_does_not_read_the_users_settings_of_keras(tmp_path):
     assert shown == ["float32 1e-07 channels_last", "jax"]
 
 
+@pytest.mark.run
 def test_the_library_builds_with_keras_defaults_and_puts_the_users_settings_back(tmp_path):
     code = "keras = backend.keras(); SHOW\nwith device.left_as_found(): SHOW\nSHOW"
     text = json.dumps({"floatx": "float16", "epsilon": 1e-4, "image_data_format": "channels_first"})

@@ -262,6 +262,7 @@ def test_sparsities_of_layers_are_taken_from_the_command_line(composed):
     assert composed("distribution.layers.conv2d=0.5").distribution.layers == {"conv2d": 0.5}
 
 
+@pytest.mark.run
 def test_distributions_compose(composed):
     assert composed("distribution=uniform").distribution == uniform()
     assert composed("distribution=uniform", "distribution.layers=null").distribution == uniform()

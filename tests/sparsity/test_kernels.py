@@ -119,6 +119,7 @@ def examples(model):
     return (rng.normal(size=(24, 4)).astype(np.float32), rng.normal(size=(24, 2)).astype(np.float32))
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_kernels_are_found_by_names_that_no_second_build_changes(build):
     keras = backend.keras()
@@ -129,6 +130,7 @@ def test_kernels_are_found_by_names_that_no_second_build_changes(build):
         assert sum(array.size for array in prune.weights(model).values()) == model.count_params()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_every_kernel_is_pruned_whatever_layer_it_is_in(build):
     """tfmot itself refuses these networks, or trains another one."""
@@ -157,6 +159,7 @@ def test_every_kernel_is_pruned_whatever_layer_it_is_in(build):
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
 
 
+@pytest.mark.run
 def test_padded_steps_stay_masked_out_under_the_wrapper():
     """tfmot's wrapper loses Keras' mask: what it trains with mask_zero=True is another network."""
     keras = backend.keras()
@@ -320,6 +323,7 @@ def trained_and_stripped(build, steps=4):
     return [(f"{each.name}/{each.weight}", each.masked) for each in prune.measure(wrapped, masks, steps)]
 
 
+@pytest.mark.run
 def test_a_layer_that_two_models_share_stays_one_layer():
     def build(keras):
         shared = keras.layers.Dense(4, name="shared")
@@ -374,6 +378,7 @@ def test_layers_made_of_layers_and_weights_of_one_name_are_left_with_the_reason(
     assert left["twice"] == "weights of Twice have one name: w, w"
 
 
+@pytest.mark.run
 def test_the_control_refuses_what_tfmot_would_turn_into_another_network():
     model = masked(backend.keras())
     with pytest.raises(ConfigError, match=r"pruning\.engine=tfmot: its wrapper loses the mask"):
@@ -421,6 +426,7 @@ def functions_of_ones_own(keras):
     )
 
 
+@pytest.mark.run
 def test_initializers_and_activations_of_ones_own_are_copied_though_keras_does_not_know_them():
     assert len(trained_and_stripped(functions_of_ones_own)) == 5
     model = functions_of_ones_own(backend.keras())

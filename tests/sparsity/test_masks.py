@@ -318,6 +318,7 @@ def test_the_tolerance_grows_where_floors_of_unequal_blocks_leave_no_more():
 SHAPES = st.lists(st.tuples(st.integers(2, 9), st.integers(2, 7)), min_size=1, max_size=4)
 
 
+@pytest.mark.run
 @given(SHAPES, st.floats(0, 0.999), st.integers(0, 99), st.sampled_from([1, 4, 1000]))
 def test_totals_are_exact_for_elements_and_within_one_block_for_blocks(shapes, sparsity, seed, levels):
     generator = np.random.default_rng(seed)

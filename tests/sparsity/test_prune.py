@@ -90,6 +90,7 @@ def test_at_least_one_weight_is_kept():
     np.testing.assert_array_equal(mask_of(wrapped), [[0], [1]])
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("kernel", "final", "stock_zeros", "our_zeros"),
     [
@@ -194,6 +195,7 @@ def network(kind):
     return model, x.astype(np.int32 if kind.startswith("emb") else np.float32), rng.integers(0, 5, 63)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("final", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("schedule", [Constant, Polynomial])
@@ -316,6 +318,7 @@ def test_taylor_keeps_where_gradient_times_weight_is_largest():
     np.testing.assert_array_equal(mask_of(wrapped), [[0], [1]])
 
 
+@pytest.mark.run
 def test_layers_without_prunable_weights_are_listed_with_the_reason(composed):
     config = composed("experiment=mnist_cnn", "pruning.skip=[dense_1]")
     model = config.model.build(tiny_spec())
@@ -359,6 +362,7 @@ def tiny_spec():
     return Spec(kind="image", shape=(28, 28, 1), classes=10)
 
 
+@pytest.mark.run
 def test_a_stripped_model_loads_without_tfmot(tmp_path, composed):
     config = composed()
     model = config.model.build(tiny_spec())

@@ -36,6 +36,7 @@ def trained(make, *, known, batch_size=32):
     return variables, history.history, int(model._train_counter.numpy())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "batch_size"),  # a division by 32 is a product in any case, one by 25 is not
     [("LSTM", 32), ("LSTM", 25), ("GRU", 25), ("bidirectional LSTM", 25)],
@@ -61,6 +62,7 @@ def test_what_divides_by_the_number_of_examples_keeps_one_graph(last):
     assert model.train_function is None
 
 
+@pytest.mark.run
 def test_the_size_is_known_in_the_graph():
     keras, seen = backend.keras(), []
 
@@ -81,6 +83,7 @@ def test_networks_without_a_loop_keep_one_graph():
     assert model.train_function is None
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(("total", "known"), [(500, True), (499, False)])
 def test_a_run_of_many_steps_trains_recurrent_networks_so(composed, total, known):
     from pruneflow.flow.prepare import prepare

@@ -87,6 +87,7 @@ def test_predictions_differ_from_a_share_of_their_spread_on():
     assert PRICES.differ(a, a + np.array([[0.0, 0.2], [0.0, 0.08]])).tolist() == [True, False]
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("task", [TWO, THREE, PRICES], ids=["two", "three", "numbers"])
 def test_what_keras_watches_on_outputs_is_what_is_measured_in_the_end(keras_metrics, task):
     rng = np.random.default_rng(0)
@@ -208,6 +209,7 @@ def test_a_search_looks_at_what_the_data_have():
     assert objectives.values(of_numbers, ["validation_accuracy"]) is None
 
 
+@pytest.mark.run
 def test_named_metrics_reach_the_result_and_the_curves(composed, tmp_path):
     from test_flow import read_scalars
 

@@ -77,6 +77,7 @@ def lstm_file(folder):
     return folder / "lstm.tflite", model, part, spec
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, threads):
     file, model, part, spec = lstm_file(tmp_path)
@@ -85,6 +86,7 @@ def test_the_state_of_a_fused_lstm_is_reset_before_every_sample(tmp_path, thread
     assert np.abs(of_tflite - of_keras).max() < 1e-4
 
 
+@pytest.mark.run
 def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypatch):
     from ai_edge_litert.interpreter import Interpreter
 

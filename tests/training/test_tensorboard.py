@@ -131,6 +131,7 @@ def shown(tmp_path_factory, tiny_data):
     return folder / "run", json.loads((folder / "run" / "result.json").read_text())
 
 
+@pytest.mark.run
 def test_a_run_shows_as_four_runs_with_the_tags_that_are_documented(shown):
     board = Board(shown[0])
     assert board.runs == {"dense", "pruned", "pruned/tfmot/metrics", "float"}
@@ -174,6 +175,7 @@ def test_histograms_hold_the_weights_that_are_kept_and_no_others(shown):
         )
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("engine", ["pruneflow", "tfmot"])
 def test_pictures_are_the_masks_before_training_and_at_each_update(composed, tmp_path, engine):
     train(composed, tmp_path, *BOTH, f"pruning.engine={engine}")
@@ -204,6 +206,7 @@ def test_a_picture_is_cut_to_the_upper_left_corner_or_enlarged_by_whole_factors(
     assert np.argwhere(drawn).tolist() == [[255, 255]]
 
 
+@pytest.mark.run
 def test_a_mask_is_drawn_as_the_matrix_that_is_multiplied(composed, tmp_path):
     lstm = ["model=lstm", "dataset=imdb", *QUICK_LSTM, "trainer.dense_epochs=1", "tensorboard.masks=true"]
     train(composed, tmp_path, *lstm)
@@ -217,6 +220,7 @@ def test_a_mask_is_drawn_as_the_matrix_that_is_multiplied(composed, tmp_path):
     assert (last == 255 * np.kron(kernel, np.ones((32, 8), int))).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["pruneflow", "tfmot"])
 @pytest.mark.parametrize("step", [18 + 1, 18 + 6, 18 + 9])
 def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout(
@@ -234,6 +238,7 @@ def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout
     assert len(killed.values("pruned", "masks/dense/kernel")) == 15
 
 
+@pytest.mark.run
 def test_a_stage_that_is_reused_brings_pictures_histograms_and_layout(composed, tmp_path):
     train(composed, tmp_path, *BOTH)
     first = Board(tmp_path / "run")
@@ -245,6 +250,7 @@ def test_a_stage_that_is_reused_brings_pictures_histograms_and_layout(composed, 
     assert "custom_scalars__config__" in values["dense"]
 
 
+@pytest.mark.run
 def test_a_stage_of_an_earlier_version_gets_its_layout_when_it_is_reused(composed, monkeypatch, tmp_path):
     from pruneflow.training import logs
 
@@ -257,6 +263,7 @@ def test_a_stage_of_an_earlier_version_gets_its_layout_when_it_is_reused(compose
         assert len(Board(tmp_path / "run").values(run, "custom_scalars__config__")) == 1
 
 
+@pytest.mark.run
 def test_pictures_and_histograms_change_nothing_but_the_digest_of_the_pruned_stage(composed, tmp_path):
     from test_resume import everything
 
@@ -318,6 +325,7 @@ def test_the_layout_is_read_back_and_its_curves_are_there(shown):
     assert curves["sparsity and accuracy", "dense"] == []
 
 
+@pytest.mark.long
 def test_a_sweep_fills_the_page_of_hparams(tmp_path):
     sweep = ["-m", "schedule.final_sparsity=0.5,0.8", "export=all", "hydra.sweep.dir=sweep", "seed=1"]
     timed = [word for word in QUICK if not word.startswith("latency")]
@@ -399,6 +407,7 @@ def test_the_card_tells_the_latency_and_survives_odd_names(shown, tmp_path):
     assert [float(value) for _, value in board.values("float", "final/speedup")] == [2.0]
 
 
+@pytest.mark.run
 def test_the_folder_of_a_single_run_says_what_was_typed(tmp_path, capsys):
     assert exit_code(["--help"]) == 0
     experiment = ["experiment=smoke", "latency.seconds=0", "schedule.final_sparsity=0.6", "report=false"]
@@ -418,6 +427,7 @@ def folder_of(arguments):
     return Job.of(parse(arguments)[0]).folder
 
 
+@pytest.mark.run
 def test_the_folder_name_is_safe_short_and_only_the_time_where_nothing_was_typed():
     assert re.fullmatch(r"outputs/[\d-]{10}/\d\d-\d\d-\d\d-\d{6}", str(folder_of([])))
     name = folder_of([f"dataset.cache_dir=/{'x y/' * 60}", "model.filters=[8,4]"]).name
@@ -439,6 +449,7 @@ def fails_once(monkeypatch):
     monkeypatch.setattr(pipeline, "run", run)
 
 
+@pytest.mark.run
 def test_a_run_that_failed_shows_as_failed_until_it_has_been_run_again(monkeypatch, tmp_path):
     fails_once(monkeypatch)
     line = [*QUICK, "seed=4", "hydra.run.dir=run"]
@@ -453,6 +464,7 @@ def test_a_run_that_failed_shows_as_failed_until_it_has_been_run_again(monkeypat
     assert len(list((tmp_path / "run" / "float").iterdir())) == 1
 
 
+@pytest.mark.run
 def test_a_run_that_was_cut_off_after_its_result_gets_its_page_by_the_same_command(monkeypatch, tmp_path):
     write = hparams.write
 
@@ -475,6 +487,7 @@ def test_a_run_that_was_cut_off_after_its_result_gets_its_page_by_the_same_comma
     assert len(files) == 2
 
 
+@pytest.mark.long
 def test_a_cell_in_a_child_fills_the_page_too(monkeypatch, tmp_path):
     monkeypatch.setattr(isolation, "BUDGET_BYTES", -(2**40))
     assert exit_code([*QUICK, "-m", "trainer.learning_rate=0.01,0.02", "hydra.sweep.dir=sweep"]) == 0
@@ -483,6 +496,7 @@ def test_a_cell_in_a_child_fills_the_page_too(monkeypatch, tmp_path):
     assert found == {"learning_rate=0.01/float": 0.01, "learning_rate=0.02/float": 0.02}
 
 
+@pytest.mark.cluster
 def test_cells_side_by_side_fill_the_page_too(tmp_path):
     pytest.importorskip("joblib")
     line = [*QUICK, "-m", "schedule.final_sparsity=0.5,0.8", "hydra/launcher=joblib", "hydra.sweep.dir=sweep"]
@@ -491,6 +505,7 @@ def test_cells_side_by_side_fill_the_page_too(tmp_path):
     assert {settings_of(group)["final_sparsity"] for group, _ in sessions.values()} == {0.5, 0.8}
 
 
+@pytest.mark.cluster
 def test_a_search_fills_the_page_too(tmp_path):
     pytest.importorskip("optuna")
     line = ["schedule.final_sparsity=interval(0.5,0.9)", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
