@@ -8,13 +8,15 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from yaml import YAMLError  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from pruneflow.command.keys import LOOK, unknown_key
 from pruneflow.options import choices, require
 
 __all__ = ["ANSWERS", "Answers", "allowed_by", "check_files", "of_syntax"]
 
+DEEPEST = 20  # levels; OmegaConf walks them by recursion
 LARGEST_BYTES = 1_000_000
 
 Answers = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
@@ -36,7 +38,7 @@ def check_files(folder: Path) -> None:
     """Refuse a config folder that is none, and what Hydra would read in it and never come to an end.
 
     Raises:
-        ConfigError: naming the folder, or a file that is no file or too large.
+        ConfigError: naming the folder, or a file that is no file, too large or too deep.
     """
     require(folder.is_dir(), "--config-dir", folder, "there is no such folder", "Name one.")
     for file in chain.from_iterable(folder.glob(f"{depth}*.yaml") for depth in ("", "*/", "*/*/")):
@@ -44,6 +46,22 @@ def check_files(folder: Path) -> None:
             fits = file.is_dir() or (file.is_file() and file.stat().st_size <= LARGEST_BYTES)
             problem = f"{file} is no file of at most {LARGEST_BYTES:,} bytes"
             require(fits or not file.exists(), "--config-dir", folder, problem, "Remove it.")
+            problem = f"in {file}, lists and mappings are more than {DEEPEST} levels deep"
+            require(
+                not file.is_file() or _depth(file) <= DEEPEST, "--config-dir", folder, problem, "Mend it."
+            )
+
+
+def _depth(file: Path) -> int:
+    """Levels of lists and mappings in each other, as far as the file is YAML; reading stops where it is deep."""
+    depth = deepest = 0
+    with suppress(YAMLError, UnicodeDecodeError):  # Hydra says so
+        for event in yaml.parse(file.read_text(encoding="utf-8"), yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            deepest = max(deepest, depth)
+            if deepest > DEEPEST:
+                break
+    return deepest
 
 
 def of_syntax(error: YAMLError) -> str:

@@ -72,6 +72,15 @@ def test_bad_input_gets_one_message_and_leaves_nothing(typed, answer, capsys, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("depth", [21, 500, 5000])
+def test_yaml_that_is_too_deep_is_refused(depth, capsys, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "deep.yaml").write_text("seed: " + "[" * (depth - 1) + "]" * (depth - 1) + "\n")
+    assert exit_code(["--config-dir", "mine"]) == 2
+    answer = "--config-dir=mine: in mine/deep.yaml, lists and mappings are more than 20 levels deep. Mend it."
+    assert capsys.readouterr().err.strip() == answer
+
+
 @pytest.mark.parametrize(
     ("word", "answer"),
     [
