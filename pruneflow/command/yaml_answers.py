@@ -53,7 +53,7 @@ def check_files(folder: Path) -> None:
 
 
 def _depth(file: Path) -> int:
-    """Levels of lists and mappings in each other, as far as the file is YAML; reading stops where it is deep."""
+    """Levels of lists and mappings in each other; reading stops where it is too deep, or no YAML."""
     depth = deepest = 0
     with suppress(YAMLError, UnicodeDecodeError):  # Hydra says so
         for event in yaml.parse(file.read_text(encoding="utf-8"), yaml.SafeLoader):
