@@ -296,14 +296,15 @@ class MaskPlan:
             return 0, 0
         least, most = (sum(rooms) for rooms in zip(*map(self._room, together), strict=True))
         zeros = min(self._zeros_together(together, step), most)
-        unit = self.structure.unit
-        if any(self.tolerance(p.name) for p in together):
-            return zeros, max(unit, zeros - least)
+        units = {self.structure.unit(p.matrix_shape) for p in together}
+        if len(units) > 1 or any(self.tolerance(p.name) for p in together):
+            return zeros, max(*units, zeros - least)
+        (unit,) = units
         return nearest_units(zeros, unit) * unit, 0
 
     def _room(self, prunable: Prunable) -> tuple[int, int]:
         """Least and most elements of a weight that its floor leaves to be masked."""
-        unit = self.structure.unit
+        unit = self.structure.unit(prunable.matrix_shape)
         floor = self.distribution.floor(prunable.size)
         if self.tolerance(prunable.name):
             return max(0, prunable.size - floor - unit + 1), prunable.size - floor

@@ -91,9 +91,8 @@ class Structure:
         """What keeps the sparsity at `max_sparsity`, to begin a sentence with; empty where nothing does."""
         return ""
 
-    @property
-    def unit(self) -> int:
-        """Elements of the largest unit."""
+    def unit(self, shape: Shape) -> int:
+        """Elements of the largest unit of a weight of ``shape``, rows and columns."""
         return 1
 
     def check(self, name: str, shape: Shape) -> str | None:
@@ -195,8 +194,7 @@ class Block(Structure):
         _require_whole("outputs", self.outputs)
         require_one_of("structure.indivisible", self.indivisible, INDIVISIBLE)
 
-    @property
-    def unit(self) -> int:
+    def unit(self, shape: Shape) -> int:
         """Elements of a whole block."""
         return self.inputs * self.outputs
 
@@ -236,11 +234,11 @@ class Block(Structure):
         if not self._divides(shape):
             return super().expected_zeros(shape, sparsity)
         blocks = prod(self._grid(shape))
-        return (blocks - kept_count(blocks, sparsity)) * self.unit
+        return (blocks - kept_count(blocks, sparsity)) * self.unit(shape)
 
     def tolerance(self, shape: Shape) -> int:
         """One block where they differ in size, else 0."""
-        return 0 if self._divides(shape) else self.unit
+        return 0 if self._divides(shape) else self.unit(shape)
 
     def _divides(self, shape: Shape) -> bool:
         return shape[0] % self.inputs == 0 and shape[1] % self.outputs == 0
@@ -250,7 +248,7 @@ class Block(Structure):
 
     def _sizes(self, shape: Shape) -> Sizes:
         if self._divides(shape):
-            return self.unit
+            return self.unit(shape)
         return np.outer(_lengths(shape[0], self.inputs), _lengths(shape[1], self.outputs))
 
 

@@ -1,17 +1,20 @@
+import functools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruneflow import compose
 from pruneflow.errors import ConfigError
+from pruneflow.options import choices
 from pruneflow.sparsity.criteria import Magnitude, Random, Taylor
 from pruneflow.sparsity.distributions import Erk, Global, Matrices, Uniform
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Constant, Polynomial
 from pruneflow.sparsity.selection import SAMPLE, keep_largest, kept_count
-from pruneflow.sparsity.structures import Block, Layout, NOfM, Unstructured
+from pruneflow.sparsity.structures import Block, Layout, NOfM, Structure, Units, Unstructured
 
 UNSTRUCTURED = Unstructured(name="unstructured")
 BLOCK_2X1 = Block(name="block", inputs=2, outputs=1, indivisible="pad")
@@ -78,6 +81,24 @@ LARGE_AND_SMALL = {
     "a/kernel": np.array([[4.0, -3.0], [2.0, 1.0]]),
     "b/kernel": np.array([[0.5, -0.4, 0.3, 0.2]]),
 }
+
+
+class Columns(Structure):
+    """Whole columns: units whose size follows from the shape."""
+
+    option_name = "columns"
+
+    def unit(self, shape):
+        return shape[0]
+
+    def units(self, scores):
+        return Units(scores.mean(axis=0), scores.shape[0])
+
+    def expand(self, kept, shape):
+        return np.broadcast_to(kept, shape).copy()
+
+    def expected_zeros(self, shape, sparsity):
+        return (shape[1] - kept_count(shape[1], sparsity)) * shape[0]
 
 
 def kept(masks):
@@ -566,3 +587,51 @@ def test_a_sample_that_misleads_is_not_believed():
         kept, _ = keep_largest(scores, count)
         assert kept.sum() == count
         assert scores[kept].min() >= scores[~kept].max()
+
+
+def test_columns_of_unequal_length_are_ranked_together():
+    """Means 1 and 4 of columns of 2, 2 and 3 of columns of 3: five zeros are the two lowest columns, 2 + 3."""
+    weights = {"a": np.array([[1.0, 4.0], [1.0, 4.0]]), "b": np.array([[2.0, 3.0]] * 3)}
+    plan = mask_plan((("a", (2, 2)), ("b", (3, 2))), constant(0.5), **of_columns(ranked()))
+    masks = plan.update(10, weights)
+    assert kept(masks) == {"a": [[0, 1], [0, 1]], "b": [[0, 1]] * 3}
+    assert (plan.total_expected_zeros(10), plan.total_tolerance(10)) == (5, 3)
+
+
+def of_columns(distribution):
+    return {"structure": Columns(name="columns"), "distribution": distribution}
+
+
+@pytest.mark.parametrize("distribution", choices("distribution"))
+@pytest.mark.parametrize("structure", [*choices("structure"), "columns"])
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.3, 0.5, 0.75, 0.9]))
+def test_every_structure_meets_its_zeros_with_every_distribution(structure, distribution, seed, sparsity):
+    rng = np.random.default_rng(seed)
+    shapes = [(f"{i}/kernel", tuple(4 * rng.integers(1, 7, 2))) for i in range(3)]
+    plan = mask_plan(shapes, constant(sparsity), **options(structure, distribution))
+    try:
+        plan.check()
+    except ConfigError as refused:
+        assert structure == "n_of_m" or "min_density" in str(refused)
+        return
+    masks = plan.update(10, {name: rng.normal(size=shape) for name, shape in shapes})
+    total = 0
+    for name, mask in masks.items():
+        found = int(np.count_nonzero(~mask.kept))
+        total += found
+        expected = plan.expected_zeros(name, 10)
+        assert expected is None or abs(found - expected) <= plan.tolerance(name)
+    assert abs(total - plan.total_expected_zeros(10)) <= plan.total_tolerance(10)
+
+
+@functools.cache
+def options(structure, distribution):
+    """The options as conf/ has them."""
+    made = compose(
+        [f"distribution={distribution}", *([] if structure == "columns" else [f"structure={structure}"])]
+    )
+    return {
+        "structure": Columns(name="columns") if structure == "columns" else made.structure,
+        "distribution": made.distribution,
+    }
