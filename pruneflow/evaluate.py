@@ -159,7 +159,7 @@ def _settings(overrides: Sequence[str]) -> _Settings:
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         composed = answers.composed("config", overrides)
     dataset, timed, device = (option_from_hydra(composed, key) for key in ("dataset", "latency", "device"))
-    return _Settings(dataset, timed, device.interpreters)
+    return _Settings(dataset, timed, device.interpreters())
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:

@@ -114,9 +114,9 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         begin(run_dir)
         tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
         config = from_hydra(composed)
-        config.device.share = launchers.share(settings)
+        share = launchers.share(settings)
         differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
-        found = _finished(run_dir, config)
+        found = _finished(run_dir, config, share)
         if found:
             _complete(found, run_dir, config, differs)
         (run_dir / FAILURE_FILE).unlink(missing_ok=True)
@@ -125,19 +125,19 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         return None
     if not found:
         carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
-        carry_out(isolation.Work(config, run_dir, command, differs))
+        carry_out(isolation.Work(config, run_dir, command, differs, share))
         found = results.finished(run_dir, plain(config)) if is_done(run_dir) else None
     return _objectives(found, config) if found else None
 
 
-def _finished(run_dir: Path, config: Config) -> dict[str, Any] | None:
+def _finished(run_dir: Path, config: Config, share: int | None) -> dict[str, Any] | None:
     """The result of a cell that ended before, where it was of the same data and device."""
     from pruneflow.flow import pipeline
 
     found = results.finished(run_dir, plain(config))
     if not found:
         return None
-    ready = pipeline.prepare(config)
+    ready = pipeline.prepare(config, share=share)
     same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
     return found if same else None
 

@@ -45,12 +45,14 @@ class Work:
         run_dir: Its folder, which exists.
         command: The command line that runs it alone.
         differing: The settings, by short name, in which it differs from others.
+        share: Processors of a cell beside others; None takes all.
     """
 
     config: Config
     run_dir: Path
     command: str
     differing: hparams.Differing = field(default_factory=dict)
+    share: int | None = None
 
 
 def carry_out(work: Work) -> None:
@@ -63,7 +65,7 @@ def carry_out(work: Work) -> None:
     try:
         remove_temporaries(work.run_dir)
         hparams.forget(work.run_dir, work.config)
-        ready = pipeline.prepare(work.config)
+        ready = pipeline.prepare(work.config, share=work.share)
         tables.show_prepared(ready)
         result = pipeline.run(work.config, ready, work.run_dir, command=work.command)
         hparams.write(work.run_dir, work.differing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -25,6 +25,19 @@ from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.training import trainer
 from pruneflow.training.dashboard import TensorBoard
+
+if TYPE_CHECKING:
+    from pruneflow.datasets.base import Dataset
+    from pruneflow.exports.exporters import Export
+    from pruneflow.models.base import Model
+    from pruneflow.runtime.device import Device
+    from pruneflow.sparsity.criteria import Criterion
+    from pruneflow.sparsity.distributions import Distribution
+    from pruneflow.sparsity.schedules import Schedule
+    from pruneflow.sparsity.structures import Structure
+    from pruneflow.training.trainer import Trainer
+else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
+    Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
 
 __all__ = ["Config", "config_folder", "from_hydra", "masks_for", "option_from_hydra", "plain", "plan_for"]
 
@@ -52,15 +65,15 @@ class Config:
         seed: Fixes initial weights, batch order and dropout.
     """
 
-    model: Any
-    dataset: Any
-    schedule: Any
-    structure: Any
-    criterion: Any
-    distribution: Any
-    export: Any
-    trainer: Any
-    device: Any
+    model: Model
+    dataset: Dataset
+    schedule: Schedule
+    structure: Structure
+    criterion: Criterion
+    distribution: Distribution
+    export: Export
+    trainer: Trainer
+    device: Device
     pruning: prune.Pruning
     latency: Latency
     tensorboard: TensorBoard

@@ -50,7 +50,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     _doubt(config, data, dense)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
-    how = Evaluating(tuple(config.trainer.metrics), config.device.interpreters)
+    how = Evaluating(tuple(config.trainer.metrics), ready.interpreters)
     scores = evaluate(store, data, (dense, pruned), files, how)
     inside = _inspect(files, pruned)
     times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)

@@ -33,6 +33,7 @@ class Prepared:
         masks: How their masks are decided.
         notes: What has to be said of that, a sentence each.
         device: Processor, precision, threads.
+        interpreters: TFLite interpreters that run side by side.
         load_seconds: How long loading the data took.
     """
 
@@ -42,11 +43,16 @@ class Prepared:
     masks: MaskPlan
     notes: list[str]
     device: dict[str, Any]
+    interpreters: int
     load_seconds: float
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, *, share: int | None = None) -> Prepared:
     """Load the data and check everything that can be checked without training.
+
+    Args:
+        config: The settings.
+        share: Processors of a cell beside others, for threads that are null; None takes all.
 
     Raises:
         PruneflowError: whatever would stop the run later.
@@ -54,14 +60,15 @@ def prepare(config: Config) -> Prepared:
     data, seconds = _load(config.dataset)
     plan = plan_for(config, data)
     with undisturbed():
-        device = config.device.configure()
+        device = config.device.configure(share)
         selection = _selected(config, data, plan)
         if config.model.brought:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
     masks = masks_for(config, plan, selection.prunables)
     notes = masks.check()
-    return Prepared(data, plan, selection, masks, notes, device, seconds)
+    interpreters = config.device.interpreters(share)
+    return Prepared(data, plan, selection, masks, notes, device, interpreters, seconds)
 
 
 def forget() -> None:

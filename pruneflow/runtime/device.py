@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +35,6 @@ class Device:
         threads: Threads inside one operation; null takes all processors. Changes bits of the result.
         inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
         evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
-        share: What null takes where cells of a sweep run side by side; no setting, their launcher knows it.
     """
 
     kind: str
@@ -44,7 +43,6 @@ class Device:
     threads: int | None = at_most(MOST_THREADS)
     inter_op_threads: int | None = at_most(MOST_THREADS)
     evaluation_threads: int | None = at_most(MOST_THREADS)
-    share: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds and precisions, and threads below one."""
@@ -60,13 +58,19 @@ class Device:
                 "null takes all processors.",
             )
 
-    @property
-    def interpreters(self) -> int:
-        """TFLite interpreters that run side by side."""
-        return self.evaluation_threads or self.share or processors()
+    def interpreters(self, share: int | None = None) -> int:
+        """TFLite interpreters that run side by side.
 
-    def configure(self) -> dict[str, Any]:
+        Args:
+            share: Processors that null takes, where cells of a sweep run side by side; None takes all.
+        """
+        return self.evaluation_threads or share or processors()
+
+    def configure(self, share: int | None = None) -> dict[str, Any]:
         """Prepare TensorFlow; the first call in a process decides on threads.
+
+        Args:
+            share: As `interpreters` takes it.
 
         Returns:
             What is used: kind, name, precision, threads.
@@ -85,7 +89,7 @@ class Device:
                 'Install the CUDA libraries with pip install "pruneflow[gpu]" (pip install -e ".[gpu]" in a '
                 "checkout) and check nvidia-smi, or use device.kind=auto.",
             )
-        threads = self.threads or self.share or processors()
+        threads = self.threads or share or processors()
         inter_op = self.inter_op_threads or threads
         try:
             _apply(tf, gpus, self.memory_growth, threads, inter_op)

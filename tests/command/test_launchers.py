@@ -591,12 +591,10 @@ def test_an_error_of_our_own_is_not_taken_for_one_of_an_engine():
 
 def test_numbers_of_threads_that_are_given_win_over_the_share(composed):
     device = composed("device.evaluation_threads=5").device
-    device.share = 3
-    assert device.interpreters == 5
+    assert device.interpreters(3) == 5
     device = composed().device
-    assert device.interpreters == processors()
-    device.share = 3
-    assert device.interpreters == 3
+    assert device.interpreters() == processors()
+    assert device.interpreters(3) == 3
 
 
 def test_lines_that_cells_share_are_whole_and_named():

@@ -590,7 +590,7 @@ def test_a_sample_that_misleads_is_not_believed():
 
 
 def test_columns_of_unequal_length_are_ranked_together():
-    """Means 1 and 4 of columns of 2, 2 and 3 of columns of 3: five zeros are the two lowest columns, 2 + 3."""
+    """Means 1 and 4 of columns of 2, means 2 and 3 of columns of 3: five zeros are the two lowest columns."""
     weights = {"a": np.array([[1.0, 4.0], [1.0, 4.0]]), "b": np.array([[2.0, 3.0]] * 3)}
     plan = mask_plan((("a", (2, 2)), ("b", (3, 2))), constant(0.5), **of_columns(ranked()))
     masks = plan.update(10, weights)
