@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.flow.prepare import Prepared, prepare
-from pruneflow.flow.results import DataFacts, PhaseCost, Result
+from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
 from pruneflow.models.doubts import guessing
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime.terminal import warn
@@ -54,18 +55,38 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     scores = evaluate(store, data, (dense, pruned), files, how)
     inside = _inspect(files, pruned)
     times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)
+    result = _result(config, ready, _Found(dense, pruned, files, scores, inside, times), start, command)
+    result.write(run_dir)
+    return result
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the stages of a run found out; the times by kind of file."""
+
+    dense: Network
+    pruned: Network
+    files: Artefacts
+    scores: Evaluations
+    inside: dict[str, Inspection]
+    times: dict[str, LatencyResult]
+
+
+def _result(config: Config, ready: Prepared, found: _Found, start: float, command: str) -> Result:
+    """Everything that a run found out, as it is kept."""
+    dense, pruned, files, scores = found.dense, found.pruned, found.files, found.scores
     of_dense, of_pruned = scores.dense_result(dense, files), scores.pruned_result(pruned, files)
     of_files = [
-        scores.tflite_result(each, inside[each.export.kind], times.get(each.export.kind))
+        scores.tflite_result(each, found.inside[each.export.kind], found.times.get(each.export.kind))
         for each in files.shipped
     ]
-    result = Result(
+    return Result(
         config=plain(config),
         command=command,
         versions=results.versions(),
         device=ready.device,
         seed=config.seed,
-        data=DataFacts.of(data),
+        data=DataFacts.of(ready.data),
         plan=_plan_facts(ready.plan),
         dense=of_dense,
         pruned=of_pruned,
@@ -75,10 +96,8 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=results.peak_memory_bytes(),
-        classes=scores.classes(data.class_names),
+        classes=scores.classes(ready.data.class_names),
     )
-    result.write(run_dir)
-    return result
 
 
 def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluations) -> dict[str, PhaseCost]:
