@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import QUICK
 from hydra.core.global_hydra import GlobalHydra
+from support import ROOT
 
 import pruneflow
 from pruneflow import api
@@ -572,7 +574,7 @@ def test_the_library_has_examples():
 
 @pytest.mark.run
 def test_the_examples_of_the_docs_run_as_written(tmp_path):
-    text = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+    text = (ROOT / "docs" / "library.md").read_text()
     first, second, third = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     x, y = examples()
     names = {"x": x, "y": y}
@@ -590,7 +592,7 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path):
 @pytest.mark.run
 def test_the_example_of_the_readme_runs_as_written(tmp_path):
     """On a small model, and with as many steps as it makes."""
-    text = (Path(__file__).parent.parent / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     (block,) = [each for each in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "prune(" in each]
     x, y = examples()
     layers = keras().layers
@@ -604,10 +606,21 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path):
 
 
 def test_the_table_of_base_classes_is_true():
-    text = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+    text = (ROOT / "docs" / "library.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, flags=re.M)
     assert len(rows) == 7
     for group, path in rows:
         module, _, name = path.rpartition(".")
         base = getattr(importlib.import_module(module), name)
         assert any(issubclass(option, base) for option in choices(group).values())
+
+
+@pytest.mark.run
+def test_the_examples_run(tmp_path, capsys):
+    runpy.run_path(str(ROOT / "examples" / "own_fit.py"))["main"]("small.tflite", 10)
+    assert re.fullmatch(
+        r"small.tflite: sparsity 0.900, accuracy in Keras 0.9\d+", capsys.readouterr().out.strip()
+    )
+    assert (tmp_path / "small.tflite").stat().st_size < 8000
+    runpy.run_path(str(ROOT / "examples" / "whole_run.py"))["main"]([*QUICK, "seed=3"])
+    assert "times smaller than the dense file" in capsys.readouterr().out

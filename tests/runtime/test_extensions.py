@@ -16,7 +16,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.options import choices, option
 from pruneflow.runtime import extensions
 
-EXAMPLE = ROOT / "tests" / "example_package"
+EXAMPLE = ROOT / "examples" / "package"
 
 
 @pytest.fixture(scope="module")
