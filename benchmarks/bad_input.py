@@ -718,7 +718,6 @@ def library() -> Iterator[Attempt]:
     """Wrong arguments of the library."""
     for call in (
         "run({})",
-        "run([])",
         "run('model=lstm')",
         "run(compose(), folder=5)",
         "compose(5)",
@@ -732,7 +731,6 @@ def library() -> Iterator[Attempt]:
         "prune(int, steps=100)",
         "export(None)",
         "export('model.h5')",
-        "export(5, folder='x')",
     ):
         code = f"""
 import sys

@@ -81,6 +81,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     (0.9, 'cnn')
     """
     words = accepted.texts("overrides", overrides, "model=cnn")
+    of_hydra = [word for word in words if word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+    problem = "Hydra's own settings have no effect in the library"
+    require(not of_hydra, "overrides", of_hydra, problem, "Leave them out; pruneflow.run takes a folder.")
     if config_dir is not None:
         folder = accepted.existing_folder("config_dir", config_dir)
         words.append(f"hydra.searchpath=[{_spelled(f'file://{folder}')}]")

@@ -263,3 +263,11 @@ def test_a_lock_that_another_thread_holds_is_open_in_a_forked_process():
     said = in_fork(lambda: api._COMPOSING.acquire(timeout=1))
     go_on.set()
     assert said == "True"
+
+
+@pytest.mark.parametrize("word", ["hydra.run.dir=x", "+hydra/launcher=joblib"])
+def test_settings_of_hydra_which_would_have_no_effect_are_refused(word):
+    with pytest.raises(
+        ConfigError, match=r"Hydra's own settings have no effect in the library\. Leave them out"
+    ):
+        pruneflow.compose(["seed=1", word])
