@@ -508,7 +508,11 @@ def test_public_names_are_few_documented_and_typed():
     assert set(pruneflow.__all__) == {
         *("run", "compose", "prune", "Pruned", "export", "__version__"),
         *("PruneflowError", "ConfigError", "DataError"),
+        *("option", "require", "Model", "Dataset", "Data", "Part", "Spec", "Targets"),
+        *("Schedule", "Rising", "Criterion", "Structure", "Distribution", "Export"),
     }
+    named = set(re.findall(r"\bpruneflow\.(\w+)", (ROOT / "docs" / "library.md").read_text()))
+    assert named <= {*pruneflow.__all__, "options"}  # the group of entry points
     for name in set(pruneflow.__all__) - {"__version__"}:
         thing = getattr(pruneflow, name)
         assert thing.__doc__ and "\n" not in thing.__doc__.splitlines()[0]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long
+
 TEXT = (Path(__file__).parent.parent / "docs" / "walkthrough.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, flags=re.S) for line in block.splitlines()]
 (SCRIPT,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.S)
@@ -51,7 +53,6 @@ def test_there_are_five_commands():
     assert len(COMMANDS) == 5
 
 
-@pytest.mark.long
 def test_the_network_comes_trained_and_is_not_trained_again(followed):
     folder, _ = followed
     result = json.loads((folder / "look" / "result.json").read_text())

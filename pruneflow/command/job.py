@@ -95,7 +95,7 @@ class Job:
             probes = search.probes(swept) if searches else cells
             composed = [compose(cell) for cell in probes]
             configs = [from_hydra(_bare(each)) for each in composed]
-            if cells and sweep:
+            if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
             if searches:
                 search.check(settings.hydra, configs[0].objective, swept)

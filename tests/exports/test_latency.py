@@ -697,7 +697,7 @@ def measured(monkeypatch, files):
     """Two real files with figures of our own."""
     names = [str(files / "tiny.tflite"), str(files / "big.tflite")]
     found = [timed(*6 * [3.0]), timed(*6 * [2.0], median_ms=0.123456, peak_memory_bytes=None)]
-    monkeypatch.setattr(latency, "measure", lambda files, settings: found[: len(files)])
+    monkeypatch.setattr(command, "measure", lambda files, settings: found[: len(files)])
     return names
 
 
@@ -797,6 +797,6 @@ def test_ctrl_c_ends_the_command(measured, monkeypatch):
         with undisturbed():
             os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(latency, "measure", interrupt)
+    monkeypatch.setattr(command, "measure", interrupt)
     with pytest.raises(KeyboardInterrupt):
         command.main(measured)

@@ -285,6 +285,7 @@ def last_step(folder):
     return read_scalars(folder)["loss/train"][-1][0]
 
 
+@pytest.mark.run
 def test_training_that_diverges_is_named_and_stops(composed, tmp_path):
     from pruneflow.training.logs import DivergedError
 

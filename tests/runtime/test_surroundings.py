@@ -60,7 +60,7 @@ def reached():
 def test_every_command_begins_with_its_surroundings(file, monkeypatch):
     monkeypatch.setattr(process, "own_process", reached)
     with pytest.raises(Reached):
-        runpy.run_path(str(Path(process.__file__).parent / f"{file}.py"), run_name="__main__")
+        runpy.run_path(str(Path(process.__file__).parents[1] / f"{file}.py"), run_name="__main__")
 
 
 @pytest.mark.parametrize(
