@@ -82,11 +82,11 @@ def _print(text: str) -> int:
 def _show(arguments: list[str]) -> int:
     """Let Hydra print what it is asked for."""
     logging.raiseExceptions = False  # Hydra logs some of it, and a closed pipe is answered here
-    try:
-        with printing():
+    with printing():
+        try:
             _hydra(arguments)
-    except ValueError as error:
-        raise ConfigError(answers.in_words(error)) from error
+        except (ValueError, *answers.REFUSED) as error:  # some are OSErrors, as those of a closed stream
+            raise ConfigError(answers.in_words(error)) from error
     return 0
 
 

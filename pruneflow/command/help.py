@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
+
 from pruneflow import options
 from pruneflow.errors import PruneflowError
+from pruneflow.flow.config import config_folder
 from pruneflow.runtime import extensions
 
 __all__ = ["help_text"]
-
-# Groups in the order of the README; what is not named here comes after them.
-_GROUPS = (
-    *("model", "dataset", "schedule", "structure", "criterion", "distribution"),
-    *("export", "trainer", "device", "experiment"),
-)
-_DEFAULTS = {
-    "model": "cnn",
-    "dataset": "mnist",
-    "schedule": "polynomial",
-    "structure": "unstructured",
-    "criterion": "magnitude",
-    "distribution": "uniform",
-    "export": "float",
-}
 
 _TEXT = """\
 pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.
@@ -69,22 +58,29 @@ Options
 
 
 def help_text(folders: Iterable[Path]) -> str:
-    """The help, with the groups that the config folders hold.
+    """The help, with the groups that the config folders hold, and the choices that ``config.yaml`` makes.
 
     Args:
         folders: pruneflow's config folder, and the user's where there is one.
     """
     with suppress(PruneflowError):  # whoever asks for help gets it
         extensions.load()
-    choices: dict[str, set[str]] = {group: set(options.choices(group)) for group in _GROUPS}
+    defaults = _defaults()
+    choices: dict[str, set[str]] = {group: set(options.choices(group)) for group in defaults}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
             choices.setdefault(file.parent.name, set()).add(file.stem)
-    lines = [_line(group, names) for group, names in choices.items() if names]
+    lines = [_line(group, names, defaults.get(group)) for group, names in choices.items() if names]
     return _TEXT.format(groups="\n".join(lines))
 
 
-def _line(group: str, names: set[str]) -> str:
-    default = _DEFAULTS.get(group, "default")
+def _defaults() -> dict[str, str | None]:
+    """What ``config.yaml`` chooses of each group; None for no option."""
+    listed = yaml.safe_load((config_folder() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    chosen = [item for item in listed if isinstance(item, dict)]
+    return {group: choice for item in chosen for group, choice in item.items() if re.fullmatch(r"\w+", group)}
+
+
+def _line(group: str, names: set[str], default: str | None) -> str:
     shown = [f"{name} (default)" if name == default else name for name in sorted(names)]
     return f"  {group:<13} {', '.join(shown)}"

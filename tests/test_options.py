@@ -1,0 +1,78 @@
+"""Every registered option does the verb of its group: a new one is tested here without an edit."""
+
+import numpy as np
+import pytest
+import yaml
+from hydra.core.config_store import ConfigStore
+
+import pruneflow
+from pruneflow import Spec
+from pruneflow.flow.config import config_folder
+from pruneflow.options import choices
+
+SPECS = {
+    "image": Spec("image", (32, 32, 3), 3),
+    "tokens": Spec("tokens", (12,), 3, 70),
+    "numbers": Spec("numbers", (6,), 3),
+}
+BROUGHT = ("custom", "keras_file")  # networks of the user's own have tests of their own
+
+
+def composed(group, name):
+    data = {"lstm": ["dataset=imdb"], "gru": ["dataset=imdb"]}.get(name, []) if group == "model" else []
+    return getattr(pruneflow.compose([f"{group}={name}", *data]), group)
+
+
+def options(group):
+    """Every file of the group, and every class: one may have several files."""
+    files = {file.stem for file in (config_folder() / group).glob("*.yaml")}
+    assert set(choices(group)) <= files
+    return sorted(files)
+
+
+@pytest.mark.parametrize("group", yaml.safe_load((config_folder() / "config.yaml").read_text())["defaults"])
+def test_every_group_of_the_config_has_options_with_schemas(group):
+    if isinstance(group, dict) and (name := next(iter(group))) in choices_of_groups():
+        assert options(name)
+
+
+def choices_of_groups():
+    return {name for name in ConfigStore.instance().list("schema") if not name.endswith(".yaml")}
+
+
+@pytest.mark.parametrize("name", options("schedule"))
+@pytest.mark.parametrize("steps", [1, 7, 844])
+def test_a_schedule_rises_to_its_target_within_its_steps(name, steps):
+    plan = composed("schedule", name).plan(steps)
+    reached = [plan.sparsity_of_update(step) for step in plan.updates]
+    assert reached == sorted(reached) and reached[-1] == pytest.approx(0.8)
+    assert 0 <= plan.updates[0] <= plan.updates[-1] <= steps
+
+
+@pytest.mark.parametrize("name", options("criterion"))
+def test_a_criterion_scores_each_element_the_same_each_time(name):
+    rng = np.random.default_rng(0)
+    weight, accumulated = rng.normal(size=(5, 4)), rng.normal(size=(5, 4)) ** 2
+    criterion = composed("criterion", name)
+    given = {"name": "a/kernel", "seed": 1, "accumulated": accumulated if criterion.uses_gradients else None}
+    scores = criterion.scores(weight, **given)
+    assert scores.shape == weight.shape and (scores >= 0).all() and np.ptp(scores) > 0
+    np.testing.assert_array_equal(scores, criterion.scores(weight, **given))
+
+
+@pytest.mark.parametrize("name", sorted({*options("model")} - {*BROUGHT}))
+def test_a_model_gives_a_row_per_example_for_all_that_it_reads(name):
+    model = composed("model", name)
+    read = [model.reads] if isinstance(model.reads, str) else list(model.reads)
+    assert read
+    for kind in read:
+        spec = SPECS[kind]
+        network = model.build(spec)
+        x = np.ones((2, *spec.shape), np.int32 if kind == "tokens" else np.float32)
+        assert network(x).shape[0] == 2 and np.isfinite(network(x)).all()
+
+
+@pytest.mark.parametrize("name", options("export"))
+def test_an_export_names_its_files_once_each(name):
+    kinds = [each.kind for each in composed("export", name).exports()]
+    assert kinds and len({*kinds}) == len(kinds)
