@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
+from own_fixtures import class_folders, numbers, opinions, rows
 
 import pruneflow
 from pruneflow import Spec
 from pruneflow.flow.config import config_folder
 from pruneflow.options import choices
+from pruneflow.runtime.device import processors
 
 SPECS = {
     "image": Spec("image", (32, 32, 3), 3),
@@ -76,3 +78,45 @@ def test_a_model_gives_a_row_per_example_for_all_that_it_reads(name):
 def test_an_export_names_its_files_once_each(name):
     kinds = [each.kind for each in composed("export", name).exports()]
     assert kinds and len({*kinds}) == len(kinds)
+
+
+def given():
+    """What a function of a user's own may return."""
+    return {f"{key}_train": value for key, value in numbers().items()}
+
+
+def made(folder):
+    """What the options of the group dataset are given; a new one needs a row here."""
+    np.savez(folder / "rows.npz", **numbers())
+    return {
+        "mnist": [],
+        "imdb": [],
+        "arrays": [f"dataset.path={folder / 'rows.npz'}", "model=mlp"],
+        "csv_text": [f"dataset.path={rows(folder / 'a.csv', opinions())}", "model=lstm"],
+        "image_folder": [f"dataset.path={class_folders(folder / 'photos')}"],
+        "custom": ["dataset.factory=test_options:given", "model=mlp"],
+    }
+
+
+@pytest.mark.parametrize("name", options("dataset"))
+def test_a_data_set_has_three_parts_that_its_spec_describes(name, tmp_path):
+    words = made(tmp_path)[name] + (["model=lstm"] if name == "imdb" else [])
+    data = pruneflow.compose([f"dataset={name}", *words]).dataset.load()
+    for part in (data.train, data.validation, data.test):
+        assert len(part) == len(part.y) > 0
+        assert part.x[:1].shape[1:] == data.spec.shape
+        assert set(part.y) <= set(range(data.spec.classes))
+    assert data.digest and data.source
+
+
+@pytest.mark.parametrize("name", options("trainer"))
+def test_a_trainer_says_what_decides_its_phases(name):
+    trainer = composed("trainer", name)
+    assert trainer.dense_fit(0).inputs["epochs"] >= 0 and trainer.pruned_fit(0).inputs["epochs"] >= 1
+
+
+@pytest.mark.parametrize("name", options("device"))
+def test_a_device_takes_all_processors_or_its_share(name):
+    device = composed("device", name)
+    assert device.kind in ("auto", "cpu", "gpu")
+    assert (device.interpreters(), device.interpreters(3)) == (processors(), 3)
