@@ -37,9 +37,9 @@ import numpy as np
 from commands import compile_as_the_example, show
 
 from pruneflow.datasets import batches
-from pruneflow.flow import config, results
+from pruneflow.flow import config
 from pruneflow.flow.prepare import prepare
-from pruneflow.runtime import backend
+from pruneflow.runtime import backend, memory
 from pruneflow.sparsity import prune
 from pruneflow.training.callbacks import MaskUpdates, Summaries, Throughput
 from pruneflow.training.logs import ScalarLog, SparsityLog
@@ -159,7 +159,7 @@ class Trained:
         self.column, self.ready, self.fit = column, prepare(settings), settings.trainer.pruned_fit(0)
         schedule = replace(settings.schedule, frequency=frequency, end_fraction=1.0)
         self.masks = replace(self.ready.masks, plan=schedule.plan(STEPS))
-        results.reset_peak_memory()
+        memory.reset_peak()
         backend.set_seed(0)
         self.model = settings.model.build(self.ready.data.spec)
         if column in ENGINES:
@@ -225,7 +225,7 @@ def _clock() -> Any:
 def peak(training: Trained, steps: int) -> dict[str, int]:
     training.seconds_per_step(steps)
     masks = sum(prunable.size for prunable in training.masks.prunables)  # a byte for each element
-    return {"peak_bytes": results.peak_memory_bytes(), "mask_bytes": masks}
+    return {"peak_bytes": memory.peak_bytes(), "mask_bytes": masks}
 
 
 if __name__ == "__main__":

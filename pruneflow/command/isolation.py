@@ -21,10 +21,9 @@ from typing import IO, TextIO
 from pruneflow.command import answers
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import Config
-from pruneflow.flow.results import resident_memory_bytes
 from pruneflow.flow.run_folder import FAILURE_FILE, end, record_failure
 from pruneflow.report import hparams
-from pruneflow.runtime import process, signals
+from pruneflow.runtime import memory, process, signals
 from pruneflow.runtime.files import remove_temporaries
 from pruneflow.runtime.surroundings import own_process
 from pruneflow.runtime.terminal import complain
@@ -77,12 +76,12 @@ def carry_out(work: Work) -> None:
     except Exception as error:
         _fail(work, error)
     gc.collect()
-    _after_first = _after_first or resident_memory_bytes()
+    _after_first = _after_first or memory.resident_bytes()
 
 
 def is_due() -> bool:
     """Whether this process has lost so much memory since its first cell that the next one gets a child."""
-    return _after_first is not None and resident_memory_bytes() - _after_first > BUDGET_BYTES
+    return _after_first is not None and memory.resident_bytes() - _after_first > BUDGET_BYTES
 
 
 def in_child(work: Work) -> None:

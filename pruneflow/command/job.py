@@ -24,12 +24,13 @@ from pruneflow.command import answers, continuing, grids, launchers, plugins, se
 from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
-from pruneflow.flow import objectives, results
+from pruneflow.flow import objectives
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.flow.run_folder import is_done
 from pruneflow.flow.store import Store
 from pruneflow.options import require
 from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
+from pruneflow.runtime import versions
 from pruneflow.runtime.terminal import console
 
 __all__ = ["Job"]
@@ -167,7 +168,7 @@ class Job:
             "folder": str(self.folder.absolute()) if self.named else "",
             "code": STAGE_VERSIONS,
         }
-        return continuing.identity_of(facts, results.versions())
+        return continuing.identity_of(facts, versions.versions())
 
     @property
     def _store(self) -> Store:

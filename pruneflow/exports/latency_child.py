@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.runtime import backend, child
+from pruneflow.runtime import backend, child, memory
 
 __all__ = ["Job", "done", "interleaved", "order", "runner", "summary", "thinned"]
 
@@ -203,22 +203,9 @@ def _memory(job: Job) -> Iterator[dict[str, Any]]:
     yield {"at": file}
     backend.litert()
     gc.collect()
-    try:
-        Path("/proc/self/clear_refs").write_text(
-            "5", encoding="ascii"
-        )  # forgets the peak until now, that of importing
-        before = _status_bytes("VmRSS")
-    except OSError:  # not Linux
-        before = None
+    can_be_told = memory.reset_peak()  # that of importing is not counted
+    before = memory.resident_bytes()
     run = runner(file, job)
     for _ in range(MEMORY_INVOCATIONS):
         run()
-    peak = before and _status_bytes("VmHWM")
-    yield {"answer": max(peak - before, 0) if peak and before else None}
-
-
-def _status_bytes(key: str) -> int | None:
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    return None
+    yield {"answer": max(memory.peak_bytes() - before, 0) if can_be_told else None}

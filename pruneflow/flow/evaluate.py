@@ -26,11 +26,11 @@ from pruneflow.flow.results import (
     PrunedResult,
     TfliteResult,
     WrappedResult,
-    library_versions,
 )
 from pruneflow.flow.store import Stage, Store
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score

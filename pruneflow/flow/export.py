@@ -16,10 +16,10 @@ from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.flow.config import plain
 from pruneflow.flow.manifests import digest_of
 from pruneflow.flow.networks import Network
-from pruneflow.flow.results import library_versions
 from pruneflow.flow.store import Stage, Store
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import bar
+from pruneflow.runtime.versions import library_versions
 
 __all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]
 

@@ -19,12 +19,13 @@ from pruneflow.exports.sizes import Size, size_of
 from pruneflow.flow.config import Config
 from pruneflow.flow.manifests import SCRATCH
 from pruneflow.flow.prepare import Prepared
-from pruneflow.flow.results import PhaseCost, library_versions
+from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Stage, Store
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
+from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.training.dashboard import write_layout

@@ -19,6 +19,7 @@ from pruneflow.flow.prepare import Prepared, prepare
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
 from pruneflow.models.doubts import guessing
 from pruneflow.models.tasks import task_of
+from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity import prune
 from pruneflow.sparsity.schedules import Plan
@@ -45,7 +46,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         PruneflowError: if a target is missed or a file cannot be written.
     """
     start = time.perf_counter()
-    results.reset_peak_memory()
+    memory.reset_peak()
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
     _doubt(config, data, dense)
@@ -83,7 +84,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
     return Result(
         config=plain(config),
         command=command,
-        versions=results.versions(),
+        versions=versions.versions(),
         device=ready.device,
         seed=config.seed,
         data=DataFacts.of(ready.data),
@@ -95,7 +96,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         phases={"load": PhaseCost(ready.load_seconds), **_costs(dense, pruned, files, scores)},
         stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
         seconds=time.perf_counter() - start,
-        peak_memory_bytes=results.peak_memory_bytes(),
+        peak_memory_bytes=memory.peak_bytes(),
         classes=scores.classes(ready.data.class_names),
     )
 

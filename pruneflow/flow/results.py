@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
-import platform
-import re
 import reprlib
-import resource
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,28 +35,12 @@ __all__ = [
     "TfliteResult",
     "WrappedResult",
     "finished",
-    "library_versions",
     "like_for_like",
-    "peak_memory_bytes",
     "read",
-    "reset_peak_memory",
-    "resident_memory_bytes",
-    "versions",
 ]
 
 FORMAT = 2  # raise it when a reader of an older result.json would misread a newer one
 LATER = ("metrics", "validation_metrics", "expected")  # fields that the first results of this format lack
-
-PACKAGES = (
-    "tensorflow",
-    "tf_keras",
-    "tensorflow-model-optimization",
-    "ai-edge-litert",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "zstandard",
-)
 
 
 @dataclass(frozen=True)
@@ -347,40 +325,3 @@ def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
             f"{run_dir} holds the result of other settings. Name another folder, or delete it."
         )
     return result
-
-
-def versions() -> dict[str, str]:
-    """Versions of what may change a result."""
-    return {"pruneflow": __version__, "python": platform.python_version(), **library_versions(*PACKAGES)}
-
-
-def library_versions(*names: str) -> dict[str, str]:
-    """Installed version of each distribution."""
-    return {name: importlib.metadata.version(name) for name in names}
-
-
-def reset_peak_memory() -> None:
-    """Start to count the peak anew, where the system can: a cell is not charged for those before it."""
-    if _STATUS.exists():
-        with contextlib.suppress(OSError):  # a container may forbid it: then the peak is of the whole process
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def resident_memory_bytes() -> int:
-    """Resident memory now, bytes; elsewhere than on Linux the largest so far."""
-    if _STATUS.exists():
-        (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
-        return int(resident) * 1024
-    return peak_memory_bytes()
-
-
-def peak_memory_bytes() -> int:
-    """Largest resident memory since ``reset_peak_memory``, bytes; elsewhere than on Linux, of the process."""
-    if _STATUS.exists():
-        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
-        return int(peak) * 1024
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
-
-
-_STATUS = Path("/proc/self/status")

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 from pruneflow.errors import ConfigError, PruneflowError
 
-__all__ = ["RAN_OUT", "allowed_bytes", "ran_out", "require_address_space", "require_memory"]
+__all__ = [
+    "RAN_OUT",
+    "allowed_bytes",
+    "peak_bytes",
+    "ran_out",
+    "require_address_space",
+    "require_memory",
+    "reset_peak",
+    "resident_bytes",
+]
 
 RAN_OUT = (
     "Memory ran out. Lower trainer.batch_size and trainer.dense_batch_size, or set dataset.limit; "
@@ -20,6 +31,7 @@ _SIGNS = (
     *("oom when allocating", "out of memory", "unable to allocate", "cannot allocate memory"),
     *("failed to map segment", "can't start new thread", "bad_alloc"),
 )
+_STATUS = Path("/proc/self/status")
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -69,6 +81,41 @@ def require_address_space() -> None:
             f"Memory ran out: ulimit -v allows {_gigabytes(allowed)}, and TensorFlow needs "
             f"{_gigabytes(ADDRESSES)} of address space. Raise the limit."
         )
+
+
+def reset_peak() -> bool:
+    """Start to count the peak anew: a cell is not charged for those before it.
+
+    Returns:
+        Whether the system can: Linux does, but a container may forbid it.
+    """
+    if not _STATUS.exists():
+        return False
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
+
+
+def resident_bytes() -> int:
+    """Resident memory now, bytes; elsewhere than on Linux the largest so far."""
+    return _status_bytes("VmRSS") if _STATUS.exists() else peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Largest resident memory since ``reset_peak``, bytes; elsewhere than on Linux, of the process."""
+    if _STATUS.exists():
+        return _status_bytes("VmHWM")
+    import resource
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024
+
+
+def _status_bytes(key: str) -> int:
+    (kilobytes,) = re.findall(rf"{key}:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
+    return int(kilobytes) * 1024
 
 
 def _address_space() -> int:
