@@ -11,23 +11,19 @@ __all__ = ["main"]
 def main() -> NoReturn:
     """Run the command line; a signal ends it cleanly even while modules are still being loaded."""
     try:
-        from pruneflow.runtime import process
+        from pruneflow.runtime import process, signals
     except KeyboardInterrupt:
         _say("Interrupted")
         sys.exit(130)
-    process.run_command(_command)
-
-
-def _command() -> int:
-    from pruneflow.runtime import signals
-
-    try:
-        from pruneflow.command.cli import main as run
-    except KeyboardInterrupt:
-        said, code = signals.received()
-        _say(said)
-        return code
-    return run()
+    with process.ending() as end:
+        try:
+            from pruneflow.command import cli
+        except KeyboardInterrupt:
+            said, end.code = signals.received()
+            _say(said)
+        else:
+            cli.main()
+    raise AssertionError("the process has ended")
 
 
 def _say(what: str) -> None:

@@ -6,7 +6,9 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,31 +48,37 @@ GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
+    with _answered():
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        if "--version" in words:
+            sys.exit(_print(f"pruneflow {__version__}\n"))
+        parsed, words = parse(words)
+        if parsed.help:
+            sys.exit(_print(help_text(folders(parsed))))
+        if shows(parsed):
+            sys.exit(_show(["--hydra-help"] if parsed.hydra_help else words))
+        job = Job.of(parsed)
+        job.check()
+        sys.exit(0 if job.run(partial(start_hydra, words)) else 1)
+    raise AssertionError("the block exits")
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Say what ends a command, and exit with its code."""
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        yield
     except PruneflowError as error:
-        code = _say(str(error), error.exit_code)
+        message, code = str(error), error.exit_code
     except answers.REFUSED as error:
-        code = _say(answers.in_words(error), ConfigError.exit_code)
+        message, code = answers.in_words(error), ConfigError.exit_code
     except (OSError, MemoryError) as error:
-        code = _say(answers.failure_in_words(error), 1)
+        message, code = answers.failure_in_words(error), 1
     except KeyboardInterrupt:
-        said, number = signals.received()
-        code = _say(f"{said}. {GOES_ON}", number)
+        said, code = signals.received()
+        message = f"{said}. {GOES_ON}"
+    complain(message)
     sys.exit(code)
-
-
-def _run(arguments: list[str]) -> int:
-    if "--version" in arguments:
-        return _print(f"pruneflow {__version__}\n")
-    parsed, arguments = parse(arguments)
-    if parsed.help:
-        return _print(help_text(folders(parsed)))
-    if shows(parsed):
-        return _show(["--hydra-help"] if parsed.hydra_help else arguments)
-    job = Job.of(parsed)
-    job.check()
-    return 0 if job.run(lambda pinned: _hydra([*arguments, *pinned])) else 1
 
 
 def _print(text: str) -> int:
@@ -84,76 +92,89 @@ def _show(arguments: list[str]) -> int:
     logging.raiseExceptions = False  # Hydra logs some of it, and a closed pipe is answered here
     with printing():
         try:
-            _hydra(arguments)
+            start_hydra(arguments)
         except (ValueError, *answers.REFUSED) as error:  # some are OSErrors, as those of a closed stream
             raise ConfigError(answers.in_words(error)) from error
     return 0
 
 
-def _hydra(arguments: list[str]) -> None:
-    """Let Hydra parse the command line and start the job or jobs."""
-    sys.argv = ["pruneflow", *arguments]
+def start_hydra(words: Sequence[str], pinned: Sequence[str] = ()) -> None:
+    """Let Hydra parse the words and start the job or jobs.
+
+    Args:
+        words: Of the command line.
+        pinned: Overrides that follow them.
+    """
+    sys.argv = ["pruneflow", *words, *pinned]
     prefer_own_yaml()
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
 
 
-@beside_others
 def task(composed: DictConfig) -> float | tuple[float, ...] | None:
     """Run one cell in the folder Hydra made for it.
 
     Returns:
         What ``objective`` names: one figure, or several in this order; None where the cell failed.
     """
+    with beside_others():
+        try:
+            work, found = _begun(composed)
+        except Exception as error:
+            isolation.fail(Path(HydraConfig.get().runtime.output_dir), error)
+            return None
+        if not found:
+            carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
+            carry_out(work)
+            found = results.finished(work.run_dir, plain(work.config)) if is_done(work.run_dir) else None
+        return _objectives(found, work.config) if found else None
+
+
+def _begun(composed: DictConfig) -> tuple[isolation.Work, dict[str, Any] | None]:
+    """Begin a cell.
+
+    Returns:
+        What there is to do, and the result where it was done before.
+    """
     from pruneflow.report import tables
 
     settings = HydraConfig.get()
-    run_dir = Path(settings.runtime.output_dir)
-    command = _command(settings)
+    run_dir, command = Path(settings.runtime.output_dir), _command(settings)
     first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
-    try:
-        begin(run_dir)
-        tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
-        config = from_hydra(composed)
-        share = launchers.share(settings)
-        differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
-        found = _finished(run_dir, config, share)
-        if found:
-            _complete(found, run_dir, config, differs)
-        (run_dir / FAILURE_FILE).unlink(missing_ok=True)
-    except Exception as error:
-        isolation.fail(run_dir, error)
-        return None
-    if not found:
-        carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
-        carry_out(isolation.Work(config, run_dir, command, differs, share))
-        found = results.finished(run_dir, plain(config)) if is_done(run_dir) else None
-    return _objectives(found, config) if found else None
+    begin(run_dir)
+    tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
+    differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
+    work = isolation.Work(from_hydra(composed), run_dir, command, differs, launchers.share(settings))
+    found = _finished(work)
+    if found:
+        _complete(found, work)
+    (run_dir / FAILURE_FILE).unlink(missing_ok=True)
+    return work, found
 
 
-def _finished(run_dir: Path, config: Config, share: int | None) -> dict[str, Any] | None:
+def _finished(work: isolation.Work) -> dict[str, Any] | None:
     """The result of a cell that ended before, where it was of the same data and device."""
     from pruneflow.flow import pipeline
 
-    found = results.finished(run_dir, plain(config))
+    found = results.finished(work.run_dir, plain(work.config))
     if not found:
         return None
-    ready = pipeline.prepare(config, share=share)
+    ready = pipeline.prepare(work.config, share=work.share)
     same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
     return found if same else None
 
 
-def _complete(result: dict[str, Any], run_dir: Path, config: Config, differs: hparams.Differing) -> None:
+def _complete(result: dict[str, Any], work: isolation.Work) -> None:
     """Write what is missing after a result that was written before, and say that it was."""
     from pruneflow.report import tables
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
 
-    hparams.write(run_dir, differs)
-    console.print(f"Finished   before: {escape(str(run_dir))}", soft_wrap=True)
-    if config.report and not (run_dir / REPORT).exists():
-        report_run(run_dir)
-    end(run_dir)
-    tables.show_done(result, run_dir)
+    hparams.write(work.run_dir, work.differing)
+    console.print(f"Finished   before: {escape(str(work.run_dir))}", soft_wrap=True)
+    if work.config.report and not (work.run_dir / REPORT).exists():
+        report_run(work.run_dir)
+    end(work.run_dir)
+    tables.show_done(result, work.run_dir)
 
 
 def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...] | None:
@@ -171,8 +192,3 @@ def _command(settings: HydraConf) -> str:
     if settings.job.config_name != "config":
         words.append(f"--config-name={settings.job.config_name}")
     return shlex.join([*words, *settings.overrides.task])
-
-
-def _say(message: str, code: int) -> int:
-    complain(message)
-    return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -175,13 +175,13 @@ class Job:
         stages = self.configs[0].stages
         return Store(stages.folder, reuse=stages.reuse)
 
-    def run(self, hydra: Callable[[list[str]], None]) -> bool:
+    def run(self, start_hydra: Callable[[list[str]], None]) -> bool:
         """Let Hydra run it, and say how it went; for a sweep in one table and in ``sweep.csv``.
 
         The same command goes on in the folder where it was cut off.
 
         Args:
-            hydra: Starts Hydra with the command line and the overrides that it is given.
+            start_hydra: Starts Hydra with the command line and the overrides that it is given.
 
         Returns:
             Whether every cell is done.
@@ -191,7 +191,9 @@ class Job:
                 self._beside_itself()
             job = self._in_its_folder(claim.left)
             claim.begin(job.folder)
-            done = job._carry_out(lambda: hydra(job.pinned))
+            with job._engine_running() as cells:
+                start_hydra(job.pinned)
+            done = job._shown(cells)
             if done:
                 claim.finish()
         return done
@@ -212,13 +214,17 @@ class Job:
         console.print(f"Continues  {escape(str(left))}{cells}", soft_wrap=True)
         return replace(self, folder=left)
 
-    def _carry_out(self, hydra: Callable[[], None]) -> bool:
+    def _engine_running(self) -> AbstractContextManager[launchers.Cells]:
         if not self.sweep:
-            hydra()
-            return is_done(self.folder)
+            return nullcontext(launchers.Cells())
         if not self.cells:
             search.quieten()
-        whole = launchers.run_cells(hydra, launchers.engine_of(self.settings), self._at_a_time)
+        return launchers.running(launchers.engine_of(self.settings), self._at_a_time)
+
+    def _shown(self, ran: launchers.Cells) -> bool:
+        """Show how the cells ended, for a sweep in one table; return whether all are done."""
+        if not self.sweep:
+            return is_done(self.folder)
         from pruneflow.report import tables
         from pruneflow.report.automatic import report_sweep
 
@@ -232,7 +238,7 @@ class Job:
         if self.configs[0].report:
             report_sweep(self.folder)
         tables.show_sweep_done(cells, self.folder)
-        return whole and not any(cell.failure for cell in cells)
+        return ran.whole and not any(cell.failure for cell in cells)
 
     def _outcomes(self) -> list[CellOutcome]:
         if not self.cells:

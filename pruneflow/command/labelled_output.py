@@ -7,15 +7,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from functools import cache, wraps
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from multiprocessing import current_process
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from pruneflow.command.launchers import engine_of
 from pruneflow.runtime.surroundings import own_process
@@ -25,24 +25,20 @@ __all__ = ["Labelled", "beside_others"]
 WATCH_S = 1.0
 
 
-def beside_others(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Let a task run in the folder where the command was typed; beside others, its name before each line."""
-
-    @wraps(task)
-    def run(composed: DictConfig) -> Any:
-        own_process()  # of a worker as much as of a command
-        settings = HydraConfig.get()
-        os.chdir(settings.runtime.cwd)  # a launcher starts elsewhere, and hydra.job.chdir=true goes elsewhere
-        if OmegaConf.is_missing(settings.job, "num") or not engine_of(settings).beside:
-            return task(composed)
-        if current_process().name.startswith("LokyProcess"):
-            _end_with_parent()
-        label = Path(settings.runtime.output_dir).name
-
-        with redirect_stdout(Labelled(sys.stdout, label)), redirect_stderr(Labelled(sys.stderr, label)):
-            return task(composed)
-
-    return run
+@contextmanager
+def beside_others() -> Iterator[None]:
+    """Work in the folder where the command was typed; beside other cells, with the name before each line."""
+    own_process()  # of a worker as much as of a command
+    settings = HydraConfig.get()
+    os.chdir(settings.runtime.cwd)  # a launcher starts elsewhere, and hydra.job.chdir=true goes elsewhere
+    if OmegaConf.is_missing(settings.job, "num") or not engine_of(settings).beside:
+        yield
+        return
+    if current_process().name.startswith("LokyProcess"):
+        _end_with_parent()
+    label = Path(settings.runtime.output_dir).name
+    with redirect_stdout(Labelled(sys.stdout, label)), redirect_stderr(Labelled(sys.stderr, label)):
+        yield
 
 
 @cache

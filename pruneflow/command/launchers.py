@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,7 +15,7 @@ from pruneflow.command.plugins import package_of
 from pruneflow.runtime.device import processors
 from pruneflow.runtime.terminal import complain, console
 
-__all__ = ["engine_of", "run_cells", "share"]
+__all__ = ["Cells", "engine_of", "running", "share"]
 
 _ENGINES: dict[str, type[Engine]] = {
     "hydra_plugins.hydra_joblib_launcher": Joblib,
@@ -39,27 +41,35 @@ def share(settings: Any) -> int | None:
     return None if wanted is None else max(1, min(int(wanted), processors()))
 
 
-def run_cells(hydra: Callable[[], None], engine: Engine, cells: int) -> bool:
-    """Let Hydra run the cells of a sweep.
+@dataclass
+class Cells:
+    """The cells of a sweep, or the one cell of a run.
+
+    Attributes:
+        whole: Whether the engine that ran them came to its end.
+    """
+
+    whole: bool = True
+
+
+@contextmanager
+def running(engine: Engine, at_a_time: int) -> Iterator[Cells]:
+    """Have an engine ready while Hydra runs the cells of a sweep; what ends it early is told.
 
     Args:
-        hydra: Runs them.
         engine: What they run on.
-        cells: How many may run at a time.
-
-    Returns:
-        Whether the engine came to its end; otherwise what it says is told.
+        at_a_time: How many may run at a time.
     """
-    if told := engine.told(cells):
+    if told := engine.told(at_a_time):
         console.print(f"Cells      {told}", markup=False, soft_wrap=True)
+    cells = Cells()
     try:
         with engine.running():
-            hydra()
+            yield cells
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("joblib", "multiprocessing", "ray", "submitit"):
             said = " ".join(re.split(r"\n\s*\n|\n-----", str(error))[0].split())
             complain(f"A cell ended without a result: {said}")
         elif str(error) != "No trials are completed yet.":  # how Optuna ends when every cell has failed
             raise
-        return False
-    return True
+        cells.whole = False

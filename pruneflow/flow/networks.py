@@ -30,7 +30,7 @@ from pruneflow.sparsity import measure, prune
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.training.dashboard import write_layout
 from pruneflow.training.events import pack, remove, unpack
-from pruneflow.training.fit import Journal
+from pruneflow.training.fit import Journal, Phase
 from pruneflow.training.scoring import FloatArray, keras_outcome
 
 __all__ = [
@@ -148,24 +148,24 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
     """
     fit = config.trainer.dense_fit(config.seed)
     trained = bool(fit.epochs) or config.model.starts_trained
-
-    def make(folder: Path) -> None:
-        backend.keras().backend.clear_session()
-        backend.set_seed(config.seed)
-        model = config.model.build(ready.data.spec)
-        facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
-        if fit.epochs:
-            journal = _journal(config, folder, run_dir / "dense")
-            phase = fit.run(model, ready.data, journal)
-            facts |= {"seconds": phase.seconds, "examples_per_second": phase.examples_per_second}
-        with backend.float32():  # exports start from float32, whatever the precision of training
-            plain_model = config.model.build(ready.data.spec)
-        plain_model.set_weights(model.get_weights())
-        _keep(plain_model, facts, folder, events=run_dir / "dense")
-
-    stage, facts = store.get("dense", dense_inputs(config, ready), make=make, read=_deliver(run_dir, "dense"))
-    _say_where_from(stage, "dense")
-    return _network(stage, facts, run_dir / "dense.h5", _builder(config, ready), {})
+    with store.held("dense", dense_inputs(config, ready)) as held:
+        if held.missing:
+            with held.making() as folder:
+                backend.keras().backend.clear_session()
+                backend.set_seed(config.seed)
+                model = config.model.build(ready.data.spec)
+                facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
+                if fit.epochs:
+                    phase = fit.run(model, ready.data, _journal(config, folder, run_dir / "dense"))
+                    facts |= _cost(phase)
+                with backend.float32():  # exports start from float32, whatever the precision of training
+                    plain_model = config.model.build(ready.data.spec)
+                plain_model.set_weights(model.get_weights())
+                _keep(plain_model, facts, folder, events=run_dir / "dense")
+                del model, plain_model
+        facts = _deliver(held.stage, run_dir, "dense")
+    _say_where_from(held.stage, "dense")
+    return _network(held.stage, facts, run_dir / "dense.h5", _builder(config, ready), {})
 
 
 def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Network:
@@ -177,36 +177,52 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
     """
-    fit, plan, engine = config.trainer.pruned_fit(config.seed), ready.masks, config.pruning.engine
+    fit, plan = config.trainer.pruned_fit(config.seed), ready.masks
+    with store.held("pruned", pruned_inputs(config, ready, dense=dense.stage.digest)) as held:
+        if held.missing:
+            with held.making() as folder:
+                wrapped = _wrapped(config, ready, dense)
+                phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
+                facts = {"trained": True, **_cost(phase), **_sparsity(wrapped, config, ready)}
+                _keep_wrapped(wrapped, ready, folder)
+                with backend.float32():
+                    stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
+                _keep(stripped, facts, folder, events=run_dir / "pruned")
+                del wrapped, stripped
+        facts = _deliver_pruned(held.stage, run_dir)
+    _say_where_from(held.stage, "pruned")
+    return _network(held.stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
 
-    def make(folder: Path) -> None:
-        backend.keras().backend.clear_session()
-        start = config.model.build(ready.data.spec)
-        start.load_weights(dense.file)
-        backend.set_seed(config.seed, 1)
-        wrapped = prune.wrap(start, plan, engine=engine)
-        del start  # or its weights would stay in memory while the copy is trained
-        phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
-        layers = prune.measure(wrapped, plan, plan.plan.total_steps)
-        measure.require_target(layers, prune.total(plan), slack=engine == "tfmot")
-        write_file(folder / MASKS, _packed(prune.masks(wrapped)))
-        outputs = keras_outcome(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
-        write_file(folder / WRAPPED, _compressed({"outcome": outputs}))
-        with backend.float32():
-            stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
-        facts = {
-            "trained": True,
-            "seconds": phase.seconds,
-            "examples_per_second": phase.examples_per_second,
-            "layers": [asdict(layer) for layer in layers],
-            "requested_sparsity": prune.requested_sparsity(plan, plan.plan.total_steps),
-        }
-        _keep(stripped, facts, folder, events=run_dir / "pruned")
 
-    inputs = pruned_inputs(config, ready, dense=dense.stage.digest)
-    stage, facts = store.get("pruned", inputs, make=make, read=_deliver_pruned(run_dir))
-    _say_where_from(stage, "pruned")
-    return _network(stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
+def _wrapped(config: Config, ready: Prepared, dense: Network) -> Any:
+    """A copy of the dense network under masks; nothing else of it stays in memory while it is trained."""
+    backend.keras().backend.clear_session()
+    start = config.model.build(ready.data.spec)
+    start.load_weights(dense.file)
+    backend.set_seed(config.seed, 1)
+    return prune.wrap(start, ready.masks, engine=config.pruning.engine)
+
+
+def _sparsity(wrapped: Any, config: Config, ready: Prepared) -> dict[str, Any]:
+    """Count the zeros of the trained network, and refuse it where they miss the request."""
+    plan = ready.masks
+    layers = prune.measure(wrapped, plan, plan.plan.total_steps)
+    measure.require_target(layers, prune.total(plan), slack=config.pruning.engine == "tfmot")
+    return {
+        "layers": [asdict(layer) for layer in layers],
+        "requested_sparsity": prune.requested_sparsity(plan, plan.plan.total_steps),
+    }
+
+
+def _keep_wrapped(wrapped: Any, ready: Prepared, folder: Path) -> None:
+    """Write the masks, and what the network says on the test part under them."""
+    write_file(folder / MASKS, _packed(prune.masks(wrapped)))
+    outputs = keras_outcome(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
+    write_file(folder / WRAPPED, _compressed({"outcome": outputs}))
+
+
+def _cost(phase: Phase) -> dict[str, Any]:
+    return {"seconds": phase.seconds, "examples_per_second": phase.examples_per_second}
 
 
 def _say_where_from(stage: Stage, name: str) -> None:
@@ -240,36 +256,27 @@ def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> N
     write_file(folder / FACTS, json.dumps(facts).encode())
 
 
-def _deliver(run_dir: Path, name: str) -> Callable[[Stage], dict[str, Any]]:
+def _deliver(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     """Copy a network and its curves from the store into the folder of the run."""
-
-    def read(stage: Stage) -> dict[str, Any]:
-        folder = Path(stage.path)
-        write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
-        if stage.reused:
-            unpack((folder / EVENTS).read_bytes(), run_dir / name)
-            if (run_dir / name).exists():
-                write_layout(run_dir / name)  # stages of earlier versions have none
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
-        return facts
-
-    return read
+    folder = Path(stage.path)
+    write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
+    if stage.reused:
+        unpack((folder / EVENTS).read_bytes(), run_dir / name)
+        if (run_dir / name).exists():
+            write_layout(run_dir / name)  # stages of earlier versions have none
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+    return facts
 
 
-def _deliver_pruned(run_dir: Path) -> Callable[[Stage], dict[str, Any]]:
+def _deliver_pruned(stage: Stage, run_dir: Path) -> dict[str, Any]:
     """The same for a pruned network, with its masks and what it gave before it was stripped."""
-    deliver = _deliver(run_dir, "pruned")
-
-    def read(stage: Stage) -> dict[str, Any]:
-        folder = Path(stage.path)
-        with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
-            outcome = arrays["outcome"]
-        masks = _unpacked(folder / MASKS)
-        kept = {name: mask.astype(bool) for name, mask in masks.items()}
-        write_file(run_dir / MASKS, _compressed(kept))
-        return {**deliver(stage), "masks": masks, "wrapped": outcome}
-
-    return read
+    folder = Path(stage.path)
+    with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
+        outcome = arrays["outcome"]
+    masks = _unpacked(folder / MASKS)
+    kept = {name: mask.astype(bool) for name, mask in masks.items()}
+    write_file(run_dir / MASKS, _compressed(kept))
+    return {**_deliver(stage, run_dir, "pruned"), "masks": masks, "wrapped": outcome}
 
 
 def _network(

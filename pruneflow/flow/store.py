@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import expanded
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["LOCKS", "RUNS", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
+__all__ = ["LOCKS", "RUNS", "Held", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
 
 DIGEST = r"[0-9a-f]{64}"
 LOCKS, RUNS = "locks", "runs"  # folders of a store, beside one for each kind of stage
@@ -114,17 +114,30 @@ class Store:
         make: Callable[[Path], None],
         read: Callable[[Stage], T],
     ) -> tuple[Stage, T]:
-        """Take a finished stage, or make it.
+        """Take a finished stage, or make it, and read it: `held`, for those who have functions for both.
+
+        Args:
+            name: As `held` takes it.
+            inputs: As `held` takes it.
+            make: Writes the result into an existing folder, as the block of `Held.making` does.
+            read: Reads what the caller wants from the finished stage.
+
+        Returns:
+            The stage, and what ``read`` returned.
+        """
+        with self.held(name, inputs) as held:
+            if held.missing:
+                with held.making() as folder:
+                    make(folder)
+            return held.stage, read(held.stage)
+
+    @contextmanager
+    def held(self, name: str, inputs: Mapping[str, Any]) -> Iterator[Held]:
+        """Hold a stage: nobody else makes or removes it in the block.
 
         Args:
             name: Kind of the stage, such as ``"dense"``.
             inputs: Everything that the result depends on, as JSON takes it.
-            make: Writes the result into an existing folder, whose ``scratch`` holds what an earlier call left
-                there that was cut off.
-            read: Reads what the caller wants from the finished stage, while nobody else can remove it.
-
-        Returns:
-            The stage, and what ``read`` returned.
 
         Raises:
             PruneflowError: if the store cannot be written.
@@ -139,12 +152,12 @@ class Store:
             reused = self.reuse and _is_whole(place)
             if reused:
                 _touch(place)
-            else:
-                self._make(place, {"name": name, "digest": digest, "inputs": inputs}, make)
+            missing = not reused and not self._is_taken_up(place)
             stage = Stage(digest, str(place), reused)
-            return stage, read(stage)
+            yield Held(stage, missing, {"name": name, "digest": digest, "inputs": inputs})
 
-    def _make(self, place: Path, facts: dict[str, Any], make: Callable[[Path], None]) -> None:
+    def _is_taken_up(self, place: Path) -> bool:
+        """Prepare the folder that a stage is made in; return whether a killed process had made it whole."""
         work = place.with_suffix(".part")
         scratch = work / SCRATCH
         with _writing(self.folder):
@@ -153,17 +166,50 @@ class Store:
             elif not is_folder(scratch):
                 remove_folder(scratch)
             scratch.mkdir(parents=True, exist_ok=True)
-            done = not problem(work, place.name)  # it was cut off between the manifest and the new name
-            if not done:
+            whole = not problem(work, place.name)  # it was cut off between the manifest and the new name
+            if whole:
+                _finish(place)
+            else:
                 _clear(work)
-        if not done:
-            with undisturbed():
-                make(work)
-            write_manifest(work, facts)
-        with _writing(self.folder):
-            shutil.rmtree(scratch)
-            _give_way(place)
-            work.rename(place)
+        return whole
+
+
+@dataclass
+class Held:
+    """A stage that is held.
+
+    Attributes:
+        stage: The stage.
+        missing: Whether it has to be made.
+        facts: What its manifest says of it.
+    """
+
+    stage: Stage
+    missing: bool
+    facts: dict[str, Any] = field(repr=False)
+
+    @contextmanager
+    def making(self) -> Iterator[Path]:
+        """Make the stage: the block writes the result into the folder that it is given.
+
+        The ``scratch`` in it holds what an earlier call left there that was cut off. Signals are held back.
+        """
+        place = Path(self.stage.path)
+        work = place.with_suffix(".part")
+        with undisturbed():
+            yield work
+        write_manifest(work, self.facts)
+        with _writing(place.parent.parent):
+            _finish(place)
+        self.missing = False
+
+
+def _finish(place: Path) -> None:
+    """Give a stage that is whole its name."""
+    work = place.with_suffix(".part")
+    shutil.rmtree(work / SCRATCH)
+    _give_way(place)
+    work.rename(place)
 
 
 @contextmanager

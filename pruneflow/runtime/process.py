@@ -9,8 +9,9 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +19,7 @@ from pruneflow.runtime import signals
 from pruneflow.runtime.files import is_folder
 from pruneflow.runtime.surroundings import own_process
 
-__all__ = ["leave", "own_temporary_folder", "remove_temporary_folder", "run_command"]
+__all__ = ["ending", "leave", "own_temporary_folder", "remove_temporary_folder", "run_command"]
 
 NAME = re.compile(r"pruneflow-\d+-\w{8}")
 LOCK = "owned"  # in the folder: locked as long as its owner lives
@@ -27,28 +28,46 @@ _folder: Path | None = None
 
 
 def run_command(command: Callable[[], int]) -> NoReturn:
-    """Run a command, and end this process with its exit code.
+    """Run a command, and end this process with its exit code; signals as `ending` has it."""
+    with ending() as end:
+        end.code = command()
+    raise AssertionError("the process has ended")
 
-    The first Ctrl-C, SIGTERM or SIGHUP unwinds it; those that follow change nothing.
+
+@dataclass
+class Ending:
+    """How a process ends: the code that it exits with."""
+
+    code: Any = 0
+
+
+@contextmanager
+def ending() -> Iterator[Ending]:
+    """End this process after the block, with the code that the block sets or exits with.
+
+    The first Ctrl-C, SIGTERM or SIGHUP unwinds the block; those that follow change nothing.
     """
     own_process()
     signals.answer()
+    end = Ending()
     try:
-        code = _code_of(command)
+        with _exit_code_in(end):
+            yield end
         signals.pass_over()
     except KeyboardInterrupt:
-        said, code = signals.received()
+        said, end.code = signals.received()
         print(f"{said}.", file=sys.stderr)
-    if code in signals.CODES and not {"joblib", "ray"} & set(sys.modules):
-        leave(code)
-    sys.exit(code)
+    if end.code in signals.CODES and not {"joblib", "ray"} & set(sys.modules):
+        leave(end.code)
+    sys.exit(end.code)
 
 
-def _code_of(command: Callable[[], int]) -> Any:
+@contextmanager
+def _exit_code_in(end: Ending) -> Iterator[None]:
     try:
-        return command()
+        yield
     except SystemExit as ended:
-        return ended.code
+        end.code = ended.code
 
 
 def leave(code: int) -> NoReturn:

@@ -562,10 +562,16 @@ def run_until(error, plugin_class):
     return engine, launch, started
 
 
+def ran_whole(engine, launch):
+    with launchers.running(engine, 2) as cells:
+        launch()
+    return cells.whole
+
+
 def test_when_one_cell_dies_the_others_are_waited_for(capsys):
     error = LostError("Job 700 has not\nproduced any output\n----------\nits log")
     engine, launch, started = run_until(error, "LocalLauncher")
-    assert launchers.run_cells(launch, engine, 2) is False
+    assert ran_whole(engine, launch) is False
     assert [job.told for job in started] == [["wait"], ["wait"]]
     said = capsys.readouterr().err
     assert said == "A cell ended without a result: Job 700 has not produced any output\n"
@@ -574,11 +580,11 @@ def test_when_one_cell_dies_the_others_are_waited_for(capsys):
 def test_ctrl_c_ends_jobs_of_this_machine_and_names_those_in_the_queue(capsys):
     engine, launch, started = run_until(KeyboardInterrupt(), "LocalLauncher")
     with pytest.raises(KeyboardInterrupt):
-        launchers.run_cells(launch, engine, 2)
+        ran_whole(engine, launch)
     assert [job.told for job in started] == [["cancel"], ["cancel"]]
     engine, launch, started = run_until(KeyboardInterrupt(), "SlurmLauncher")
     with pytest.raises(KeyboardInterrupt):
-        launchers.run_cells(launch, engine, 2)
+        ran_whole(engine, launch)
     assert [job.told for job in started] == [[], []]
     assert capsys.readouterr().err == "The jobs stay in the queue. To end them: scancel 700\n"
 
@@ -586,7 +592,7 @@ def test_ctrl_c_ends_jobs_of_this_machine_and_names_those_in_the_queue(capsys):
 def test_an_error_of_our_own_is_not_taken_for_one_of_an_engine():
     engine, launch, _ = run_until(ZeroDivisionError(), "SlurmLauncher")
     with pytest.raises(ZeroDivisionError):
-        launchers.run_cells(launch, engine, 2)
+        ran_whole(engine, launch)
 
 
 def test_numbers_of_threads_that_are_given_win_over_the_share(composed):

@@ -4,6 +4,10 @@ import gc
 import itertools
 import json
 import math
+import os
+import re
+import subprocess
+import sys
 import weakref
 
 import ml_dtypes  # noqa: F401 - teaches NumPy the name bfloat16
@@ -373,3 +377,30 @@ def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch)
     run(composed, tmp_path)
     assert len(zeros) == 2
     assert all(of_weight >= of_mask > 0 for of_weight, of_mask in zeros)
+
+
+ARRIVED = """
+import sys, traceback
+import tf_keras
+import pruneflow
+from pruneflow.__main__ import main
+
+def fit(*_, **__):
+    own = [frame for frame in traceback.extract_stack() if "/pruneflow/" in frame.filename]
+    print("FRAMES", *(frame.name for frame in own), file=sys.stderr, flush=True)
+    raise SystemExit(7)
+
+tf_keras.Model.fit = fit
+main()
+"""
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("more", [[], ["trainer.dense_epochs=0"]], ids=["dense", "pruned"])
+def test_nine_frames_of_our_own_lie_between_main_and_fit(more):
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    line = [sys.executable, "-c", ARRIVED, *QUICK, *more]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 7, done.stderr
+    (frames,) = re.findall(r"^FRAMES (.+)$", done.stderr, flags=re.M)
+    assert frames.split()[0] == "main" and len(frames.split()) <= 9, frames

@@ -66,7 +66,7 @@ def test_every_command_begins_with_its_surroundings(file, monkeypatch):
 @pytest.mark.parametrize(
     ("module", "start"),
     [(each, lambda each: each._serve()) for each in (isolation, child)]
-    + [(labelled_output, lambda each: each.beside_others(print)({}))],
+    + [(labelled_output, lambda each: each.beside_others().__enter__())],
 )
 def test_every_child_and_every_cell_begins_with_its_surroundings(module, start, monkeypatch):
     monkeypatch.setattr(module, "own_process", reached)
@@ -216,9 +216,9 @@ def test_a_temporary_folder_of_another_user_is_not_trusted(tmp_path, temporary, 
 def test_a_run_works_where_the_command_was_typed_whatever_hydra_does(tmp_path, monkeypatch):
     seen = []
 
-    @labelled_output.beside_others
     def task(config):
-        seen.append(Path.cwd())
+        with labelled_output.beside_others():
+            seen.append(Path.cwd())
 
     monkeypatch.setattr(sys, "argv", ["pruneflow", "hydra.job.chdir=true", "hydra.run.dir=run"])
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
