@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow import models
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
@@ -18,6 +17,7 @@ from pruneflow.exports import exporters
 from pruneflow.exports.latency import Latency
 from pruneflow.flow import objectives
 from pruneflow.flow.store import Stages
+from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
 from pruneflow.sparsity import criteria, distributions, prune, schedules, structures

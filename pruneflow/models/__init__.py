@@ -1,11 +1,1 @@
-"""Options of the group ``model``: networks built for the data, and networks that the user brings."""
-
-from pruneflow.models.base import Model
-from pruneflow.models.cnn import Cnn
-from pruneflow.models.custom import Custom
-from pruneflow.models.keras_file import KerasFile
-from pruneflow.models.mlp import Mlp
-from pruneflow.models.mobilenet import Mobilenet
-from pruneflow.models.recurrent import Gru, Lstm
-
-__all__ = ["Cnn", "Custom", "Gru", "KerasFile", "Lstm", "Mlp", "Mobilenet", "Model"]
+"""Networks: built for the data, or brought by the user; what their outputs mean."""

@@ -402,7 +402,7 @@ def test_numbers_train_a_network_and_the_standardisation_lies_beside_the_file(
     from conftest import QUICK
 
     from pruneflow.flow import pipeline
-    from pruneflow.models import Model
+    from pruneflow.models.options import Model
     from pruneflow.runtime import backend
 
     @dataclass(kw_only=True)

@@ -15,7 +15,7 @@ from pruneflow.exports import rehearsal
 from pruneflow.exports.exporters import Int8
 from pruneflow.exports.rehearsal import BUILT, MADE, RAN
 from pruneflow.flow import pipeline, prepare
-from pruneflow.models import Model
+from pruneflow.models.options import Model
 from pruneflow.runtime import backend, child, extensions
 
 MINE = """

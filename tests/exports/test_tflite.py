@@ -11,7 +11,7 @@ from pruneflow.exports import tflite
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.sparse_tensors import Level, SparseLayout, dequantize, positions, scatter, unpack
 from pruneflow.exports.tflite import parse
-from pruneflow.models import Cnn, Lstm
+from pruneflow.models.options import Cnn, Lstm
 from pruneflow.runtime import backend
 
 NONE = np.zeros(0, np.int32)

@@ -8,7 +8,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.tflite import Graph, Weight, parse
 from pruneflow.exports.zeros import TracedWeight, require_masked, trace
-from pruneflow.models import Cnn, Lstm
+from pruneflow.models.options import Cnn, Lstm
 from pruneflow.runtime import backend
 
 EXPORTS = {

@@ -12,7 +12,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.tflite import parse
 from pruneflow.exports.zeros import require_masked, trace
-from pruneflow.models import Lstm
+from pruneflow.models.options import Lstm
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune
 

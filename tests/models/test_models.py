@@ -17,7 +17,7 @@ from pruneflow.exports.runner import Runner
 from pruneflow.exports.tflite import parse
 from pruneflow.exports.zeros import trace
 from pruneflow.flow import pipeline
-from pruneflow.models import Gru, Lstm, Mlp, Mobilenet
+from pruneflow.models.options import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend
 from pruneflow.sparsity import prune

@@ -151,14 +151,14 @@ def greedy():
 
 def test_modules_are_found_where_the_parent_finds_them(tmp_path, monkeypatch):
     (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "mine.py").write_text("def word():\n    yield 'found'\n")
+    (tmp_path / "deep" / "found_in_deep.py").write_text("def word():\n    yield 'found'\n")
     monkeypatch.syspath_prepend(str(tmp_path / "deep"))
-    import mine
+    import found_in_deep
 
     try:
-        assert child.values_of(mine.word).values == ["found"]
+        assert child.values_of(found_in_deep.word).values == ["found"]
     finally:
-        del sys.modules["mine"]
+        del sys.modules["found_in_deep"]
 
 
 @pytest.mark.parametrize(

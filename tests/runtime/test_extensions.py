@@ -11,8 +11,8 @@ import pytest
 from conftest import QUICK
 from support import ROOT
 
-from pruneflow import models
 from pruneflow.errors import PruneflowError
+from pruneflow.models import options as models
 from pruneflow.options import choices, option
 from pruneflow.runtime import extensions
 
