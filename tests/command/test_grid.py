@@ -175,17 +175,17 @@ def test_a_damaged_result_of_a_run_that_goes_on_is_made_anew(tmp_path, text, cap
 @pytest.mark.long
 @pytest.mark.parametrize("part", ["data", "device"])
 def test_a_finished_cell_of_other_data_or_another_device_is_run_again(composed, tmp_path, monkeypatch, part):
-    from pruneflow.command import cli
+    from pruneflow.command import cli, isolation
     from pruneflow.flow import pipeline
 
     config = composed(*QUICK)
     pipeline.run(config, pipeline.prepare(config), tmp_path)
-    assert cli._finished(tmp_path, config)
+    assert cli._finished(isolation.Work(config, tmp_path, ""))
     file = tmp_path / "result.json"
     result = json.loads(file.read_text())
     result[part] |= {"digest": "0" * 64, "threads": 99}
     file.write_text(json.dumps(result))
-    assert cli._finished(tmp_path, config) is None
+    assert cli._finished(isolation.Work(config, tmp_path, "")) is None
 
 
 @pytest.mark.long
