@@ -32,7 +32,8 @@ from pruneflow.datasets import batches
 from pruneflow.flow import config
 from pruneflow.flow.prepare import Prepared, prepare
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import tfmot_engine
+from pruneflow.sparsity.masked import mask_in_place
 from pruneflow.training.fit import Journal
 
 COLUMNS = {"example": [], "pruneflow": [], "lazy_adam": ["trainer.optimizer=lazy_adam"]}
@@ -78,7 +79,8 @@ def trained(settings: config.Config, column: str, seed: int) -> Measured:
     ready, fit = prepare(settings), settings.trainer.pruned_fit(seed)
     backend.set_seed(seed)
     network = settings.model.build(ready.data.spec)
-    model = prune.wrap(network, ready.masks, engine="tfmot" if column == "example" else "pruneflow")
+    masked = (tfmot_engine.wrap if column == "example" else mask_in_place)(network, ready.masks)
+    model = masked.model
     steps = batches.steps_per_epoch(len(ready.data.train), fit.batch_size) * fit.epochs
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -88,11 +90,11 @@ def trained(settings: config.Config, column: str, seed: int) -> Measured:
         else:
             place = Path(folder)
             journal = Journal(place, place / "checkpoint", settings.stages.checkpoint_seconds)
-            fit.run(model, ready.data, journal, ready.masks)
+            fit.run(model, ready.data, journal, masked)
         seconds = time.perf_counter() - start
-    prune.apply(model)
+    masked.apply()
     accuracy = model.evaluate(batches.evaluation_batches(ready.data.test, ready.data.spec), verbose=0)[1]
-    zeros = prune.measure(model, ready.masks, steps)
+    zeros = masked.measure(steps)
     return seconds / fit.epochs, accuracy, sum(w.zeros for w in zeros) / sum(w.size for w in zeros)
 
 

@@ -28,7 +28,7 @@ from pruneflow.exports.runner import tflite_outputs
 from pruneflow.exports.verdict import speedup
 from pruneflow.flow import config
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import kernels
 from pruneflow.sparsity.masks import MaskPlan
 
 PRUNED = {
@@ -59,7 +59,7 @@ def masked(sparsity: float, *overrides: str) -> Any:
     parts = (settings.structure, settings.criterion, settings.distribution)
     plan = MaskPlan(settings.schedule.plan(1), *parts, settings.pruning.select(model).prunables, seed=0)
     plan.check()
-    kept = {name: mask.kept for name, mask in plan.update(1, prune.weights(model)).items()}
+    kept = {name: mask.kept for name, mask in plan.update(1, kernels.weights(model)).items()}
     for layer in model.layers:
         if f"{layer.name}/kernel" in kept:
             kernel, *others = layer.get_weights()

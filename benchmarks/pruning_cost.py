@@ -40,12 +40,13 @@ from pruneflow.datasets import batches
 from pruneflow.flow import config
 from pruneflow.flow.prepare import prepare
 from pruneflow.runtime import backend, memory
-from pruneflow.sparsity import prune
-from pruneflow.training.callbacks import MaskUpdates, Summaries, Throughput
+from pruneflow.sparsity import tfmot_engine
+from pruneflow.sparsity.masked import mask_in_place
+from pruneflow.training.callbacks import Throughput, pruning_callbacks, summaries
 from pruneflow.training.logs import ScalarLog, SparsityLog
 
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")
-ENGINES = {"pruneflow": "pruneflow", "tfmot": "tfmot", "example": "tfmot"}
+ENGINES = {"pruneflow": mask_in_place, "tfmot": tfmot_engine.wrap, "example": tfmot_engine.wrap}
 STEPS = 1_000_000  # of the plan: further than any benchmark goes
 MEMORY_STEPS = 100
 POOL_STEPS = 1000  # until threads of TensorFlow have taken what they will take of the pool
@@ -163,7 +164,8 @@ class Trained:
         backend.set_seed(0)
         self.model = settings.model.build(self.ready.data.spec)
         if column in ENGINES:
-            self.model = prune.wrap(self.model, self.masks, engine=ENGINES[column])
+            self.masked = ENGINES[column](self.model, self.masks)
+            self.model = self.masked.model
         gc.collect()  # as `Fit.run` does
         if column == "example":
             compile_as_the_example(self.model)
@@ -177,9 +179,8 @@ class Trained:
             return [tfmot.UpdatePruningStep(), tfmot.PruningSummaries(folder)]
         if self.column == "dense":
             return [throughput, ScalarLog(Path(folder), throughput)]
-        stepped = [tfmot.UpdatePruningStep(), MaskUpdates(self.masks)]
-        log = SparsityLog(Path(folder), throughput, self.masks)
-        return [*stepped, Summaries(Path(folder) / "tfmot"), throughput, log]
+        log = SparsityLog(Path(folder), throughput, self.masked)
+        return [*pruning_callbacks(self.masked), summaries(self.masked, Path(folder)), throughput, log]
 
     def seconds_per_step(self, steps: int) -> float:
         """Train one step that is not counted, since it opens the data, and ``steps`` that are."""
@@ -198,13 +199,15 @@ class Trained:
         data = self.ready.data
         order = batches.Order(range(1), self.fit.batch_size, self.fit.seed)
         examples = batches.training_batches(data.train, data.spec, order).repeat().take(steps)
-        callbacks = [*map(_opened, self.callbacks), self.clock]
+        callbacks = [*map(self._opened, self.callbacks), self.clock]
         self.model.fit(examples, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
 
-
-def _opened(callback: Any) -> Any:
-    """A callback whose file is open: that of the summaries is closed at the end of a fit."""
-    return Summaries(Path(tempfile.mkdtemp())) if isinstance(callback, Summaries) else callback
+    def _opened(self, callback: Any) -> Any:
+        """A callback whose file is open: that of the summaries is closed at the end of a fit."""
+        closes = self.column in ENGINES and isinstance(
+            callback, type(summaries(self.masked, Path(tempfile.mkdtemp())))
+        )
+        return summaries(self.masked, Path(tempfile.mkdtemp())) if closes else callback
 
 
 def _clock() -> Any:

@@ -116,13 +116,14 @@ def _is_tflite(file: Path) -> bool:
 
 
 def built_model(model: Any) -> None:
-    """Refuse what is no built model of Keras 2, and one whose weights are not all finite numbers."""
+    """Refuse what is no built model of Keras, and one whose weights are not all finite numbers."""
+    kinds = (backend.keras().Model, backend.keras3().Model)
     require(
-        isinstance(model, backend.keras().Model) and model.built,
+        isinstance(model, kinds) and model.built,
         "model",
         type(model).__module__ + "." + type(model).__qualname__,
-        "it must be a built tf_keras.Model, of Keras 2, which tfmot works with",
-        "Make it with tf_keras, or import pruneflow before TensorFlow and use tf.keras.",
+        "it must be a built model of Keras 3 (keras.Model, tf.keras.Model) or Keras 2 (tf_keras.Model)",
+        "Build it: begin with keras.Input(shape), or call it once on an example.",
     )
     for weight, values in zip(model.weights, model.get_weights(), strict=True):
         require(

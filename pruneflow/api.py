@@ -29,6 +29,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
+from pruneflow.models.copies import copied
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.report.points import spelled
 from pruneflow.runtime import backend
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pruneflow.flow.results import Result
+    from pruneflow.sparsity.masked import Masked
     from pruneflow.sparsity.masks import MaskPlan
+    from pruneflow.sparsity.schedules import Plan
 
 __all__ = ["Pruned", "compose", "export", "prune", "run"]
 
@@ -248,29 +251,46 @@ class Pruned:
     """A model that is pruned while it is trained.
 
     Attributes:
-        model: A ``tf_keras.Model`` to compile and fit; a copy, the model that was given is not changed.
-        callbacks: What its ``fit`` needs.
+        model: The model to compile and fit: the one that was given, or its copy where one was asked for.
+        callbacks: What its ``fit`` needs, before other callbacks.
         plan: When masks change, and what of.
+        not_pruned: Name of each layer that stays dense, and why.
     """
 
     model: Any
     callbacks: list[Any]
     plan: MaskPlan
-    _fresh: Any
+    not_pruned: dict[str, str]
+    _masked: Masked
+
+    def step(self) -> None:
+        """Begin a training step of a loop of one's own; call it once before each, outside of ``tf.function``.
+
+        It changes the masks where the plan says so, and multiplies the weights by them. ``fit`` with
+        ``callbacks`` does both itself.
+
+        Raises:
+            ConfigError: if the criterion uses gradients, and the model has no optimizer to see them in.
+        """
+        if self.plan.criterion.uses_gradients:
+            name, has = self.plan.criterion.option_name, getattr(self.model, "optimizer", None) is not None
+            problem = "it reads gradients from the optimizer of the model, which has none"
+            require(
+                has, "criterion", name, problem, "Call model.compile(...) first, and use model.optimizer."
+            )
+            self._masked.observe_gradients()
+        self._masked.begin_step()
+        self._masked.apply()
 
     def strip(self) -> Any:
-        """The trained network without masks and wrappers: a plain ``tf_keras.Model`` with zeros.
+        """Take the masks off: the trained model, a plain one with zeros.
 
         Raises:
             SparsityNotReachedError: if the zeros miss what the schedule asks for, as after too few steps.
         """
         require_own_tensorflow("strip")
-        from pruneflow.sparsity import measure
-        from pruneflow.sparsity import prune as adapter
-
-        end = self.plan.plan.total_steps
-        measure.require_target(adapter.measure(self.model, self.plan, end), adapter.total(self.plan))
-        return adapter.strip(self.model, into=self._fresh)
+        self._masked.require_target()
+        return self._masked.strip()
 
 
 def prune(
@@ -278,24 +298,28 @@ def prune(
     *,
     steps: int,
     skip: str | Sequence[str] = (),
+    copy: bool = False,
     seed: int = 0,
     **options: Any,
 ) -> Pruned:
-    """Prepare a model of one's own for a ``fit`` of one's own.
+    """Put a model of one's own under masks, for a ``fit`` or a loop of one's own.
+
+    No layer is copied, wrapped or renamed: masks act on the variables, at the start of each training step.
 
     Args:
-        model: A built functional or sequential ``tf_keras.Model``, trained or not.
-        steps: Steps that ``fit`` is going to make: batches per epoch times epochs.
+        model: A built model of Keras 2 or of Keras 3 on TensorFlow, trained or not: functional, sequential or
+            subclassed.
+        steps: Steps that training is going to make: batches per epoch times epochs.
         skip: Patterns on names of layers that stay dense, or one of them.
+        copy: Whether a copy is pruned, which says the same as ``model``, and ``model`` is left alone.
         seed: For what draws, such as ``criterion="random"``.
         options: ``schedule``, ``structure``, ``criterion``, ``distribution``: each the name of an option, a
             dictionary ``{"name": ..., key: value}``, or an object from `compose`.
 
     Raises:
-        ConfigError: for options that do not fit each other, the steps or the model.
+        ConfigError: for options that do not fit each other, the steps or the model, and a model that cannot
+            be copied where that is asked for.
     """
-    from pruneflow.sparsity import prune as adapter
-
     require_own_tensorflow("prune")
     accepted.built_model(model)
     if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
@@ -306,17 +330,18 @@ def prune(
     config = _composed(options, seed)
     config.pruning.skip = patterns
     plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+    return _under_masks(copied(model) if copy else model, config, plan)
+
+
+def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
+    from pruneflow.sparsity.masked import mask_in_place
+    from pruneflow.training.callbacks import pruning_callbacks
+
     selection = config.pruning.select(model)
     masks = masks_for(config, plan, selection.prunables)
     masks.check()
-    fresh, wrapped = adapter.copied(model), adapter.wrap(model, masks)
-    return Pruned(wrapped, _callbacks(masks), masks, fresh)
-
-
-def _callbacks(masks: MaskPlan) -> list[Any]:
-    from pruneflow.training.callbacks import MaskUpdates
-
-    return [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
+    masked = mask_in_place(model, masks)
+    return Pruned(model, pruning_callbacks(masked), masks, selection.left, masked)
 
 
 @left_as_found()

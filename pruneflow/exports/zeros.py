@@ -58,9 +58,9 @@ def trace(
 
     Args:
         graph: The file.
-        weights: Of the stripped network in Keras' layout, as ``prune.weights`` gives them. Give all of them:
-            one that is not pruned may be of the same shape as one that is.
-        masks: As ``prune.masks`` gives them: 1 = kept.
+        weights: Of the stripped network in Keras' layout, as ``kernels.weights`` gives them. Give all: one
+            that is not pruned may be of the same shape as one that is.
+        masks: As ``Masked.masks`` gives them: 1 = kept.
         pruned_only: Whether to leave out weights without a mask; else they count as kept everywhere.
 
     Returns:

@@ -20,9 +20,10 @@ from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
-from pruneflow.sparsity import criteria, distributions, prune, schedules, structures
+from pruneflow.sparsity import criteria, distributions, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.sparsity.selected_layers import Pruning
 from pruneflow.training import trainer
 from pruneflow.training.dashboard import TensorBoard
 
@@ -74,7 +75,7 @@ class Config:
     export: Export
     trainer: Trainer
     device: Device
-    pruning: prune.Pruning
+    pruning: Pruning
     latency: Latency
     tensorboard: TensorBoard
     stages: Stages

@@ -26,7 +26,8 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
 from pruneflow.runtime.versions import library_versions
-from pruneflow.sparsity import measure, prune
+from pruneflow.sparsity import tfmot_engine
+from pruneflow.sparsity.masked import Masked, mask_in_place
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.training.dashboard import write_layout
 from pruneflow.training.events import pack, remove, unpack
@@ -177,47 +178,49 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
     """
-    fit, plan = config.trainer.pruned_fit(config.seed), ready.masks
+    fit = config.trainer.pruned_fit(config.seed)
     with store.held("pruned", pruned_inputs(config, ready, dense=dense.stage.digest)) as held:
         if held.missing:
             with held.making() as folder:
-                wrapped = _wrapped(config, ready, dense)
-                phase = fit.run(wrapped, ready.data, _journal(config, folder, run_dir / "pruned"), plan)
-                facts = {"trained": True, **_cost(phase), **_sparsity(wrapped, config, ready)}
-                _keep_wrapped(wrapped, ready, folder)
+                masked = _masked(config, ready, dense)
+                phase = fit.run(
+                    masked.model, ready.data, _journal(config, folder, run_dir / "pruned"), masked
+                )
+                facts = {"trained": True, **_cost(phase), **_sparsity(masked, config)}
+                _keep_masked(masked, ready, folder)
                 with backend.float32():
-                    stripped = prune.strip(wrapped, into=config.model.build(ready.data.spec))
-                _keep(stripped, facts, folder, events=run_dir / "pruned")
-                del wrapped, stripped
+                    plain_model = config.model.build(ready.data.spec)
+                plain_model.set_weights(masked.strip().get_weights())
+                _keep(plain_model, facts, folder, events=run_dir / "pruned")
+                del masked, plain_model
         facts = _deliver_pruned(held.stage, run_dir)
     _say_where_from(held.stage, "pruned")
     return _network(held.stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
 
 
-def _wrapped(config: Config, ready: Prepared, dense: Network) -> Any:
-    """A copy of the dense network under masks; nothing else of it stays in memory while it is trained."""
+def _masked(config: Config, ready: Prepared, dense: Network) -> Masked:
+    """The dense network under masks; nothing else of it stays in memory while it is trained."""
     backend.keras().backend.clear_session()
+    backend.set_seed(config.seed, 1)  # dropout draws from generators that are made with the layers
     start = config.model.build(ready.data.spec)
     start.load_weights(dense.file)
+    if config.pruning.engine != "tfmot":
+        return mask_in_place(start, ready.masks)
     backend.set_seed(config.seed, 1)
-    return prune.wrap(start, ready.masks, engine=config.pruning.engine)
+    return tfmot_engine.wrap(start, ready.masks)
 
 
-def _sparsity(wrapped: Any, config: Config, ready: Prepared) -> dict[str, Any]:
+def _sparsity(masked: Masked, config: Config) -> dict[str, Any]:
     """Count the zeros of the trained network, and refuse it where they miss the request."""
-    plan = ready.masks
-    layers = prune.measure(wrapped, plan, plan.plan.total_steps)
-    measure.require_target(layers, prune.total(plan), slack=config.pruning.engine == "tfmot")
-    return {
-        "layers": [asdict(layer) for layer in layers],
-        "requested_sparsity": prune.requested_sparsity(plan, plan.plan.total_steps),
-    }
+    layers = masked.require_target(slack=config.pruning.engine == "tfmot")
+    requested = masked.plan.requested_sparsity(masked.plan.plan.total_steps)
+    return {"layers": [asdict(layer) for layer in layers], "requested_sparsity": requested}
 
 
-def _keep_wrapped(wrapped: Any, ready: Prepared, folder: Path) -> None:
+def _keep_masked(masked: Masked, ready: Prepared, folder: Path) -> None:
     """Write the masks, and what the network says on the test part under them."""
-    write_file(folder / MASKS, _packed(prune.masks(wrapped)))
-    outputs = keras_outcome(wrapped, ready.data.test, ready.data.spec, description=EVALUATING)
+    write_file(folder / MASKS, _packed(masked.masks()))
+    outputs = keras_outcome(masked.model, ready.data.test, ready.data.spec, description=EVALUATING)
     write_file(folder / WRAPPED, _compressed({"outcome": outputs}))
 
 

@@ -21,7 +21,7 @@ from pruneflow.models.doubts import guessing
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
-from pruneflow.sparsity import prune
+from pruneflow.sparsity.kernels import weights
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.training.scoring import keras_outcome, score
 
@@ -123,9 +123,9 @@ def _doubt(config: Config, data: Data, dense: Network) -> None:
 
 def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
     """What is inside each exported file, by kind; warns of weights that are not found there."""
-    weights = prune.weights(pruned.model)
+    of_keras = weights(pruned.model)
     found = {
-        each.export.kind: inspect(each.exported.content, each.file.name, weights, pruned.masks)
+        each.export.kind: inspect(each.exported.content, each.file.name, of_keras, pruned.masks)
         for each in files.shipped
     }
     for kind, inside in found.items():

@@ -13,9 +13,10 @@ from pruneflow.flow.config import Config, masks_for, plan_for
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
 from pruneflow.runtime.signals import undisturbed
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.sparsity.selected_layers import Selection
 
 __all__ = ["Prepared", "forget", "prepare"]
 
@@ -39,7 +40,7 @@ class Prepared:
 
     data: Data
     plan: Plan
-    selection: prune.Selection
+    selection: Selection
     masks: MaskPlan
     notes: list[str]
     device: dict[str, Any]
@@ -78,19 +79,12 @@ def forget() -> None:
     factories.forget()
 
 
-def _selected(config: Config, data: Data, plan: Plan) -> prune.Selection:
-    """The layers to prune; those of a network that the user brings are wrapped once, which may fail."""
+def _selected(config: Config, data: Data, plan: Plan) -> Selection:
+    """The layers to prune; where tfmot is to wrap them it tries, which may fail."""
     model = _built(config, data)
     selection = config.pruning.select(model)
-    if config.model.brought:
-        masks = masks_for(config, plan, selection.prunables)
-        try:
-            prune.wrap(model, masks, engine=config.pruning.engine)
-        except Exception as error:  # of any kind, as of the network's own layers
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            problem = f"its layers cannot be wrapped to be pruned: {said}"
-            remedy = "Change that layer, or leave it dense with pruning.skip."
-            raise ConfigError.of("model", config.model.option_name, problem, remedy) from error
+    if config.pruning.engine == "tfmot":
+        tfmot_engine.wrap(model, masks_for(config, plan, selection.prunables))
     return selection
 
 

@@ -20,7 +20,6 @@ from pruneflow.flow.results import Result
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console, print_whole, warn
-from pruneflow.sparsity import prune
 from pruneflow.sparsity.masks import Prunable
 
 __all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
@@ -71,7 +70,7 @@ def _plan_lines(ready: Prepared) -> list[str]:
     plan = ready.plan
     schedule, updates = plan.schedule, plan.updates
     shown = sorted({updates[round(part * (len(updates) - 1) / 4)] for part in range(5)})
-    sparsities = {step: prune.requested_sparsity(ready.masks, step) for step in shown}
+    sparsities = {step: ready.masks.requested_sparsity(step) for step in shown}
     points = ", ".join(f"step {step}: {sparsity:.3f}" for step, sparsity in sparsities.items())
     lines = [
         f"Plan       {schedule.name}: {len(updates)} updates, steps {updates[0]} to {updates[-1]} of "

@@ -24,8 +24,9 @@ __all__ = [
     "default_settings",
     "float32",
     "keras",
+    "keras3",
     "litert",
-    "prune_registry",
+    "prunable_weights",
     "quiet",
     "set_seed",
     "tensorflow",
@@ -156,6 +157,16 @@ def keras() -> Any:
 
 
 @cache
+def keras3() -> Any:
+    """Import Keras 3, which TensorFlow brings; it works on the TensorFlow backend here."""
+    tensorflow()
+    with _importing():
+        import keras as keras3
+
+    return keras3
+
+
+@cache
 def tfmot() -> Any:
     """Import tensorflow_model_optimization."""
     keras()
@@ -193,12 +204,14 @@ def float32() -> Iterator[None]:
         mixed.set_global_policy(policy)
 
 
-def prune_registry() -> Any:
-    """tfmot's table of layers and the weights it prunes in them; not part of its public names (0.8.1)."""
+@cache
+def prunable_weights() -> dict[str, tuple[str, ...]]:
+    """Return tfmot's table of layers, by class, and the weights it prunes in them; not public in 0.8.1."""
     tfmot()
-    from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry as module
+    from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
-    return module.PruneRegistry
+    tables = PruneRegistry._LAYERS_WEIGHTS_MAP, PruneRegistry._RNN_CELLS_WEIGHTS_MAP
+    return {kind.__name__: tuple(names) for table in tables for kind, names in table.items()}
 
 
 def set_seed(*seed: int) -> None:

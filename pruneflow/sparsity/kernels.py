@@ -1,8 +1,7 @@
-"""Layers and their weights: which are pruned, what they are called, how they lie in a matrix."""
+"""Layers of Keras 2 and 3 and their weights: which are pruned, their names, how they lie in a matrix."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +11,18 @@ from pruneflow.sparsity.structures import Layout
 
 __all__ = [
     "Kernel",
-    "copy_of",
+    "keras_of",
     "kernels",
     "leaves",
     "named_weights",
-    "opens",
+    "plain",
     "reason_to_leave",
     "trained_variables",
+    "weights",
 ]
+
+# tfmot prunes the cells of an LSTM and names none of a ConvLSTM, whose weights are of the same kind.
+MORE = {"ConvLSTMCell": ("kernel", "recurrent_kernel")}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Kernel:
 
     Attributes:
         name: Within the layer, such as ``"kernel"`` or ``"forward/kernel"``.
-        variable: Its variable, in full precision.
+        variable: Its ``tf.Variable``, in full precision.
         layout: How it is read as a matrix.
     """
 
@@ -37,41 +40,65 @@ class Kernel:
     layout: Layout
 
     def is_frozen(self, trained: Container[int]) -> bool:
-        """Whether it was made to be trained, and is not among those that are: see `trained_variables`."""
+        """Return whether it was made to be trained, and is not among `trained_variables`."""
         return bool(self.variable.trainable) and id(self.variable) not in trained
 
 
+def keras_of(layer: Any) -> Any:
+    """Return the Keras that ``layer`` is made with: the module ``tf_keras``, or ``keras`` of Keras 3."""
+    keras2 = backend.keras()
+    return keras2 if isinstance(layer, keras2.layers.Layer) else backend.keras3()
+
+
 def leaves(model: Any) -> Iterator[tuple[str, Any]]:
-    """Every layer once, with its name; the layers of models in the model as ``outer/inner``.
+    """Give every layer that is chosen by itself, once, with its name; inner ones as ``outer/inner``.
+
+    A model, a wrapper of a model and a layer of the user's own that is made of layers are opened: the layers
+    inside are given, and after them the outer one where it has weights of its own.
 
     Args:
-        model: A ``tf_keras.Model``.
+        model: A built model of Keras 2 or 3.
     """
-    seen: set[int] = set()  # a layer may be used in several of these models
-    for name, layer in _leaves(model, ""):
+    seen: set[int] = set()  # a layer may be used in several places
+    names: set[str] = set()
+    inside = _leaves(model, "") if _opens(model) else iter([(model.name, model)])
+    for name, layer in inside:
         if id(layer) not in seen:
             seen.add(id(layer))
+            names.add(unused := _unused(name, names))
+            yield unused, layer
+
+
+def _leaves(outer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for layer in _inside(outer):
+        name = f"{prefix}{layer.name}"
+        if _opens(layer):
+            yield from _leaves(layer, f"{name}/")
+            if _own(layer):
+                yield name, layer
+        else:
             yield name, layer
 
 
-def _leaves(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for layer in model.layers:
-        if opens(layer):
-            yield from _leaves(layer, f"{prefix}{layer.name}/")
-        else:
-            yield f"{prefix}{layer.name}", layer
+def _unused(name: str, names: Container[str]) -> str:
+    """Return the name with a number where another layer has it: attributes may hold layers of one name."""
+    count, found = 2, name
+    while found in names:
+        found, count = f"{name}_{count}", count + 1
+    return found
 
 
-def opens(layer: Any) -> bool:
-    """Whether ``layer`` is a model whose layers are known: a functional or a sequential one."""
-    models = backend.keras()
-    return isinstance(layer, models.Sequential) or (
-        isinstance(layer, models.Model) and bool(layer._is_graph_network)
-    )
+def weights(model: Any) -> dict[str, Any]:
+    """Return every weight of a model by ``layer/weight``, as arrays."""
+    return {
+        f"{name}/{weight}": variable.numpy()
+        for name, layer in leaves(model)
+        for weight, variable in named_weights(layer).items()
+    }
 
 
 def named_weights(layer: Any) -> dict[str, Any]:
-    """The variables of a built layer by name within it.
+    """Return the variables of a built layer by name within it.
 
     Names are those of the attributes, never those that Keras numbers: ``kernel``, and for both halves of a
     bidirectional layer ``forward/kernel`` and ``backward/kernel``.
@@ -80,143 +107,102 @@ def named_weights(layer: Any) -> dict[str, Any]:
 
 
 def kernels(layer: Any) -> list[Kernel]:
-    """The weights of a built layer that are pruned: those that tfmot prunes, also inside of wrappers.
+    """Return the weights of a built layer that are pruned: those that tfmot prunes, also inside of wrappers.
 
     A layer of another kind names its own with a method ``get_prunable_weights``.
     """
-    chosen = {id(_plain(variable)) for variable in _prunable(layer)}
+    chosen = {id(plain(variable)) for variable in _prunable(layer)}
     return [
-        Kernel(name, _plain(variable), _layout(owner, name, len(variable.shape)))
+        Kernel(name, variable, _layout(owner, name, len(variable.shape)))
         for name, variable, owner in _own_and_inner(layer)
-        if id(_plain(variable)) in chosen
+        if id(variable) in chosen
     ]
 
 
 def trained_variables(model: Any) -> frozenset[int]:
-    """Identities of the variables that training changes: those of layers that are not frozen, however deep.
+    """Return the identities of the variables that training changes: those of layers that are not frozen.
 
     Args:
-        model: A built ``tf_keras.Model``.
+        model: A built model of Keras 2 or 3.
     """
-    return frozenset(id(_plain(variable)) for variable in model.trainable_weights)
+    return frozenset(id(plain(variable)) for variable in model.trainable_variables)
 
 
 def reason_to_leave(layer: Any) -> str:
-    """Why a built layer is not pruned; empty where it can be."""
+    """Return why a built layer is not pruned; empty where it can be."""
     kind = type(layer).__name__
     if not layer.weights:
         return "has no weights"
-    if isinstance(layer, backend.keras().Model):
-        return f"{kind} is a subclassed model, whose layers are not known"
     if not any(_known(part) for part in _parts_with_rules(layer)):
         return f"pruning knows no weights of {kind}; a method get_prunable_weights of the layer names them"
     if not kernels(layer):
         return f"no weight of {kind} is pruned"
-    if copy_of(layer) is None:
-        return f"{kind} cannot be copied: it has no usable get_config and from_config"
     names = [name for name, _, _ in _own_and_inner(layer)]
     if len(set(names)) < len(names):
         return f"weights of {kind} have one name: {', '.join(sorted(names))}"
-    if type(layer) is not backend.keras().layers.MultiHeadAttention and _made_of_layers(layer):
-        return f"{kind} is made of layers that are not known before it is called; name them as a model"
     return ""
 
 
-def copy_of(layer: Any) -> Any:
-    """A copy of a built ``layer``, with none of its weights; None where it cannot be copied.
-
-    Initializers, activations and the like that are the user's own need not be registered with Keras.
-    """
-    own = dict(_own_functions(layer))
-    copy = _copied(layer, own) if own else None
-    if copy is None:
-        copy = _copied(layer, {})
-    if copy is None or any(not _same(getattr(copy, key, None), value) for key, value in own.items()):
-        return None
-    if isinstance(layer, backend.keras().layers.MultiHeadAttention):
-        # It has no weights before its first call, and tfmot's wrapper wants them before (tf_keras 2.21).
-        for (_, part), (_, copied) in zip(_parts(layer), _parts(copy), strict=True):
-            if part.weights:
-                copied.build(part._build_input_shape)
-    return copy
+def plain(variable: Any) -> Any:
+    """Return the ``tf.Variable`` of a weight, not the view of it that Keras casts to half precision."""
+    if isinstance(variable, backend.keras3().Variable):
+        return variable._value
+    return getattr(variable, "_variable", variable)
 
 
-def _copied(layer: Any, given: dict[str, Any]) -> Any:
-    """A copy by what Keras says of ``layer``, arguments of ``given`` as they are; None where it fails."""
-    parts = list(layer._flatten_layers())  # submodules fails for an LSTM that has dropped inputs
-    names = {_name_of(value): value for part in parts for _, value in _own_functions(part)}
-    names |= {type(part).__name__: type(part) for part in parts if _is_own(type(part))}
-    try:
-        with backend.keras().utils.custom_object_scope(names):
-            return type(layer).from_config({**_config_of(layer), **given})
-    except (NotImplementedError, TypeError, ValueError, KeyError, AttributeError):
-        return None  # what Keras raises for layers that are not made for it
+def _opens(layer: Any) -> bool:
+    """Return whether the layers inside of ``layer`` are chosen one by one."""
+    keras = keras_of(layer)
+    if isinstance(layer, keras.Model):
+        return not hasattr(layer, "get_prunable_weights")
+    if isinstance(layer, keras.layers.Wrapper):
+        return _opens(layer.layer)
+    recurrent = (keras.layers.RNN, keras.layers.StackedRNNCells, keras.layers.Bidirectional)
+    return not isinstance(layer, recurrent) and not _known(layer) and bool(_sublayers(layer))
 
 
-def _config_of(layer: Any) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras warns of lambdas, which are not read back here
-        return dict(layer.get_config())
+def _inside(outer: Any) -> list[Any]:
+    """Return the layers directly inside of one that opens."""
+    return list(outer.layers) if isinstance(outer, keras_of(outer).Model) else _sublayers(outer)
 
 
-def _own_functions(layer: Any) -> Iterator[tuple[str, Any]]:
-    """Arguments of ``layer`` that Keras would look up by a name that it does not know, or knows otherwise."""
-    layers = backend.keras().layers
-    if not isinstance(layer, layers.Layer) or isinstance(layer, layers.Lambda):
-        return
-    try:
-        keys = list(_config_of(layer))
-    except (NotImplementedError, TypeError, ValueError, KeyError):
-        return
-    for key in keys:
-        value = getattr(layer, key, None)
-        if callable(value) and not isinstance(value, (type, layers.Layer)) and _is_own(value):
-            yield key, value
+def _sublayers(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(recursive=False, include_self=False))
 
 
-def _is_own(thing: Any) -> bool:
-    """Whether a function, an object or a class is the user's own, rather than of Keras or TensorFlow."""
-    return str(thing.__module__).split(".")[0] not in ("tf_keras", "keras", "tensorflow", "builtins")
-
-
-def _name_of(thing: Any) -> str:
-    return str(getattr(thing, "__name__", type(thing).__name__))
-
-
-def _same(copied: Any, original: Any) -> bool:
-    """Whether a copy has the same; a function that is called as one of Keras would be taken for that."""
-    return copied is original or (not hasattr(original, "__name__") and type(copied) is type(original))
+def _own(layer: Any) -> list[tuple[str, Any]]:
+    """Return the names and variables of ``layer`` itself."""
+    keras3 = keras_of(layer) is not backend.keras()
+    kinds = ("_trainable_variables", "_non_trainable_variables")
+    kinds = kinds if keras3 else ("_trainable_weights", "_non_trainable_weights")
+    variables = [variable for kind in kinds for variable in getattr(layer, kind)]
+    return [(str(v.name).rsplit("/", maxsplit=1)[-1].split(":")[0], plain(v)) for v in variables]
 
 
 def _own_and_inner(layer: Any) -> list[tuple[str, Any, Any]]:
     """Name, variable and owner of every weight, each variable once: a wrapper may hold one of its layer."""
+    if _opens(layer):
+        return [(name, variable, layer) for name, variable in _own(layer)]
     seen: set[int] = set()
     found = []
     for name, variable, owner in _weights(layer):
-        if id(_plain(variable)) not in seen:
-            seen.add(id(_plain(variable)))
+        if id(variable) not in seen:
+            seen.add(id(variable))
             found.append((name, variable, owner))
     return found
 
 
-def _made_of_layers(layer: Any) -> bool:
-    """Whether ``layer`` holds others in a way of its own: neither a wrapper nor recurrent."""
-    layers = backend.keras().layers
-    known = (layers.Wrapper, layers.RNN, layers.StackedRNNCells)
-    return not isinstance(layer, known) and bool(_parts(layer))
-
-
 def _weights(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Name, variable and the layer that owns it."""
-    for variable in [*layer._trainable_weights, *layer._non_trainable_weights]:
-        yield prefix + str(variable.name).rsplit("/", maxsplit=1)[-1].split(":")[0], variable, layer
+    for name, variable in _own(layer):
+        yield prefix + name, variable, layer
     for name, part in _parts(layer):
         yield from _weights(part, prefix + name)
 
 
 def _parts(layer: Any) -> list[tuple[str, Any]]:
-    """Layers inside of ``layer``, and what the names of their weights begin with."""
-    layers = backend.keras().layers
+    """Layers inside of one that does not open, and what the names of their weights begin with."""
+    layers = keras_of(layer).layers
     if isinstance(layer, layers.Bidirectional):
         return [("forward/", layer.forward_layer), ("backward/", layer.backward_layer)]
     if isinstance(layer, layers.Wrapper):
@@ -225,40 +211,43 @@ def _parts(layer: Any) -> list[tuple[str, Any]]:
         return [("", layer.cell)]
     if isinstance(layer, layers.StackedRNNCells):
         return [(f"cell_{index}/", cell) for index, cell in enumerate(layer.cells)]
-    inside = layer._flatten_layers(recursive=False, include_self=False)
-    return [(f"{part.name}/", part) for part in inside]
+    return [(f"{part.name}/", part) for part in _sublayers(layer)]
 
 
 def _parts_with_rules(layer: Any) -> list[Any]:
-    """The layers that decide what is pruned: ``layer`` itself, or what a wrapper wraps."""
-    if isinstance(layer, backend.keras().layers.Wrapper) and not hasattr(layer, "get_prunable_weights"):
+    """Return the layers that decide what is pruned: ``layer``, or those inside of a wrapper or recurrence."""
+    layers = keras_of(layer).layers
+    passes_on = (layers.Wrapper, layers.Bidirectional, layers.RNN, layers.StackedRNNCells)
+    if isinstance(layer, passes_on) and not hasattr(layer, "get_prunable_weights"):
         return [deeper for _, part in _parts(layer) for deeper in _parts_with_rules(part)]
     return [layer]
 
 
 def _known(layer: Any) -> bool:
-    return hasattr(layer, "get_prunable_weights") or bool(backend.prune_registry().supports(layer))
+    return hasattr(layer, "get_prunable_weights") or _names(layer) is not None
+
+
+def _names(layer: Any) -> tuple[str, ...] | None:
+    """Return what tfmot prunes of a layer of Keras; None of one that it does not know."""
+    kind = type(layer).__name__
+    if type(layer) is not getattr(keras_of(layer).layers, kind, None) and kind not in MORE:
+        return None
+    return MORE.get(kind, backend.prunable_weights().get(kind))
 
 
 def _prunable(layer: Any) -> Iterator[Any]:
-    registry = backend.prune_registry()
     for part in _parts_with_rules(layer):
         if hasattr(part, "get_prunable_weights"):
             yield from part.get_prunable_weights()
-        elif registry.supports(part):
-            weights = registry.make_prunable(part).get_prunable_weights
-            del part.get_prunable_weights  # tfmot leaves it on the layer, which then would pass for its own
-            yield from weights()
-
-
-def _plain(variable: Any) -> Any:
-    """The variable itself, not the view of it that Keras casts to half precision."""
-    return getattr(variable, "_variable", variable)
+            continue
+        for name in _names(part) or ():
+            inner, _, weight = name.rpartition(".")  # of attention, such as _query_dense.kernel
+            yield getattr(getattr(part, inner) if inner else part, weight)
 
 
 def _layout(owner: Any, name: str, rank: int) -> Layout:
     """Inputs before outputs; Keras has the two the other way round in transposed convolutions."""
-    layers = backend.keras().layers
+    layers = keras_of(owner).layers
     if isinstance(owner, (layers.Conv2DTranspose, layers.Conv3DTranspose, layers.Conv1DTranspose)):
         return Layout((*range(rank - 2), rank - 1, rank - 2), rank - 1)
     if isinstance(owner, layers.EinsumDense) and not name.startswith("attention_output/"):

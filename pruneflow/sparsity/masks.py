@@ -141,6 +141,18 @@ class MaskPlan:
             return {p.name: 0.0 for p in self.prunables}
         return self._sparsities(lambda plan: plan.sparsity_after(step))
 
+    def requested_sparsity(self, step: int) -> float:
+        """Sparsity asked for of all weights together after ``step`` steps, [0, 1).
+
+        Args:
+            step: Any step of the pruning phase, 0 or more.
+        """
+        together = self.plan.sparsity_after(step)
+        found = {name: together if s is None else s for name, s in self.sparsities_after(step).items()}
+        if len(set(found.values())) == 1:
+            return next(iter(found.values()))
+        return sum(found[p.name] * p.size for p in self.prunables) / sum(p.size for p in self.prunables)
+
     def update(self, step: int, weights: Arrays, accumulated: Arrays | None = None) -> dict[str, Mask]:
         """Decide the masks of the update at ``step``.
 

@@ -8,14 +8,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.signals import let_through
 from pruneflow.runtime.terminal import Advance, bar
-from pruneflow.sparsity import prune
-from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.sparsity.masked import Masked
+from pruneflow.sparsity.tfmot_engine import Wrapped
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["MaskUpdates", "Summaries", "Throughput", "TrainingProgress"]
+__all__ = ["MaskUpdates", "Summaries", "Throughput", "TrainingProgress", "pruning_callbacks", "summaries"]
 
 keras: Any = backend.keras()
 tfmot: Any = backend.tfmot()
@@ -103,13 +104,85 @@ class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
         return self.examples / self.seconds if self.seconds else 0.0
 
 
-class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
-    """tfmot's summaries of masks, without those of Keras, which they come with and which we write ourselves.
+class _MaskUpdates:
+    """What the callbacks of both Keras do."""
 
-    An epoch that is taken up in its middle does not log its beginning twice.
-    """
+    _supports_tf_logs = True
 
-    begun = (0, 0)
+    def __init__(self, masked: Masked) -> None:
+        super().__init__()
+        self.masked = masked
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Begin to look at gradients, where the criterion wants them."""
+        _require_single_steps(self.masked.model)
+        self.masked.attach()
+        if self.masked.plan.criterion.uses_gradients:
+            self.masked.observe_gradients()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Change the masks where it is time."""
+        self.masked.begin_step()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Mask what the last training step moved, so that validation sees the pruned network."""
+        self.masked.apply()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Mask it too for what other callbacks save."""
+        self.masked.apply()
+
+
+class MaskUpdates(_MaskUpdates, keras.callbacks.Callback):  # type: ignore[misc]
+    """Decides masks before the steps at which the plan changes them."""
+
+
+def pruning_callbacks(masked: Masked) -> list[Any]:
+    """Return what a ``fit`` of the network needs, in its Keras: first of all callbacks."""
+    if isinstance(masked, Wrapped):
+        return [tfmot.sparsity.keras.UpdatePruningStep(), MaskUpdates(masked)]
+    if masked.keras is keras:
+        return [MaskUpdates(masked)]
+    bases = (_MaskUpdates, masked.keras.callbacks.Callback)
+    return [type("MaskUpdates", bases, {"__doc__": MaskUpdates.__doc__})(masked)]
+
+
+def _require_single_steps(model: Any) -> None:
+    """Refuse a graph of several steps, between which masks could not change."""
+    name = "_steps_per_execution" if hasattr(model, "_steps_per_execution") else "steps_per_execution"
+    steps = int(backend.tensorflow().convert_to_tensor(getattr(model, name)))  # a variable in Keras 2
+    problem = "masks change between two steps, and Keras makes so many at once"
+    require(steps == 1, "steps_per_execution", steps, problem, "Leave it out of compile(...).")
+
+
+class Summaries(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes sparsity and threshold of each mask as tfmot's ``PruningSummaries`` does, under its tags."""
+
+    def __init__(self, folder: Path, masked: Masked) -> None:
+        super().__init__()
+        self.masked = masked
+        self.begun = (0, 0)  # an epoch that is taken up in its middle does not log its beginning twice
+        self.writer = backend.tensorflow().summary.create_file_writer(str(folder))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Log the masks at the beginning of an epoch."""
+        if epoch == self.begun[0] and self.begun[1] > 0:
+            return
+        summary = backend.tensorflow().summary
+        with self.writer.as_default(step=int(self.model.optimizer.iterations.numpy())):
+            for tag, value in self.masked.tfmot_figures().items():
+                summary.scalar(tag, value)
+        self.writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the event file."""
+        self.writer.close()
+
+
+class TfmotSummaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
+    """tfmot's summaries of masks, without those of Keras that they bring: we write those ourselves."""
+
+    begun = (0, 0)  # an epoch that is taken up in its middle does not log its beginning twice
 
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), write_graph=False)
@@ -145,36 +218,9 @@ class Summaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
             super().on_epoch_begin(epoch, logs)
 
 
-class MaskUpdates(keras.callbacks.Callback):  # type: ignore[misc]
-    """Decides the masks of `sparsity.prune.wrap`'s layers, before the steps at which the plan changes them.
-
-    Attributes:
-        step: Steps that have begun, counted from 1 as tfmot does.
-    """
-
-    _supports_tf_logs = True
-
-    def __init__(self, plan: MaskPlan) -> None:
-        super().__init__()
-        self.plan = plan
-        self.step = 0
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        """Begin to look at gradients, where the criterion wants them."""
-        if self.plan.criterion.uses_gradients:
-            from pruneflow.sparsity.wrappers import observe_gradients
-
-            observe_gradients(self.model)
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Change the masks where it is time."""
-        self.step += 1
-        if self.step in self.plan.plan.updates:
-            prune.update(self.model, self.plan, self.step)
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        """Mask what the last training step moved, so that validation sees the pruned network."""
-        prune.apply(self.model)
+def summaries(masked: Masked, folder: Path) -> Any:
+    """Return the callback that writes the sparsity of each mask at the beginning of an epoch."""
+    return TfmotSummaries(folder) if isinstance(masked, Wrapped) else Summaries(folder, masked)
 
 
 def _note(logs: Any) -> str:

@@ -14,7 +14,7 @@ from pruneflow.datasets.spec import Data, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import console
-from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.sparsity.masked import Masked
 from pruneflow.training.dashboard import TensorBoard
 from pruneflow.training.metrics import metric
 from pruneflow.training.optimizers import Decay, OptimizerParameters
@@ -133,14 +133,15 @@ class Fit:
             **({"metrics": list(self.metrics)} if self.metrics else {}),
         }
 
-    def run(self, model: Any, data: Data, journal: Journal, plan: MaskPlan | None = None) -> Phase:
+    def run(self, model: Any, data: Data, journal: Journal, masked: Masked | None = None) -> Phase:
         """Train ``model`` in place, from its latest checkpoint if there is one.
 
         Args:
-            model: A built ``tf_keras.Model``; with a plan, one that ``sparsity.prune.wrap`` returned.
+            model: A built ``tf_keras.Model``; in a pruning phase that of ``masked``.
             data: Trained on ``data.train``, watched on ``data.validation``.
             journal: Where the phase writes.
-            plan: When masks change; early stopping waits for its end. None trains without pruning.
+            masked: The model under its masks; early stopping waits for the end of its plan. None trains
+                without pruning.
         """
         from pruneflow.datasets.batches import Order, evaluation_batches, steps_per_epoch, training_batches
 
@@ -149,7 +150,7 @@ class Fit:
         gc.collect()  # networks of before, of this size: the optimizer's moments can lie where they lay
         self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
-        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), plan=plan)
+        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), masked=masked)
         begun = callbacks.resume(model, lambda: next(iter(validation)))
         order = Order(range(begun.epoch, self.epochs), self.batch_size, self.seed, skip=begun.step)
         start = time.perf_counter()
@@ -192,31 +193,30 @@ class _Callbacks:
     """The callbacks of one phase, in the order in which they must run."""
 
     def __init__(
-        self, fit: Fit, journal: Journal, *, steps: int, examples: int, plan: MaskPlan | None
+        self, fit: Fit, journal: Journal, *, steps: int, examples: int, masked: Masked | None
     ) -> None:
-        from pruneflow.training.callbacks import MaskUpdates, Throughput, TrainingProgress
+        from pruneflow.training.callbacks import Throughput, TrainingProgress
         from pruneflow.training.checkpoints import Checkpoints, Kept
         from pruneflow.training.logs import ScalarLog, SparsityLog
 
-        self.fit, self.journal, self.plan = fit, journal, plan
+        self.fit, self.journal, self.masked = fit, journal, masked
         self.throughput = Throughput(examples)
         self.log = (
-            SparsityLog(journal.events, self.throughput, plan)
-            if plan
+            SparsityLog(journal.events, self.throughput, masked)
+            if masked
             else ScalarLog(journal.events, self.throughput)
         )
         # In the pruning phase only epochs that end at the final sparsity are compared.
-        first_epoch = -(-plan.plan.end_step // steps) - 1 if plan else 0
+        first_epoch = -(-masked.plan.plan.end_step // steps) - 1 if masked else 0
         self.stopping = fit.early_stopping.callback(first_epoch=first_epoch)
         self.progress = TrainingProgress(fit.name, epochs=fit.epochs, steps=steps)
         self.summaries: Any = None
-        self.updates = MaskUpdates(plan) if plan else None
         kept = [
             Kept("throughput", self.throughput, ("examples", "seconds", "epoch_seconds")),
             Kept("log", self.log, ("step",)),
         ]
-        if self.updates:
-            kept.append(Kept("updates", self.updates, ("step",)))
+        if masked:
+            kept.append(Kept("updates", masked, ("step", "state")))
         if self.stopping:
             attributes = ("wait", "stopped_epoch", "best", "best_epoch", "best_weights")
             kept.append(Kept("early_stopping", self.stopping, attributes))
@@ -242,18 +242,18 @@ class _Callbacks:
         return _Begun(found.epoch, found.step, found.seconds)
 
     def made(self) -> list[Any]:
-        """The callbacks; tfmot's opens its file when it is made."""
-        first = self._of_pruning() if self.plan else []
-        drawn = self._of_weights() if self.plan else []
+        """The callbacks; the summaries open their file when they are made."""
+        first = self._of_pruning(self.masked) if self.masked else []
+        drawn = self._of_weights() if self.masked else []
         stopping = [self.stopping] if self.stopping else []
         return [*first, self.throughput, self.log, *drawn, *stopping, self.progress, self.checkpoints]
 
-    def _of_pruning(self) -> list[Any]:
-        from pruneflow.training.callbacks import Summaries
+    def _of_pruning(self, masked: Masked) -> list[Any]:
+        from pruneflow.training.callbacks import pruning_callbacks, summaries
 
-        self.summaries = Summaries(self.journal.events / "tfmot")
+        self.summaries = summaries(masked, self.journal.events / "tfmot")
         self.summaries.begun = self.progress.begun
-        return [backend.tfmot().sparsity.keras.UpdatePruningStep(), self.updates, self.summaries]
+        return [*pruning_callbacks(masked), self.summaries]
 
     def _of_weights(self) -> list[Any]:
         from pruneflow.training.logs import WeightLog

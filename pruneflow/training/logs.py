@@ -13,8 +13,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
-from pruneflow.sparsity.masks import MaskPlan
+from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.pictures import picture
 from pruneflow.training.callbacks import Throughput
@@ -73,14 +72,14 @@ class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
 class SparsityLog(ScalarLog):
     """Adds the sparsity of every pruned weight: at each mask update and at the end of each epoch.
 
-    Must come after tfmot's ``UpdatePruningStep``, which applies the masks at the end of an epoch.
+    Must come after the callbacks of pruning, which apply the masks at the end of an epoch.
     """
 
     _supports_tf_logs = True
 
-    def __init__(self, folder: Path, throughput: Throughput, plan: MaskPlan) -> None:
+    def __init__(self, folder: Path, throughput: Throughput, masked: Masked) -> None:
         super().__init__(folder, throughput)
-        self.plan = plan
+        self.masked, self.plan = masked, masked.plan
 
     @property
     def has_updated(self) -> bool:
@@ -103,11 +102,11 @@ class SparsityLog(ScalarLog):
         super().on_epoch_end(epoch, logs)
 
     def _figures(self) -> dict[str, float]:
-        weights = prune.measure(self.model, self.plan, self.step)
+        weights = self.masked.measure(self.step)
         figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
         figures["sparsity/total"] = total_sparsity(weights)
-        figures["sparsity/planned"] = prune.requested_sparsity(self.plan, self.step)
-        for name, value in prune.thresholds(self.model).items():
+        figures["sparsity/planned"] = self.plan.requested_sparsity(self.step)
+        for name, value in self.masked.thresholds().items():
             figures[f"threshold/{name}"] = value
         return figures
 
@@ -138,12 +137,12 @@ class WeightLog(keras.callbacks.Callback):  # type: ignore[misc]
         """Write the histograms."""
         if self.settings.histograms:
             with self.log.at_this_step():
-                for name, values in prune.kept(self.model):
+                for name, values in self.log.masked.kept():
                     tag = f"weights/{name}"
                     tf.summary.histogram(tag, values, description=description(tag))
 
     def _draw(self) -> None:
-        masks = prune.masks(self.model)
+        masks = self.log.masked.masks()
         with self.log.at_this_step():
             for prunable in self.log.plan.prunables:
                 tag, drawn = f"masks/{prunable.name}", picture(prunable.layout.matrix(masks[prunable.name]))

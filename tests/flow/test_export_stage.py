@@ -18,7 +18,7 @@ from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.inspection import inspect
 from pruneflow.flow import evaluate
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import kernels
 
 
 def result_of(tmp_path):
@@ -251,7 +251,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_done(setting, message, ca
 
 def test_a_masked_weight_that_is_not_zero_in_the_file_is_an_error_that_names_it():
     model = network(0.5)
-    weights = prune.weights(model)
+    weights = kernels.weights(model)
     masks = {"dense/kernel": (weights["dense/kernel"] != 0).astype(np.uint8)}
     content = float_export("dense").convert(model, data_of(images(1)).spec, np.empty(0))
     inside = inspect(content, "pruned-float.tflite", weights, masks)

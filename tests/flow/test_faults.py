@@ -138,9 +138,9 @@ def test_diverging_training_is_answered_as_documented(capsys):
 
 @pytest.mark.long
 def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
-    from pruneflow.sparsity import prune
+    from pruneflow.sparsity.masked import Masked
 
-    monkeypatch.setattr(prune, "update", lambda *_: None)
+    monkeypatch.setattr(Masked, "update", lambda *_: None)
     answer, code = documented("the pruned weights miss the requested sparsity")
     assert exit_code(QUICK) == code
     assert re.match(answer, capsys.readouterr().err)

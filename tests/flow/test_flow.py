@@ -345,19 +345,20 @@ def test_calibration_sees_training_examples_only(composed):
 def test_a_missed_sparsity_fails_the_run_and_writes_no_result(composed, tmp_path, monkeypatch, engine):
     from dataclasses import replace
 
-    from pruneflow.sparsity import prune
+    from pruneflow.sparsity import tfmot_engine
+    from pruneflow.sparsity.masks import MaskPlan
     from pruneflow.sparsity.measure import SparsityNotReachedError
 
-    update, planned = prune.update, prune._planned_schedule
+    update, planned = MaskPlan.update, tfmot_engine._planned_schedule
 
     def half(plan):
         schedule = replace(plan.schedule, initial_sparsity=0.4, final_sparsity=0.4)
         return replace(plan, schedule=schedule)
 
     monkeypatch.setattr(
-        prune, "update", lambda model, masks, step: update(model, replace(masks, plan=half(masks.plan)), step)
+        MaskPlan, "update", lambda masks, *given: update(replace(masks, plan=half(masks.plan)), *given)
     )
-    monkeypatch.setattr(prune, "_planned_schedule", lambda plan: planned(half(plan)))
+    monkeypatch.setattr(tfmot_engine, "_planned_schedule", lambda plan: planned(half(plan)))
     with pytest.raises(SparsityNotReachedError, match=r"dense/kernel has 8112 zeros .* 16224 were asked for"):
         run(composed, tmp_path, f"pruning.engine={engine}")
     assert not (tmp_path / "result.json").exists()
@@ -370,8 +371,8 @@ def test_weights_are_masked_in_every_validation(composed, tmp_path, monkeypatch)
     zeros = []
 
     def spy(self, logs=None):
-        layer = self.model.layers[-1]
-        zeros.append((count_zeros(layer.layer.kernel.numpy()), count_zeros(layer.pruning_vars[0][1].numpy())))
+        last = self.masked.weights[-1]
+        zeros.append((count_zeros(last.weight.numpy()), count_zeros(last.mask.numpy())))
 
     monkeypatch.setattr(logs.SparsityLog, "on_test_end", spy, raising=False)
     run(composed, tmp_path)

@@ -14,7 +14,7 @@ from pruneflow.exports.tflite import parse
 from pruneflow.exports.zeros import require_masked, trace
 from pruneflow.models.options import Lstm
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import kernels
 
 LENGTH, WORDS = 12, 200
 TOKENS = Spec("tokens", (LENGTH,), 2, WORDS)
@@ -141,7 +141,7 @@ def test_layers_and_weights_have_the_same_names_in_every_build():
         *("input", "embedding", "embedding_dropout", "bidirectional", "dropout", "dense")
     ]
     assert [variable.name for variable in first.weights] == [variable.name for variable in second.weights]
-    assert [name for name in prune.weights(first) if name.endswith("kernel")] == [*MATRICES, "dense/kernel"]
+    assert [name for name in kernels.weights(first) if name.endswith("kernel")] == [*MATRICES, "dense/kernel"]
 
 
 @pytest.mark.run
@@ -158,7 +158,7 @@ def test_a_sparse_lstm_of_one_direction_gives_equal_bytes_too():
 
 def test_the_second_half_reads_the_text_backwards():
     both, forward = network(), network(bidirectional=False)
-    weights = prune.weights(both)
+    weights = kernels.weights(both)
     for half, samples in (("forward", tokens()), ("backward", tokens()[:, ::-1])):
         kernel = weights["dense/kernel"].copy()
         kernel[slice(32, None) if half == "forward" else slice(32)] = 0  # the other half
@@ -237,7 +237,7 @@ def test_the_zeros_of_both_directions_are_found_and_masked(export, sparse):
     model = network()
     masks = pruned(model)
     graph = parse(pruned_file_of(export, sparse), "both.tflite")
-    traced = {weight.name: weight for weight in trace(graph, prune.weights(model), masks)}
+    traced = {weight.name: weight for weight in trace(graph, kernels.weights(model), masks)}
     assert list(traced) == ["embedding/embeddings", *MATRICES, "dense/kernel"]
     for name, weight in traced.items():
         assert len(weight.tensors) == (4 if name in MATRICES else 1)
@@ -255,7 +255,7 @@ def test_each_tensor_is_given_to_the_direction_that_reads_it(export):
     model = network()
     graph = parse(file_of(export), "both.tflite")
     tensors = {weight.tensor: weight.name for weight in graph.weights}
-    traced = {each.name: each for each in trace(graph, prune.weights(model), {}, pruned_only=False)}
+    traced = {each.name: each for each in trace(graph, kernels.weights(model), {}, pruned_only=False)}
     lstms = [op for op in graph.ops if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM"]
     for half, op in zip(("backward", "forward"), lstms, strict=True):
         read = [tensors[index] for index in op.inputs[1:9]]
@@ -272,7 +272,7 @@ def test_masks_of_the_wrong_direction_are_found_out(kind, export):
     graph = parse(pruned_file_of(export), "both.tflite")
     forward, backward = (f"bidirectional/{half}/{kind}" for half in DIRECTIONS)
     masks[forward], masks[backward] = masks[backward], masks[forward]
-    traced = trace(graph, prune.weights(model), masks)
+    traced = trace(graph, kernels.weights(model), masks)
     assert {weight.name for weight in traced if weight.violated} == {forward, backward}
 
 
@@ -281,13 +281,13 @@ def test_one_byte_that_was_changed_in_one_direction_is_detected(export):
     model = network()
     masks = pruned(model)
     content, name = pruned_file_of(export), "bidirectional/backward/recurrent_kernel"
-    tensors = trace(parse(content, "both"), prune.weights(model), {name: masks[name]})[0].tensors
+    tensors = trace(parse(content, "both"), kernels.weights(model), {name: masks[name]})[0].tensors
     gate = next(weight for weight in parse(content, "both").weights if weight.name == tensors[2])
     row, column = np.argwhere(masks[name].T[64:96] == 0)[9]
     place = content.index(gate.stored.tobytes()) + (row * 32 + column) * gate.stored.itemsize
     step = np.array([1], gate.stored.dtype).tobytes()
     tampered = content[:place] + step + content[place + len(step) :]
-    traced = trace(parse(tampered, "both"), prune.weights(model), masks)
+    traced = trace(parse(tampered, "both"), kernels.weights(model), masks)
     assert {weight.name: weight.violated for weight in traced if weight.violated} == {name: 1}
     with pytest.raises(PruneflowError, match=rf"{name} in 1 of {int((masks[name] == 0).sum())} positions"):
         require_masked(traced, "both")
@@ -301,7 +301,7 @@ def test_directions_with_equal_weights_are_both_found():
     model.get_layer("bidirectional").set_weights([kernel, recurrent, bias] * 2)
     for kind in ("kernel", "recurrent_kernel"):
         masks[f"bidirectional/backward/{kind}"] = masks[f"bidirectional/forward/{kind}"]
-    traced = trace(parse(convert(model, "int8"), "both"), prune.weights(model), masks)
+    traced = trace(parse(convert(model, "int8"), "both"), kernels.weights(model), masks)
     found = {weight.name: (len(weight.tensors), weight.violated) for weight in traced}
     assert [found[name] for name in MATRICES] == [(4, 0)] * 4
 
@@ -313,7 +313,7 @@ def test_a_direction_that_is_all_zeros_is_found():
     *forward, kernel, recurrent, bias = model.get_layer("bidirectional").get_weights()
     model.get_layer("bidirectional").set_weights([*forward, 0 * kernel, 0 * recurrent, bias])
     masks |= {name: 0 * masks[name] for name in MATRICES if "backward" in name}
-    traced = {w.name: w for w in trace(parse(convert(model, "int8"), "x"), prune.weights(model), masks)}
+    traced = {w.name: w for w in trace(parse(convert(model, "int8"), "x"), kernels.weights(model), masks)}
     for name in MATRICES:
         assert (len(traced[name].tensors), traced[name].violated) == (4, 0)
         assert traced[name].zeros == traced[name].masked + traced[name].added

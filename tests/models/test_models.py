@@ -20,7 +20,8 @@ from pruneflow.flow import pipeline
 from pruneflow.models.options import Gru, Lstm, Mlp, Mobilenet
 from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
+from pruneflow.sparsity import kernels
+from pruneflow.sparsity.selected_layers import Pruning
 
 EXPORTS = {
     "float": Float(name="float"),
@@ -96,7 +97,7 @@ def examples(spec, count=32):
 
 def masked(model, sparsity=0.8):
     """Mask the smallest of every weight that can be pruned; the masks."""
-    found = prune.Pruning(include=["*"], skip=[], engine="pruneflow").select(model)
+    found = Pruning(include=["*"], skip=[], engine="pruneflow").select(model)
     masks = {}
     for prunable in found.prunables:
         layer, _, weight = prunable.name.rpartition("/")
@@ -122,7 +123,7 @@ def keras_outputs(model, spec):
 
 
 def assert_zeros_found(content, model, masks):
-    traced = trace(parse(content, "the file"), prune.weights(model), masks)
+    traced = trace(parse(content, "the file"), kernels.weights(model), masks)
     assert {each.name for each in traced if each.tensors} == set(masks)
     assert [(each.violated, each.masked) for each in traced] == [
         (0, int((masks[each.name] == 0).sum())) for each in traced

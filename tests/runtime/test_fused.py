@@ -149,7 +149,7 @@ def test_a_shape_is_compiled_once_in_a_process():
 
 @pytest.mark.parametrize("way", ["in a graph", "between two steps"])
 def test_what_was_read_before_stays_as_it_was(way):
-    from pruneflow.sparsity.prune import _values
+    from pruneflow.sparsity.masked import _values
 
     tf = backend.tensorflow()
     masked, kept = tf.Variable(np.ones((4, 3), np.float32)), tf.Variable(np.zeros((4, 3), bool))

@@ -2,17 +2,18 @@
 
 import numpy as np
 import pytest
-from test_prune import masks_of, plan
+from test_masked import callbacks_of, masks_of, plan
 
 from pruneflow.errors import ConfigError
 from pruneflow.runtime import backend
-from pruneflow.sparsity import prune
-from pruneflow.sparsity.kernels import copy_of
+from pruneflow.sparsity.kernels import weights
+from pruneflow.sparsity.masked import mask_in_place
+from pruneflow.sparsity.selected_layers import Pruning
 from pruneflow.sparsity.structures import Layout
 
 
 def select(model, **changes):
-    return prune.Pruning(**{"include": ["*"], "skip": [], "engine": "pruneflow", **changes}).select(model)
+    return Pruning(**{"include": ["*"], "skip": [], "engine": "pruneflow", **changes}).select(model)
 
 
 def sequence_model(keras, *layers):
@@ -126,50 +127,33 @@ def test_kernels_are_found_by_names_that_no_second_build_changes(build):
     for _ in range(2):
         model = build(keras)
         assert [each.name for each in select(model).prunables] == NETWORKS[build]
-        assert set(NETWORKS[build]) <= set(prune.weights(model))
-        assert sum(array.size for array in prune.weights(model).values()) == model.count_params()
+        assert set(NETWORKS[build]) <= set(weights(model))
+        assert sum(array.size for array in weights(model).values()) == model.count_params()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_every_kernel_is_pruned_whatever_layer_it_is_in(build):
     """tfmot itself refuses these networks, or trains another one."""
-    from pruneflow.training.callbacks import MaskUpdates
-
     keras = backend.keras()
     keras.utils.set_random_seed(3)
     model = build(keras)
     masks = masks_of(model, plan(8, final=0.5, frequency=3))
     x, y = examples(model)
     before = model.predict(x, verbose=0)
-    wrapped = prune.wrap(model, masks)
-    np.testing.assert_array_equal(wrapped.predict(x, verbose=0), before)
-    wrapped.compile(keras.optimizers.Adam(0.01), "mse")
-    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
-    wrapped.fit(x, y, batch_size=6, epochs=2, verbose=0, callbacks=callbacks)
-    measured = prune.measure(wrapped, masks, 8)
+    masked = mask_in_place(model, masks)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    model.fit(x, y, batch_size=6, epochs=2, verbose=0, callbacks=callbacks_of(masked))
+    measured = masked.measure(8)
     assert [f"{each.name}/{each.weight}" for each in measured] == NETWORKS[build]
     assert all(each.masked == each.expected == each.zeros for each in measured)
-    outputs = wrapped.predict(x, verbose=0)
-    stripped = prune.strip(wrapped, into=build(keras))
+    outputs = model.predict(x, verbose=0)
+    stripped = masked.strip()
     np.testing.assert_array_equal(stripped.predict(x, verbose=0), outputs)
-    held = prune.masks(wrapped)
-    for name, values in prune.weights(stripped).items():
+    held = masked.masks()
+    for name, values in weights(stripped).items():
         assert not values[held.get(name, np.ones_like(values)) == 0].any()
-    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
-
-
-@pytest.mark.run
-def test_padded_steps_stay_masked_out_under_the_wrapper():
-    """tfmot's wrapper loses Keras' mask: what it trains with mask_zero=True is another network."""
-    keras = backend.keras()
-    model = masked(keras)
-    x, _ = examples(model)
-    padded = x.copy()
-    padded[:, 4:] = 0
-    wrapped = prune.wrap(model, masks_of(model, plan(1)))
-    np.testing.assert_array_equal(wrapped.predict(padded, verbose=0), model.predict(padded, verbose=0))
-    assert np.abs(wrapped.predict(x, verbose=0) - wrapped.predict(padded, verbose=0)).max() > 0
 
 
 def test_a_transposed_convolution_has_its_inputs_last_in_keras_and_first_in_the_matrix():
@@ -196,23 +180,8 @@ def test_layers_that_cannot_be_pruned_are_listed_with_the_reason():
         def call(self, x):
             return x @ self.kernel
 
-    class Subclassed(keras.Model):
-        def __init__(self):
-            super().__init__(name="subclassed")
-            self.dense = keras.layers.Dense(3)
-
-        def call(self, x):
-            return self.dense(x)
-
-    class Uncopyable(keras.layers.Dense):
-        def __init__(self, units, *, wanted):
-            super().__init__(units, name="uncopyable")
-            self.get_prunable_weights = lambda: [self.kernel]
-
     inputs = keras.Input((4,), name="input")
     x = Scale(name="scale")(inputs)
-    x = Subclassed()(x)
-    x = Uncopyable(3, wanted=True)(x)
     x = keras.layers.BatchNormalization(name="normalization")(x)
     model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(x))
     selection = select(model)
@@ -220,14 +189,11 @@ def test_layers_that_cannot_be_pruned_are_listed_with_the_reason():
     assert selection.left == {
         "input": "has no weights",
         "scale": "pruning knows no weights of Scale; a method get_prunable_weights of the layer names them",
-        "subclassed": "Subclassed is a subclassed model, whose layers are not known",
-        "uncopyable": "Uncopyable cannot be copied: it has no usable get_config and from_config",
         "normalization": "no weight of BatchNormalization is pruned",
     }
-    masks = masks_of(model, plan(1))
-    wrapped = prune.wrap(model, masks)
-    prune.update(wrapped, masks, 1)
-    assert [each.masked for each in prune.measure(wrapped, masks, 1)] == [5]
+    masked = mask_in_place(model, masks_of(model, plan(1)))
+    masked.update(1)
+    assert [each.masked for each in masked.measure(1)] == [5]
 
 
 def test_a_layer_of_ones_own_names_its_weights():
@@ -248,10 +214,9 @@ def test_a_layer_of_ones_own_names_its_weights():
     model = keras.Model(inputs, Scale(name="scale")(inputs))
     selection = select(model)
     assert [each.name for each in selection.prunables] == ["scale/matrix"]
-    masks = masks_of(model, plan(1, final=0.5))
-    wrapped = prune.wrap(model, masks)
-    prune.update(wrapped, masks, 1)
-    assert prune.masks(wrapped)["scale/matrix"].sum() == 6
+    masked = mask_in_place(model, masks_of(model, plan(1, final=0.5)))
+    masked.update(1)
+    assert masked.masks()["scale/matrix"].sum() == 6
 
 
 def test_layers_of_nested_models_are_chosen_by_their_full_names():
@@ -264,63 +229,36 @@ def test_layers_of_nested_models_are_chosen_by_their_full_names():
         select(model, include=["inner"])
 
 
-def test_a_subclassed_network_is_refused_in_words():
-    keras = backend.keras()
-
-    class Whole(keras.Model):
-        def __init__(self):
-            super().__init__(name="whole")
-            self.dense = keras.layers.Dense(3)
-
-        def call(self, x):
-            return self.dense(x)
-
-    model = Whole()
-    model(np.ones((1, 2), np.float32))
-    with pytest.raises(ConfigError, match="whole: Whole is a subclassed model, whose layers are not known"):
-        select(model)
-
-
 def test_weights_stay_in_full_precision_in_mixed_training():
-    from pruneflow.training.callbacks import MaskUpdates
-
     keras = backend.keras()
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         model = keras.Sequential([keras.layers.Dense(8, input_shape=(9,), name="dense")])
         kernel = np.random.default_rng(2).normal(size=(9, 8)).astype(np.float32)
         model.set_weights([kernel, np.zeros(8, np.float32)])
-        masks = masks_of(model, plan(1, final=0.5))
-        wrapped = prune.wrap(model, masks)
-        wrapped.compile(keras.optimizers.SGD(0.0), "mse")
-        callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
-        wrapped.fit(np.ones((4, 9)), np.ones((4, 8)), batch_size=4, verbose=0, callbacks=callbacks)
-        kept = prune.masks(wrapped)["dense/kernel"]
-        np.testing.assert_array_equal(wrapped.layers[0].layer.get_weights()[0], kernel * kept)
+        masked = mask_in_place(model, masks_of(model, plan(1, final=0.5)))
+        model.compile(keras.optimizers.SGD(0.0), "mse")
+        callbacks = callbacks_of(masked)
+        model.fit(np.ones((4, 9)), np.ones((4, 8)), batch_size=4, verbose=0, callbacks=callbacks)
+        kept = masked.masks()["dense/kernel"]
+        np.testing.assert_array_equal(model.layers[0].get_weights()[0], kernel * kept)
         assert kept.sum() == 36
     finally:
         keras.mixed_precision.set_global_policy("float32")
 
 
 def trained_and_stripped(build, steps=4):
-    """A network of ``build`` wrapped, trained and stripped, and whether it stayed one and the same."""
-    from pruneflow.training.callbacks import MaskUpdates
-
+    """Zeros of the masks of a network of ``build``, after it was trained and stripped."""
     keras = backend.keras()
     keras.utils.set_random_seed(4)
     model = build(keras)
-    masks = masks_of(model, plan(steps, final=0.5))
-    wrapped = prune.wrap(model, masks)
-    assert sum(int(np.prod(w.shape)) for w in wrapped.trainable_weights) == sum(
-        int(np.prod(w.shape)) for w in model.trainable_weights
-    )
-    wrapped.compile(keras.optimizers.SGD(0.01), "mse")
+    masked = mask_in_place(model, masks_of(model, plan(steps, final=0.5)))
+    model.compile(keras.optimizers.SGD(0.01), "mse")
     x, y = examples(model)
-    callbacks = [backend.tfmot().sparsity.keras.UpdatePruningStep(), MaskUpdates(masks)]
-    wrapped.fit(x, y, batch_size=6, verbose=0, callbacks=callbacks)
-    outputs = wrapped.predict(x, verbose=0)
-    np.testing.assert_array_equal(prune.strip(wrapped, into=build(keras)).predict(x, verbose=0), outputs)
-    return [(f"{each.name}/{each.weight}", each.masked) for each in prune.measure(wrapped, masks, steps)]
+    model.fit(x, y, batch_size=6, verbose=0, callbacks=callbacks_of(masked))
+    outputs = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(masked.strip().predict(x, verbose=0), outputs)
+    return [(f"{each.name}/{each.weight}", each.masked) for each in masked.measure(steps)]
 
 
 @pytest.mark.run
@@ -347,19 +285,33 @@ def test_a_weight_that_a_wrapper_holds_too_is_counted_once():
     assert [each.name for each in select(model).prunables] == ["spectral/kernel", "dense/kernel"]
 
 
-def test_layers_made_of_layers_and_weights_of_one_name_are_left_with_the_reason():
+def test_a_layer_made_of_layers_is_opened_and_keeps_weights_of_its_own():
     keras = backend.keras()
 
-    class Two(keras.layers.Layer):
+    class Block(keras.layers.Layer):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
-            self.a = keras.layers.Dense(4, name="a")
+            self.a, self.b = (keras.layers.Dense(4, name="same") for _ in range(2))
+
+        def build(self, shape):
+            self.scale = self.add_weight("scale", shape=(4,))
 
         def call(self, x):
-            return self.a(x)
+            return self.b(self.a(x)) * self.scale
 
-        def get_prunable_weights(self):
-            return [self.a.kernel]
+    inputs = keras.Input((4,), name="input")
+    model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(Block(name="block")(inputs)))
+    selection = select(model)
+    assert selection.pruned == ("block/same", "block/same_2", "dense")
+    assert (
+        selection.left["block"]
+        == "pruning knows no weights of Block; a method get_prunable_weights of the layer names them"
+    )
+    assert set(weights(model)) >= {"block/same/kernel", "block/same_2/bias", "block/scale"}
+
+
+def test_weights_of_one_name_are_left_with_the_reason():
+    keras = backend.keras()
 
     class Twice(keras.layers.Layer):
         def build(self, shape):
@@ -372,9 +324,7 @@ def test_layers_made_of_layers_and_weights_of_one_name_are_left_with_the_reason(
             return [self.one, self.other]
 
     inputs = keras.Input((4,), name="input")
-    x = Twice(name="twice")(Two(name="two")(inputs))
-    left = select(keras.Model(inputs, keras.layers.Dense(2, name="dense")(x))).left
-    assert left["two"].startswith("Two is made of layers that are not known before it is called")
+    left = select(keras.Model(inputs, keras.layers.Dense(2, name="dense")(Twice(name="twice")(inputs)))).left
     assert left["twice"] == "weights of Twice have one name: w, w"
 
 
@@ -384,74 +334,6 @@ def test_the_control_refuses_what_tfmot_would_turn_into_another_network():
     with pytest.raises(ConfigError, match=r"pruning\.engine=tfmot: its wrapper loses the mask"):
         select(model, engine="tfmot")
     assert "embedding" not in select(model, engine="tfmot", skip=["embedding"]).pruned
-
-
-# Functions and layers of the user's own
-
-
-def relu(x):
-    """Called as one of Keras."""
-    return -3 * x
-
-
-def own_parts(keras):
-    """Arguments that Keras cannot look up: neither registered nor importable."""
-
-    class Ones(keras.initializers.Initializer):
-        def __call__(self, shape, dtype=None, **kwargs):
-            return keras.backend.ones(shape, dtype)
-
-    class Same(keras.constraints.Constraint):
-        def __call__(self, weight):
-            return weight
-
-    return Ones(), Same()
-
-
-def functions_of_ones_own(keras):
-    layers, (ones, same) = keras.layers, own_parts(keras)
-    inside = layers.Dense(4, name="inside", activation=relu, kernel_initializer=ones)
-    return keras.Sequential(
-        [
-            keras.Input((4,), name="input"),
-            layers.Dense(4, name="named", activation=relu, kernel_constraint=same),
-            layers.Dense(4, name="nameless", activation=lambda x: 2 * x, bias_initializer=ones),
-            layers.Reshape((2, 2)),
-            layers.TimeDistributed(layers.Dense(2, activation=relu), name="each"),
-            layers.Flatten(),
-            layers.SpectralNormalization(inside, name="spectral"),
-            layers.BatchNormalization(gamma_initializer=ones, name="normalization"),
-            layers.Dense(2, name="dense"),
-        ]
-    )
-
-
-@pytest.mark.run
-def test_initializers_and_activations_of_ones_own_are_copied_though_keras_does_not_know_them():
-    assert len(trained_and_stripped(functions_of_ones_own)) == 5
-    model = functions_of_ones_own(backend.keras())
-    copy = prune.copied(model)
-    copy.set_weights(model.get_weights())
-    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    np.testing.assert_array_equal(copy(x), model(x))
-    assert copy.get_layer("named").activation is relu
-    assert {id(weight) for weight in copy.weights}.isdisjoint(id(weight) for weight in model.weights)
-
-
-def test_a_layer_whose_copy_has_another_function_is_left_dense():
-    keras = backend.keras()
-
-    class Looking(keras.layers.Dense):
-        def __init__(self, units, activation=None, **kwargs):
-            super().__init__(units, activation=keras.activations.relu, **kwargs)
-
-        def get_prunable_weights(self):
-            return [self.kernel]
-
-    layer = Looking(3, name="looking")
-    layer.activation = relu
-    model = keras.Sequential([keras.Input((4,)), layer, keras.layers.Dense(2, name="dense")])
-    assert "cannot be copied" in select(model).left["looking"]
 
 
 # Layers that are frozen
@@ -494,11 +376,3 @@ def test_of_a_layer_that_is_frozen_in_part_the_rest_is_pruned():
     each = keras.layers.TimeDistributed(keras.layers.Dense(2, trainable=False), name="each")
     model = keras.Sequential([keras.Input((3, 4)), each, keras.layers.Dense(2, name="dense")])
     assert select(model).left == {"each": FROZEN}
-
-
-def test_an_lstm_that_has_dropped_inputs_is_copied():
-    layer = backend.keras().layers.LSTM(3, dropout=0.2, recurrent_dropout=0.2, name="lstm")
-    layer(
-        np.zeros((2, 4, 5), np.float32), training=True
-    )  # keeps a mask that tf.Module.submodules stumbles over
-    assert copy_of(layer).get_config() == layer.get_config()

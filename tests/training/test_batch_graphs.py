@@ -87,10 +87,10 @@ def test_networks_without_a_loop_keep_one_graph():
 @pytest.mark.parametrize(("total", "known"), [(500, True), (499, False)])
 def test_a_run_of_many_steps_trains_recurrent_networks_so(composed, total, known):
     from pruneflow.flow.prepare import prepare
-    from pruneflow.sparsity import prune
+    from pruneflow.sparsity.masked import mask_in_place
 
     settings = composed("model=lstm", "dataset=imdb")
     ready = prepare(settings)
-    model = prune.wrap(settings.model.build(ready.data.spec), ready.masks)
+    model = mask_in_place(settings.model.build(ready.data.spec), ready.masks).model
     settings.trainer.pruned_fit(0)._compile(model, ready.data.spec, total_steps=total)
     assert (model.train_function is not None) == known

@@ -1,0 +1,145 @@
+"""The settings ``pruning``: which layers are pruned, by patterns on their names, and by which engine."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from pruneflow.errors import ConfigError
+from pruneflow.options import require, require_one_of
+from pruneflow.sparsity.distributions import spelled
+from pruneflow.sparsity.kernels import kernels, leaves, reason_to_leave, trained_variables
+from pruneflow.sparsity.masks import MaskPlan, Prunable
+
+__all__ = ["ENGINES", "Pruning", "Selection"]
+
+ENGINES = ("pruneflow", "tfmot")
+FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
+
+
+@dataclass(kw_only=True)
+class Pruning:
+    """Which layers are pruned, by patterns on their names (``*``, ``?``, ``[...]``), and who decides masks.
+
+    Attributes:
+        include: Layers to prune.
+        skip: Layers to leave dense; wins over ``include``.
+        engine: ``"pruneflow"``, or ``"tfmot"``: its own arithmetic, as a control.
+    """
+
+    include: list[str]
+    skip: list[str]
+    engine: str
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list of layers to prune, and an unknown engine."""
+        require(
+            bool(self.include),
+            "pruning.include",
+            self.include,
+            "no layer would be pruned; allowed is a list of one or more layer-name patterns",
+            'Write pruning.include=["*"] for all layers.',
+        )
+        require_one_of("pruning.engine", self.engine, ENGINES)
+
+    def select(self, model: Any) -> Selection:
+        """Sort the layers of ``model`` into those to prune and those to leave, with the reason.
+
+        Args:
+            model: A built model of Keras 2 or 3; layers inside of others are called ``outer/inner``.
+
+        Raises:
+            ConfigError: if a pattern matches no layer, or nothing is left to prune.
+        """
+        layers = dict(leaves(model))
+        self._require_matches(list(layers))
+        trained = trained_variables(model)
+        reasons = {name: self._reason(name, layer, trained) for name, layer in layers.items()}
+        left = {name: reason for name, reason in reasons.items() if reason}
+        pruned = tuple(name for name in layers if name not in left)
+        if self.engine == "tfmot" and any(getattr(layers[name], "mask_zero", False) for name in pruned):
+            raise ConfigError.of(
+                "pruning.engine",
+                self.engine,
+                "its wrapper loses the mask of an embedding with mask_zero=True, which makes another network",
+                "Choose pruning.engine=pruneflow, or leave that layer dense with pruning.skip.",
+            )
+        if not pruned:
+            said = "; ".join(f"{name}: {reason}" for name, reason in left.items())
+            raise ConfigError.of(
+                "pruning.include", self.include, f"no layer is left to prune ({said})", "Widen it."
+            )
+        prunables = tuple(_prunables(((name, layers[name]) for name in pruned), trained))
+        return Selection(pruned, left, prunables)
+
+    def check(self, plan: MaskPlan) -> None:
+        """Refuse what tfmot's own arithmetic cannot do.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if self.engine == "pruneflow":
+            return
+        allowed = {"structure": "unstructured", "criterion": "magnitude", "distribution": "uniform"}
+        for key, option in allowed.items():
+            chosen = getattr(plan, key)
+            remedy = f"Choose {key}={option}, or pruning.engine=pruneflow."
+            fits = chosen.option_name == option
+            require(fits, key, chosen.name, f"pruning.engine=tfmot can do {option} only", remedy)
+        overrides = plan.distribution.layers
+        require(
+            not overrides,
+            "distribution.layers",
+            spelled(overrides),
+            "pruning.engine=tfmot has one sparsity for all layers",
+            "Leave it empty, or choose pruning.engine=pruneflow.",
+        )
+
+    def _require_matches(self, names: list[str]) -> None:
+        for key in ("include", "skip"):
+            for pattern in getattr(self, key):
+                require(
+                    any(fnmatchcase(name, pattern) for name in names),
+                    f"pruning.{key}",
+                    pattern,
+                    f"it matches no layer; the layers are {', '.join(names)}",
+                    "Patterns are file-name patterns, such as dense*.",
+                )
+
+    def _reason(self, name: str, layer: Any, trained: Container[int]) -> str:
+        reason = reason_to_leave(layer)
+        if reason:
+            return reason
+        if all(kernel.is_frozen(trained) for kernel in kernels(layer)):
+            return FROZEN
+        for pattern in self.skip:
+            if fnmatchcase(name, pattern):
+                return f"pruning.skip={pattern}"
+        if not any(fnmatchcase(name, pattern) for pattern in self.include):
+            return "not in pruning.include"
+        return ""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Layers of one model.
+
+    Attributes:
+        pruned: Names of the layers to prune.
+        left: Name of each other layer, and why it is left as it is.
+        prunables: The weights of the layers to prune.
+    """
+
+    pruned: tuple[str, ...]
+    left: dict[str, str]
+    prunables: tuple[Prunable, ...]
+
+
+def _prunables(layers: Iterator[tuple[str, Any]], trained: Container[int]) -> Iterator[Prunable]:
+    for name, layer in layers:
+        for kernel in kernels(layer):
+            if not kernel.is_frozen(trained):
+                shape = tuple(int(size) for size in kernel.variable.shape)
+                yield Prunable(f"{name}/{kernel.name}", shape, kernel.layout)
