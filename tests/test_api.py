@@ -4,6 +4,7 @@ import doctest
 import importlib
 import json
 import logging
+import os
 import random
 import re
 import runpy
@@ -281,16 +282,18 @@ def test_own_yaml_composes(tmp_path):
 # Somebody's own fit
 
 
-def test_a_model_is_pruned_in_a_fit_of_ones_own_and_left_as_it_was():
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_model_is_pruned_in_a_fit_of_ones_own(copy):
     model = network()
     before = weights(model)
-    pruned = fitted(pruneflow.prune(model, steps=40, schedule={"final_sparsity": 0.75}), epochs=4)
+    pruned = fitted(pruneflow.prune(model, steps=40, schedule={"final_sparsity": 0.75}, copy=copy), epochs=4)
     plain = pruned.strip()
+    assert (plain is model) == (not copy)
     assert {name: count_zeros(weight) for name, weight in weights(plain).items()} == {
         "hidden": 96,
         "scores": 24,
     }
-    assert all(np.array_equal(weights(model)[name], before[name]) for name in before)
+    assert all(np.array_equal(weights(model)[name], before[name]) for name in before) == copy
     assert [type(layer).__name__ for layer in plain.layers] == ["Dense", "Dense"]
 
 
@@ -334,16 +337,62 @@ def test_a_function_without_a_name_is_pruned_and_frozen_layers_are_not():
     np.testing.assert_array_equal(plain(x), pruned.model(x))
 
 
-def test_a_layer_that_cannot_be_copied_is_refused_since_it_would_be_trained_where_it_is():
+def test_a_copy_that_would_say_something_else_is_refused():
+    class Counting(keras().layers.Layer):
+        """Its copy begins with another number."""
+
+        made = 0
+
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            Counting.made += 1
+            self.factor = Counting.made
+
+        def call(self, x):
+            return x * self.factor
+
     class Uncopyable(keras().layers.Dense):
         def __init__(self, units, *, wanted):
             super().__init__(units, name="uncopyable")
 
-    model = keras().Sequential([keras().Input((8,)), Uncopyable(4, wanted=True), keras().layers.Dense(2)])
-    with pytest.raises(
-        ConfigError, match=r"layer uncopyable \(Uncopyable\) cannot be copied, so that training"
+    for layer, said in (
+        (Counting(), "the copy of model gives other outputs"),
+        (Uncopyable(4, wanted=1), "Keras cannot copy model: "),
     ):
+        model = keras().Sequential([keras().Input((8,)), layer, keras().layers.Dense(2)], name="model")
+        with pytest.raises(ConfigError, match=f"^copy=true: {said}"):
+            pruneflow.prune(model, steps=20, copy=True)
         pruneflow.prune(model, steps=20)
+
+
+ORDERS = {
+    "TensorFlow first": ("import tensorflow as tf; tf.keras.layers; import pruneflow", None, "keras"),
+    "pruneflow first": ("import pruneflow; pruneflow.compose(); import tensorflow as tf", None, "keras"),
+    "Keras 2 is asked for": ("import tensorflow as tf; import pruneflow", "1", "tf_keras"),
+}
+
+
+@pytest.mark.run
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_order_of_imports_does_not_matter(order):
+    imports, legacy, kind = ORDERS[order]
+    code = f"""
+{imports}
+import numpy as np
+layers = tf.keras.layers
+model = tf.keras.Sequential([tf.keras.Input((8,)), layers.Dense(4, activation="relu"), layers.Dense(2)])
+pruned = pruneflow.prune(model, steps=4, schedule={{"final_sparsity": 0.5}})
+model.compile("adam", "mse")
+model.fit(np.ones((8, 8)), np.ones((8, 2)), batch_size=4, epochs=2, callbacks=pruned.callbacks, verbose=0)
+plain = pruned.strip()
+print(type(model).__module__.split(".")[0], [int((w == 0).sum()) for w in plain.get_weights() if w.ndim > 1])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    environment |= {"TF_USE_LEGACY_KERAS": legacy} if legacy else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == f"{kind} [16, 4]\n", done.stderr[-2000:]
 
 
 def test_a_model_that_tfmot_has_wrapped_is_refused():
@@ -368,9 +417,9 @@ def test_a_model_of_several_replicas_is_stripped():
 
 
 @pytest.mark.parametrize("model", [None, "model.h5", object()])
-def test_what_is_no_model_of_keras_2_is_refused(model):
+def test_what_is_no_model_of_keras_is_refused(model):
     for work in (lambda: pruneflow.prune(model, steps=40), lambda: pruneflow.export(model)):
-        with pytest.raises(ConfigError, match=r"^model=.*: it must be a built tf_keras\.Model"):
+        with pytest.raises(ConfigError, match=r"^model=.*: it must be a built model of Keras 3"):
             work()
 
 

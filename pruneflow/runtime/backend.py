@@ -118,7 +118,9 @@ def litert() -> Any:
 
 @cache
 def tensorflow() -> Any:
-    """Import tensorflow with Keras 2 as ``tf.keras``, which tfmot 0.8 needs.
+    """Import tensorflow; in a process of our own with Keras 2 as ``tf.keras``.
+
+    What ``tf.keras`` means in the user's process is the user's matter: tfmot finds ``tf_keras`` by itself.
 
     Raises:
         ConfigError: if Python leaves docstrings out, which tf_keras 2.21 changes while it is imported, or if
@@ -129,7 +131,8 @@ def tensorflow() -> Any:
     if optimize >= 2:
         raise ConfigError.of("PYTHONOPTIMIZE", optimize, problem, "Unset it, and leave out python -OO.")
     memory.require_address_space()
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    if is_own():
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if is_own():
         own_temporary_folder()
