@@ -628,7 +628,7 @@ def test_the_library_has_examples():
 @pytest.mark.run
 def test_the_examples_of_the_docs_run_as_written(tmp_path):
     text = (ROOT / "docs" / "library.md").read_text()
-    first, second, third = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    first, second, third, loop = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     x, y = examples()
     names = {"x": x, "y": y}
     for words, block in ((QUICK, first), (QUICK, second), ([], third)):
@@ -640,6 +640,9 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path):
     kernel = names["small"].layers[0].get_weights()[0]
     assert count_zeros(kernel) == 232  # of 64 blocks of 4 inputs, 6 stay: 256 - 24
     assert (tmp_path / "small.tflite").read_bytes()
+    batches = [(x[:16], y[:16])] * 50
+    exec(loop, {**names, "batches": batches, "train_step": names["model"].train_on_batch})
+    assert count_zeros(names["model"].layers[0].get_weights()[0]) == 256 - 26
 
 
 @pytest.mark.run
