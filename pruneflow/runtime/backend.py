@@ -24,6 +24,7 @@ __all__ = [
     "default_settings",
     "float32",
     "keras",
+    "keras3",
     "litert",
     "prune_registry",
     "quiet",
@@ -156,6 +157,18 @@ def keras() -> Any:
 
 
 @cache
+def keras3() -> Any:
+    """Import Keras 3, which has its own layers beside those of tf_keras; tfmot imports it too."""
+    keras()
+    with _importing():
+        import keras as module
+
+    if is_own():
+        _set(module, KERAS_SETTINGS)
+    return module
+
+
+@cache
 def tfmot() -> Any:
     """Import tensorflow_model_optimization."""
     keras()
@@ -203,4 +216,7 @@ def prune_registry() -> Any:
 
 def set_seed(*seed: int) -> None:
     """Seed Python, NumPy and TensorFlow from whole numbers, such as the run's seed and a phase's number."""
-    keras().utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    if "keras" in sys.modules:  # first, so that what both seed is as tf_keras leaves it
+        keras3().utils.set_random_seed(number)
+    keras().utils.set_random_seed(number)

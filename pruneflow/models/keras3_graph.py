@@ -1,0 +1,284 @@
+"""The graph of a network of Keras 3, walked to make the same one of Keras 2 layers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.models.keras3_layers import (
+    Unconvertible,
+    activation_of,
+    is_of_keras,
+    made,
+    without_activation,
+)
+from pruneflow.models.keras3_operations import SAME_ACTIVATIONS, Operators
+from pruneflow.runtime import backend
+
+__all__ = ["Weight", "converted_graph", "graph_of"]
+
+# Layers that apply their activation last, so that it can be taken off and follow as operations.
+ACTIVATED = frozenset(
+    "Activation Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Dense DepthwiseConv1D "
+    "DepthwiseConv2D EinsumDense SeparableConv1D SeparableConv2D TimeDistributed".split()
+)
+# By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
+HARD = 5 / 6
+GATES = {"LSTMCell": (HARD, HARD, 1.0, HARD), "GRUCell": (HARD, HARD, 1.0)}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of a network of Keras 3, and the one that it becomes.
+
+    Attributes:
+        original: The variable of Keras 3.
+        copy: That of Keras 2.
+        factor: By which it is multiplied, along its last axis.
+    """
+
+    original: Any
+    copy: Any
+    factor: npt.NDArray[np.float64] | None
+
+    def forward(self) -> None:
+        """Give the weight of Keras 2 the value of that of Keras 3."""
+        value = np.asarray(self.original)
+        self.copy.assign(value if self.factor is None else (value * self.factor).astype(value.dtype))
+
+    def back(self) -> None:
+        """Give the weight of Keras 3 the value of that of Keras 2; zeros stay zeros."""
+        value = np.asarray(self.copy)
+        self.original.assign(value if self.factor is None else (value / self.factor).astype(value.dtype))
+
+
+def graph_of(model: Any) -> Any:
+    """Return the functional graph of a model of Keras 3.
+
+    Raises:
+        Unconvertible: if its layers are not known, or if it is not built.
+    """
+    keras, kind = backend.keras3(), type(model).__name__
+    if isinstance(model, keras.Sequential):
+        if not model.built or model._functional is None:
+            raise Unconvertible(f"{model.name} is not built: its input is not known", "Let it begin with keras.Input.")
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise Unconvertible(f"{kind} is a subclassed model, whose layers are not known")
+    return model
+
+
+def converted_graph(model: Any) -> tuple[Any, list[Weight]]:
+    """Make the network of Keras 2; its weights are not set yet.
+
+    Args:
+        model: A functional or sequential model of Keras 3, in float32.
+
+    Returns:
+        The network, and its weights beside those of ``model``.
+
+    Raises:
+        Unconvertible: naming the first layer or operation that has no equal.
+    """
+    walk = _Walk()
+    walk.prepare(model)
+    network = walk.network(model)
+    weights = [pair for one, other in walk.leaves() for pair in _paired(one, other)]
+    _freeze(walk, model)
+    return network, weights
+
+
+class _Walk:
+    """Layers of Keras 2 by those of Keras 3, so that shared layers stay shared."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, tuple[Any, Any, Any]] = {}  # of a layer: it, the new one, what is applied after
+
+    def prepare(self, model: Any) -> None:
+        """Make every layer, so that what has no equal is refused before anything is connected."""
+        graph = graph_of(model)
+        needed = _needed(graph)
+        for operation in graph.operations:
+            if not any(id(node) in needed for node in operation._inbound_nodes):
+                continue
+            if _is_model(operation):
+                self.prepare(operation)
+            elif _is_layer(operation) and type(operation).__name__ != "InputLayer":
+                self._made.setdefault(id(operation), self._layer(operation))
+
+    def network(self, model: Any) -> Any:
+        """Connect the layers of a model; the same network for the same model."""
+        if id(model) in self._made:
+            return self._made[id(model)][1]
+        keras, graph = backend.keras3(), graph_of(model)
+        tensors = {id(tensor): _input(tensor) for tensor in graph.inputs}
+        self._connect(graph, tensors)
+        ends = [
+            _single(keras.tree.map_structure(lambda tensor: tensors[id(tensor)], each))
+            for each in (graph._inputs_struct, graph._outputs_struct)
+        ]
+        network = backend.keras().Model(*ends, name=model.name)
+        self._made[id(model)] = model, network, None
+        return network
+
+    def _connect(self, graph: Any, tensors: dict[int, Any]) -> None:
+        keras, needed = backend.keras3(), _needed(graph)
+        operators = Operators({operation.name for operation in graph.operations})
+        for depth in sorted(graph._nodes_by_depth, reverse=True):
+            for node in graph._nodes_by_depth[depth]:
+                if node.is_input or id(node) not in needed:
+                    continue
+                given = _arguments(node)
+                args, kwargs = keras.tree.map_structure(
+                    lambda value: tensors[id(value)] if isinstance(value, keras.KerasTensor) else value, given
+                )
+                outputs = self._called(operators, node, args, kwargs)
+                flat = backend.tensorflow().nest.flatten(outputs)
+                tensors.update({id(one): other for one, other in zip(node.outputs, flat, strict=True)})
+
+    def _called(self, operators: Operators, node: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        operation = node.operation
+        if _is_model(operation):
+            return self.network(operation)(*args, **kwargs)
+        if not _is_layer(operation):
+            return operators.applied(operation, args, kwargs, str(node.outputs[0].dtype))
+        _, layer, activation = self._made[id(operation)]
+        try:
+            outputs = layer(*args, **kwargs) if layer else args[0]
+        except (TypeError, ValueError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise Unconvertible(f"{_shown(operation)} cannot be called in Keras 2: {said}") from error
+        return operators.activated(outputs, activation, operation.name) if activation else outputs
+
+    def _layer(self, layer: Any) -> tuple[Any, Any, Any]:
+        """The layer of Keras 2, and an activation that has to follow it; no layer where only that is left."""
+        kind, config = type(layer).__name__, layer.get_config()
+        if not is_of_keras(type(layer)):
+            raise Unconvertible(f"{_shown(layer)} is not a layer of Keras")
+        if kind == "TimeDistributed" and _is_model(layer.layer):
+            return layer, self._distributed(layer, config), None
+        if kind not in ACTIVATED:
+            return layer, made(kind, config), None
+        bare, activation = without_activation(config)
+        if activation is None or activation_of(activation)[0] in SAME_ACTIVATIONS:
+            return layer, made(kind, config), None
+        Operators.require(activation, layer.name)
+        return layer, None if kind == "Activation" else made(kind, bare), activation
+
+    def _distributed(self, layer: Any, config: Mapping[str, Any]) -> Any:
+        self.prepare(layer.layer)
+        inner = self.network(layer.layer)
+        return backend.keras().layers.TimeDistributed(inner, name=config["name"])
+
+    def leaves(self) -> Iterator[tuple[Any, Any]]:
+        """Each layer that is no model beside the one that was made of it."""
+        for one, other, _ in self._made.values():
+            if other is not None and not _is_model(one) and not _is_model(getattr(one, "layer", None)):
+                yield one, other
+
+    def of(self, layer: Any) -> Any:
+        """What was made of a layer or a model; None where nothing was."""
+        return self._made.get(id(layer), (None, None, None))[1]
+
+
+def _needed(graph: Any) -> set[int]:
+    """Nodes that outputs depend on; masks that Keras 2 makes itself need none."""
+    found: set[int] = set()
+    left = [tensor._keras_history for tensor in graph.outputs]
+    while left:
+        operation, index, _ = left.pop()
+        node = operation._inbound_nodes[index]
+        if id(node) not in found:
+            found.add(id(node))
+            given = backend.keras3().tree.flatten(_arguments(node))
+            left += [each._keras_history for each in given if isinstance(each, backend.keras3().KerasTensor)]
+    return found
+
+
+def _arguments(node: Any) -> tuple[Any, dict[str, Any]]:
+    """What a node was called with, without what Keras 3 added to it."""
+    keras = backend.keras3()
+    args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
+    if not _is_layer(node.operation):
+        return args, kwargs
+    masks = {id(getattr(each, "_keras_mask", None)) for each in keras.tree.flatten(args) if each is not None}
+    masks |= {
+        id(getattr(each, "_keras_mask", None)) for key, value in kwargs.items() for each in keras.tree.flatten(value)
+    }
+    for key in [key for key in kwargs if key == "mask" or key.endswith("_mask")]:
+        given = [each for each in keras.tree.flatten(kwargs[key]) if each is not None]
+        if key != "attention_mask" and all(id(each) in masks for each in given):
+            del kwargs[key]
+    known = inspect.signature(node.operation.call).parameters
+    usual = known["training"].default if "training" in known else None
+    if kwargs.get("training", usual) is usual:  # Keras 3 notes down what nobody has said
+        kwargs.pop("training", None)
+    return args, kwargs
+
+
+def _input(tensor: Any) -> Any:
+    config = tensor._keras_history.operation.get_config()
+    if config.get("sparse") or config.get("ragged"):
+        raise Unconvertible(f"input {config['name']} is sparse or ragged", "Let it read plain tensors.")
+    if config["dtype"] == "string":
+        raise Unconvertible(f"input {config['name']} reads strings", "Let it read token ids.")
+    return backend.keras().Input(
+        batch_shape=tuple(config["batch_shape"]), dtype=config["dtype"], name=config["name"]
+    )
+
+
+def _single(structure: Any) -> Any:
+    """A list of one tensor as that tensor."""
+    return structure[0] if isinstance(structure, (list, tuple)) and len(structure) == 1 else structure
+
+
+def _is_model(layer: Any) -> bool:
+    return isinstance(layer, backend.keras3().Model)
+
+
+def _is_layer(operation: Any) -> bool:
+    return isinstance(operation, backend.keras3().layers.Layer)
+
+
+def _shown(layer: Any) -> str:
+    return f"layer {layer.name} ({type(layer).__name__})"
+
+
+def _paired(layer: Any, copy: Any) -> Iterator[Weight]:
+    """Weights of a layer beside those of its copy."""
+    weights, copies = list(layer.weights), list(copy.weights)
+    if type(layer).__name__ == "Normalization":
+        copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
+    if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in copies]:
+        raise Unconvertible(f"{_shown(layer)} has other weights in Keras 2")
+    factors = _factors(layer)
+    for one, other in zip(weights, copies, strict=True):
+        yield Weight(one, other, factors.get(id(one)))
+
+
+def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
+    """What the weights of gates are multiplied by whose activation is the hard sigmoid."""
+    hard = backend.keras3().activations.hard_sigmoid
+    found = {}
+    for cell in layer._flatten_layers():
+        gates = GATES.get(type(cell).__name__)
+        if gates and cell.recurrent_activation is hard:
+            factor = np.repeat(np.asarray(gates), cell.units)
+            found.update({id(weight): factor for weight in cell.weights})
+    return found
+
+
+def _freeze(walk: _Walk, model: Any) -> None:
+    """Carry over what is trainable; a model first, since it sets all of its layers."""
+    network = walk.of(model)
+    network.trainable = model.trainable
+    for layer in graph_of(model).operations:
+        if _is_model(layer) and walk.of(layer) is not None:
+            _freeze(walk, layer)
+        elif _is_layer(layer) and walk.of(layer) is not None:
+            walk.of(layer).trainable = layer.trainable
