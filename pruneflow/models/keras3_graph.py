@@ -143,17 +143,17 @@ class _Walk:
 
     def _called(self, operators: Operators, node: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         operation = node.operation
-        if _is_model(operation):
-            return self.network(operation)(*args, **kwargs)
-        if not _is_layer(operation):
-            return operators.applied(operation, args, kwargs, str(node.outputs[0].dtype))
-        _, layer, activation = self._made[id(operation)]
         try:
+            if _is_model(operation):
+                return self.network(operation)(*args, **kwargs)
+            if not _is_layer(operation):
+                return operators.applied(operation, args, kwargs, str(node.outputs[0].dtype))
+            _, layer, activation = self._made[id(operation)]
             outputs = layer(*args, **kwargs) if layer else args[0]
+            return operators.activated(outputs, activation, operation.name) if activation else outputs
         except (TypeError, ValueError) as error:
             said = " ".join(str(error).split())[:200]
             raise Unconvertible(f"{_shown(operation)} cannot be called in Keras 2: {said}") from error
-        return operators.activated(outputs, activation, operation.name) if activation else outputs
 
     def _layer(self, layer: Any) -> tuple[Any, Any, Any]:
         """The layer of Keras 2, and an activation that has to follow it; no layer where only that is left."""

@@ -116,6 +116,8 @@ def _plain(value: Any) -> Any:
 
 def _cast(apply: Callable[..., Any], value: Any, dtype: str) -> Any:
     """Numbers of one kind, as Keras 3 has them before it computes."""
+    if isinstance(value, int) and dtype.startswith("float"):
+        return float(value)
     if not hasattr(value, "dtype") or value.dtype == dtype:
         return value
     if isinstance(value, np.ndarray):
