@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
+from pruneflow.models.base import Model
 from pruneflow.models.keras3_graph import Weight, converted_graph, graph_of
-from pruneflow.models.keras3_layers import Unconvertible
+from pruneflow.models.keras3_layers import ConversionError
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 
-__all__ = ["Converted", "Unconvertible", "converted", "is_keras_3", "said", "written_back"]
+__all__ = ["ConversionError", "Converted", "converted", "give_back", "is_keras_3", "said", "written_back"]
 
 EXAMPLES = 3
 TOLERANCE = 1e-4  # of the largest output, at least 1, by which the two may differ
@@ -59,7 +61,7 @@ def converted(model: Any) -> Converted:
         The network of Keras 2, which shares nothing with ``model``.
 
     Raises:
-        Unconvertible: naming the layer, if it has no equal in Keras 2, or if outputs differ.
+        ConversionError: naming the layer, if it has no equal in Keras 2, or if outputs differ.
     """
     _require_tensorflow()
     graph_of(model)  # refuses one whose layers are not known
@@ -113,6 +115,22 @@ def written_back(pruned: Sequence[npt.NDArray[Any]], original: Any, file: Path) 
     return difference
 
 
+def give_back(option: Model, spec: Spec, run_dir: Path) -> None:
+    """Write ``pruned.keras`` beside ``pruned.h5``, where the network came as Keras 3.
+
+    Args:
+        option: The option that built it.
+        spec: The data.
+        run_dir: Folder of the run.
+    """
+    original = option.original(spec)
+    if original is not None:
+        with backend.float32():
+            network = option.build(spec)
+        network.load_weights(run_dir / "pruned.h5")
+        written_back(network.get_weights(), original, run_dir / "pruned.keras")
+
+
 def _is_keras_2(model: Any) -> bool:
     return "tf_keras" in sys.modules and isinstance(model, backend.keras().Model)
 
@@ -120,7 +138,7 @@ def _is_keras_2(model: Any) -> bool:
 def _require_tensorflow() -> None:
     used = backend.keras3().backend.backend()
     if used != "tensorflow":
-        raise Unconvertible(f"its Keras 3 runs on {used}", "Set KERAS_BACKEND=tensorflow.")
+        raise ConversionError(f"its Keras 3 runs on {used}", "Set KERAS_BACKEND=tensorflow.")
 
 
 def _in_float32(model: Any) -> Any:
@@ -159,7 +177,9 @@ def _compared(original: Any, network: Any) -> float:
         found = _difference(one, other)
         largest = max(1.0, float(np.abs(one.astype(np.float64)).max(initial=0.0)))
         if not found <= TOLERANCE * largest:  # also where it is no number
-            raise Unconvertible(f"output {name} of the network that it was converted to differs by {found:.2g}")
+            raise ConversionError(
+                f"output {name} of the network that it was converted to differs by {found:.2g}"
+            )
         difference = max(difference, found)
     return difference
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.models.keras3_layers import (
-    Unconvertible,
+    ConversionError,
     activation_of,
     is_of_keras,
     made,
@@ -24,8 +24,19 @@ __all__ = ["Weight", "converted_graph", "graph_of"]
 
 # Layers that apply their activation last, so that it can be taken off and follow as operations.
 ACTIVATED = frozenset(
-    "Activation Conv1D Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose Dense DepthwiseConv1D "
-    "DepthwiseConv2D EinsumDense SeparableConv1D SeparableConv2D TimeDistributed".split()
+    (
+        *(
+            "Activation",
+            "Conv1D",
+            "Conv1DTranspose",
+            "Conv2D",
+            "Conv2DTranspose",
+            "Conv3D",
+            "Conv3DTranspose",
+        ),
+        *("Dense", "DepthwiseConv1D", "DepthwiseConv2D", "EinsumDense", "SeparableConv1D", "SeparableConv2D"),
+        "TimeDistributed",
+    )
 )
 # By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
 HARD = 5 / 6
@@ -61,15 +72,17 @@ def graph_of(model: Any) -> Any:
     """Return the functional graph of a model of Keras 3.
 
     Raises:
-        Unconvertible: if its layers are not known, or if it is not built.
+        ConversionError: if its layers are not known, or if it is not built.
     """
     keras, kind = backend.keras3(), type(model).__name__
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
-            raise Unconvertible(f"{model.name} is not built: its input is not known", "Let it begin with keras.Input.")
+            raise ConversionError(
+                f"{model.name} is not built: its input is not known", "Let it begin with keras.Input."
+            )
         return model._functional
     if not hasattr(model, "_nodes_by_depth"):
-        raise Unconvertible(f"{kind} is a subclassed model, whose layers are not known")
+        raise ConversionError(f"{kind} is a subclassed model, whose layers are not known")
     return model
 
 
@@ -83,7 +96,7 @@ def converted_graph(model: Any) -> tuple[Any, list[Weight]]:
         The network, and its weights beside those of ``model``.
 
     Raises:
-        Unconvertible: naming the first layer or operation that has no equal.
+        ConversionError: naming the first layer or operation that has no equal.
     """
     walk = _Walk()
     walk.prepare(model)
@@ -153,13 +166,13 @@ class _Walk:
             return operators.activated(outputs, activation, operation.name) if activation else outputs
         except (TypeError, ValueError) as error:
             said = " ".join(str(error).split())[:200]
-            raise Unconvertible(f"{_shown(operation)} cannot be called in Keras 2: {said}") from error
+            raise ConversionError(f"{_shown(operation)} cannot be called in Keras 2: {said}") from error
 
     def _layer(self, layer: Any) -> tuple[Any, Any, Any]:
         """The layer of Keras 2, and an activation that has to follow it; no layer where only that is left."""
         kind, config = type(layer).__name__, layer.get_config()
         if not is_of_keras(type(layer)):
-            raise Unconvertible(f"{_shown(layer)} is not a layer of Keras")
+            raise ConversionError(f"{_shown(layer)} is not a layer of Keras")
         if kind == "TimeDistributed" and _is_model(layer.layer):
             return layer, self._distributed(layer, config), None
         if kind not in ACTIVATED:
@@ -206,14 +219,12 @@ def _arguments(node: Any) -> tuple[Any, dict[str, Any]]:
     args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
     if not _is_layer(node.operation):
         return args, kwargs
-    masks = {id(getattr(each, "_keras_mask", None)) for each in keras.tree.flatten(args) if each is not None}
-    masks |= {
-        id(getattr(each, "_keras_mask", None)) for key, value in kwargs.items() for each in keras.tree.flatten(value)
-    }
+    tensors = keras.tree.flatten((args, kwargs))
+    masks = [_source(each._keras_mask) for each in tensors if hasattr(each, "_keras_mask")]
     for key in [key for key in kwargs if key == "mask" or key.endswith("_mask")]:
         given = [each for each in keras.tree.flatten(kwargs[key]) if each is not None]
-        if key != "attention_mask" and all(id(each) in masks for each in given):
-            del kwargs[key]
+        if key != "attention_mask" and all(_source(each) in masks for each in given):
+            del kwargs[key]  # Keras 2 hands masks on by itself
     known = inspect.signature(node.operation.call).parameters
     usual = known["training"].default if "training" in known else None
     if kwargs.get("training", usual) is usual:  # Keras 3 notes down what nobody has said
@@ -221,12 +232,25 @@ def _arguments(node: Any) -> tuple[Any, dict[str, Any]]:
     return args, kwargs
 
 
+def _source(tensor: Any) -> Any:
+    """What a mask is computed by: a file that was read has the same mask twice."""
+    if not isinstance(tensor, backend.keras3().KerasTensor):
+        return repr(tensor)
+    operation, index, place = tensor._keras_history
+    if operation is None or _is_layer(operation):
+        return id(tensor)
+    node = operation._inbound_nodes[index]
+    settings = {key: value for key, value in operation.get_config().items() if key != "name"}
+    given = backend.keras3().tree.flatten((node.arguments.args, node.arguments.kwargs))
+    return type(operation).__name__, repr(settings), place, [_source(each) for each in given]
+
+
 def _input(tensor: Any) -> Any:
     config = tensor._keras_history.operation.get_config()
     if config.get("sparse") or config.get("ragged"):
-        raise Unconvertible(f"input {config['name']} is sparse or ragged", "Let it read plain tensors.")
+        raise ConversionError(f"input {config['name']} is sparse or ragged", "Let it read plain tensors.")
     if config["dtype"] == "string":
-        raise Unconvertible(f"input {config['name']} reads strings", "Let it read token ids.")
+        raise ConversionError(f"input {config['name']} reads strings", "Let it read token ids.")
     return backend.keras().Input(
         batch_shape=tuple(config["batch_shape"]), dtype=config["dtype"], name=config["name"]
     )
@@ -255,7 +279,7 @@ def _paired(layer: Any, copy: Any) -> Iterator[Weight]:
     if type(layer).__name__ == "Normalization":
         copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
     if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in copies]:
-        raise Unconvertible(f"{_shown(layer)} has other weights in Keras 2")
+        raise ConversionError(f"{_shown(layer)} has other weights in Keras 2")
     factors = _factors(layer)
     for one, other in zip(weights, copies, strict=True):
         yield Weight(one, other, factors.get(id(one)))

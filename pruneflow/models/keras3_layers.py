@@ -10,23 +10,41 @@ from typing import Any
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
 
-__all__ = ["Unconvertible", "activation_of", "is_of_keras", "made", "without_activation"]
+__all__ = [
+    "NATIVE",
+    "SAME",
+    "WRAPPERS",
+    "ConversionError",
+    "activation_of",
+    "is_of_keras",
+    "made",
+    "without_activation",
+]
 
 NATIVE = "Leave it out, or prune the network as it is with pruneflow.prune."
 
 # Layers that take the same arguments in both, but for those below.
 SAME = frozenset(
-    "Activation ActivityRegularization Add AdditiveAttention AlphaDropout Attention Average AveragePooling1D "
-    "AveragePooling2D AveragePooling3D BatchNormalization CategoryEncoding CenterCrop Concatenate Conv1D "
-    "Conv1DTranspose Conv2D Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D "
-    "Cropping2D Cropping3D Dense DepthwiseConv1D DepthwiseConv2D Discretization Dot Dropout ELU EinsumDense "
-    "Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D GlobalAveragePooling2D "
-    "GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GroupNormalization Identity "
-    "LSTM LSTMCell LayerNormalization LeakyReLU Masking MaxPooling1D MaxPooling2D MaxPooling3D Maximum Minimum "
-    "MultiHeadAttention Multiply Normalization PReLU Permute RandomBrightness RandomContrast RandomCrop RandomFlip "
-    "RandomRotation RandomTranslation RandomZoom ReLU RepeatVector Rescaling Reshape Resizing SeparableConv1D "
-    "SeparableConv2D SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D Subtract "
-    "UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D".split()
+    (
+        *("Dense", "EinsumDense", "Embedding", "Activation", "ActivityRegularization", "Identity", "Masking"),
+        *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+        *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
+        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "LSTM", "GRU", "SimpleRNN"),
+        *("LSTMCell", "GRUCell", "SimpleRNNCell", "MultiHeadAttention", "Attention", "AdditiveAttention"),
+        *("BatchNormalization", "GroupNormalization", "LayerNormalization", "UnitNormalization"),
+        *("Normalization", "Rescaling", "Resizing", "CenterCrop", "CategoryEncoding", "Discretization"),
+        *("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"),
+        *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
+        *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"),
+        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
+        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
+        *("Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D"),
+        *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Flatten", "Permute", "RepeatVector", "Reshape"),
+        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"),
+        *("GaussianDropout", "GaussianNoise", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"),
+        *("RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation"),
+        *("RandomTranslation", "RandomZoom"),
+    )
 )
 
 # What Keras 2 has no argument for, and the values with which a layer does what that of Keras 2 does.
@@ -53,7 +71,7 @@ RENAMED = {"LeakyReLU": {"negative_slope": "alpha"}}
 RECURRENT = ("LSTM", "GRU", "LSTMCell", "GRUCell")  # whose gates can be scaled
 
 
-class Unconvertible(PruneflowError):
+class ConversionError(PruneflowError):
     """A network of Keras 3 that has no equal in Keras 2.
 
     Attributes:
@@ -82,13 +100,13 @@ def made(kind: str, config: Mapping[str, Any]) -> Any:
         A layer of tf_keras without weights yet.
 
     Raises:
-        Unconvertible: naming the layer, if Keras 2 has no such layer or not one of such settings.
+        ConversionError: naming the layer, if Keras 2 has no such layer or not one of such settings.
     """
     shown = f"layer {config.get('name', kind)} ({kind})"
-    if kind in _WRAPPERS:
-        return _WRAPPERS[kind](config)
+    if kind in WRAPPERS:
+        return WRAPPERS[kind](config)
     if kind not in SAME:
-        raise Unconvertible(f"{shown} is not in Keras 2")
+        raise ConversionError(f"{shown} is not in Keras 2")
     settings = {RENAMED.get(kind, {}).get(key, key): value for key, value in config.items()}
     settings = {key: _value(shown, kind, key, value) for key, value in settings.items()}
     return _constructed(shown, kind, settings)
@@ -128,12 +146,12 @@ def _constructed(shown: str, kind: str, settings: dict[str, Any]) -> Any:
     for key in [each for each in settings if each not in known]:
         value = settings.pop(key)
         if key not in UNREAD and value not in NEUTRAL.get(key, ()):
-            raise Unconvertible(f"{shown} has {key}={value!r}, which Keras 2 does not know")
+            raise ConversionError(f"{shown} has {key}={value!r}, which Keras 2 does not know")
     try:
         return cls(**settings)
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise Unconvertible(f"{shown} cannot be made in Keras 2: {said}") from error
+        raise ConversionError(f"{shown} cannot be made in Keras 2: {said}") from error
 
 
 @cache
@@ -160,16 +178,20 @@ def _value(shown: str, kind: str, key: str, value: Any) -> Any:
         return _initializer(value)
     places = {"_regularizer": "regularizers", "_constraint": "constraints"}
     place = next((place for ending, place in places.items() if key.endswith(ending)), None)
-    cls = getattr(getattr(backend.keras(), place or ""), str(value.get("class_name")), None) if place else None
+    cls = (
+        getattr(getattr(backend.keras(), place or ""), str(value.get("class_name")), None) if place else None
+    )
     if cls is None or not str(value.get("module", "keras")).startswith("keras"):
-        raise Unconvertible(f"{shown} has {key}={value.get('class_name', value)}, which Keras 2 does not know")
+        raise ConversionError(
+            f"{shown} has {key}={value.get('class_name', value)}, which Keras 2 does not know"
+        )
     return cls(**value["config"])
 
 
 def _dtype(shown: str, value: Any) -> str:
     name = value.get("config", {}).get("name", "") if isinstance(value, Mapping) else str(value or "float32")
     if name != "float32" and not name.startswith(("int", "uint", "bool")):
-        raise Unconvertible(f"{shown} computes in {name or value}", "Build it in float32.")
+        raise ConversionError(f"{shown} computes in {name or value}", "Build it in float32.")
     return str(name)
 
 
@@ -179,7 +201,7 @@ def _activation(shown: str, kind: str, key: str, value: Any) -> str:
     name, _ = activation_of(value)
     scaled = key == "recurrent_activation" and name == "hard_sigmoid" and kind in RECURRENT
     if name not in SAME_ACTIVATIONS and not scaled:
-        raise Unconvertible(f"{shown} has {key}={name}, which Keras 2 has no equal of in that place")
+        raise ConversionError(f"{shown} has {key}={name}, which Keras 2 has no equal of in that place")
     return SAME_ACTIVATIONS.get(name, name)
 
 
@@ -231,7 +253,7 @@ def _stacked(config: Mapping[str, Any]) -> Any:
     return backend.keras().layers.StackedRNNCells(cells, name=config["name"])
 
 
-_WRAPPERS = {
+WRAPPERS = {
     "Bidirectional": _bidirectional,
     "RNN": _rnn,
     "StackedRNNCells": _stacked,

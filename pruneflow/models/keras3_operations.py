@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.models.keras3_layers import Unconvertible, activation_of, made
+from pruneflow.models.keras3_layers import ConversionError, activation_of, made
 from pruneflow.runtime import backend
 
 __all__ = ["OPERATIONS", "SAME_ACTIVATIONS", "Operators"]
 
 # Activations that compute the same under both, and their name in Keras 2; compared by a test.
 SAME_ACTIVATIONS = {
-    **{name: name for name in "elu exponential gelu linear mish relu selu sigmoid softmax softplus".split()},
-    **{name: name for name in "softsign swish tanh leaky_relu relu6".split()},
-    "silu": "swish",
-}
-ARITHMETIC = frozenset(
-    ("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Power", "Maximum", "Minimum", "FloorDivide", "Mod")
+    each: each
+    for each in (
+        *("elu", "exponential", "gelu", "leaky_relu", "linear", "mish", "relu", "relu6", "selu", "sigmoid"),
+        *("softmax", "softplus", "softsign", "swish", "tanh"),
+    )
+} | {"silu": "swish"}
+ARITHMETIC = (
+    *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "FloorDivide", "Mod", "Power"),
+    *("Maximum", "Minimum"),
 )
 
 
@@ -69,13 +72,13 @@ class Operators:
         """Refuse an activation that `activated` cannot apply.
 
         Raises:
-            Unconvertible: naming the layer that has it.
+            ConversionError: naming the layer that has it.
         """
         name, config = activation_of(activation)
         if config:
             made(name, config)
         elif name not in _ACTIVATIONS:
-            raise Unconvertible(f"layer {owner} has the activation {name}, which Keras 2 has no equal of")
+            raise ConversionError(f"layer {owner} has the activation {name}, which Keras 2 has no equal of")
 
     def applied(self, operation: Any, args: Any, kwargs: Mapping[str, Any], dtype: str) -> Any:
         """Apply an operation of Keras 3.
@@ -87,16 +90,18 @@ class Operators:
             dtype: Of what it gives.
 
         Raises:
-            Unconvertible: naming it, if it is not known here.
+            ConversionError: naming it, if it is not known here.
         """
         kind = type(operation).__name__
         if kind not in OPERATIONS or not type(operation).__module__.startswith("keras."):
-            raise Unconvertible(f"operation {operation.name} ({kind}) is not known")
+            raise ConversionError(f"operation {operation.name} ({kind}) is not known")
         apply = self.named(operation.name)
         given = [_plain(each) for each in args]
         if kind in ARITHMETIC:
             given = [_cast(self.named(f"{operation.name}_cast"), each, dtype) for each in given]
-        return OPERATIONS[kind](apply, operation, *given, **{key: _plain(each) for key, each in kwargs.items()})
+        return OPERATIONS[kind](
+            apply, operation, *given, **{key: _plain(each) for key, each in kwargs.items()}
+        )
 
 
 def _lambda_layer(function: Any, name: str) -> Any:
@@ -202,7 +207,10 @@ def _with(path: tuple[str, ...], **attributes: str) -> Callable[..., Any]:
 
 
 def _item(layer: Any, operation: Any, x: Any, key: Any) -> Any:
-    keys = key if isinstance(key, tuple) else (key,)
+    keys = list(key) if isinstance(key, (list, tuple)) else [key]  # a list where it was read from a file
+    if Ellipsis in keys:  # which is not saved
+        place, taken = keys.index(Ellipsis), len([each for each in keys if each is not None]) - 1
+        keys[place : place + 1] = [slice(None)] * (len(x.shape) - taken)
     parts = [
         {"start": each.start, "stop": each.stop, "step": each.step} if isinstance(each, slice) else each
         for each in keys
@@ -216,9 +224,7 @@ def _clip(layer: Any, operation: Any, x: Any) -> Any:
 
 def _relu(layer: Any, operation: Any, x: Any) -> Any:
     settings = {"max_value": operation.max_value, "threshold": operation.threshold}
-    return layer(
-        backend.keras().activations.relu, x, alpha=operation.negative_slope, **settings
-    )
+    return layer(backend.keras().activations.relu, x, alpha=operation.negative_slope, **settings)
 
 
 def _cast_to(layer: Any, operation: Any, x: Any) -> Any:
@@ -228,7 +234,9 @@ def _cast_to(layer: Any, operation: Any, x: Any) -> Any:
 def _split(layer: Any, operation: Any, x: Any) -> Any:
     parts = operation.indices_or_sections
     if not isinstance(parts, int):
-        raise Unconvertible(f"operation {operation.name} (Split) splits at places", "Split into equal parts.")
+        raise ConversionError(
+            f"operation {operation.name} (Split) splits at places", "Split into equal parts."
+        )
     return layer(backend.tensorflow().split, x, parts, axis=operation.axis)
 
 
@@ -276,7 +284,15 @@ _MATH = {
     "TrueDivide": "divide",
 }
 _NN = {"Relu": "relu", "Relu6": "relu6", "Selu": "selu", "Silu": "silu", "Softsign": "softsign"}
-_REDUCTIONS = {"Max": "max", "Mean": "mean", "Min": "min", "Prod": "prod", "Std": "std", "Sum": "sum", "Var": "variance"}
+_REDUCTIONS = {
+    "Max": "max",
+    "Mean": "mean",
+    "Min": "min",
+    "Prod": "prod",
+    "Std": "std",
+    "Sum": "sum",
+    "Var": "variance",
+}
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     **{kind: _function("math", name) for kind, name in _MATH.items()},

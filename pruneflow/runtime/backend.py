@@ -28,6 +28,7 @@ __all__ = [
     "litert",
     "prune_registry",
     "quiet",
+    "reset_names",
     "set_seed",
     "tensorflow",
     "tfmot",
@@ -212,6 +213,15 @@ def prune_registry() -> Any:
     from tensorflow_model_optimization.python.core.sparsity.keras import prune_registry as module
 
     return module.PruneRegistry
+
+
+def reset_names() -> None:
+    """Let layers without a name be called alike again, those of Keras 3 too where it is loaded."""
+    keras().backend.reset_uids()
+    if "keras" in sys.modules:
+        from keras.src.utils import naming  # not among public names (3.15)
+
+        naming.reset_uids()
 
 
 def set_seed(*seed: int) -> None:
