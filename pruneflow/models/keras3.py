@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,22 +95,17 @@ def written_back(pruned: Sequence[npt.NDArray[Any]], original: Any, file: Path) 
     Raises:
         PruneflowError: if the file gives other outputs, or has lost a zero.
     """
-    keras = backend.keras3()
-    copy = keras.models.clone_model(original)
+    copy = backend.keras3().models.clone_model(original)
     copy.set_weights(original.get_weights())
     both = converted(copy)
     both.model.set_weights(pruned)
     for each in both.weights:
         each.back()
     copy.set_weights(both.original.get_weights())
-    with tempfile.TemporaryDirectory(prefix="pruneflow-") as folder:
-        made = Path(folder) / "pruned.keras"
-        copy.save(made)
-        read = keras.saving.load_model(made, compile=False, safe_mode=True)
-        content = made.read_bytes()
-    for one, other in zip(read.weights, copy.weights, strict=True):
-        if not np.array_equal(np.asarray(one), np.asarray(other)):
-            raise PruneflowError(f"{file}: {other.path} is another after it was read again.")
+    read, content = _saved_and_read(copy)
+    for one, other in zip(read.get_weights(), copy.get_weights(), strict=True):
+        if not np.array_equal(one, other):
+            raise PruneflowError(f"{file}: weights are others after they were read again.")
     difference = _compared(_in_float32(read), both.model)
     write_file(file, content)
     return difference
@@ -129,6 +125,16 @@ def give_back(option: Model, spec: Spec, run_dir: Path) -> None:
             network = option.build(spec)
         network.load_weights(run_dir / "pruned.h5")
         written_back(network.get_weights(), original, run_dir / "pruned.keras")
+
+
+def _saved_and_read(model: Any) -> tuple[Any, bytes]:
+    """A network as Keras 3 reads it from a ``.keras`` file, and the bytes of that file."""
+    with tempfile.TemporaryDirectory(prefix="pruneflow-") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 3.15 with NumPy 2: __array__ without copy
+        made = Path(folder) / "pruned.keras"
+        model.save(made)
+        read = backend.keras3().saving.load_model(made, compile=False, safe_mode=True)
+        return read, made.read_bytes()
 
 
 def _is_keras_2(model: Any) -> bool:
@@ -169,9 +175,11 @@ def _compared(original: Any, network: Any) -> float:
     graph = graph_of(original)
     given = keras.tree.pack_sequence_as(graph._inputs_struct, list(_examples(graph)))
     flat = keras.tree.flatten(given)
-    outputs = [np.asarray(each) for each in keras.tree.flatten(original(given, training=False))]
-    same = backend.tensorflow().nest.pack_sequence_as(network.input, flat)
-    others = [np.asarray(each) for each in backend.tensorflow().nest.flatten(network(same, training=False))]
+    tf = backend.tensorflow()
+    compiled = tf.function(lambda x: original(x, training=False))  # loops of Keras 3 are slow without
+    outputs = [np.asarray(each) for each in keras.tree.flatten(compiled(given))]
+    same = tf.nest.pack_sequence_as(network.input, flat)
+    others = [np.asarray(each) for each in tf.nest.flatten(network(same, training=False))]
     difference = 0.0
     for name, one, other in zip(network.output_names, outputs, others, strict=True):
         found = _difference(one, other)

@@ -54,13 +54,10 @@ def read_keras_3(path: Path) -> Any:
     Raises:
         PruneflowError: if it names more than layers that only compute, or declares more than it can hold.
     """
-    keras = backend.keras3()
     description = description_in(path)
     _require_harmless(description, path)
-    with keras.StatelessScope(initialize_variables=False):  # no memory is taken for weights yet
-        model = keras.models.model_from_json(json.dumps(description))
-        _require_size(model, path)
-    with keras.StatelessScope():
+    model = _built(description, path)
+    with backend.keras3().StatelessScope():
         pass  # its end makes the weights
     with tempfile.TemporaryDirectory(prefix="pruneflow-") as folder:
         is_zip = zipfile.is_zipfile(path)
@@ -71,21 +68,52 @@ def read_keras_3(path: Path) -> Any:
     return model
 
 
+def _built(description: dict[str, Any], path: Path) -> Any:
+    """The network, for whose weights no memory is taken yet."""
+    keras = backend.keras3()
+    kind = keras.Sequential if description["class_name"] == "Sequential" else keras.Model
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            model = kind.from_config(_with_modules(description["config"]))
+        declared = sum(4 * prod(each.shape) for each in model.variables)
+        require_room(declared, path, path.stat().st_size)
+    except Exception:
+        _forget_weights()
+        raise
+    return model
+
+
+def _with_modules(described: Any) -> Any:
+    """The same, operations with their module: an ``.h5`` file calls them as layers, ``Add`` and ``Multiply``."""
+    if isinstance(described, list):
+        return [_with_modules(each) for each in described]
+    if not isinstance(described, dict):
+        return described
+    found = {key: _with_modules(each) for key, each in described.items()}
+    config = found.get("config")
+    if "inbound_nodes" in found and "module" not in found and isinstance(config, dict):
+        kind, is_layer = str(found["class_name"]), {"trainable", "batch_shape"} & config.keys()
+        module = (
+            None if is_layer else next((each for each in _operation_modules() if hasattr(each, kind)), None)
+        )
+        if module is not None:
+            found |= {"module": module.__name__, "registered_name": kind}
+    return found
+
+
+def _operation_modules() -> tuple[Any, ...]:
+    from keras.src.activations import activations  # the classes of operations have no public names (3.15)
+    from keras.src.ops import core, nn, numpy
+
+    return numpy, nn, core, activations
+
+
 def _copied(path: Path, copy: Path, is_zip: bool) -> None:
     if not is_zip:
         shutil.copyfile(path, copy)
         return
     with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as stored, copy.open("wb") as file:
         shutil.copyfileobj(stored, file)
-
-
-def _require_size(model: Any, path: Path) -> None:
-    declared = sum(4 * prod(each.shape) for each in model.variables)
-    try:
-        require_room(declared, path, path.stat().st_size)
-    except PruneflowError:
-        _forget_weights()
-        raise
 
 
 def _forget_weights() -> None:

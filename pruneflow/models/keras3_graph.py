@@ -103,6 +103,8 @@ def converted_graph(model: Any) -> tuple[Any, list[Weight]]:
     network = walk.network(model)
     weights = [pair for one, other in walk.leaves() for pair in _paired(one, other)]
     _freeze(walk, model)
+    if not model.trainable:
+        network.trainable = False
     return network, weights
 
 
@@ -297,12 +299,19 @@ def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
     return found
 
 
-def _freeze(walk: _Walk, model: Any) -> None:
-    """Carry over what is trainable; a model first, since it sets all of its layers."""
-    network = walk.of(model)
-    network.trainable = model.trainable
+def _freeze(walk: _Walk, model: Any) -> bool:
+    """Carry over what is trainable, layer by layer; return whether any of them is.
+
+    In Keras 3 a layer that is trainable is trained in a frozen model too, in Keras 2 it is not.
+    """
+    trained = False
     for layer in graph_of(model).operations:
-        if _is_model(layer) and walk.of(layer) is not None:
-            _freeze(walk, layer)
-        elif _is_layer(layer) and walk.of(layer) is not None:
-            walk.of(layer).trainable = layer.trainable
+        copy = walk.of(layer)
+        if _is_model(layer) and copy is not None:
+            trained |= _freeze(walk, layer)
+        elif _is_layer(layer) and copy is not None:
+            copy.trainable = layer.trainable
+            trained |= bool(layer.trainable and layer.weights)
+    if not trained:
+        walk.of(model).trainable = False
+    return trained

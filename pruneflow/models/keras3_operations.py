@@ -95,6 +95,7 @@ class Operators:
         kind = type(operation).__name__
         if kind not in OPERATIONS or not type(operation).__module__.startswith("keras."):
             raise ConversionError(f"operation {operation.name} ({kind}) is not known")
+        self._names.discard(operation.name)  # it takes that name itself
         apply = self.named(operation.name)
         given = [_plain(each) for each in args]
         if kind in ARITHMETIC:
@@ -303,7 +304,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Clip": _clip,
     "Concatenate": _with(("concat",), axis="axis"),
     "Copy": _function("identity"),
-    "Einsum": lambda layer, operation, *args: layer(backend.tensorflow().einsum, operation.subscripts, *args),
+    "Elu": _with(("keras", "activations", "elu"), alpha="alpha"),
     "ExpandDims": _with(("expand_dims",), axis="axis"),
     "Gelu": _with(("nn", "gelu"), approximate="approximate"),
     "GetItem": _item,

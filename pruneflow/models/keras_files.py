@@ -27,6 +27,7 @@ from pruneflow.runtime.files import require_regular
 __all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "original_in", "read_network"]
 
 FORMATS = "a .keras or .h5 file of Keras 2 (tf_keras) or 3, or a SavedModel folder of Keras 2"
+LONGEST = 200  # characters of what Keras says, which may repeat a whole network
 ZIP, HDF5 = b"PK", b"\x89HDF"
 
 
@@ -150,7 +151,7 @@ def _network_in(path: Path, model: Any) -> SavedNetwork:
 
 def _cannot(path: Path, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0].rstrip(".") if lines else "nothing more is known"
+    said = lines[0][:LONGEST].rstrip(".") if lines else "nothing more is known"
     return f"{path} cannot be loaded by Keras: {type(error).__name__}: {said}. {REMEDY}"
 
 
