@@ -84,7 +84,7 @@ def _built(description: dict[str, Any], path: Path) -> Any:
 
 
 def _with_modules(described: Any) -> Any:
-    """The same, operations with their module: an ``.h5`` file calls them as layers, ``Add`` and ``Multiply``."""
+    """The same, operations with their module: an ``.h5`` file names them as it names layers."""
     if isinstance(described, list):
         return [_with_modules(each) for each in described]
     if not isinstance(described, dict):
