@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
 from pruneflow.models.keras3_layers import (
     ConversionError,
     activation_of,
     is_of_keras,
     made,
+    shown,
     without_activation,
 )
-from pruneflow.models.keras3_operations import SAME_ACTIVATIONS, Operators
+from pruneflow.models.keras3_operators import Operators, require_activation, require_operation
+from pruneflow.models.keras3_weights import Weight, paired
 from pruneflow.runtime import backend
 
-__all__ = ["Weight", "converted_graph", "graph_of"]
+__all__ = ["converted_graph", "graph_of"]
 
 # Layers that apply their activation last, so that it can be taken off and follow as operations.
 ACTIVATED = frozenset(
@@ -38,34 +37,6 @@ ACTIVATED = frozenset(
         "TimeDistributed",
     )
 )
-# By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
-HARD = 5 / 6
-GATES = {"LSTMCell": (HARD, HARD, 1.0, HARD), "GRUCell": (HARD, HARD, 1.0)}
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A weight of a network of Keras 3, and the one that it becomes.
-
-    Attributes:
-        original: The variable of Keras 3.
-        copy: That of Keras 2.
-        factor: By which it is multiplied, along its last axis.
-    """
-
-    original: Any
-    copy: Any
-    factor: npt.NDArray[np.float64] | None
-
-    def forward(self) -> None:
-        """Give the weight of Keras 2 the value of that of Keras 3."""
-        value = np.asarray(self.original)
-        self.copy.assign(value if self.factor is None else (value * self.factor).astype(value.dtype))
-
-    def back(self) -> None:
-        """Give the weight of Keras 3 the value of that of Keras 2; zeros stay zeros."""
-        value = np.asarray(self.copy)
-        self.original.assign(value if self.factor is None else (value / self.factor).astype(value.dtype))
 
 
 def graph_of(model: Any) -> Any:
@@ -101,7 +72,7 @@ def converted_graph(model: Any) -> tuple[Any, list[Weight]]:
     walk = _Walk()
     walk.prepare(model)
     network = walk.network(model)
-    weights = [pair for one, other in walk.leaves() for pair in _paired(one, other)]
+    weights = [pair for one, other in walk.leaves() for pair in paired(one, other)]
     _freeze(walk, model)
     if not model.trainable:
         network.trainable = False
@@ -123,7 +94,9 @@ class _Walk:
                 continue
             if _is_model(operation):
                 self.prepare(operation)
-            elif _is_layer(operation) and type(operation).__name__ != "InputLayer":
+            elif not _is_layer(operation):
+                require_operation(operation)
+            elif type(operation).__name__ != "InputLayer":
                 self._made.setdefault(id(operation), self._layer(operation))
 
     def network(self, model: Any) -> Any:
@@ -168,13 +141,13 @@ class _Walk:
             return operators.activated(outputs, activation, operation.name) if activation else outputs
         except (TypeError, ValueError) as error:
             said = " ".join(str(error).split())[:200]
-            raise ConversionError(f"{_shown(operation)} cannot be called in Keras 2: {said}") from error
+            raise ConversionError(f"{shown(operation)} cannot be called in Keras 2: {said}") from error
 
     def _layer(self, layer: Any) -> tuple[Any, Any, Any]:
         """The layer of Keras 2, and an activation that has to follow it; no layer where only that is left."""
         kind, config = type(layer).__name__, layer.get_config()
         if not is_of_keras(type(layer)):
-            raise ConversionError(f"{_shown(layer)} is not a layer of Keras")
+            raise ConversionError(f"{shown(layer)} is not a layer of Keras")
         if kind == "TimeDistributed" and _is_model(layer.layer):
             return layer, self._distributed(layer, config), None
         if kind not in ACTIVATED:
@@ -182,7 +155,7 @@ class _Walk:
         bare, activation = without_activation(config)
         if activation is None or activation_of(activation)[0] in SAME_ACTIVATIONS:
             return layer, made(kind, config), None
-        Operators.require(activation, layer.name)
+        require_activation(activation, layer.name)
         return layer, None if kind == "Activation" else made(kind, bare), activation
 
     def _distributed(self, layer: Any, config: Mapping[str, Any]) -> Any:
@@ -269,34 +242,6 @@ def _is_model(layer: Any) -> bool:
 
 def _is_layer(operation: Any) -> bool:
     return isinstance(operation, backend.keras3().layers.Layer)
-
-
-def _shown(layer: Any) -> str:
-    return f"layer {layer.name} ({type(layer).__name__})"
-
-
-def _paired(layer: Any, copy: Any) -> Iterator[Weight]:
-    """Weights of a layer beside those of its copy."""
-    weights, copies = list(layer.weights), list(copy.weights)
-    if type(layer).__name__ == "Normalization":
-        copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
-    if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in copies]:
-        raise ConversionError(f"{_shown(layer)} has other weights in Keras 2")
-    factors = _factors(layer)
-    for one, other in zip(weights, copies, strict=True):
-        yield Weight(one, other, factors.get(id(one)))
-
-
-def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
-    """What the weights of gates are multiplied by whose activation is the hard sigmoid."""
-    hard = backend.keras3().activations.hard_sigmoid
-    found = {}
-    for cell in layer._flatten_layers():
-        gates = GATES.get(type(cell).__name__)
-        if gates and cell.recurrent_activation is hard:
-            factor = np.repeat(np.asarray(gates), cell.units)
-            found.update({id(weight): factor for weight in cell.weights})
-    return found
 
 
 def _freeze(walk: _Walk, model: Any) -> bool:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from pruneflow.errors import PruneflowError
+from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
 from pruneflow.runtime import backend
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "activation_of",
     "is_of_keras",
     "made",
+    "shown",
     "without_activation",
 ]
 
@@ -89,6 +91,11 @@ def is_of_keras(kind: type) -> bool:
     return kind.__module__.split(".")[0] == "keras"
 
 
+def shown(layer: Any) -> str:
+    """Return how messages call a layer or an operation: its name and its class."""
+    return f"layer {layer.name} ({type(layer).__name__})"
+
+
 def made(kind: str, config: Mapping[str, Any]) -> Any:
     """Make the layer of Keras 2 that does what one of Keras 3 does.
 
@@ -102,14 +109,14 @@ def made(kind: str, config: Mapping[str, Any]) -> Any:
     Raises:
         ConversionError: naming the layer, if Keras 2 has no such layer or not one of such settings.
     """
-    shown = f"layer {config.get('name', kind)} ({kind})"
+    label = f"layer {config.get('name', kind)} ({kind})"
     if kind in WRAPPERS:
         return WRAPPERS[kind](config)
     if kind not in SAME:
-        raise ConversionError(f"{shown} is not in Keras 2")
+        raise ConversionError(f"{label} is not in Keras 2")
     settings = {RENAMED.get(kind, {}).get(key, key): value for key, value in config.items()}
-    settings = {key: _value(shown, kind, key, value) for key, value in settings.items()}
-    return _constructed(shown, kind, settings)
+    settings = {key: _value(label, kind, key, value) for key, value in settings.items()}
+    return _constructed(label, kind, settings)
 
 
 def activation_of(given: Any) -> tuple[str, Mapping[str, Any]]:
@@ -140,18 +147,18 @@ def without_activation(config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     return ({**config, "activation": "linear"}, activation) if activation else (dict(config), None)
 
 
-def _constructed(shown: str, kind: str, settings: dict[str, Any]) -> Any:
+def _constructed(label: str, kind: str, settings: dict[str, Any]) -> Any:
     cls = getattr(backend.keras().layers, kind)
     known = _arguments(cls)
     for key in [each for each in settings if each not in known]:
         value = settings.pop(key)
         if key not in UNREAD and value not in NEUTRAL.get(key, ()):
-            raise ConversionError(f"{shown} has {key}={value!r}, which Keras 2 does not know")
+            raise ConversionError(f"{label} has {key}={value!r}, which Keras 2 does not know")
     try:
         return cls(**settings)
     except (TypeError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise ConversionError(f"{shown} cannot be made in Keras 2: {said}") from error
+        raise ConversionError(f"{label} cannot be made in Keras 2: {said}") from error
 
 
 @cache
@@ -167,11 +174,11 @@ def _arguments(cls: type) -> frozenset[str]:
     return frozenset(found - {"self", "layer"})
 
 
-def _value(shown: str, kind: str, key: str, value: Any) -> Any:
+def _value(label: str, kind: str, key: str, value: Any) -> Any:
     if key == "dtype":
-        return _dtype(shown, value)
+        return _dtype(label, value)
     if key in ("activation", "recurrent_activation"):
-        return _activation(shown, kind, key, value)
+        return _activation(label, kind, key, value)
     if not isinstance(value, Mapping):
         return value
     if key.endswith("_initializer"):
@@ -183,25 +190,23 @@ def _value(shown: str, kind: str, key: str, value: Any) -> Any:
     )
     if cls is None or not str(value.get("module", "keras")).startswith("keras"):
         raise ConversionError(
-            f"{shown} has {key}={value.get('class_name', value)}, which Keras 2 does not know"
+            f"{label} has {key}={value.get('class_name', value)}, which Keras 2 does not know"
         )
     return cls(**value["config"])
 
 
-def _dtype(shown: str, value: Any) -> str:
+def _dtype(label: str, value: Any) -> str:
     name = value.get("config", {}).get("name", "") if isinstance(value, Mapping) else str(value or "float32")
     if name != "float32" and not name.startswith(("int", "uint", "bool")):
-        raise ConversionError(f"{shown} computes in {name or value}", "Build it in float32.")
+        raise ConversionError(f"{label} computes in {name or value}", "Build it in float32.")
     return str(name)
 
 
-def _activation(shown: str, kind: str, key: str, value: Any) -> str:
-    from pruneflow.models.keras3_operations import SAME_ACTIVATIONS
-
+def _activation(label: str, kind: str, key: str, value: Any) -> str:
     name, _ = activation_of(value)
     scaled = key == "recurrent_activation" and name == "hard_sigmoid" and kind in RECURRENT
     if name not in SAME_ACTIVATIONS and not scaled:
-        raise ConversionError(f"{shown} has {key}={name}, which Keras 2 has no equal of in that place")
+        raise ConversionError(f"{label} has {key}={name}, which Keras 2 has no equal of in that place")
     return SAME_ACTIVATIONS.get(name, name)
 
 
@@ -243,9 +248,9 @@ def _time_distributed(config: Mapping[str, Any]) -> Any:
 def _rnn(config: Mapping[str, Any]) -> Any:
     cell = made(str(config["cell"]["class_name"]), config["cell"]["config"])
     settings = {key: value for key, value in config.items() if key != "cell"}
-    shown = f"layer {config['name']} (RNN)"
-    settings = {key: _value(shown, "RNN", key, value) for key, value in settings.items()}
-    return _constructed(shown, "RNN", {**settings, "cell": cell})
+    label = f"layer {config['name']} (RNN)"
+    settings = {key: _value(label, "RNN", key, value) for key, value in settings.items()}
+    return _constructed(label, "RNN", {**settings, "cell": cell})
 
 
 def _stacked(config: Mapping[str, Any]) -> Any:
