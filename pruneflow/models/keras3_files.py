@@ -22,13 +22,8 @@ __all__ = ["read_keras_3", "version_in"]
 
 # What a description holds beside layers, operations, initializers, regularizers and constraints.
 STRUCTURE = (
-    "__keras_tensor__",
-    "__slice__",
-    "__ellipsis__",
-    "__tensor__",
-    "__numpy__",
-    "DTypePolicy",
-    "InputLayer",
+    *("__keras_tensor__", "__slice__", "__ellipsis__", "__tensor__", "__numpy__"),
+    *("DTypePolicy", "InputLayer"),
 )
 
 
@@ -78,7 +73,7 @@ def _built(description: dict[str, Any], path: Path) -> Any:
         declared = sum(4 * prod(each.shape) for each in model.variables)
         require_room(declared, path, path.stat().st_size)
     except Exception:
-        _forget_weights()
+        backend.forget_unmade_weights()
         raise
     return model
 
@@ -91,21 +86,18 @@ def _with_modules(described: Any) -> Any:
         return described
     found = {key: _with_modules(each) for key, each in described.items()}
     config = found.get("config")
-    if "inbound_nodes" in found and "module" not in found and isinstance(config, dict):
-        kind, is_layer = str(found["class_name"]), {"trainable", "batch_shape"} & config.keys()
-        module = (
-            None if is_layer else next((each for each in _operation_modules() if hasattr(each, kind)), None)
-        )
-        if module is not None:
-            found |= {"module": module.__name__, "registered_name": kind}
-    return found
+    if "inbound_nodes" not in found or "module" in found or not isinstance(config, dict):
+        return found
+    module = _module_of(str(found["class_name"]))
+    if module is None or {"trainable", "batch_shape"} & config.keys():  # a layer
+        return found
+    return {**found, "module": module, "registered_name": found["class_name"]}
 
 
-def _operation_modules() -> tuple[Any, ...]:
-    from keras.src.activations import activations  # the classes of operations have no public names (3.15)
-    from keras.src.ops import core, nn, numpy
-
-    return numpy, nn, core, activations
+def _module_of(kind: str) -> str | None:
+    """Name of the module that has an operation; None where there is no such operation."""
+    modules = backend.operations_of_keras_3()
+    return next((each.__name__ for each in modules if hasattr(each, kind)), None)
 
 
 def _copied(path: Path, copy: Path, is_zip: bool) -> None:
@@ -114,13 +106,6 @@ def _copied(path: Path, copy: Path, is_zip: bool) -> None:
         return
     with zipfile.ZipFile(path) as archive, archive.open(WEIGHTS) as stored, copy.open("wb") as file:
         shutil.copyfileobj(stored, file)
-
-
-def _forget_weights() -> None:
-    """Leave weights that were only declared unmade; Keras 3 would make them later (3.15)."""
-    from keras.src.backend.common import global_state
-
-    global_state.set_global_attribute("uninitialized_variables", [])
 
 
 def _require_harmless(description: Any, path: Path) -> None:

@@ -109,10 +109,9 @@ def require_operation(operation: Any) -> None:
 
 
 def _lambda_layer(function: Any, name: str) -> Any:
-    from tf_keras.src.layers.core import tf_op_layer  # not among public names (2.21)
-
+    module = backend.operator_layers()
     slicing = function is backend.tensorflow().__operators__.getitem
-    return (tf_op_layer.SlicingOpLambda if slicing else tf_op_layer.TFOpLambda)(function, name=name)
+    return (module.SlicingOpLambda if slicing else module.TFOpLambda)(function, name=name)
 
 
 def _cast(apply: Callable[..., Any], value: Any, dtype: str) -> Any:

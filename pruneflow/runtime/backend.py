@@ -23,9 +23,12 @@ from pruneflow.runtime.surroundings import is_own, open_streams
 __all__ = [
     "default_settings",
     "float32",
+    "forget_unmade_weights",
     "keras",
     "keras3",
     "litert",
+    "operations_of_keras_3",
+    "operator_layers",
     "prune_registry",
     "quiet",
     "reset_names",
@@ -167,6 +170,31 @@ def keras3() -> Any:
     if is_own():
         _set(module, KERAS_SETTINGS)
     return module
+
+
+def forget_unmade_weights() -> None:
+    """Let Keras 3 forget weights that were declared in a stateless scope; it would make them later (3.15)."""
+    keras3()
+    from keras.src.backend.common import global_state  # not among public names
+
+    global_state.set_global_attribute("uninitialized_variables", [])
+
+
+def operations_of_keras_3() -> tuple[Any, ...]:
+    """Modules with the classes of Keras 3's operations, which have no public names (3.15)."""
+    keras3()
+    from keras.src.activations import activations
+    from keras.src.ops import core, nn, numpy
+
+    return numpy, nn, core, activations
+
+
+def operator_layers() -> Any:
+    """Module of the layers that tf_keras wraps TensorFlow's functions in; not among public names (2.21)."""
+    keras()
+    from tf_keras.src.layers.core import tf_op_layer
+
+    return tf_op_layer
 
 
 @cache

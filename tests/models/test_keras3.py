@@ -172,7 +172,7 @@ def test_an_activation_that_has_no_equal_is_refused_by_the_name_of_its_layer():
 
 # Layers
 
-SLOW = ("bidirectional", "gru", "cells", "convolutional lstm")
+SLOW = ("lstm", "bidirectional", "gru", "cells", "convolutional lstm")
 SEQUENCES = {
     "lstm": lambda k: [k.LSTM(4, return_sequences=True), k.LSTM(3, go_backwards=True)],
     "bidirectional": lambda k: [
