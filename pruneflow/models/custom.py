@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from pruneflow.models.keras3 import ConversionError, converted, is_keras_3
 from pruneflow.options import open_mapping, option, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.factories import called, check_name, checked_arguments
+from pruneflow.runtime.surroundings import is_own
 
 __all__ = ["Custom"]
 
@@ -82,14 +82,10 @@ class Custom(Model):
 
     def _called(self, spec: Spec) -> Any:
         backend.keras()  # before the module is imported, which must find Keras 2 in TensorFlow
-        loaded = "keras" in sys.modules
+        if is_own():
+            backend.keras3()  # nor must it find Keras 3 with the user's settings; tfmot imports it anyway
         backend.reset_names()  # layers without a name are called alike at each call
-        model = called(KEY, str(self.factory), self.arguments, spec)
-        if not loaded and is_keras_3(model):
-            backend.keras3()  # the module has imported it, with the settings that surround the process
-            backend.reset_names()
-            model = called(KEY, str(self.factory), self.arguments, spec)
-        return model
+        return called(KEY, str(self.factory), self.arguments, spec)
 
     def _as_keras_2(self, model: Any) -> Any:
         """The same, converted where it is a network of Keras 3."""

@@ -22,20 +22,10 @@ from pruneflow.runtime import backend
 __all__ = ["converted_graph", "graph_of"]
 
 # Layers that apply their activation last, so that it can be taken off and follow as operations.
-ACTIVATED = frozenset(
-    (
-        *(
-            "Activation",
-            "Conv1D",
-            "Conv1DTranspose",
-            "Conv2D",
-            "Conv2DTranspose",
-            "Conv3D",
-            "Conv3DTranspose",
-        ),
-        *("Dense", "DepthwiseConv1D", "DepthwiseConv2D", "EinsumDense", "SeparableConv1D", "SeparableConv2D"),
-        "TimeDistributed",
-    )
+ACTIVATED = (
+    *("Activation", "Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Conv3D"),
+    *("Conv3DTranspose", "Dense", "DepthwiseConv1D", "DepthwiseConv2D", "EinsumDense"),
+    *("SeparableConv1D", "SeparableConv2D", "TimeDistributed"),
 )
 
 

@@ -26,27 +26,25 @@ __all__ = [
 NATIVE = "Leave it out, or prune the network as it is with pruneflow.prune."
 
 # Layers that take the same arguments in both, but for those below.
-SAME = frozenset(
-    (
-        *("Dense", "EinsumDense", "Embedding", "Activation", "ActivityRegularization", "Identity", "Masking"),
-        *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
-        *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
-        *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "LSTM", "GRU", "SimpleRNN"),
-        *("LSTMCell", "GRUCell", "SimpleRNNCell", "MultiHeadAttention", "Attention", "AdditiveAttention"),
-        *("BatchNormalization", "GroupNormalization", "LayerNormalization", "UnitNormalization"),
-        *("Normalization", "Rescaling", "Resizing", "CenterCrop", "CategoryEncoding", "Discretization"),
-        *("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"),
-        *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
-        *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"),
-        *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
-        *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
-        *("Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D"),
-        *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Flatten", "Permute", "RepeatVector", "Reshape"),
-        *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"),
-        *("GaussianDropout", "GaussianNoise", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"),
-        *("RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation"),
-        *("RandomTranslation", "RandomZoom"),
-    )
+SAME = (
+    *("Dense", "EinsumDense", "Embedding", "Activation", "ActivityRegularization", "Identity", "Masking"),
+    *("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
+    *("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"),
+    *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "LSTM", "GRU", "SimpleRNN"),
+    *("LSTMCell", "GRUCell", "SimpleRNNCell", "MultiHeadAttention", "Attention", "AdditiveAttention"),
+    *("BatchNormalization", "GroupNormalization", "LayerNormalization", "UnitNormalization"),
+    *("Normalization", "Rescaling", "Resizing", "CenterCrop", "CategoryEncoding", "Discretization"),
+    *("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"),
+    *("AveragePooling1D", "AveragePooling2D", "AveragePooling3D"),
+    *("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"),
+    *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
+    *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
+    *("Cropping1D", "Cropping2D", "Cropping3D", "UpSampling1D", "UpSampling2D", "UpSampling3D"),
+    *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Flatten", "Permute", "RepeatVector", "Reshape"),
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout"),
+    *("GaussianDropout", "GaussianNoise", "ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax"),
+    *("RandomBrightness", "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation"),
+    *("RandomTranslation", "RandomZoom"),
 )
 
 # What Keras 2 has no argument for, and the values with which a layer does what that of Keras 2 does.

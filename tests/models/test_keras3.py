@@ -396,7 +396,7 @@ def application(name, size):
     return shaken(build(weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)))
 
 
-@pytest.mark.run
+@pytest.mark.long
 def test_mobilenet_v3_is_the_same(tmp_path):
     model = application("MobileNetV3Small", 32)
     assert_same(model, tmp_path, [np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3))])
