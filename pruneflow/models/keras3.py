@@ -19,7 +19,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.base import Model
 from pruneflow.models.keras3_graph import converted_graph, graph_of
 from pruneflow.models.keras3_layers import ConversionError
-from pruneflow.models.keras3_weights import Weight
+from pruneflow.models.keras3_weights import Weight, finalize
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 
@@ -97,12 +97,12 @@ def written_back(pruned: Sequence[npt.NDArray[Any]], original: Any, file: Path) 
         PruneflowError: if the file gives other outputs, or has lost a zero.
     """
     copy = backend.keras3().models.clone_model(original)
-    copy.set_weights(original.get_weights())
+    _set_weights(copy, original.get_weights())
     both = converted(copy)
     both.model.set_weights(pruned)
     for each in both.weights:
         each.back()
-    copy.set_weights(both.original.get_weights())
+    _set_weights(copy, both.original.get_weights())
     read, content = _saved_and_read(copy)
     for one, other in zip(read.get_weights(), copy.get_weights(), strict=True):
         if not np.array_equal(one, other):
@@ -155,8 +155,13 @@ def _in_float32(model: Any) -> Any:
         return model
     described = json.dumps(_unmixed(json.loads(model.to_json())))
     copy = backend.keras3().models.model_from_json(described)
-    copy.set_weights(model.get_weights())
+    _set_weights(copy, model.get_weights())
     return copy
+
+
+def _set_weights(model: Any, weights: Sequence[npt.NDArray[Any]]) -> None:
+    model.set_weights(weights)
+    finalize(model)
 
 
 def _unmixed(described: Any) -> Any:

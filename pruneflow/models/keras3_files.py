@@ -15,6 +15,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import OWN, REMEDY, ROOTS, UNSAFE, description_in, objects_in
 from pruneflow.models.keras3_layers import NATIVE, SAME, WRAPPERS
 from pruneflow.models.keras3_operations import OPERATIONS
+from pruneflow.models.keras3_weights import finalize
 from pruneflow.models.stored_weights import WEIGHTS, require_plain_hdf5, require_room
 from pruneflow.runtime import backend
 
@@ -60,6 +61,7 @@ def read_keras_3(path: Path) -> Any:
         _copied(path, copy, is_zip)
         require_plain_hdf5(copy, path)
         model.load_weights(copy)
+    finalize(model)
     return model
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pruneflow.models.keras3_layers import ConversionError, shown
 from pruneflow.runtime import backend
 
-__all__ = ["Weight", "paired"]
+__all__ = ["Weight", "finalize", "paired"]
 
 # By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
 HARD = 5 / 6
@@ -42,6 +42,16 @@ class Weight:
         """Give the weight of Keras 3 the value of that of Keras 2; zeros stay zeros."""
         value = np.asarray(self.copy)
         self.original.assign(value if self.factor is None else (value / self.factor).astype(value.dtype))
+
+
+def finalize(model: Any) -> None:
+    """Let each ``Normalization`` of a network of Keras 3 compute with the weights that it was given.
+
+    It computes with copies of them, which ``set_weights`` leaves as they were (3.15).
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, backend.keras3().layers.Normalization):
+            layer.finalize_state()
 
 
 def paired(layer: Any, copy: Any) -> Iterator[Weight]:

@@ -20,6 +20,7 @@ from pruneflow.models import keras3
 from pruneflow.models.keras3 import ConversionError, converted, is_keras_3, written_back
 from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
 from pruneflow.models.keras3_layers import SAME
+from pruneflow.models.keras3_weights import finalize
 from pruneflow.models.keras_files import SavedNetwork, digest_of_files, read_network
 from pruneflow.runtime import backend, child
 
@@ -51,6 +52,7 @@ def shaken(model, seed=0):
             weight.assign(rng.uniform(0.5, 1.5, value.shape))
         else:
             weight.assign(value * rng.uniform(0.5, 1.5, value.shape) + 0.1 * rng.normal(size=value.shape))
+    finalize(model)
     return model
 
 
@@ -354,7 +356,11 @@ def test_normalization_keeps_what_it_was_adapted_to(tmp_path):
     given = layer.Normalization(mean=[1.0, 2.0, 3.0, 4.0], variance=[1.0, 2.0, 3.0, 4.0])
     keras = backend.keras3()
     model = keras.Sequential([keras.Input((4,)), adapted, given, layer.Normalization(mean=0.5, variance=0.5)])
-    assert_same(model, tmp_path)
+    found = assert_same(model, tmp_path)
+    assert written_back(found.model.get_weights(), model, tmp_path / "back.keras") < 1e-6
+    for name in ("net.keras", "net.h5"):
+        network = read_network(saved(model, tmp_path / name)).build()
+        np.testing.assert_allclose(network(np.ones((2, 4))), model(np.ones((2, 4))), rtol=1e-5)
 
 
 def test_several_inputs_and_outputs_keep_their_order_and_their_names(tmp_path):
