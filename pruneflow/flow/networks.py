@@ -21,6 +21,7 @@ from pruneflow.flow.manifests import SCRATCH
 from pruneflow.flow.prepare import Prepared
 from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Stage, Store
+from pruneflow.models.keras3 import give_back
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
@@ -194,6 +195,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
                 _keep(plain_model, facts, folder, events=run_dir / "pruned")
                 del masked, plain_model
         facts = _deliver_pruned(held.stage, run_dir)
+    give_back(config.model, ready.data.spec, run_dir)
     _say_where_from(held.stage, "pruned")
     return _network(held.stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
 

@@ -36,6 +36,8 @@ class Prepared:
         device: Processor, precision, threads.
         interpreters: TFLite interpreters that run side by side.
         load_seconds: How long loading the data took.
+        difference: Largest difference of outputs to those of the network of Keras 3 that came; None where it
+            came as Keras 2.
     """
 
     data: Data
@@ -46,6 +48,7 @@ class Prepared:
     device: dict[str, Any]
     interpreters: int
     load_seconds: float
+    difference: float | None = None
 
 
 def prepare(config: Config, *, share: int | None = None) -> Prepared:
@@ -69,7 +72,8 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     masks = masks_for(config, plan, selection.prunables)
     notes = masks.check()
     interpreters = config.device.interpreters(share)
-    return Prepared(data, plan, selection, masks, notes, device, interpreters, seconds)
+    difference = config.model.difference
+    return Prepared(data, plan, selection, masks, notes, device, interpreters, seconds, difference)
 
 
 def forget() -> None:

@@ -43,6 +43,9 @@ class Model:
     reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers")
     # Whether the user brought it, so that nobody knows whether it can be exported before that is tried.
     brought: ClassVar[bool] = False
+    # Of the network that `build` returned last and that came as Keras 3: the largest difference between its
+    # outputs and those of the original. No annotation, which would make it a setting.
+    difference = None  # type: float | None
 
     name: str
 
@@ -56,6 +59,14 @@ class Model:
             classes, untrained unless `starts_trained`.
         """
         raise NotImplementedError
+
+    def original(self, spec: Spec) -> Any:
+        """The network of Keras 3 that `build` has converted, as it came; None where it is of Keras 2.
+
+        Args:
+            spec: What it is built for.
+        """
+        return None
 
     @property
     def starts_trained(self) -> bool:

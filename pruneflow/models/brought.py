@@ -67,11 +67,6 @@ class Origin:
 
     def _check_network(self, model: Any) -> None:
         keras, kind = backend.keras(), type(model).__name__
-        if any(each.__module__.split(".")[0] == "keras" for each in type(model).__mro__):
-            raise self.refused(
-                f"it is a network of Keras 3 ({kind}), and pruneflow prunes those of Keras 2",
-                "Build it with tf_keras: import tf_keras as keras.",
-            )
         if not isinstance(model, keras.Model):
             raise self.refused(f"it is no network, but {kind}", "It must be a built tf_keras.Model.")
         if not (isinstance(model, keras.Sequential) or model._is_graph_network):

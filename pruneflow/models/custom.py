@@ -7,13 +7,16 @@ from functools import partial
 from typing import Any
 
 from pruneflow.datasets.spec import Spec
+from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import fingerprint
+from pruneflow.models.keras3 import ConversionError, converted, is_keras_3
 from pruneflow.options import open_mapping, option, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.factories import called, check_name, checked_arguments
+from pruneflow.runtime.surroundings import is_own
 
 __all__ = ["Custom"]
 
@@ -64,10 +67,7 @@ class Custom(Model):
             ConfigError: if there is no such function, or if what it returns does not fit the data.
             PruneflowError: if it raises.
         """
-        keras = backend.keras()  # before the module is imported, which must find Keras 2 in TensorFlow
-        keras.backend.reset_uids()  # layers without a name are called alike at each call
-        model = called(KEY, str(self.factory), self.arguments, spec)
-        fitted = self._origin.fitted(model, spec, output=self.output)
+        fitted = self._origin.fitted(self._as_keras_2(self._called(spec)), spec, output=self.output)
         if spec.kind == "image" and shrinks_pixels(fitted):
             raise self._origin.refused(
                 "it begins by dividing pixels by a large number, or taking one off, and the data set gives "
@@ -75,6 +75,33 @@ class Custom(Model):
                 "Leave that layer out, or multiply by 255 before it.",
             )
         return fitted
+
+    def original(self, spec: Spec) -> Any:
+        """What the function returns, where that is a network of Keras 3; None where it is not."""
+        return None if self.difference is None else self._called(spec)
+
+    def _called(self, spec: Spec) -> Any:
+        backend.keras()  # before the module is imported, which must find Keras 2 in TensorFlow
+        if is_own():
+            backend.keras3()  # nor must it find Keras 3 with the user's settings; tfmot imports it anyway
+        backend.reset_names()  # layers without a name are called alike at each call
+        return called(KEY, str(self.factory), self.arguments, spec)
+
+    def _as_keras_2(self, model: Any) -> Any:
+        """The same, converted where it is a network of Keras 3."""
+        self.difference = None
+        if not is_keras_3(model):
+            return model
+        policy = backend.keras().mixed_precision.global_policy().name
+        if policy != "float32":
+            problem = "a network of Keras 3 is trained in float32"
+            raise ConfigError.of("device.precision", policy, problem, "Leave it out.")
+        try:
+            found = converted(model)
+        except ConversionError as error:
+            raise self._origin.refused(error.problem, error.remedy) from error
+        self.difference = found.difference
+        return found.model
 
     @property
     def _origin(self) -> Origin:

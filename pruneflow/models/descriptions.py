@@ -18,7 +18,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.brought import wrapper_of_tfmot
 from pruneflow.runtime import backend
 
-__all__ = ["CONFIG", "REMEDY", "description_in", "require_harmless"]
+__all__ = ["CONFIG", "OWN", "REMEDY", "ROOTS", "UNSAFE", "description_in", "objects_in", "require_harmless"]
 
 CONFIG = "config.json"
 REMEDY = "Build it in a function, and name that with model=custom."
@@ -88,7 +88,7 @@ def require_harmless(description: Any, path: Path) -> None:
     Raises:
         PruneflowError: naming the layer.
     """
-    for layer, found in _objects(description, ""):
+    for layer, found in objects_in(description):
         kind = str(found["class_name"])
         if wrapped := wrapper_of_tfmot([kind]):
             raise PruneflowError(f"{path}: {wrapped[0]}. {wrapped[1]}")
@@ -143,8 +143,8 @@ def _functions() -> frozenset[str]:
     return frozenset({"function", *named} - {"get", "serialize", "deserialize"})
 
 
-def _objects(value: Any, layer: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object in a description, the outer ones first, with the name of its layer."""
+def objects_in(value: Any, layer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object in a description, the outer ones first, with the name of its layer."""
     if isinstance(value, dict):
         if "class_name" in value:
             config = value.get("config")
@@ -153,7 +153,7 @@ def _objects(value: Any, layer: str) -> Iterator[tuple[str, dict[str, Any]]]:
         value = list(value.values())
     if isinstance(value, list):
         for each in value:
-            yield from _objects(each, layer)
+            yield from objects_in(each, layer)
 
 
 def _uncompiled(described: Any) -> Any:

@@ -11,7 +11,7 @@ from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
-from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, read_network
+from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, original_in, read_network
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
@@ -25,7 +25,7 @@ UNIT = [0.0, 1.0]  # what the data give pixels in
 @option("model", "keras_file")
 @dataclass(kw_only=True)
 class KerasFile(Model):
-    """A network that Keras 2 saved, with its weights; its loss and its optimizer are not read.
+    """A network that Keras 2 or 3 saved, with its weights; its loss and its optimizer are not read.
 
     Attributes:
         path: A .keras or .h5 file, or a SavedModel folder. ``~`` is expanded.
@@ -66,10 +66,10 @@ class KerasFile(Model):
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
     def check(self, spec: Spec) -> None:
-        """Refuse what is certainly no network of Keras 2.
+        """Refuse what is certainly no network of Keras.
 
         Raises:
-            PruneflowError: if the file is missing, broken or of Keras 3.
+            PruneflowError: if the file is missing or broken.
         """
         super().check(spec)
         check_file(self._path)
@@ -87,8 +87,14 @@ class KerasFile(Model):
                 "device.precision", policy, "a network from a file is trained in float32", "Leave it out."
             )
         origin = Origin(KEY, str(self.path))
-        model = origin.fitted(read_network(self._path).build(), spec, output=self.output)
+        saved = read_network(self._path)
+        self.difference = saved.difference
+        model = origin.fitted(saved.build(), spec, output=self.output)
         return self._as_given(model, spec) if list(self.pixels) == UNIT else self._rescaled(model, spec)
+
+    def original(self, spec: Spec) -> Any:
+        """The network as Keras 3 reads it; None where Keras 2 wrote the file."""
+        return original_in(self._path)
 
     def _as_given(self, model: Any, spec: Spec) -> Any:
         if spec.kind == "image" and shrinks_pixels(model):

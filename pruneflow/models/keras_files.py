@@ -1,4 +1,4 @@
-"""Files and folders with a network that Keras 2 wrote."""
+"""Files and folders with a network that Keras 2 or Keras 3 wrote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,13 +18,16 @@ import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
+from pruneflow.models.keras3 import ConversionError, converted
+from pruneflow.models.keras3_files import read_keras_3, version_in
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
 from pruneflow.runtime import backend, extensions
 from pruneflow.runtime.files import require_regular
 
-__all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "read_network"]
+__all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "original_in", "read_network"]
 
-FORMATS = "a .keras or .h5 file, or a SavedModel folder, that Keras 2 (tf_keras) wrote"
+FORMATS = "a .keras or .h5 file of Keras 2 (tf_keras) or 3, or a SavedModel folder of Keras 2"
+LONGEST = 200  # characters of what Keras says, which may repeat a whole network
 ZIP, HDF5 = b"PK", b"\x89HDF"
 
 
@@ -35,10 +38,13 @@ class SavedNetwork:
     Attributes:
         description: Its layers, as JSON of Keras.
         weights: In the order of Keras.
+        difference: Largest difference to the outputs of the network of Keras 3 that it was; None for one of
+            Keras 2.
     """
 
     description: str
     weights: list[npt.NDArray[Any]]
+    difference: float | None = None
 
     def build(self) -> Any:
         """A new ``tf_keras.Model`` in float32, whatever precision it was trained in."""
@@ -49,10 +55,10 @@ class SavedNetwork:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is certainly no network of Keras 2, without loading TensorFlow.
+    """Refuse what is certainly no network of Keras, without loading TensorFlow.
 
     Raises:
-        PruneflowError: if it is missing, of another kind, broken, or written by Keras 3.
+        PruneflowError: if it is missing, of another kind or broken.
     """
     if not path.exists():
         raise PruneflowError(f"{path}: no such file. model.path takes {FORMATS}.")
@@ -72,10 +78,15 @@ def read_network(path: Path) -> SavedNetwork:
     """Load the network; what was compiled with it is not read.
 
     Raises:
-        PruneflowError: if Keras 2 cannot load it.
+        PruneflowError: if Keras cannot load it, or if it is of Keras 3 and has no equal in Keras 2.
     """
     check_file(path)
     return _read(path, digest_of_files(path))
+
+
+def original_in(path: Path) -> Any:
+    """Return the network of Keras 3 that a file holds; None where it is of Keras 2."""
+    return read_keras_3(path) if _is_of_keras_3(path) else None
 
 
 def digest_of_files(path: Path) -> str:
@@ -94,11 +105,23 @@ def _read(path: Path, digest: str) -> SavedNetwork:
     try:
         with redirect_stderr(io.StringIO()), backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _network_in(path, _loaded(path))
+            return _converted(path) if _is_of_keras_3(path) else _network_in(path, _loaded(path))
     except PruneflowError:
         raise
     except Exception as error:  # of any kind: the file decides which layers are made
         raise PruneflowError(_cannot(path, error)) from error
+
+
+def _is_of_keras_3(path: Path) -> bool:
+    return version_in(path).partition(".")[0] == "3"
+
+
+def _converted(path: Path) -> SavedNetwork:
+    try:
+        found = converted(read_keras_3(path))
+    except ConversionError as error:
+        raise PruneflowError(f"{path}: {error}") from error
+    return replace(_network_in(path, found.model), difference=found.difference)
 
 
 def _loaded(path: Path) -> Any:
@@ -128,8 +151,8 @@ def _network_in(path: Path, model: Any) -> SavedNetwork:
 
 def _cannot(path: Path, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0].rstrip(".") if lines else "nothing more is known"
-    return f"{path} cannot be loaded by Keras 2: {type(error).__name__}: {said}. {REMEDY}"
+    said = lines[0][:LONGEST].rstrip(".") if lines else "nothing more is known"
+    return f"{path} cannot be loaded by Keras: {type(error).__name__}: {said}. {REMEDY}"
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -160,11 +183,9 @@ def _check_zip(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = {each.filename: each.file_size for each in archive.infolist()}
             require_room(sum(entries.values()), path, path.stat().st_size)
-            metadata = json.loads(archive.read("metadata.json"))
-        version = metadata.get("keras_version")
+            json.loads(archive.read("metadata.json")).get("keras_version")
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, AttributeError) as error:
         raise PruneflowError(problem) from error
-    _check_version(path, version)
     if not {CONFIG, WEIGHTS} <= entries.keys():
         raise PruneflowError(problem)
 
@@ -174,22 +195,12 @@ def _check_hdf5(path: Path) -> None:
 
     try:
         with h5py.File(path) as file:
-            version, described = file.attrs.get("keras_version"), "model_config" in file.attrs
+            described = "model_config" in file.attrs
     except OSError as error:
         raise PruneflowError(f"{path} is broken: {error}. Save the network again.") from error
-    _check_version(path, version)
     if not described:
         raise PruneflowError(
             f"{path} holds weights without layers. Save the whole network: model.save('network.h5')."
-        )
-
-
-def _check_version(path: Path, version: Any) -> None:
-    said = version.decode() if isinstance(version, bytes) else str(version or "")
-    if said.split(".")[0].isdigit() and int(said.split(".")[0]) >= 3:
-        raise PruneflowError(
-            f"{path} was written by Keras {said}, and pruneflow prunes networks of Keras 2. Build its layers "
-            "with tf_keras, give them its weights and save that; docs/models.md has the lines."
         )
 
 

@@ -24,6 +24,7 @@ FILES = {
     "pruned-*.tflite.*": "the same, as it is sent",
     "dense-*.tflite": "the baseline, exported in the same way",
     "pruned.h5": "the stripped network, for tf_keras",
+    "pruned.keras": "the same for Keras 3, as the network came",
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
     "labels.txt": "names of the classes, in the order of the outputs",

@@ -17,6 +17,7 @@ from rich.tree import Tree
 from pruneflow.flow import figures
 from pruneflow.flow.pipeline import Prepared
 from pruneflow.flow.results import Result
+from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console, print_whole, warn
@@ -60,6 +61,8 @@ def show_prepared(ready: Prepared) -> None:
         warn(f"Note       {data.note}")
     device = ready.device
     console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
+    if ready.difference is not None:
+        console.print(keras3.said(ready.difference), markup=False, soft_wrap=True)
     for line in [*_plan_lines(ready), *_mask_lines(ready)]:
         console.print(line, markup=False, soft_wrap=True)
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())

@@ -23,11 +23,15 @@ from pruneflow.runtime.surroundings import is_own, open_streams
 __all__ = [
     "default_settings",
     "float32",
+    "forget_unmade_weights",
     "keras",
     "keras3",
     "litert",
+    "operations_of_keras_3",
+    "operator_layers",
     "prunable_weights",
     "quiet",
+    "reset_names",
     "set_seed",
     "tensorflow",
     "tfmot",
@@ -161,12 +165,39 @@ def keras() -> Any:
 
 @cache
 def keras3() -> Any:
-    """Import Keras 3, which TensorFlow brings; it works on the TensorFlow backend here."""
-    tensorflow()
+    """Import Keras 3, which has its own layers beside those of tf_keras; tfmot imports it too."""
+    keras()
     with _importing():
-        import keras as keras3
+        import keras as module
 
-    return keras3
+    if is_own():
+        _set(module, KERAS_SETTINGS)
+    return module
+
+
+def forget_unmade_weights() -> None:
+    """Let Keras 3 forget weights that were declared in a stateless scope; it would make them later (3.15)."""
+    keras3()
+    from keras.src.backend.common import global_state  # not among public names
+
+    global_state.set_global_attribute("uninitialized_variables", [])
+
+
+def operations_of_keras_3() -> tuple[Any, ...]:
+    """Modules with the classes of Keras 3's operations, which have no public names (3.15)."""
+    keras3()
+    from keras.src.activations import activations
+    from keras.src.ops import core, nn, numpy
+
+    return numpy, nn, core, activations
+
+
+def operator_layers() -> Any:
+    """Module of the layers that tf_keras wraps TensorFlow's functions in; not among public names (2.21)."""
+    keras()
+    from tf_keras.src.layers.core import tf_op_layer
+
+    return tf_op_layer
 
 
 @cache
@@ -217,6 +248,18 @@ def prunable_weights() -> dict[str, tuple[str, ...]]:
     return {kind.__name__: tuple(names) for table in tables for kind, names in table.items()}
 
 
+def reset_names() -> None:
+    """Let layers without a name be called alike again, those of Keras 3 too where it is loaded."""
+    keras().backend.reset_uids()
+    if "keras" in sys.modules:
+        from keras.src.utils import naming  # not among public names (3.15)
+
+        naming.reset_uids()
+
+
 def set_seed(*seed: int) -> None:
     """Seed Python, NumPy and TensorFlow from whole numbers, such as the run's seed and a phase's number."""
-    keras().utils.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+    number = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    if "keras" in sys.modules:  # first, so that what both seed is as tf_keras leaves it
+        keras3().utils.set_random_seed(number)
+    keras().utils.set_random_seed(number)

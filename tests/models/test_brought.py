@@ -6,7 +6,6 @@ import zipfile
 from dataclasses import replace
 from types import SimpleNamespace
 
-import h5py
 import numpy as np
 import pytest
 from conftest import QUICK
@@ -374,14 +373,6 @@ def test_a_network_that_cannot_be_used_is_refused_before_it_is_trained(
     assert capfd.readouterr().err == ""
 
 
-def test_a_network_of_keras_3_is_told_from_one_of_keras_2():
-    from pruneflow.models.brought import Origin
-
-    kind = type("Functional", (), {"__module__": "keras.src.models.functional"})
-    with pytest.raises(ConfigError, match=r"it is a network of Keras 3 \(Functional\), and pruneflow prunes"):
-        Origin("model.factory", "mine:build").fitted(kind(), IMAGES, output="auto")
-
-
 @pytest.mark.run
 def test_tokens_of_any_length_fit_a_network_that_reads_any_length(composed, tmp_path, mine):
     overrides = ["dataset=imdb", "dataset.vocabulary_size=60", "dataset.length=12", *learning(0.05)]
@@ -546,21 +537,9 @@ def test_half_precision_is_read_as_float32(composed, tmp_path):
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
-def write_keras_3(file):
-    """What tells a file of Keras 3: its metadata."""
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": "3.10.0", "date_saved": "2026-01-01"}))
-        archive.writestr("config.json", "{}")
-
-
 def write_zip(file):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("notes.txt", "nothing of Keras")
-
-
-def write_hdf5_of_keras_3(file):
-    with h5py.File(file, "w") as content:
-        content.attrs["keras_version"], content.attrs["model_config"] = "3.1.1", "{}"
 
 
 def write_own_layer(file):
@@ -620,17 +599,11 @@ def write_wrapped(file):
         ("cut.keras", lambda file: file.write_bytes(b"PK\x03\x04cut"), "is no file of Keras, or is broken"),
         ("cut.h5", lambda file: file.write_bytes(b"\x89HDF\r\n\x1a\ncut"), "is broken: "),
         ("folder", lambda file: file.mkdir(), "there is no saved_model.pb in it"),
-        (
-            "three.keras",
-            write_keras_3,
-            "was written by Keras 3.10.0, and pruneflow prunes networks of Keras 2",
-        ),
-        ("three.h5", write_hdf5_of_keras_3, "was written by Keras 3.1.1"),
         ("own.keras", write_own_layer, "layer scale has Scale, which is neither of Keras nor registered"),
     ],
     ids=lambda case: case[0],
 )
-def test_a_file_that_holds_no_network_of_keras_2_is_refused(composed, tmp_path, capfd, case):
+def test_a_file_that_holds_no_network_is_refused(composed, tmp_path, capfd, case):
     name, write, answer = case
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras calls some of its own files legacy

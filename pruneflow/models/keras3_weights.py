@@ -1,0 +1,89 @@
+"""Weights of a network of Keras 3 beside those of the network of Keras 2 that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.models.keras3_layers import ConversionError, shown
+from pruneflow.runtime import backend
+
+__all__ = ["Weight", "finalize", "paired"]
+
+# By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
+HARD = 5 / 6
+GATES = {"LSTMCell": (HARD, HARD, 1.0, HARD), "GRUCell": (HARD, HARD, 1.0)}
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight of a network of Keras 3, and the one that it becomes.
+
+    Attributes:
+        original: The variable of Keras 3.
+        copy: That of Keras 2.
+        factor: By which it is multiplied, along its last axis.
+    """
+
+    original: Any
+    copy: Any
+    factor: npt.NDArray[np.float64] | None
+
+    def forward(self) -> None:
+        """Give the weight of Keras 2 the value of that of Keras 3."""
+        value = np.asarray(self.original)
+        self.copy.assign(value if self.factor is None else (value * self.factor).astype(value.dtype))
+
+    def back(self) -> None:
+        """Give the weight of Keras 3 the value of that of Keras 2; zeros stay zeros."""
+        value = np.asarray(self.copy)
+        self.original.assign(value if self.factor is None else (value / self.factor).astype(value.dtype))
+
+
+def finalize(model: Any) -> None:
+    """Let each ``Normalization`` of a network of Keras 3 compute with the weights that it was given.
+
+    It computes with copies of them, which ``set_weights`` leaves as they were (3.15).
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, backend.keras3().layers.Normalization):
+            layer.finalize_state()
+
+
+def paired(layer: Any, copy: Any) -> Iterator[Weight]:
+    """Pair the weights of a layer with those of its copy.
+
+    Args:
+        layer: A layer of Keras 3 that is no model.
+        copy: The layer of Keras 2 that was made of it, built.
+
+    Yields:
+        One for each weight of ``layer``.
+
+    Raises:
+        ConversionError: if the two have other weights.
+    """
+    weights, copies = list(layer.weights), list(copy.weights)
+    if type(layer).__name__ == "Normalization":
+        copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
+    if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in copies]:
+        raise ConversionError(f"{shown(layer)} has other weights in Keras 2")
+    factors = _factors(layer)
+    for one, other in zip(weights, copies, strict=True):
+        yield Weight(one, other, factors.get(id(one)))
+
+
+def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
+    """What the weights of gates are multiplied by whose activation is the hard sigmoid."""
+    hard = backend.keras3().activations.hard_sigmoid
+    found = {}
+    for cell in layer._flatten_layers():
+        gates = GATES.get(type(cell).__name__)
+        if gates and cell.recurrent_activation is hard:
+            factor = np.repeat(np.asarray(gates), cell.units)
+            found.update({id(weight): factor for weight in cell.weights})
+    return found
