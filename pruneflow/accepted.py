@@ -118,12 +118,15 @@ def _is_tflite(file: Path) -> bool:
 
 def built_model(model: Any) -> None:
     """Refuse what is no built model of Keras 2, and one whose weights are not all finite numbers."""
+    is_model = isinstance(model, backend.keras().Model)
     require(
-        isinstance(model, backend.keras().Model) and model.built,
+        is_model and model.built,
         "model",
         type(model).__module__ + "." + type(model).__qualname__,
         "it must be a built tf_keras.Model, of Keras 2, which tfmot works with",
-        "Make it with tf_keras, or import pruneflow before TensorFlow and use tf.keras.",
+        "Call it once on examples, such as model(x)."
+        if is_model
+        else "Make it with tf_keras, or import pruneflow before TensorFlow and use tf.keras.",
     )
     for weight, values in zip(model.weights, model.get_weights(), strict=True):
         require(

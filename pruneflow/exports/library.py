@@ -65,13 +65,17 @@ def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: 
         PruneflowError: if it cannot be converted, or the file does not run, or is not what Keras says.
     """
     drawn = examples is None
-    with stateless(model):
+    with stateless(model) as keeps_state:
         call = _traced(model, signature.sized(examples) if examples else _of_known_size(signature), wanted)
         inputs = examples or {port.name: _drawn(port) for port in call.signature.inputs}
         expected = _expected(call, inputs, drawn=drawn)
         content = _converted(model, call, inputs, wanted)
     if drawn:
-        warn("Note       No examples were given: the file was run on drawn inputs, not on data.")
+        warn("Note       No examples were given: the file was compared on drawn inputs, not on data.")
+    if keeps_state and "UNIDIRECTIONAL_SEQUENCE_LSTM" not in tflite.parse(content, "the file").op_counts:
+        warn(
+            "Note       stateful=True: the file begins anew at each call; only a fused LSTM keeps its state."
+        )
     names = list(call.endings)
     with redirect_stderr(io.StringIO()), backend.quiet():
         outputs = named_outputs(content, inputs, names)

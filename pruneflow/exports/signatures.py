@@ -74,7 +74,7 @@ class Traced:
     endings: dict[str, str]
 
     def outputs(self, examples: Arrays) -> dict[str, Array]:
-        """What Keras says of examples.
+        """What Keras says of examples, on the processor: a GPU rounds products to 10 bits.
 
         Args:
             examples: (n, *shape) by the names of inputs.
@@ -85,7 +85,8 @@ class Traced:
         tf, rows = backend.tensorflow(), []
         for index in range(len(next(iter(examples.values())))):
             one = {name: tf.constant(values[index : index + 1]) for name, values in examples.items()}
-            rows.append({name: value.numpy() for name, value in self.function(**one).items()})
+            with tf.device("CPU:0"):
+                rows.append({name: value.numpy() for name, value in self.function(**one).items()})
         return {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
 
 
@@ -189,10 +190,14 @@ def _named(model: Any, outputs: Any) -> list[tuple[str, Any]]:
 
 
 @contextmanager
-def stateless(model: Any) -> Iterator[None]:
-    """Have recurrent layers begin anew inside the block: a file keeps their state by itself.
+def stateless(model: Any) -> Iterator[bool]:
+    """Have recurrent layers begin anew inside the block.
 
-    A state that Keras keeps in variables of its own cannot be converted (tensorflow 2.21).
+    A state that Keras keeps in variables of its own cannot be converted (tensorflow 2.21). A fused LSTM of a
+    file keeps its state by itself.
+
+    Yields:
+        Whether there is a layer that keeps its state.
 
     Raises:
         ConfigError: for a stateful model of a batch other than 1, which a file does not read.
@@ -208,7 +213,7 @@ def stateless(model: Any) -> Iterator[None]:
     for layer in recurrent:
         layer.stateful = False
     try:
-        yield
+        yield bool(recurrent)
     finally:
         for layer in recurrent:
             layer.stateful = True
