@@ -171,9 +171,9 @@ def causes_of_loss(inputs: Sequence[Port], examples: Arrays) -> list[str]:
             )
         elif lost := _finer_than_a_step(values):
             found.append(
-                f"Input {port.name} has numbers of very different scale: {_listed(lost)} of its last axis "
-                f"vary by less than two of the {STEPS + 1} steps of int8, {_step(values):.3g} each. Scale "
-                'them before the network, and leave Normalization out of it, or take kind="dynamic-range".'
+                f"Input {port.name} has features of very different scale: the spread of {_listed(lost)} is "
+                f"below two of the {STEPS + 1} steps of int8, {_step(values):.3g} each. Scale the features "
+                'before the network, and leave Normalization out of it, or take kind="dynamic-range".'
             )
     return found
 
