@@ -340,8 +340,8 @@ def export(  # noqa: PLR0913 - settings of one file, by name
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
         examples: (n, ...) inputs as ``model.predict`` reads them: an array, or a list or dictionary of
             arrays. int8 takes the ranges of activations from them, and the file is compared with Keras on
-            them. None draws ids for an embedding, numbers otherwise; int8 needs some, and so does a model
-            that reads any size: the file reads the size of the examples.
+            up to 1,000 of them. None draws ids for an embedding, numbers otherwise; int8 needs some, and so
+            does a model that reads any size: the file reads the size of the examples.
         tolerance: Share of answers that a quantized file may get wrong, [0, 1]. An answer is an example, or
             one position of an output that has several. It is wrong where it is off by more than a tenth of
             the output's range, or names another unit though the right one leads by more than a fiftieth.

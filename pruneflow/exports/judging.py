@@ -82,6 +82,8 @@ def compared(name: str, keras: Array, file: FloatArray, ending: str) -> Comparis
     (0.5, 0.5, 0.5)
     """
     a, b = (_answers(values) for values in (keras, file))
+    if a.shape != b.shape:
+        return Comparison(name, np.inf, np.inf, None, 1.0)
     with np.errstate(invalid="ignore"):
         apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     apart = np.where(np.isnan(apart), np.inf, apart)

@@ -16,7 +16,7 @@ from pruneflow.exports import tflite
 from pruneflow.exports.causes import lacking, said
 from pruneflow.exports.encodings import PROOF_EXAMPLES, encode, encode_with
 from pruneflow.exports.exporters import DynamicRange, Export, Float, Int8
-from pruneflow.exports.judging import Exported, causes_of_loss, compared, require_faithful
+from pruneflow.exports.judging import Comparison, Exported, causes_of_loss, compared, require_faithful
 from pruneflow.exports.named_runner import named_outputs
 from pruneflow.exports.runner import FloatArray
 from pruneflow.exports.signatures import Array, Arrays, Port, Signature, Traced, stateless, traced
@@ -27,6 +27,8 @@ from pruneflow.runtime.terminal import warn
 __all__ = ["KINDS", "Wanted", "exported"]
 
 KINDS = ("float", "dynamic-range", "int8")
+MOST_JUDGED = 1000  # examples on which a file is compared with Keras
+FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"  # keeps its state from one call to the next
 DRAWN = 32  # examples that are drawn where none are given
 
 
@@ -68,18 +70,16 @@ def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: 
     with stateless(model) as keeps_state:
         call = _traced(model, signature.sized(examples) if examples else _of_known_size(signature), wanted)
         inputs = examples or {port.name: _drawn(port) for port in call.signature.inputs}
-        expected = _expected(call, inputs, drawn=drawn)
+        judged = _spaced(inputs, MOST_JUDGED)
+        expected = _expected(call, judged, drawn=drawn)
         content = _converted(model, call, inputs, wanted)
     if drawn:
         warn("Note       No examples were given: the file was compared on drawn inputs, not on data.")
-    if keeps_state and "UNIDIRECTIONAL_SEQUENCE_LSTM" not in tflite.parse(content, "the file").op_counts:
+    if keeps_state and FUSED not in tflite.parse(content, "the file").op_counts:
         warn(
-            "Note       stateful=True: the file begins anew at each call; only a fused LSTM keeps its state."
+            "Note       stateful=True: only a fused LSTM keeps its state; the file begins anew at each call."
         )
-    names = list(call.endings)
-    with redirect_stderr(io.StringIO()), backend.quiet():
-        outputs = named_outputs(content, inputs, names)
-    found = [compared(name, expected[name], outputs[name], call.endings[name]) for name in names]
+    found = _compared(call, judged, expected, content)
     causes = causes_of_loss(call.signature.inputs, inputs) if wanted.kind == "int8" else []
     require_faithful(wanted.kind, found, wanted.tolerance, causes, drawn=drawn)
     agreements = [each.agreement for each in found if each.agreement is not None]
@@ -88,6 +88,21 @@ def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: 
         max_difference=max(each.max_difference for each in found),
         agreement=min(agreements, default=None),
     )
+
+
+def _spaced(inputs: Arrays, most: int) -> dict[str, Array]:
+    """At most so many examples, evenly spaced."""
+    count = len(next(iter(inputs.values())))
+    places = np.linspace(0, count - 1, min(most, count)).astype(np.int64)
+    return {name: values[places] for name, values in inputs.items()}
+
+
+def _compared(call: Traced, inputs: Arrays, expected: Arrays, content: bytes) -> list[Comparison]:
+    """Each output of the file beside that of Keras."""
+    names = list(call.endings)
+    with redirect_stderr(io.StringIO()), backend.quiet():
+        outputs = named_outputs(content, inputs, names)
+    return [compared(name, expected[name], outputs[name], call.endings[name]) for name in names]
 
 
 def _of_known_size(signature: Signature) -> Signature:
@@ -143,9 +158,7 @@ def _encoded(model: Any, call: Traced, inputs: Arrays, how: Export) -> bytes:
     """Convert one input and one output as a run does, several by their names."""
     if call.signature.plain:
         return encode(how, model, _as_data(call.signature.inputs[0], inputs)).content
-    count = len(next(iter(inputs.values())))
-    places = np.linspace(0, count - 1, min(PROOF_EXAMPLES, count)).astype(np.int64)
-    proof = {name: values[places] for name, values in inputs.items()}
+    proof = _spaced(inputs, PROOF_EXAMPLES)
     convert = partial(how.convert_named, model, call.function, inputs)
     run = partial(_side_by_side, examples=proof, names=list(call.endings))
     return encode_with(how, lambda sparse: convert(sparse=sparse), run).content

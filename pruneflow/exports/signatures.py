@@ -74,7 +74,7 @@ class Traced:
     endings: dict[str, str]
 
     def outputs(self, examples: Arrays) -> dict[str, Array]:
-        """What Keras says of examples, on the processor: a GPU rounds products to 10 bits.
+        """What Keras says of examples, in float32 also where a GPU would round products to 10 bits.
 
         Args:
             examples: (n, *shape) by the names of inputs.
@@ -83,11 +83,23 @@ class Traced:
             (n, ...) by the names of outputs.
         """
         tf, rows = backend.tensorflow(), []
-        for index in range(len(next(iter(examples.values())))):
-            one = {name: tf.constant(values[index : index + 1]) for name, values in examples.items()}
-            with tf.device("CPU:0"):
+        with _full_precision():
+            for index in range(len(next(iter(examples.values())))):
+                one = {name: tf.constant(values[index : index + 1]) for name, values in examples.items()}
                 rows.append({name: value.numpy() for name, value in self.function(**one).items()})
         return {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """Have a GPU multiply float32 as such inside the block, not as TF32."""
+    settings = backend.tensorflow().config.experimental
+    before = settings.tensor_float_32_execution_enabled()
+    settings.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        settings.enable_tensor_float_32_execution(before)
 
 
 def signature_of(model: Any) -> Signature:
