@@ -20,6 +20,7 @@ ROUNDING, SMALL = 1e-3, 0.1
 # leads, though the right one leads by more than LEADS of the range in Keras: less is within two of 256 steps
 # and the rounding of layers before.
 FAR, LEADS = 0.1, 0.02
+LEAST = 1e-6  # range of an output: deep networks that were not trained give less, which int8 cannot hold
 TOLERANCE = 0.05  # share of wrong answers that is allowed where nothing else is said
 PROBABILITIES = ("Softmax", "Sigmoid")
 STEPS = 255  # of an int8 input
@@ -88,7 +89,7 @@ def compared(name: str, keras: Array, file: FloatArray, ending: str) -> Comparis
         apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
     apart = np.where(np.isnan(apart), np.inf, apart)
     real = a[np.isfinite(a)]
-    span = max(0.0, real.max(initial=0.0)) - min(0.0, real.min(initial=0.0))
+    span = max(LEAST, real.max(initial=0.0) - real.min(initial=0.0))
     span = 1.0 if ending in PROBABILITIES else span
     wrong = np.sqrt(np.square(apart).mean(axis=1)) > FAR * span
     decided = _decided(a, b, ending)

@@ -281,6 +281,8 @@ def test_the_content_is_bytes_that_know_how_good_they_are(tmp_path):
         ([[0.9], [0.1]], [[0.4], [0.1]], "Sigmoid", 0.5, 0.5),
         ([[0.9], [0.1]], [[0.4], [0.1]], "BiasAdd", None, 0.5),
         ([[100.0], [101.0]], [[100.4], [100.4]], "BiasAdd", None, 0.0),  # the range contains 0
+        ([[3e-9, 1e-9], [1e-9, 2e-9]], [[0.0, 0.0], [0.0, 0.0]], "BiasAdd", 0.5, 0.0),  # nothing is said
+        ([[3e-5, 1e-5], [1e-5, 2e-5]], [[0.0, 0.0], [0.0, 0.0]], "BiasAdd", 0.5, 1.0),
         ([[np.nan, 0.0], [-np.inf, 1.0]], [[np.nan, 0.0], [-np.inf, 1.0]], "BiasAdd", 1.0, 0.0),
         ([[1.0, 0.0], [0.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]], "BiasAdd", 1.0, 0.5),
         ([1.0, 2.0], [1.0, 2.0], "ArgMax", None, 0.0),
