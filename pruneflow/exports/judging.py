@@ -24,6 +24,7 @@ LEAST = 1e-6  # range of an output: deep networks that were not trained give les
 TOLERANCE = 0.05  # share of wrong answers that is allowed where nothing else is said
 PROBABILITIES = ("Softmax", "Sigmoid")
 STEPS = 255  # of an int8 input
+FEW = 4  # steps within which a feature lies that int8 loses
 
 
 class Exported(bytes):
@@ -175,7 +176,7 @@ def causes_of_loss(inputs: Sequence[Port], examples: Arrays) -> list[str]:
         elif lost := _finer_than_a_step(values):
             found.append(
                 f"Input {port.name} has features of very different scale: the spread of {_listed(lost)} is "
-                f"below two of the {STEPS + 1} steps of int8, {_step(values):.3g} each. Scale the features "
+                f"below four of the {STEPS + 1} steps of int8, {_step(values):.3g} each. Scale the features "
                 'before the network, and leave Normalization out of it, or take kind="dynamic-range".'
             )
     return found
@@ -186,9 +187,9 @@ def _step(values: Array) -> float:
 
 
 def _finer_than_a_step(values: Array) -> list[int]:
-    """Features of the last axis that vary, by a standard deviation of less than two steps."""
+    """Features of the last axis that vary, by a standard deviation of less than `FEW` steps."""
     spread = _answers(values).std(axis=0)
-    return [int(each) for each in np.flatnonzero((spread > 0) & (spread < 2 * _step(values)))]
+    return [int(each) for each in np.flatnonzero((spread > 0) & (spread < FEW * _step(values)))]
 
 
 def _listed(features: Sequence[int]) -> str:

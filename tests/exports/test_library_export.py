@@ -312,7 +312,7 @@ def test_int8_that_lost_features_of_small_scale_is_refused_and_the_cause_is_name
     message = str(error.value)
     assert message.startswith("kind=int8: output dense")
     assert "tolerance=0.05 allows 5.0%. Input sensors has features of very different scale" in message
-    assert ": the spread of feature 0 is below two of the 256 steps of int8, 4" in message
+    assert ": the spread of feature 0 is below four of the 256 steps of int8, 4" in message
     assert 'leave Normalization out of it, or take kind="dynamic-range".' in message
     for kind in ("float", "dynamic-range"):
         assert pruneflow.export(model, kind=kind, examples=x).agreement > 0.95
