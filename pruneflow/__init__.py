@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pruneflow.datasets.spec import Data, Part, Spec, Targets
     from pruneflow.errors import ConfigError, DataError, PruneflowError
     from pruneflow.exports.exporters import Export
+    from pruneflow.exports.judging import Exported
     from pruneflow.models.base import Model
     from pruneflow.options import option, require
     from pruneflow.sparsity.criteria import Criterion
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset",
     "Distribution",
     "Export",
+    "Exported",
     "Model",
     "Part",
     "Pruned",
@@ -57,6 +59,7 @@ _HOMES = {
     "datasets.spec": ("Data", "Part", "Spec", "Targets"),
     "errors": ("ConfigError", "DataError", "PruneflowError"),
     "exports.exporters": ("Export",),
+    "exports.judging": ("Exported",),
     "models.base": ("Model",),
     "options": ("option", "require"),
     "sparsity.criteria": ("Criterion",),

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
+from pruneflow.exports.signatures import Port, Signature
 from pruneflow.options import require
 from pruneflow.runtime import backend
 
+REMEDY = "Give (n, ...) inputs as the model reads them."
 TFLITE_MARK = b"TFL3"  # bytes 4 to 7 of every TFLite file
 
 __all__ = [
     "built_model",
-    "data_of",
+    "examples_of",
     "existing_folder",
     "new_file",
-    "one_tensor",
     "path_of",
     "run_folder",
+    "share",
     "texts",
     "whole",
 ]
@@ -140,60 +141,80 @@ def _is_finite(values: npt.NDArray[Any]) -> bool:
         return values.dtype.kind in "biu" or bool(np.isfinite(values.astype(np.float32, copy=False)).all())
 
 
-def one_tensor(what: str, model: Any) -> None:
-    """Refuse a model whose input or output is not one tensor."""
-    tensors = getattr(model, f"{what}s") or []  # None of a subclassed model
-    given = getattr(model, what) if tensors else None
-    lies = f"its {what} lies in a {type(given).__name__}"
-    require(
-        len(tensors) == 1 and not isinstance(given, (dict, list, tuple)),
-        "model",
-        model.name,
-        lies if len(tensors) == 1 else f"it has {len(tensors) or 'no known'} {what}s",
-        f"Let it have one {what}, connected by its tensor: keras.Model(inputs, outputs).",
-    )
+def share(key: str, value: Any, remedy: str) -> float:
+    """A number from 0 to 1."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    allowed = is_number and 0 <= value <= 1
+    require(allowed, key, value, "allowed are numbers from 0 to 1", remedy)
+    return float(value)
 
 
-def data_of(model: Any, examples: Any) -> Data:
-    """Inputs as data, which is what conversion and proof take."""
-    shape, dtype = tuple(model.input_shape[1:]), np.dtype(model.inputs[0].dtype.as_numpy_dtype)
-    tokens = np.issubdtype(dtype, np.integer)
-    if examples is None:
-        problem = f"the model reads {shape}, any size where None stands"
-        require(
-            None not in shape, "examples", None, problem, "Give inputs of the size that the file is to read."
-        )
-        draw = np.random.default_rng(0)
-        examples = np.zeros((8, *shape)) if tokens else draw.normal(size=(32, *shape))
-    x = _numbers(examples, tokens=tokens)
+def examples_of(signature: Signature, examples: Any) -> dict[str, npt.NDArray[Any]]:
+    """Examples by the names of the inputs: finite, as many of each, as the model reads them.
+
+    Args:
+        signature: What the model reads.
+        examples: An array for one input, or a list or dictionary of arrays, as ``model.predict`` takes them.
+    """
+    several = len(signature.inputs) > 1 or not isinstance(signature.structure, str)
+    given = _by_input(signature, examples) if several else [_unwrapped(signature, examples)]
+    found = {
+        port.name: _of_input(port, each, f"examples of {port.name}" if several else "examples")
+        for port, each in zip(signature.inputs, given, strict=True)
+    }
+    counts = {name: len(values) for name, values in found.items()}
+    problem = "each input needs as many"
+    require(len(set(counts.values())) == 1, "examples", counts, problem, "Give one of each input in a row.")
+    return found
+
+
+def _by_input(signature: Signature, examples: Any) -> list[Any]:
+    """One entry for each input, in the order of the model."""
+    names = [port.name for port in signature.inputs]
+    if isinstance(examples, Mapping):
+        flat = examples if set(names) <= set(examples) else None
+        problem, remedy = f"the inputs are {', '.join(names)}", "Give an array for each."
+        require(flat is not None, "examples", list(examples), problem, remedy)
+        return [examples[name] for name in names]
+    problem = f"the model reads {len(names)} inputs: {', '.join(names)}"
+    fits = isinstance(examples, (list, tuple)) and len(examples) == len(names)
+    what = f"{type(examples).__name__} of {len(examples)}" if isinstance(examples, (list, tuple)) else None
+    remedy = "Give a list or dictionary of arrays, as model.predict takes it."
+    require(fits, "examples", what or type(examples).__name__, problem, remedy)
+    return list(examples)
+
+
+def _unwrapped(signature: Signature, examples: Any) -> Any:
+    """The array of one input, which may lie in a list or dictionary."""
+    (port,) = signature.inputs
+    if isinstance(examples, Mapping) and set(examples) == {port.name}:
+        return examples[port.name]
+    inside = examples[0] if isinstance(examples, (list, tuple)) and len(examples) == 1 else None
+    whole = isinstance(inside, np.ndarray) and inside.ndim == len(port.shape) + 1
+    return inside if whole else examples
+
+
+def _of_input(port: Port, examples: Any, key: str) -> npt.NDArray[Any]:
+    x = _numbers(examples, tokens=port.dtype == "int32", key=key)
+    shape = port.shape
     fits = x.ndim == len(shape) + 1 and all(a in (None, b) for a, b in zip(shape, x.shape[1:], strict=True))
-    require(
-        fits and x.size > 0,
-        "examples",
-        f"an array of {x.shape}",
-        f"the model reads {shape}",
-        "Give (n, ...) inputs as the model reads them.",
-    )
-    spec = Spec(
-        kind="tokens" if tokens else "numbers", shape=x.shape[1:], classes=int(model.output_shape[-1] or 1)
-    )
-    part = Part(x, np.zeros(len(x), np.int64))
-    return Data("examples", spec, part, part, part, source="", note="", digest="")
+    problem = f"the model reads {shape}"
+    require(fits and x.size > 0, key, f"an array of {x.shape}", problem, REMEDY)
+    return x.astype(port.dtype, copy=False)
 
 
-def _numbers(examples: Any, *, tokens: bool) -> npt.NDArray[Any]:
+def _numbers(examples: Any, *, tokens: bool, key: str) -> npt.NDArray[Any]:
     """Examples as the model reads them: finite, and whole numbers where they are token ids."""
-    remedy = "Give (n, ...) inputs as the model reads them."
     try:
         given = np.asarray(examples)
     except (TypeError, ValueError, RecursionError) as error:  # rows of several lengths, among others
-        raise ConfigError.of("examples", type(examples).__name__, f"no array: {error}", remedy) from error
+        raise ConfigError.of(key, type(examples).__name__, f"no array: {error}", REMEDY) from error
     what = f"an array of {given.dtype}"
-    require(given.dtype.kind in "biuf", "examples", what, "allowed are numbers", remedy)
+    require(given.dtype.kind in "biuf", key, what, "allowed are numbers", REMEDY)
     with np.errstate(over="ignore", invalid="ignore"):
         x = given.astype(np.int32 if tokens else np.float32)
-    require(bool(np.isfinite(given).all()), "examples", what, "it has NaN or infinity", "Leave them out.")
-    require(bool(np.isfinite(x).all()), "examples", what, "it has numbers above 3.4e38", "Scale them.")
+    require(bool(np.isfinite(given).all()), key, what, "it has NaN or infinity", "Leave them out.")
+    require(bool(np.isfinite(x).all()), key, what, "it has numbers above 3.4e38", "Scale them.")
     exact = not tokens or bool((x == given).all())
-    require(exact, "examples", what, "the model reads token ids, which are whole numbers", remedy)
+    require(exact, key, what, "the model reads token ids, which are whole numbers", REMEDY)
     return x

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shlex
 import threading
 from collections.abc import Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-import numpy.typing as npt
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,6 +38,7 @@ from pruneflow.runtime.forks import require_own_tensorflow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pruneflow.exports.judging import Exported
     from pruneflow.flow.results import Result
     from pruneflow.sparsity.masked import Masked
     from pruneflow.sparsity.masks import MaskPlan
@@ -345,38 +344,49 @@ def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
 
 
 @left_as_found()
-def export(
+def export(  # noqa: PLR0913 - settings of one file, by name
     model: Any,
     path: str | Path | None = None,
     *,
     kind: str = "float",
     encoding: str = "dense",
-    examples: npt.NDArray[Any] | None = None,
-) -> bytes:
-    """Convert a plain Keras model to TFLite with a batch of 1; the file is loaded and run before it is given.
+    examples: Any = None,
+    tolerance: float = 0.05,
+) -> Exported:
+    """Convert a Keras model to TFLite with a batch of 1; run the file, and compare it with the model.
+
+    A file of several inputs or outputs has them by name in its signature ``serving_default``: names of Keras
+    inputs and output layers, or keys of dictionaries.
 
     Args:
-        model: A built ``tf_keras.Model`` with one input and one output, such as `Pruned.strip` returns.
+        model: A built ``tf_keras.Model``, such as `Pruned.strip` returns; a subclassed one was called once.
         path: Where the file goes; None writes none.
         kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
-        examples: (n, ...) inputs as the model reads them: int8 takes the ranges of activations from them, and
-            encodings are compared on them. None takes random ones, but for int8 and for a model that reads
-            any size: the file reads the size of the examples.
+        examples: (n, ...) inputs as ``model.predict`` reads them: an array, or a list or dictionary of
+            arrays. int8 takes the ranges of activations from them, and the file is compared with Keras on
+            up to 1,000 of them. None draws ids for an embedding, numbers otherwise; int8 needs some, and so
+            does a model that reads any size: the file reads the size of the examples.
+        tolerance: Share of answers that a quantized file may get wrong, [0, 1]. An answer is an example, or
+            one position of an output that has several. It is wrong where it is off by more than a tenth of
+            the output's range, or names another unit though the right one leads by more than a fiftieth.
+            The range contains 0; that of a softmax or sigmoid is 1.
 
     Returns:
-        The bytes of the ``.tflite`` file.
+        The bytes of the ``.tflite`` file, with ``max_difference`` and ``agreement`` as measured.
 
     Raises:
-        ConfigError: for a kind or an encoding that there is not, int8 without examples, a model with several
-            inputs or outputs, NaN or infinity in it or in examples, and a path of another file.
-        PruneflowError: if the model cannot be converted, or the file does not run here.
+        ConfigError: for a kind or an encoding that there is not, int8 without examples, a model whose inputs
+            are not known, NaN or infinity in it or in examples, and a path of another file.
+        PruneflowError: if the model cannot be converted, the file does not run here, a float file differs
+            from Keras beyond rounding, or a quantized one by more than ``tolerance``.
     """
-    from pruneflow.exports.encodings import encode
-    from pruneflow.exports.exporters import ENCODINGS, DynamicRange, Export, Float, Int8
+    from pruneflow.exports import library
+    from pruneflow.exports.exporters import ENCODINGS
+    from pruneflow.exports.signatures import signature_of
 
     require_own_tensorflow("export")
-    require_one_of("kind", kind, ("float", "dynamic-range", "int8"))
+    require_one_of("kind", kind, library.KINDS)
     require_one_of("encoding", encoding, ENCODINGS)
     require(
         kind != "int8" or examples is not None,
@@ -385,51 +395,15 @@ def export(
         "int8 reads the ranges of activations from examples",
         "Give some hundred inputs of the training part.",
     )
+    tolerance = accepted.share("tolerance", tolerance, "0.05 allows one wrong answer in twenty.")
     accepted.built_model(model)
-    accepted.one_tensor("input", model)
-    accepted.one_tensor("output", model)
     place = None if path is None else accepted.new_file("path", path)
-    data = accepted.data_of(model, examples)
-    how: Export
-    if kind == "int8":
-        how = Int8(name=kind, encoding=encoding, calibration_samples=len(data.train))
-    else:
-        how = (Float if kind == "float" else DynamicRange)(name=kind, encoding=encoding)
-    try:
-        with redirect_stderr(io.StringIO()):  # the converter's log, which is long
-            if kind == "int8" and _has_recurrence(model):
-                _refuse_loop(encode(Float(name="float"), model, data).content)
-            content = encode(how, model, data).content
-    except PruneflowError:
-        raise
-    except Exception as error:  # of any kind, as of layers of the user's own
-        raise PruneflowError(_not_converted(kind, error)) from error
+    signature = signature_of(model)
+    given = None if examples is None else accepted.examples_of(signature, examples)
+    content = library.exported(model, signature, given, library.Wanted(kind, encoding, tolerance))
     if place is not None:
         write_file(place, content)
     return content
-
-
-def _has_recurrence(model: Any) -> bool:
-    return any(isinstance(part, backend.keras().layers.RNN) for part in model._flatten_layers())
-
-
-def _refuse_loop(content: bytes) -> None:
-    """Refuse what the converter crashes on when it makes it int8, and the process with it."""
-    from pruneflow.exports import tflite
-
-    loops = "WHILE" in tflite.parse(content, "the file").op_counts
-    problem = "the file has a loop, as of a GRU, which the converter cannot make int8"
-    require(not loops, "kind", "int8", problem, 'Take "dynamic-range", which has int8 weights.')
-
-
-def _not_converted(kind: str, error: Exception) -> str:
-    from pruneflow.exports.rehearsal import NO_OPERATION
-
-    operations = sorted({a or b for a, b in NO_OPERATION.findall(str(error))})
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0].rstrip(".") if lines else type(error).__name__
-    problem = f"TFLite has no operation for {', '.join(operations)}" if operations else said
-    return f"kind={kind}: the model cannot be converted: {problem}. Replace the layer that uses it."
 
 
 def _composed(options: dict[str, Any], seed: int) -> Config:

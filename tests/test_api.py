@@ -519,16 +519,18 @@ def test_a_model_that_reads_any_size_is_exported_for_that_of_the_examples():
 
 def models_that_cannot_be_exported():
     layers, tf = keras().layers, backend.tensorflow()
-    a, b = keras().Input((4,)), keras().Input((4,))
+    a = keras().Input((4,))
     odd = layers.Lambda(lambda v: tf.math.betainc(v + 1, v + 1, 0.5 * v), name="odd")
     yield (
         keras().Model(a, odd(a)),
         {},
         "kind=float: .+ TFLite has no operation for Betainc. Replace the layer",
     )
-    yield keras().Model([a, b], layers.Add()([a, b])), {}, "model=.+: it has 2 inputs. Let it have one input"
-    yield keras().Model(a, [odd(a), a]), {}, "model=.+: it has 2 outputs"
-    yield keras().Model(a, {"o": layers.Dense(2)(a)}), {}, "model=.+: its output lies in a dict"
+    yield (
+        keras().Model(a, [odd(a), a]),
+        {},
+        "kind=float: .+ TFLite has no operation for Betainc. Replace the layer",
+    )
     looping = keras().Sequential([keras().Input((3, 4)), layers.GRU(2)])
     int8 = {"kind": "int8", "examples": np.zeros((4, 3, 4))}
     yield looping, int8, "kind=int8: the file has a loop, as of a GRU, which the converter cannot make int8"
@@ -555,7 +557,7 @@ def test_a_place_where_no_file_can_be_is_refused(path, said):
 
 def test_public_names_are_few_documented_and_typed():
     assert set(pruneflow.__all__) == {
-        *("run", "compose", "prune", "Pruned", "export", "__version__"),
+        *("run", "compose", "prune", "Pruned", "export", "Exported", "__version__"),
         *("PruneflowError", "ConfigError", "DataError"),
         *("option", "require", "Model", "Dataset", "Data", "Part", "Spec", "Targets"),
         *("Schedule", "Rising", "Criterion", "Structure", "Distribution", "Export"),

@@ -81,6 +81,7 @@ CALLS = {
     "path": (lambda model, value: pruneflow.export(model, value), ["None", "abc"]),
     "kind": (lambda model, value: pruneflow.export(model, kind=value), []),
     "encoding": (lambda model, value: pruneflow.export(model, encoding=value), []),
+    "tolerance": (lambda model, value: pruneflow.export(model, tolerance=value), []),
     "examples": (lambda model, value: pruneflow.export(model, examples=value), ["None", "numbers"]),
 }
 

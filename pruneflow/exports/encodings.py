@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from pruneflow.exports.sizes import compressed
 from pruneflow.runtime import backend
 from pruneflow.training.scoring import FloatArray
 
-__all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode"]
+__all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode", "encode_with"]
 
 PROOF_EXAMPLES = 100  # training examples on which the outputs of two encodings are compared
 
@@ -81,7 +82,31 @@ def encode(export: Export, model: Any, data: Data) -> Encoded:
         PruneflowError: if the file that is asked for does not run here, or gives other outputs than the
             dense-encoded one.
     """
-    dense = _try(export, model, data, sparse=False)
+    samples = export.samples(data)
+    places = np.linspace(0, len(data.train) - 1, min(PROOF_EXAMPLES, len(data.train))).astype(np.int64)
+    examples = replace(data.train, x=data.train.x[places], y=data.train.y[places])
+    return encode_with(
+        export,
+        lambda sparse: export.convert(model, data.spec, samples, sparse=sparse),
+        lambda content: tflite_outputs(content, examples, data.spec),
+    )
+
+
+def encode_with(
+    export: Export, convert: Callable[[bool], bytes], run: Callable[[bytes], FloatArray]
+) -> Encoded:
+    """Take the encoding that ``export`` asks for, whatever is converted.
+
+    Args:
+        export: Kind and encoding.
+        convert: Makes a file, sparse-encoded or not.
+        run: Gives the outputs of a file on the proof examples, (n, units).
+
+    Raises:
+        PruneflowError: if the file that is asked for does not run here, or gives other outputs than the
+            dense-encoded one.
+    """
+    dense = _try(convert(False), run)
     if dense.outputs is None:
         raise PruneflowError(
             f"export={export.kind}: the converted file does not run in LiteRT: {dense.problem} "
@@ -89,7 +114,7 @@ def encode(export: Export, model: Any, data: Data) -> Encoded:
         )
     if export.encoding == "dense":
         return Encoded(dense.content, (_candidate("dense", dense, dense, "asked for", kept=True),))
-    sparse = _try(export, model, data, sparse=True)
+    sparse = _try(convert(True), run)
     return _chosen(export, dense, sparse)
 
 
@@ -149,14 +174,11 @@ def _difference(dense: _Tried, other: _Tried) -> float | None:
     return float(np.abs(dense.outputs - other.outputs).max())
 
 
-def _try(export: Export, model: Any, data: Data, *, sparse: bool) -> _Tried:
-    """Convert, load and run."""
-    content = export.convert(model, data.spec, export.samples(data), sparse=sparse)
-    places = np.linspace(0, len(data.train) - 1, min(PROOF_EXAMPLES, len(data.train))).astype(np.int64)
-    examples = replace(data.train, x=data.train.x[places], y=data.train.y[places])
+def _try(content: bytes, run: Callable[[bytes], FloatArray]) -> _Tried:
+    """Load and run."""
     with backend.quiet():
         try:
-            return _Tried(content, tflite_outputs(content, examples, data.spec), "")
+            return _Tried(content, run(content), "")
         except (
             RuntimeError,
             ValueError,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -77,7 +77,32 @@ class Export:
         Returns:
             The bytes of a ``.tflite`` file.
         """
-        converter = _converter(model, spec)
+        tf = backend.tensorflow()
+        signature = tf.TensorSpec((1, *spec.shape), spec.input_dtype, name="input")
+        function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
+        return self._converted(_converter(model, function), spec, samples, sparse=sparse)
+
+    def convert_named(
+        self, model: Any, function: Any, samples: Mapping[str, Samples], *, sparse: bool = False
+    ) -> bytes:
+        """Convert a model of several inputs or outputs, which the file has by name.
+
+        Args:
+            model: A plain ``tf_keras.Model``.
+            function: What it does with one example: a concrete function of tensors by name.
+            samples: Of each input, (n, *shape).
+            sparse: Whether tensors with many zeros are encoded as sparse ones.
+
+        Returns:
+            The bytes of a ``.tflite`` file.
+        """
+        numbers = any(np.issubdtype(each.dtype, np.floating) for each in samples.values())
+        spec = Spec(kind="numbers" if numbers else "tokens", shape=(), classes=0)
+        return self._converted(_converter(model, function), spec, samples, sparse=sparse)
+
+    def _converted(
+        self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples], *, sparse: bool
+    ) -> bytes:
         self._configure(converter, spec, samples)
         if sparse:
             sparsity = backend.tensorflow().lite.Optimize.EXPERIMENTAL_SPARSITY
@@ -86,7 +111,7 @@ class Export:
             warnings.simplefilter("ignore")
             return _without_leftovers(bytes(converter.convert()))
 
-    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         raise NotImplementedError
 
 
@@ -97,7 +122,7 @@ class Float(Export):
 
     kind = "float"
 
-    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         converter.optimizations = []
 
 
@@ -108,7 +133,7 @@ class DynamicRange(Export):
 
     kind = "dynamic-range"
 
-    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
 
 
@@ -130,7 +155,7 @@ class Int8(Export):
         super().__post_init__()
         _require_samples(self.calibration_samples)
 
-    def _configure(self, converter: Any, spec: Spec, samples: Samples) -> None:
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         tf = backend.tensorflow()
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: _one_by_one(spec, samples)
@@ -186,20 +211,23 @@ def _require_samples(count: int) -> None:
     )
 
 
-def _one_by_one(spec: Spec, samples: Samples) -> Iterator[list[npt.NDArray[Any]]]:
+def _one_by_one(spec: Spec, samples: Samples | Mapping[str, Samples]) -> Iterator[Any]:
+    """Examples as the converter runs them: those of several inputs by name."""
+    if isinstance(samples, Mapping):
+        for index in range(len(next(iter(samples.values())))):
+            yield {name: values[index : index + 1] for name, values in samples.items()}
+        return
     for example in spec.model_input(samples):
         yield [example[np.newaxis]]
 
 
-def _converter(model: Any, spec: Spec) -> Any:
+def _converter(model: Any, function: Any) -> Any:
     """A converter for ``model`` with a batch of 1: an LSTM becomes one fused op only with a fixed batch.
 
     It is given the variables without the model, which it would save layer by layer first: the same file in up
     to ten times the time.
     """
     tf = backend.tensorflow()
-    signature = tf.TensorSpec((1, *spec.shape), spec.input_dtype, name="input")
-    function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
     variables = tf.Module()
     variables.kept = list(model.variables)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function], variables)

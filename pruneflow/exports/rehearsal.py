@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exports import tflite
+from pruneflow.exports.causes import lacking, said
 from pruneflow.exports.exporters import Export, Float
 from pruneflow.exports.runner import tflite_outputs
 from pruneflow.runtime import backend, child, extensions
@@ -26,7 +26,6 @@ EXAMPLES = 4  # that are converted with and run
 TOLERANCE = 1e-3
 BUILT, MADE, RAN = "built", "made", "ran"  # how far a trial of int8 has come
 OTHERWISE = "Take export=dynamic-range, which has int8 weights."
-NO_OPERATION = re.compile(r"^\s*tf\.(\w+)\(|'tf\.(\w+)' op is neither", re.MULTILINE)
 
 
 def try_exports(export: Export, network: Any, data: Data) -> None:
@@ -122,7 +121,7 @@ class _Trial:
                 with backend.quiet():
                     return tflite_outputs(content, self.examples, self.spec)
             except (RuntimeError, ValueError) as error:
-                problem = f"the {kind} file that it is converted to does not run: {_said(error)}"
+                problem = f"the {kind} file that it is converted to does not run: {said(error)}"
                 raise self._refused(problem, "Replace what TFLite cannot run.") from error
 
     def _crashed(self, reached: str, outcome: child.Outcome) -> ConfigError:
@@ -136,9 +135,9 @@ class _Trial:
         return self._refused(f"{who} crashes ({outcome.crash}) when it {what}", OTHERWISE)
 
     def _not_converted(self, model: Any, error: Exception, kind: str) -> ConfigError:
-        operations = sorted({a or b for a, b in NO_OPERATION.findall(str(error))})
+        operations = lacking(error)
         if not operations:
-            return self._refused(f"it cannot be converted to {kind}: {_said(error)}", "Change its layers.")
+            return self._refused(f"it cannot be converted to {kind}: {said(error)}", "Change its layers.")
         layers = _layers_with(model, self.spec, operations)
         where = f", in {', '.join(layers)}" if layers else ""
         return self._refused(
@@ -187,8 +186,3 @@ def _layers_with(model: Any, spec: Spec, operations: Iterable[str]) -> list[str]
     graph = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature).graph
     places = [f"/{op.name}/" for op in graph.get_operations() if op.type in set(operations)]
     return [name for name, _ in leaves(model) if any(f"/{name}/" in place for place in places)]
-
-
-def _said(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -25,7 +25,15 @@ from pruneflow.runtime import backend, child
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["Runner", "foreign_outputs", "in_words", "tflite_outcome", "tflite_outputs"]
+__all__ = [
+    "Runner",
+    "dequantized",
+    "foreign_outputs",
+    "in_words",
+    "quantized",
+    "tflite_outcome",
+    "tflite_outputs",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -178,13 +186,13 @@ class Runner:
     def outputs(self, examples: npt.NDArray[Any]) -> FloatArray:
         """Outputs for (n, *shape) examples, (n, units) float32."""
         rows = []
-        for example in _quantized(examples, self.input):
+        for example in quantized(examples, self.input):
             # A fused LSTM keeps its state between invocations.
             self.interpreter.reset_all_variables()
             self.interpreter.set_tensor(self.input["index"], example.reshape(self.input["shape"]))
             self.interpreter.invoke()
             rows.append(self.interpreter.get_tensor(self.output["index"]).reshape(-1))
-        return _dequantized(np.stack(rows), self.output)
+        return dequantized(np.stack(rows), self.output)
 
 
 def _side_by_side(
@@ -211,7 +219,7 @@ def _enough(threads: int, x: Any, chunk: int) -> int:
     return min(threads, math.ceil(len(x) / chunk))
 
 
-def _quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
+def quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
     """Turn numbers into what an input takes; whole numbers without a scale are pixels from 0 to 255."""
     scale, zero_point = tensor["quantization"]
     dtype = np.dtype(tensor["dtype"])
@@ -222,7 +230,8 @@ def _quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[
     return np.asarray(levels, dtype)
 
 
-def _dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> FloatArray:
+def dequantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> FloatArray:
+    """Turn what an output gives into numbers."""
     scale, zero_point = tensor["quantization"]
     if not scale:
         return np.asarray(values, np.float32)

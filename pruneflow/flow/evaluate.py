@@ -17,6 +17,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.runner import tflite_outcome
 from pruneflow.exports.sizes import Size
+from pruneflow.flow.agreement import Rounding, require_agreement
 from pruneflow.flow.export import Artefacts, Shipped
 from pruneflow.flow.networks import Network
 from pruneflow.flow.results import (
@@ -55,10 +56,12 @@ class Evaluating:
     Attributes:
         metrics: Names of metrics beside the headline of the task, of `pruneflow.training.metrics.METRICS`.
         interpreters: TFLite interpreters that run side by side.
+        rounding: By how much forms of one network may differ.
     """
 
     metrics: tuple[str, ...]
     interpreters: int
+    rounding: Rounding
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ def evaluate(
         how: What is measured, and how.
 
     Raises:
+        DisagreementError: if the network under masks, the stripped one and its float file do not say the same
+            of the test part.
         AccuracyDropError: if a file loses more on the validation part than its export allows.
     """
     dense, pruned = networks
@@ -210,6 +215,7 @@ def evaluate(
     }
     task = task_of(pruned.model, data.spec)
     found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics)
+    _require_one_network(pruned, found, artefacts, how.rounding)
     for shipped in artefacts.shipped:
         _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
     return found
@@ -217,6 +223,20 @@ def evaluate(
 
 def _accuracy(scores: Scores | None) -> float | None:
     return scores.metrics.get("accuracy") if scores else None
+
+
+def _require_one_network(
+    pruned: Network, found: Evaluations, artefacts: Artefacts, rounding: Rounding
+) -> None:
+    """Refuse a stripped network or a float file that is not the network that was trained."""
+    stripped, task = found.pruned.outcome, found.task
+    if pruned.wrapped is not None:
+        forms = "The pruned network under masks and the stripped one"
+        require_agreement(forms, (pruned.wrapped, stripped), task, rounding)
+    for shipped in artefacts.shipped:
+        if shipped.export.kind == "float":
+            forms = f"The stripped network in Keras and {shipped.file.name}"
+            require_agreement(forms, (stripped, found.files["float"].outcome), task, rounding)
 
 
 def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapping[str, Scores]) -> None:

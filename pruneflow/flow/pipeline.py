@@ -10,6 +10,7 @@ from typing import Any
 from pruneflow.datasets.spec import Data
 from pruneflow.exports.inspection import Inspection, inspect
 from pruneflow.flow import results
+from pruneflow.flow.agreement import rounding_of
 from pruneflow.flow.config import Config, plain
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
@@ -43,7 +44,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
         The result, as written to ``run_dir/result.json``.
 
     Raises:
-        PruneflowError: if a target is missed or a file cannot be written.
+        PruneflowError: if a target is missed, forms of the network disagree, or a file cannot be written.
     """
     start = time.perf_counter()
     memory.reset_peak()
@@ -52,7 +53,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     _doubt(config, data, dense)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
-    how = Evaluating(tuple(config.trainer.metrics), ready.interpreters)
+    how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
     scores = evaluate(store, data, (dense, pruned), files, how)
     inside = _inspect(files, pruned)
     times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)
