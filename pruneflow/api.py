@@ -30,7 +30,6 @@ from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.models.copies import copied
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.report.points import spelled
-from pruneflow.runtime import backend
 from pruneflow.runtime.device import left_as_found
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.forks import require_own_tensorflow
@@ -359,7 +358,8 @@ def export(  # noqa: PLR0913 - settings of one file, by name
     inputs and output layers, or keys of dictionaries.
 
     Args:
-        model: A built ``tf_keras.Model``, such as `Pruned.strip` returns; a subclassed one was called once.
+        model: A built model of Keras 2, or of Keras 3 if its layers have equals in Keras 2; a subclassed
+            one of Keras 2 was called once.
         path: Where the file goes; None writes none.
         kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
@@ -398,12 +398,24 @@ def export(  # noqa: PLR0913 - settings of one file, by name
     tolerance = accepted.share("tolerance", tolerance, "0.05 allows one wrong answer in twenty.")
     accepted.built_model(model)
     place = None if path is None else accepted.new_file("path", path)
-    signature = signature_of(model)
+    signature = signature_of(model := _in_keras_2(model))
     given = None if examples is None else accepted.examples_of(signature, examples)
     content = library.exported(model, signature, given, library.Wanted(kind, encoding, tolerance))
     if place is not None:
         write_file(place, content)
     return content
+
+
+def _in_keras_2(model: Any) -> Any:
+    """The same model, or what one of Keras 3 is converted to: TFLite files of Keras 2 have fused layers."""
+    from pruneflow.models import keras3
+    from pruneflow.runtime.terminal import console
+
+    if not keras3.is_keras_3(model):
+        return model
+    both = keras3.converted(model)
+    console.print(keras3.said(both.difference))
+    return both.model
 
 
 def _composed(options: dict[str, Any], seed: int) -> Config:
