@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
 from pruneflow.models.keras3 import ConversionError, converted
-from pruneflow.models.keras3_files import read_keras_3, version_in
+from pruneflow.models.keras3.files import read_keras_3, version_in
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
 from pruneflow.runtime import backend, extensions
 from pruneflow.runtime.files import require_regular

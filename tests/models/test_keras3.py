@@ -18,9 +18,9 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.exporters import Float
 from pruneflow.models import keras3
 from pruneflow.models.keras3 import ConversionError, converted, is_keras_3, written_back
-from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
-from pruneflow.models.keras3_layers import SAME
-from pruneflow.models.keras3_weights import finalize
+from pruneflow.models.keras3.activations import SAME_ACTIVATIONS
+from pruneflow.models.keras3.layers import SAME
+from pruneflow.models.keras3.weights import finalize
 from pruneflow.models.keras_files import SavedNetwork, digest_of_files, read_network
 from pruneflow.runtime import backend, child
 

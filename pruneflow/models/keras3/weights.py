@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.models.keras3_layers import ConversionError, shown
+from pruneflow.models.keras3.layers import ConversionError, shown
 from pruneflow.runtime import backend
 
 __all__ = ["Weight", "finalize", "paired"]

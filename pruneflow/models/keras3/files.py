@@ -13,9 +13,9 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import OWN, REMEDY, ROOTS, UNSAFE, description_in, objects_in
-from pruneflow.models.keras3_layers import NATIVE, SAME, WRAPPERS
-from pruneflow.models.keras3_operations import OPERATIONS
-from pruneflow.models.keras3_weights import finalize
+from pruneflow.models.keras3.layers import NATIVE, SAME, WRAPPERS
+from pruneflow.models.keras3.operations import OPERATIONS
+from pruneflow.models.keras3.weights import finalize
 from pruneflow.models.stored_weights import WEIGHTS, require_plain_hdf5, require_room
 from pruneflow.runtime import backend
 

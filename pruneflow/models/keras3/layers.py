@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from pruneflow.errors import PruneflowError
-from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
+from pruneflow.models.keras3.activations import SAME_ACTIVATIONS
 from pruneflow.runtime import backend
 
 __all__ = [

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.models.keras3_activations import AS_OPERATIONS
-from pruneflow.models.keras3_layers import ConversionError
+from pruneflow.models.keras3.activations import AS_OPERATIONS
+from pruneflow.models.keras3.layers import ConversionError
 from pruneflow.runtime import backend
 
 __all__ = ["OPERATIONS", "constant"]

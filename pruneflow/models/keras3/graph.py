@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pruneflow.models.keras3_activations import SAME_ACTIVATIONS
-from pruneflow.models.keras3_layers import (
+from pruneflow.models.keras3.activations import SAME_ACTIVATIONS
+from pruneflow.models.keras3.layers import (
     ConversionError,
     activation_of,
     is_of_keras,
@@ -15,8 +15,8 @@ from pruneflow.models.keras3_layers import (
     shown,
     without_activation,
 )
-from pruneflow.models.keras3_operators import Operators, require_activation, require_operation
-from pruneflow.models.keras3_weights import Weight, paired
+from pruneflow.models.keras3.operators import Operators, require_activation, require_operation
+from pruneflow.models.keras3.weights import Weight, paired
 from pruneflow.runtime import backend
 
 __all__ = ["converted_graph", "graph_of"]

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.models.base import Model
-from pruneflow.models.keras3_graph import converted_graph, graph_of
-from pruneflow.models.keras3_layers import ConversionError
-from pruneflow.models.keras3_weights import Weight, finalize
+from pruneflow.models.keras3.graph import converted_graph, graph_of
+from pruneflow.models.keras3.layers import ConversionError
+from pruneflow.models.keras3.weights import Weight, finalize
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 

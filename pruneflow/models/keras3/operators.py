@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pruneflow.models.keras3_activations import AS_OPERATIONS
-from pruneflow.models.keras3_layers import ConversionError, activation_of, made
-from pruneflow.models.keras3_operations import OPERATIONS, constant
+from pruneflow.models.keras3.activations import AS_OPERATIONS
+from pruneflow.models.keras3.layers import ConversionError, activation_of, made
+from pruneflow.models.keras3.operations import OPERATIONS, constant
 from pruneflow.runtime import backend
 
 __all__ = ["Operators", "require_activation", "require_operation"]
