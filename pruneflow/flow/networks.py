@@ -305,11 +305,15 @@ def _network(
 
 
 def _h5(model: Any) -> bytes:
-    """The bytes of ``model`` saved as the guide does, without the optimizer; loads without tfmot."""
+    """The bytes of ``model`` saved as the guide does, without the optimizer; loads without pruneflow."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras 2 calls its own .h5 format legacy
         file = Path(folder) / NETWORK
-        model.save(file, include_optimizer=False)
+        try:
+            model.save(file, include_optimizer=False)
+        except (NotImplementedError, TypeError):  # of a layer without get_config: its weights alone are kept
+            file.unlink(missing_ok=True)
+            model.save_weights(file)
         return file.read_bytes()
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -61,6 +59,27 @@ class Origin:
         self._check_meaning(model, output)
         return model if output == "auto" or meaning_of(model) else declared(model, output)
 
+    def connected(self, model: Any, spec: Spec) -> Any:
+        """Make a subclassed network the one layer of a functional network, whose input and output are known.
+
+        Args:
+            model: What the user brought; anything else than a subclassed network is returned as it is.
+            spec: The data.
+
+        Raises:
+            ConfigError: if it cannot be called on an example of the data.
+        """
+        keras = backend.keras()
+        has_graph = isinstance(model, keras.Sequential) or getattr(model, "_is_graph_network", False)
+        if has_graph or not isinstance(model, keras.Model):
+            return model
+        inputs = keras.Input(spec.shape, dtype=spec.input_dtype, name="input")
+        try:
+            return keras.Model(inputs, model(inputs))
+        except Exception as error:  # of any kind, as of the network's own layers
+            problem = f"it cannot be called on examples of shape {_shape(spec.shape)}: {_first_line(error)}"
+            raise self.refused(problem, "Change the network's input, or the data.") from error
+
     def refused(self, problem: str, remedy: str) -> ConfigError:
         """The message ``key=value: problem. remedy``."""
         return ConfigError.of(self.key, self.value, problem, remedy)
@@ -69,11 +88,6 @@ class Origin:
         keras, kind = backend.keras(), type(model).__name__
         if not isinstance(model, keras.Model):
             raise self.refused(f"it is no network, but {kind}", "It must be a built tf_keras.Model.")
-        if not (isinstance(model, keras.Sequential) or model._is_graph_network):
-            raise self.refused(
-                f"{kind} is a subclassed model, whose layers are not known",
-                "Connect the layers as a functional or a sequential model.",
-            )
         if not model.inputs:
             raise self.refused(
                 "it is not built: its input is not known", "Let it begin with keras.Input(spec.shape)."
@@ -81,20 +95,6 @@ class Origin:
         wrapped = wrapper_of_tfmot(kinds_of_layers(model))
         if wrapped:
             raise self.refused(*wrapped)
-        self._check_savable(model)
-
-    def _check_savable(self, model: Any) -> None:
-        for layer in model.layers:
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # of functions without a name, which are not read back
-                    json.dumps(layer.get_config(), default=str)
-            except (NotImplementedError, TypeError, ValueError) as error:
-                kind = type(layer).__name__
-                raise self.refused(
-                    f"layer {layer.name} ({kind}) cannot be saved: {_first_line(error)}",
-                    f"Give {kind} a get_config.",
-                ) from error
 
     def _check_input(self, model: Any, spec: Spec) -> None:
         if len(model.inputs) != 1:

@@ -67,7 +67,8 @@ class Custom(Model):
             ConfigError: if there is no such function, or if what it returns does not fit the data.
             PruneflowError: if it raises.
         """
-        fitted = self._origin.fitted(self._as_keras_2(self._called(spec)), spec, output=self.output)
+        network = self._origin.connected(self._as_keras_2(self._called(spec)), spec)
+        fitted = self._origin.fitted(network, spec, output=self.output)
         if spec.kind == "image" and shrinks_pixels(fitted):
             raise self._origin.refused(
                 "it begins by dividing pixels by a large number, or taking one off, and the data set gives "

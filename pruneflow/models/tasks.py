@@ -231,7 +231,7 @@ def _ending(tensor: Any) -> str:
     for meaning, name in DECLARED.items():
         if layer.name == name:
             return meaning
-    if isinstance(layer, backend.keras().Model):
+    if isinstance(layer, backend.keras().Model) and layer.outputs:  # a subclassed one has none
         return _ending(layer.outputs[tensor._keras_history.tensor_index])
     layer = getattr(layer, "layer", layer)  # tfmot's wrapper
     kind, name = type(layer).__name__, _activation(layer)
