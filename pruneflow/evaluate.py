@@ -1,4 +1,4 @@
-"""``python -m pruneflow.evaluate``: score and inspect TFLite files, of whatever origin, on a test set."""
+"""``python -m pruneflow.evaluate``: score and inspect TFLite and Keras files on a test set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import hydra
@@ -16,7 +17,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from pruneflow import latency
+from pruneflow import accepted, latency
 from pruneflow.command import answers
 from pruneflow.datasets.as_trained import as_trained
 from pruneflow.datasets.spec import Data, Part
@@ -27,6 +28,7 @@ from pruneflow.exports.matching import require_match, task_of_file
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
 from pruneflow.flow.config import config_folder, option_from_hydra
+from pruneflow.models.keras_files import check_file, read_network
 from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
@@ -38,6 +40,7 @@ __all__ = ["evaluated", "main"]
 USAGE = """\
 Score and inspect TFLite files on the test part of a data set: accuracy, sizes, zeros of each weight,
 operations, latency. With several files, all are timed in turn and compared with the first.
+A file of Keras 2 or 3 (.keras, .h5, a SavedModel folder) is converted to a float TFLite file first.
 
 Usage: python -m pruneflow.evaluate FILE [FILE ...] [dataset=mnist] [key=value ...] [--json]
 
@@ -47,6 +50,7 @@ Usage: python -m pruneflow.evaluate FILE [FILE ...] [dataset=mnist] [key=value .
   --json                              print one JSON object instead of tables
 """
 
+KERAS_FILES = (".keras", ".h5", ".hdf5")
 KEYS = ("dataset", "latency", "device.evaluation_threads")
 
 
@@ -85,7 +89,7 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     """Score and inspect each file.
 
     Args:
-        files: ``.tflite`` files.
+        files: ``.tflite`` files, and files of Keras.
         settings: ``dataset``, ``latency`` and ``interpreters``.
 
     Returns:
@@ -94,19 +98,47 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     Raises:
         PruneflowError: if a file cannot be used; before any is scored.
     """
-    graphs = [tflite.parse(tflite.read(file), str(file)) for file in files]
+    of_keras = [f for f in files if f.suffix in KERAS_FILES or (f / "saved_model.pb").is_file()]
+    for file in of_keras:
+        check_file(file)
+    for file in set(files) - set(of_keras):
+        tflite.parse(tflite.read(file), str(file))
     data: Data = settings.dataset.load()
+    with TemporaryDirectory() as folder:
+        made = [_as_tflite(file, data, Path(folder)) if file in of_keras else file for file in files]
+        return _of_files(made, files, data, settings)
+
+
+def _as_tflite(file: Path, data: Data, folder: Path) -> Path:
+    """Convert a file of Keras, of whichever version, to a float TFLite file that is compared with it."""
+    from pruneflow.exports import library
+    from pruneflow.exports.signatures import signature_of
+
+    model = read_network(file).build()
+    signature = signature_of(model)
+    examples = data.spec.model_input(data.test.x[: library.MOST_JUDGED])
+    given = accepted.examples_of(signature, examples)
+    place = folder / f"{file.name}.tflite"
+    place.write_bytes(library.exported(model, signature, given, library.Wanted("float", "dense", 0.0)))
+    return place
+
+
+def _of_files(
+    files: Sequence[Path], originals: Sequence[Path], data: Data, settings: Any
+) -> list[dict[str, Any]]:
+    """Score TFLite files; rows bear the names of the originals, beside which facts of the data lie."""
+    graphs = [tflite.parse(tflite.read(file), str(file)) for file in files]
     read = []
-    for file, graph in zip(files, graphs, strict=True):
-        own = as_trained(file, settings.dataset, data)
+    for file, original, graph in zip(files, originals, graphs, strict=True):
+        own = as_trained(original, settings.dataset, data)
         require_match(graph, str(file), own.spec, settings.dataset.option_name)
         if len(files) > 1:  # one that does not run is refused at once
             first = replace(own, test=Part(own.test.x[:1], own.test.y[:1]))
             foreign_outputs(file, first, units=task_of_file(graph, own.spec).units, threads=1)
         read.append(own)
     rows = [
-        _scored(file, graph, own, interpreters=settings.interpreters)
-        for file, graph, own in zip(files, graphs, read, strict=True)
+        {**_scored(file, graph, own, interpreters=settings.interpreters), "file": str(original)}
+        for file, original, graph, own in zip(files, originals, graphs, read, strict=True)
     ]
     if not settings.latency.seconds:
         return rows

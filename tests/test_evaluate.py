@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from conftest import QUICK, QUICK_LSTM
 from test_cli import DOCUMENTED, exit_code
 from test_tflite import packed
 
+import pruneflow
 from pruneflow import evaluate, latency
 from pruneflow.datasets.spec import Spec
 from pruneflow.exports import runner
@@ -105,6 +107,26 @@ def test_a_file_of_another_origin_is_scored_and_inspected(foreign, capsys, name,
     assert (weight["shape"], weight["zeros"], weight["sparsity"]) == ([10, 784], 3920, 0.5)
     assert (found["multiply_adds"], found["nonzero_multiply_adds"]) == (batch * 7840, batch * 3920)
     assert found["data"]["examples"] == 100
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(("number", "name"), [(2, "network.h5"), (3, "network.keras")])
+def test_a_file_of_keras_is_scored_as_keras_scores_it(tmp_path, capsys, number, name):
+    keras = backend.keras() if number == 2 else backend.keras3()
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation="softmax")]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras 2 calls its own .h5 format legacy
+        model.save(tmp_path / name)
+    data = pruneflow.compose(QUICK).dataset.load()
+    outputs = model.predict(data.spec.model_input(data.test.x[:]), verbose=0)
+    code, out, err = said(capsys, [tmp_path / name, FAST, "--json"])
+    assert code == 0, err
+    (row,) = json.loads(out)["files"]
+    assert row["file"] == str(tmp_path / name)
+    assert row["accuracy"] == float((outputs.argmax(axis=1) == data.test.y).mean())
 
 
 @pytest.mark.run
