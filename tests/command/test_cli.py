@@ -56,7 +56,7 @@ def assert_answered(shown, answer):
 
 def command(arguments, **options):
     line = [sys.executable, "-m", "pruneflow", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(line, capture_output=True, text=True, timeout=1200, **options)
 
 
 def exit_code(arguments):
