@@ -162,7 +162,7 @@ class Summaries(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.masked = masked
         self.begun = (0, 0)  # an epoch that is taken up in its middle does not log its beginning twice
-        self.writer = backend.tensorflow().summary.create_file_writer(str(folder))
+        self.writer = backend.tensorflow().summary.create_file_writer(str(folder / "metrics"))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Log the masks at the beginning of an epoch."""

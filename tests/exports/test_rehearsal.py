@@ -147,7 +147,7 @@ def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
     monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome(values, status))
     monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", steps)
     trial = rehearsal._Trial("all", None, None, [])
-    model = types.SimpleNamespace(layers=[])
+    model = backend.keras().Sequential()
     export = Int8(name="int8", calibration_samples=4)
     if isinstance(answer, str):
         with pytest.raises(ConfigError) as said:

@@ -111,7 +111,7 @@ def own_step(keras):
 
     class Stepping(keras.Model):
         def train_step(self, data):
-            x, y = data
+            x, y = data[:2]
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean(tf.square(self(x, training=True) - y))
             gradients = tape.gradient(loss, self.trainable_variables)
@@ -257,7 +257,7 @@ def keras_of(number):
 
 
 def compiled(model, keras):
-    if "kind" in getattr(model, "output_names", ()):
+    if "kind" in (getattr(model, "output_names", None) or ()):
         losses = {"kind": keras.losses.SparseCategoricalCrossentropy(from_logits=True), "size": "mse"}
         metrics = {"kind": ["accuracy"]}
         model.compile(

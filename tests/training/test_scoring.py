@@ -100,13 +100,13 @@ def test_without_the_reset_the_same_file_gives_other_answers(tmp_path, monkeypat
 def test_quantized_values_round_to_the_nearest_level_and_saturate():
     tensor = {"quantization": (0.5, -10), "dtype": np.int8}
     values = np.array([0.0, 0.24, 0.26, 1000.0, -1000.0], np.float32)
-    np.testing.assert_array_equal(runner._quantized(values, tensor), [-10, -10, -9, 127, -128])
-    np.testing.assert_array_equal(runner._dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
+    np.testing.assert_array_equal(runner.quantized(values, tensor), [-10, -10, -9, 127, -128])
+    np.testing.assert_array_equal(runner.dequantized(np.array([-10, -9], np.int8), tensor), [0.0, 0.5])
 
 
 def test_token_ids_are_not_scaled():
     tensor = {"quantization": (0.0, 0), "dtype": np.int32}
-    np.testing.assert_array_equal(runner._quantized(np.array([7], np.int32), tensor), [7])
+    np.testing.assert_array_equal(runner.quantized(np.array([7], np.int32), tensor), [7])
 
 
 def test_zeros_compress_and_sizes_are_the_same_each_time():

@@ -239,6 +239,17 @@ def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout
 
 
 @pytest.mark.run
+def test_both_engines_show_the_same_tags_and_the_same_masks(composed, tmp_path):
+    shown = {}
+    for engine in ("pruneflow", "tfmot"):
+        train(composed, tmp_path / engine, f"pruning.engine={engine}")
+        board = Board(tmp_path / engine / "run")
+        tags = {run: board.tags(run, "scalars") for run in ("pruned", "pruned/tfmot/metrics")}
+        shown[engine] = tags, board.all_values("pruned/tfmot/metrics")
+    assert shown["pruneflow"] == shown["tfmot"]
+
+
+@pytest.mark.run
 def test_a_stage_that_is_reused_brings_pictures_histograms_and_layout(composed, tmp_path):
     train(composed, tmp_path, *BOTH)
     first = Board(tmp_path / "run")
