@@ -13,6 +13,7 @@ from omegaconf import DictConfig, ListConfig
 from pruneflow.command import optuna_rehearsal
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
+from pruneflow.flow.judgement import fails
 from pruneflow.options import require, require_one_of
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console
@@ -114,8 +115,9 @@ def quieten() -> None:
 
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
-    """Print the cells that no other one beats, with their objectives."""
-    reached = [(cell.name, objectives.values(cell.result, objective)) for cell in cells if cell.result]
+    """Print the cells that no other one beats, with their objectives; wrecks are none of them."""
+    usable = [cell for cell in cells if cell.result and not fails(cell.result)]
+    reached = [(cell.name, objectives.values(cell.result or {}, objective)) for cell in usable]
     done = [(name, values) for name, values in reached if values]
     if not done:
         return
