@@ -34,7 +34,7 @@ KEPT, DROPPED, GUESSING = "kept", "dropped", "guessing"
 OVER_LIMIT, CHANCE = "over_limit", "chance"
 FAILING = (OVER_LIMIT, CHANCE)
 
-REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.epochs)."
+REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
 
 
 class WreckError(PruneflowError):

@@ -46,8 +46,8 @@ def doubts(asked: Trainer, plan: Plan) -> list[str]:
     """
     steps, updates = plan.total_steps, len(plan.updates)
     few = {
-        f"{_counted(steps, 'step')}, fewer than {FEWEST_STEPS}": steps < FEWEST_STEPS,
-        f"{_counted(updates, 'mask update')}, fewer than {FEWEST_UPDATES}": updates < FEWEST_UPDATES,
+        f"{_counted(steps, 'step')} (fewer than {FEWEST_STEPS})": steps < FEWEST_STEPS,
+        f"{_counted(updates, 'mask update')} (fewer than {FEWEST_UPDATES})": updates < FEWEST_UPDATES,
     }
     found = " and ".join(words for words, is_so in few.items() if is_so)
     if not found:
