@@ -74,7 +74,7 @@ def show_prepared(ready: Prepared) -> None:
 
 
 def _length_lines(ready: Prepared) -> list[str]:
-    return [f"{'' if index else 'Training':<10} {line}" for index, line in enumerate(ready.lengths)]
+    return [f"{'' if index else 'Phases':<10} {line}" for index, line in enumerate(ready.lengths)]
 
 
 def _plan_lines(ready: Prepared) -> list[str]:
