@@ -125,8 +125,8 @@ def _alarms(runs: Sequence[Run]) -> Iterator[str]:
     lost = sum(marked(run.result) is not None for run in runs)
     if lost:
         yield (
-            f"{lost} of {len(runs)} runs are marked in red: pruning cost much of their accuracy, as the last "
-            "column says. The report of each says more."
+            f"{lost} of {len(runs)} runs are marked in red: the column pruning says why, with the loss on "
+            "the validation part. The report of each says more."
         )
 
 
@@ -161,9 +161,9 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
         "title": title,
         "columns": [
             Column("run"),
+            *([Column("pruning")] if judged else []),
             *_key_columns(grid, keys, named),
             *_figure_columns(grid, _FIGURES),
-            *([Column("pruning")] if judged else []),
         ],
         "rows": rows,
         "seed_columns": [*_key_columns(grid, grid.keys, named), *_figure_columns(grid, _SEED_FIGURES)],
@@ -190,14 +190,14 @@ def _run_row(
     figures = [_number(form, value(point)) for form, value in _FIGURES.values()]
     name, lost = point.run.name, marked(point.run.result)
     said = [Cell(_verdict(lost))] if judged else []
-    cells = [Cell(name, link=links[name]), *settings, *figures, *said]
+    cells = [Cell(name, link=links[name]), *said, *settings, *figures]
     return Row(cells, marked=front, lost=lost is not None)
 
 
 def _verdict(lost: Mapping[str, Any] | None) -> str:
     if not lost:
         return "kept"
-    drop = "" if lost["drop"] is None else f", {lost['drop']:.4f} lost on the validation part"
+    drop = "" if lost["drop"] is None else f" (-{lost['drop']:.4f})"
     return f"{lost['verdict'].replace('_', ' ')}{drop}"
 
 

@@ -147,9 +147,9 @@ def test_the_page_of_a_sweep_marks_its_rows(tmp_path):
     for seed, word in enumerate(("kept", "over_limit")):
         write_run(tmp_path / word, judged(word, seed=seed))
     page = write_sweep_report(collect([tmp_path]), tmp_path / "report.html")
-    rows = {row[0]: row[-1] for row in Page(page).rows if row}
+    rows = {row[0]: row[1] for row in Page(page).rows if row}
     assert rows["run"] == "pruning" and rows["kept"] == "kept"
-    assert rows["over_limit"] == "over limit, 0.5800 lost on the validation part"
+    assert rows["over_limit"] == "over limit (-0.5800)"
     assert page.read_text().count('<tr class="lost">') == 1
     assert "1 of 2 runs are marked in red" in Page(page).text
 
