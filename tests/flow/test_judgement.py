@@ -121,6 +121,8 @@ def test_a_search_takes_no_wreck(composed, capsys):
     cells = [CellOutcome(name, judged(name), "") for name in ("chance", "dropped")]
     search.show_best(cells, ["validation_accuracy"])
     said = capsys.readouterr().out
+    search.show_best(cells[:1], ["validation_accuracy"])
+    assert capsys.readouterr().err.startswith("The search found nothing: each pruned network guesses")
     assert "Best of 1" in said and "dropped: validation_accuracy" in said and "chance" not in said
 
 
