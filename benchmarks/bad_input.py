@@ -172,7 +172,7 @@ dataset=arrays model=mlp dataset.path=nowhere.npz
 dataset=custom model=mlp
 dataset=custom model=mlp dataset.factory=json:dumps
 trainer.epochs=-1
-trainer.epochs=null
+trainer.min_steps=0
 trainer.epochs=nan
 trainer.epochs=1000000000000000000
 trainer.dense_epochs=-1
@@ -246,6 +246,7 @@ export.encoding=null
 export.compression=rar
 export.max_accuracy_drop=nan
 export.max_accuracy_drop=-1
+pruning.max_accuracy_drop=-1
 export=int8 export.calibration_samples=0
 export=int8 export.calibration_samples=-3
 export=int8 export.calibration_samples=1.5

@@ -8,7 +8,7 @@ import shlex
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from pruneflow.command.names import differing
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
+from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.models.copies import copied
@@ -130,6 +131,8 @@ def run(
 
     Raises:
         ConfigError: for settings that cannot be used; nothing is written then.
+        WreckError: if pruning left a network that guesses, or cost more than ``pruning.max_accuracy_drop``;
+            everything is written then.
         PruneflowError: if the run fails.
     """
     require_own_tensorflow("run")
@@ -176,6 +179,7 @@ def _carried_out(config: Config, words: list[str], place: Path, *, report: bool)
         with suppress(PruneflowError):  # such as the same full disk
             record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
         raise
+    require_worth(asdict(result))
     return result
 
 

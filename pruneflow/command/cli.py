@@ -29,6 +29,7 @@ from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.judgement import fails
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.report import hparams
 from pruneflow.runtime import signals
@@ -46,7 +47,10 @@ GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 refused, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP."""
+    """Run the command line and exit with the code of how it ended.
+
+    0 done, 1 failed, 2 refused, 3 pruned to a wreck, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     with _answered():
         words = list(sys.argv[1:] if arguments is None else arguments)
@@ -179,7 +183,7 @@ def _complete(result: dict[str, Any], work: isolation.Work) -> None:
 
 def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...] | None:
     values = objectives.values(result, config.objective)
-    if values is None:
+    if values is None or fails(result):  # which a search leaves out
         return None
     return values[0] if len(values) == 1 else tuple(values)
 

@@ -30,6 +30,7 @@ Keys that are changed most
   trainer.batch_size=256          examples per step of the pruning phase
   dataset.path=FILE               your copy of the data; otherwise they are fetched once
   pruning.skip=[embedding]        layers to leave dense
+  pruning.max_accuracy_drop=0.02  most that pruning may cost; more fails the run
   distribution.layers={{dense:.9}} sparsity of single layers
   export.encoding=auto            leave zeros out of the file where that runs and is smaller
   seed=1                          fixes weights, batch order and dropout

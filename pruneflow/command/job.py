@@ -24,8 +24,9 @@ from pruneflow.command import answers, continuing, grids, launchers, plugins, se
 from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
-from pruneflow.flow import objectives
+from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import is_done
 from pruneflow.flow.store import Store
 from pruneflow.options import require
@@ -185,6 +186,9 @@ class Job:
 
         Returns:
             Whether every cell is done.
+
+        Raises:
+            WreckError: if it is no sweep, everything is written, and pruning left a wreck.
         """
         with continuing.claimed(self._store, self.identity) as claim:
             if claim.record is None:
@@ -196,6 +200,8 @@ class Job:
             done = job._shown(cells)
             if done:
                 claim.finish()
+        if done and not self.sweep:
+            require_worth(results.read(job.folder))
         return done
 
     def _beside_itself(self) -> None:

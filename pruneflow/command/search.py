@@ -13,12 +13,17 @@ from omegaconf import DictConfig, ListConfig
 from pruneflow.command import optuna_rehearsal
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
+from pruneflow.flow.judgement import fails
 from pruneflow.options import require, require_one_of
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import complain, console
 
 __all__ = ["check", "is_search", "probes", "quieten", "show_best"]
 
+NONE = (
+    "The search found nothing: each pruned network guesses, or lost more than pruning.max_accuracy_drop. "
+    "Search lower values of schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
+)
 HYDRAS_OWN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
@@ -114,10 +119,13 @@ def quieten() -> None:
 
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
-    """Print the cells that no other one beats, with their objectives."""
-    reached = [(cell.name, objectives.values(cell.result, objective)) for cell in cells if cell.result]
+    """Print the cells that no other one beats, with their objectives; wrecks are none of them."""
+    usable = [cell for cell in cells if cell.result and not fails(cell.result)]
+    reached = [(cell.name, objectives.values(cell.result or {}, objective)) for cell in usable]
     done = [(name, values) for name, values in reached if values]
     if not done:
+        if any(cell.result for cell in cells):
+            complain(NONE)
         return
     console.print()
     console.print(f"Best of {len(done)} by {', '.join(objective)} (validation part and sizes):")

@@ -24,7 +24,7 @@ from pruneflow.sparsity import criteria, distributions, schedules, structures
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Pruning
-from pruneflow.training import trainer
+from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ _GROUPS = {
     "criterion": criteria.Criterion,
     "distribution": distributions.Distribution,
     "export": exporters.Export,
-    "trainer": trainer.Trainer,
+    "trainer": trainers.Trainer,
     "device": device.Device,
 }
 
@@ -182,8 +182,11 @@ def option_from_hydra(composed: DictConfig, key: str) -> Any:
     return option
 
 
-def plan_for(config: Config, data: Data) -> Plan:
+def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
     """Check what only the loaded data can tell, and compile the schedule.
+
+    Returns:
+        The settings of training with every length a number, and the plan.
 
     Raises:
         ConfigError: if model and data, batches and data, schedule and steps, or the options of pruning do not
@@ -191,13 +194,15 @@ def plan_for(config: Config, data: Data) -> Plan:
     """
     config.model.check(data.spec)
     config.model.check_memory(data.spec)
-    config.trainer.check(data)
-    steps = steps_per_epoch(len(data.train), config.trainer.batch_size) * config.trainer.epochs
+    trainer = config.trainer.for_examples(len(data.train))
+    trainer.check(data)
+    fit = trainer.pruned_fit(config.seed)
+    steps = steps_per_epoch(len(data.train), fit.batch_size) * fit.epochs
     plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
     masks = masks_for(config, plan, ())
     masks.check_options()
     config.pruning.check(masks)
-    return plan
+    return trainer, plan
 
 
 def masks_for(config: Config, plan: Plan, prunables: tuple[Prunable, ...]) -> MaskPlan:

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pruneflow.datasets.spec import Data
 from pruneflow.exports.inspection import Inspection, inspect
-from pruneflow.flow import results
+from pruneflow.flow import as_came, results
 from pruneflow.flow.agreement import rounding_of
 from pruneflow.flow.config import Config, plain
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
+from pruneflow.flow.judgement import Judgement, judge
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
 from pruneflow.flow.prepare import Prepared, prepare
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
-from pruneflow.models.doubts import guessing
-from pruneflow.models.tasks import task_of
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import weights
-from pruneflow.sparsity.schedules import Plan
-from pruneflow.training.scoring import keras_outcome, score
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
@@ -50,7 +46,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     memory.reset_peak()
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
-    _doubt(config, data, dense)
+    as_came.show(config, ready, dense)
     pruned = pruned_network(store, config, ready, dense, run_dir)
     files = export(store, config.export, data, (dense, pruned), run_dir)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
@@ -89,7 +85,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         device=ready.device,
         seed=config.seed,
         data=DataFacts.of(ready.data),
-        plan=_plan_facts(ready.plan),
+        plan=_plan_facts(ready),
         dense=of_dense,
         pruned=of_pruned,
         tflite=of_files,
@@ -99,6 +95,22 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         seconds=time.perf_counter() - start,
         peak_memory_bytes=memory.peak_bytes(),
         classes=scores.classes(ready.data.class_names),
+        judgement=_judged(config, ready, scores),
+    )
+
+
+def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
+    """What pruning cost, on the validation part."""
+    dense, pruned = (
+        each.scores["validation"].headline if each else None for each in (scores.dense, scores.pruned)
+    )
+    assert pruned is not None
+    return judge(
+        dense,
+        pruned,
+        ready.data.validation.y,
+        metric=scores.task.headline,
+        limit=config.pruning.max_accuracy_drop,
     )
 
 
@@ -110,16 +122,6 @@ def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluation
         "export": PhaseCost(files.seconds),
         "evaluate": PhaseCost(scores.seconds),
     }
-
-
-def _doubt(config: Config, data: Data, dense: Network) -> None:
-    """Warn of a trained network that only guesses here, before it is pruned for an hour."""
-    if config.model.starts_trained and not config.trainer.dense_epochs and data.spec.classes:
-        part = data.validation
-        outcome = keras_outcome(dense.model, part, data.spec, description="Evaluating as it came")
-        accuracy = score(task_of(dense.model, data.spec), outcome, part.y).headline
-        if said := guessing(accuracy, data.spec, len(part)):
-            warn(f"Note       {said}")
 
 
 def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
@@ -135,11 +137,14 @@ def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
     return found
 
 
-def _plan_facts(plan: Plan) -> dict[str, Any]:
+def _plan_facts(ready: Prepared) -> dict[str, Any]:
+    plan, trainer = ready.plan, ready.trainer
+    lengths = ("dense_epochs", "epochs", "dense_batch_size", "batch_size")
     return {
         "begin_step": plan.begin_step,
         "end_step": plan.end_step,
         "frequency": plan.frequency,
         "updates": len(plan.updates),
         "total_steps": plan.total_steps,
+        **{key: getattr(trainer, key) for key in lengths},
     }

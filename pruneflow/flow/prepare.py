@@ -9,6 +9,7 @@ from typing import Any
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
+from pruneflow.flow import lengths
 from pruneflow.flow.config import Config, masks_for, plan_for
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
@@ -17,6 +18,7 @@ from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Selection
+from pruneflow.training.trainer import Trainer
 
 __all__ = ["Prepared", "forget", "prepare"]
 
@@ -29,10 +31,13 @@ class Prepared:
 
     Attributes:
         data: The data.
+        trainer: How both networks are trained, every length a number.
         plan: When masks change.
         selection: The layers to prune.
         masks: How their masks are decided.
         notes: What has to be said of that, a sentence each.
+        lengths: How long both phases are and why, a line each.
+        warnings: What must not be overlooked, a sentence each.
         device: Processor, precision, threads.
         interpreters: TFLite interpreters that run side by side.
         load_seconds: How long loading the data took.
@@ -41,10 +46,13 @@ class Prepared:
     """
 
     data: Data
+    trainer: Trainer
     plan: Plan
     selection: Selection
     masks: MaskPlan
     notes: list[str]
+    lengths: list[str]
+    warnings: list[str]
     device: dict[str, Any]
     interpreters: int
     load_seconds: float
@@ -62,7 +70,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         PruneflowError: whatever would stop the run later.
     """
     data, seconds = _load(config.dataset)
-    plan = plan_for(config, data)
+    trainer, plan = plan_for(config, data)
     with undisturbed():
         device = config.device.configure(share)
         selection = _selected(config, data, plan)
@@ -73,7 +81,20 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     notes = masks.check()
     interpreters = config.device.interpreters(share)
     difference = config.model.difference
-    return Prepared(data, plan, selection, masks, notes, device, interpreters, seconds, difference)
+    return Prepared(
+        data=data,
+        trainer=trainer,
+        plan=plan,
+        selection=selection,
+        masks=masks,
+        notes=notes,
+        lengths=lengths.said(config.trainer, trainer, len(data.train)),
+        warnings=lengths.doubts(config.trainer, plan),
+        device=device,
+        interpreters=interpreters,
+        load_seconds=seconds,
+        difference=difference,
+    )
 
 
 def forget() -> None:

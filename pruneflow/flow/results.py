@@ -15,6 +15,7 @@ from pruneflow.exports.encodings import Candidate
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Timing
 from pruneflow.exports.verdict import Speedup
+from pruneflow.flow.judgement import Judgement
 from pruneflow.flow.plausible import require_plausible
 from pruneflow.flow.store import Stage
 from pruneflow.runtime.files import write_file
@@ -218,7 +219,10 @@ class PhaseCost:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything a run found out. See the README for the meaning of each field."""
+    """Everything a run found out. See the README for the meaning of each field.
+
+    ``judgement`` is null in results of before.
+    """
 
     config: dict[str, Any]
     command: str
@@ -236,6 +240,7 @@ class Result:
     seconds: float
     peak_memory_bytes: int
     classes: list[ClassResult] = field(default_factory=list)
+    judgement: Judgement | None = None
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

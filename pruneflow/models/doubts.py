@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.runtime import backend
+from pruneflow.runtime.records import read_json, require_fits
 
-__all__ = ["guessing", "shrinks_pixels"]
+__all__ = ["guessing", "other_words", "shrinks_pixels"]
 
 LARGE = 10.0  # no number by which values in [0, 1] are divided, or that is taken off them
 STANDARD_ERRORS = 3.0  # by which an accuracy must be above chance, not to be taken for guessing
@@ -119,13 +121,39 @@ def guessing(accuracy: float, spec: Spec, examples: int) -> str:
         return ""
     return (
         f"The network as it came gives the right one of {spec.classes} classes for {accuracy:.1%} of "
-        f"{examples:,} examples; guessing gives {chance:.1%}. It may have learned the classes in another "
-        f"order, or {_MISREAD[spec.kind]}."
+        f"{examples:,} examples; guessing gives {chance:.1%}. Likely causes: classes in another order "
+        f"(dataset.class_names, where the data have it), {_MISREAD[spec.kind]}. "
+        "Pruning cannot mend this; look for the cause first."
     )
 
 
 _MISREAD = {
-    "image": "read pixels in another range (model.pixels), or colours in another order",
-    "numbers": "read numbers as they are, or standardised otherwise",
-    "tokens": "read words by other token ids",
+    "image": "pixels in another range (model.pixels), images that were resized or cropped in another way "
+    "(dataset.height, dataset.width, dataset.resize), or colours in another order",
+    "numbers": "numbers that were standardised in another way (dataset.standardise)",
+    "tokens": "words with other token ids (dataset.index_path, dataset.vocabulary_size, dataset.length)",
 }
+
+
+def other_words(file: Path, vocabulary: Mapping[str, int]) -> str:
+    """Return a sentence where the vocabulary beside a network is not that of the data.
+
+    Args:
+        file: A JSON file of words and token ids, as a run leaves it.
+        vocabulary: Words and token ids of the data.
+
+    Returns:
+        How many words differ, and what to do; empty where none does.
+    """
+    try:
+        learned = read_json(file)
+        require_fits(learned, dict[str, int])
+    except (OSError, ValueError) as error:
+        return f"{file} lies beside the network and cannot be compared with the words of the data: {error}."
+    if learned == vocabulary:
+        return ""
+    same = sum(vocabulary.get(word) == number for word, number in learned.items())
+    return (
+        f"{file} lies beside the network, and the data give {same:,} of its {len(learned):,} words the same "
+        f"token id. Set dataset.index_path={file}, so that the network reads the ids that it learned."
+    )

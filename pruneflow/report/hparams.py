@@ -14,6 +14,7 @@ from typing import Any
 
 from pruneflow.flow import figures, results
 from pruneflow.flow.config import Config
+from pruneflow.flow.judgement import fails, marked
 from pruneflow.report import summary
 from pruneflow.runtime.files import write_file
 from pruneflow.training.events import event_file
@@ -39,6 +40,9 @@ METRICS = {
 meaning."""
 
 
+DROP = "Accuracy, or R2, of the dense network less that of the pruned one, on the validation part."
+
+
 def write(run_dir: Path, differing: Differing) -> None:
     """Write what a finished run gives to TensorBoard, unless that is there already.
 
@@ -61,7 +65,7 @@ def write(run_dir: Path, differing: Differing) -> None:
             _start(run_dir, file["kind"], settings, end - result["seconds"]),
             *_figures(result, file),
             _card(result, file),
-            _end(end, failed=False),
+            _end(end, failed=fails(result)),
         ]
         _write(place, event_file(summaries, step=step, seconds=end))
 
@@ -110,6 +114,8 @@ def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any
         for name, value in figures.metrics_of(file, where).items():
             meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
+    if (judged := result.get("judgement")) and judged["drop"] is not None:
+        yield scalar_pb("final/validation_drop", judged["drop"], description=DROP)
     for tag, (path, meaning) in METRICS.items():
         figure = _pick(file, path) if path else worked_out[tag]
         if figure is not None:
@@ -131,7 +137,9 @@ def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
     table = "\n".join([head, "|---|---|--:|--:|--:|--:|", *body])
     latency = file["latency"]
     said = summary.latency_line(latency, file["theoretical_speedup"]) if latency else "not measured."
-    text = f"{table}\n\n**Latency** {said}\n\n    {result['command']}\n"
+    judged = marked(result)
+    alarm = f"**Marked: {judged['verdict']}. {judged['message']}**\n\n" if judged else ""
+    text = f"{alarm}{table}\n\n**Latency** {said}\n\n    {result['command']}\n"
     return text_pb(
         "result", _as_protobuf(text), description="The final table of the run, as on the terminal."
     )

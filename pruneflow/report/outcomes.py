@@ -11,6 +11,7 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
+from pruneflow.flow.judgement import marked
 from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_of
 from pruneflow.runtime.files import write_file
 
@@ -66,7 +67,10 @@ def _outcome(name: str, folder: Path | None) -> CellOutcome:
 
 
 def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
-    """Write one row per exported file; failed cells have one with their message and empty figures."""
+    """Write one row per exported file; failed cells have one with their message and empty figures.
+
+    A cell that is marked has its figures, a ``verdict`` and a message.
+    """
     rows = [row for cell in cells for row in _rows(cell)]
     text = io.StringIO()
     columns = dict.fromkeys(column for row in rows for column in row if column != "message")
@@ -84,8 +88,12 @@ def _rows(cell: CellOutcome) -> list[dict[str, Any]]:
 def _row(cell: CellOutcome, result: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"cell": cell.name, "status": "failed" if cell.failure else "done"}
     row.update({column: _pick(result, path) for column, path in _COLUMNS.items()})
+    row["batch_size"] = row["batch_size"] or _pick(
+        result, "config.trainer.batch_size"
+    )  # of results of before
     row.update(_metrics(result or {}))
-    row["message"] = cell.failure
+    judged = marked(result) if result else None
+    row["message"] = judged["message"] if judged else cell.failure
     return row
 
 
@@ -110,7 +118,9 @@ _COLUMNS = {
     "distribution": "config.distribution.name",
     "export": "tflite.kind",
     "seed": "seed",
-    "batch_size": "config.trainer.batch_size",
+    "verdict": "judgement.verdict",
+    "validation_drop": "judgement.drop",
+    "batch_size": "plan.batch_size",
     "requested_sparsity": "pruned.requested_sparsity",
     "measured_sparsity": "pruned.measured_sparsity",
     "compression_ratio": "pruned.compression_ratio",

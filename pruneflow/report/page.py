@@ -48,10 +48,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table, and whether it stands out."""
+    """A row of a table, whether it stands out, and whether its network is much worse than the dense one."""
 
     cells: Sequence[Cell]
     marked: bool = False
+    lost: bool = False
 
 
 def write_page(file: Path, template: str, pictures: Sequence[Picture], **values: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 
 from pruneflow.flow import figures, results
+from pruneflow.flow.judgement import marked
 from pruneflow.report import summary
 from pruneflow.report.charts import styled
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
@@ -61,9 +62,10 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
         "title": f"{result['config']['model']['name']} on {result['data']['name']}, pruned",
         "name": folder.name,
         "notices": [result["data"]["note"]] if result["data"]["note"] else [],
+        "alarms": [judged["message"]] if (judged := marked(result)) else [],
         "key_figures": list(_key_figures(result)),
         "result_columns": _columns(summary.columns([result]), numbers=4),
-        "result_rows": [_row(cells) for cells in summary.run_rows(result)],
+        "result_rows": list(_results(result)),
         "metric_columns": _columns(metrics[0], numbers=len(metrics[0]) - 1) if metrics else [],
         "metric_rows": [_row(cells) for cells in metrics[1:]],
         "class_columns": _columns(classes[0], numbers=len(classes[0]) - 1) if classes else [],
@@ -113,6 +115,13 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 def _figure(name: str, value: str, beside: str) -> dict[str, str]:
     return {"name": name, "value": value, "beside": beside}
+
+
+def _results(result: Mapping[str, Any]) -> Iterator[Row]:
+    """The dense network, and in red the others where pruning made them much worse."""
+    lost = marked(result) is not None
+    for index, cells in enumerate(summary.run_rows(result)):
+        yield Row([Cell(cell) for cell in cells], lost=lost and index > 0)
 
 
 def _findings(result: Mapping[str, Any]) -> list[dict[str, Any]]:

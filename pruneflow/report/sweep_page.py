@@ -8,6 +8,7 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import figures
+from pruneflow.flow.judgement import marked
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
@@ -77,6 +78,7 @@ def _values(
     return {
         "title": _title(collected, grids),
         "lead": [str(folder) for folder in collected.folders],
+        "alarms": list(_alarms(collected.runs)),
         "notices": [*collected.notices, *_notices(collected, grids)],
         "parts": [
             {**_part(title, grid, links), "pictures": slice(index * PICTURES, (index + 1) * PICTURES)}
@@ -118,6 +120,16 @@ def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
         )
 
 
+def _alarms(runs: Sequence[Run]) -> Iterator[str]:
+    """How many networks pruning made much worse; their rows are red, and say why."""
+    lost = sum(marked(run.result) is not None for run in runs)
+    if lost:
+        yield (
+            f"{lost} of {len(runs)} runs are marked in red: the column pruning says why, with the loss on "
+            "the validation part. The report of each says more."
+        )
+
+
 def _machine(run: Run) -> str:
     result, threads = run.result, run.result["tflite"][0]["latency"]["pruned"]["threads"]
     version = result["versions"].get("ai-edge-litert", "unknown")
@@ -138,15 +150,21 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
     repeated = any(mark.counted for mark in grid.marks)
     keys = [*grid.keys, *(["seed"] if repeated else [])]
     named = {**grid.labels, "seed": "seed"}
+    judged = any(marked(point.run.result) for mark in grid.marks for point in mark.points)
     front = {id(point) for mark in grid.front for point in mark.points}
     rows = [
-        _run_row(point, keys, links, marked=id(point) in front)
+        _run_row(point, keys, links, front=id(point) in front, judged=judged)
         for mark in grid.marks
         for point in mark.points
     ]
     return {
         "title": title,
-        "columns": [Column("run"), *_key_columns(grid, keys, named), *_figure_columns(grid, _FIGURES)],
+        "columns": [
+            Column("run"),
+            *([Column("pruning")] if judged else []),
+            *_key_columns(grid, keys, named),
+            *_figure_columns(grid, _FIGURES),
+        ],
         "rows": rows,
         "seed_columns": [*_key_columns(grid, grid.keys, named), *_figure_columns(grid, _SEED_FIGURES)],
         "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if repeated else [],
@@ -165,11 +183,22 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _run_row(point: Point, keys: Sequence[str], links: Mapping[str, str], *, marked: bool) -> Row:
+def _run_row(
+    point: Point, keys: Sequence[str], links: Mapping[str, str], *, front: bool, judged: bool
+) -> Row:
     settings = [_setting(point.settings, key) for key in keys]
     figures = [_number(form, value(point)) for form, value in _FIGURES.values()]
-    name = point.run.name
-    return Row([Cell(name, link=links[name]), *settings, *figures], marked=marked)
+    name, lost = point.run.name, marked(point.run.result)
+    said = [Cell(_verdict(lost))] if judged else []
+    cells = [Cell(name, link=links[name]), *said, *settings, *figures]
+    return Row(cells, marked=front, lost=lost is not None)
+
+
+def _verdict(lost: Mapping[str, Any] | None) -> str:
+    if not lost:
+        return "kept"
+    drop = "" if lost["drop"] is None else f" (-{lost['drop']:.4f})"
+    return f"{lost['verdict'].replace('_', ' ')}{drop}"
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Cell:

@@ -15,16 +15,18 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pruneflow.flow import figures
+from pruneflow.flow.judgement import marked
 from pruneflow.flow.pipeline import Prepared
 from pruneflow.flow.results import Result
 from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import console, print_whole, warn
+from pruneflow.runtime.terminal import alarm, console, print_whole, warn
 from pruneflow.sparsity.masks import Prunable
 
 __all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
 
+LOST = "bold red"  # a row of a network that pruning made much worse
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
 
 
@@ -63,10 +65,16 @@ def show_prepared(ready: Prepared) -> None:
     console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
     if ready.difference is not None:
         console.print(keras3.said(ready.difference), markup=False, soft_wrap=True)
-    for line in [*_plan_lines(ready), *_mask_lines(ready)]:
+    for line in [*_length_lines(ready), *_plan_lines(ready), *_mask_lines(ready)]:
         console.print(line, markup=False, soft_wrap=True)
+    for warning in ready.warnings:
+        warn(f"Note       {warning}")
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
     console.print(f"Not pruned {left or 'none'}", markup=False, soft_wrap=True)
+
+
+def _length_lines(ready: Prepared) -> list[str]:
+    return [f"{'' if index else 'Phases':<10} {line}" for index, line in enumerate(ready.lengths)]
 
 
 def _plan_lines(ready: Prepared) -> list[str]:
@@ -133,6 +141,8 @@ def show_result(result: Result) -> None:
             )
     if result.data.note:
         warn(result.data.note)
+    if judged := marked(found):
+        alarm(f"Marked     {judged['message']}")
 
 
 def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
@@ -150,6 +160,7 @@ def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
             "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
             figures.metric_of(result): f"{figures.quality(result, file):.4f}",
             "gzip_bytes": str(file["gzip_bytes"]),
+            **({"verdict": judged["verdict"]} if (judged := marked(result)) else {}),
             "run": str(run_dir),
         }
         line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
@@ -195,23 +206,25 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
             speed = cost.get("examples_per_second") or math.nan
             for file in cell.result["tflite"]:
                 figures = (cell.name, *summary.export_row(cell.result, file), f"{speed:,.0f}")
-                table.add_row(*map(escape, figures))
+                table.add_row(*map(escape, figures), style=LOST if marked(cell.result) else None)
         else:
             table.add_row(escape(cell.name), "failed")
     console.print()
     print_whole(table)
     for cell in cells:
         if cell.failure:
-            console.print(
-                f"failed {cell.name}: {cell.failure}", style="bold red", markup=False, soft_wrap=True
-            )
+            alarm(f"failed {cell.name}: {cell.failure}")
+        elif cell.result and (judged := marked(cell.result)):
+            alarm(f"marked {cell.name}: {judged['verdict']}. {judged['message']}")
 
 
 def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     """Print the line of a sweep to grep, its last."""
     failed = sum(not cell.result for cell in cells)
+    lost = sum(marked(cell.result) is not None for cell in cells if cell.result)
+    counts = f"cells={len(cells)} failed={failed}" + (f" marked={lost}" if lost else "")
     console.print(
-        f"done cells={len(cells)} failed={failed} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",
+        f"done {counts} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",
         markup=False,
         soft_wrap=True,
     )
@@ -245,7 +258,7 @@ def _table(results: Sequence[Mapping[str, Any]], *first: str) -> Table:
 
 
 def _run_table(result: dict[str, Any]) -> Table:
-    table = _table([result])
-    for row in summary.run_rows(result):
-        table.add_row(*map(escape, row))
+    table, lost = _table([result]), marked(result) is not None
+    for index, row in enumerate(summary.run_rows(result)):
+        table.add_row(*map(escape, row), style=LOST if lost and index else None)
     return table

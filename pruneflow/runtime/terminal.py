@@ -27,7 +27,17 @@ from rich.table import Column
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.signals import let_through
 
-__all__ = ["Advance", "bar", "complain", "console", "error_console", "print_whole", "printing", "warn"]
+__all__ = [
+    "Advance",
+    "alarm",
+    "bar",
+    "complain",
+    "console",
+    "error_console",
+    "print_whole",
+    "printing",
+    "warn",
+]
 
 PLAIN_INTERVAL_S = 10.0
 LOG_WIDTH = 120  # a log has no width of its own
@@ -101,6 +111,11 @@ error_console = Console(stderr=True, highlight=False)
 def warn(message: str) -> None:
     """Print what must not be overlooked."""
     console.print(message, style="bold yellow", markup=False, soft_wrap=True)
+
+
+def alarm(message: str) -> None:
+    """Print what makes a result worthless, in red."""
+    console.print(message, style="bold red", markup=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:

@@ -27,14 +27,17 @@ class Pruning:
         include: Layers to prune.
         skip: Layers to leave dense; wins over ``include``.
         engine: ``"pruneflow"``, or ``"tfmot"``: its own arithmetic, as a control.
+        max_accuracy_drop: Most accuracy, or R2, that the pruned network may lose against the dense one on the
+            validation part, [0, 1]; a run that loses more fails. None marks what is beyond 0.05.
     """
 
     include: list[str]
     skip: list[str]
     engine: str
+    max_accuracy_drop: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty list of layers to prune, and an unknown engine."""
+        """Refuse an empty list of layers to prune, an unknown engine, and a limit that is no share."""
         require(
             bool(self.include),
             "pruning.include",
@@ -43,6 +46,13 @@ class Pruning:
             'Write pruning.include=["*"] for all layers.',
         )
         require_one_of("pruning.engine", self.engine, ENGINES)
+        require(
+            self.max_accuracy_drop is None or 0 <= self.max_accuracy_drop <= 1,
+            "pruning.max_accuracy_drop",
+            self.max_accuracy_drop,
+            "allowed are numbers from 0 to 1, as a share of the validation examples, or null",
+            "0.02 allows two more wrong answers in a hundred; null marks what is beyond 0.05.",
+        )
 
     def select(self, model: Any) -> Selection:
         """Sort the layers of ``model`` into those to prune and those to leave, with the reason.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from pruneflow.datasets.spec import Data
@@ -10,6 +10,7 @@ from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime.memory import require_memory
 from pruneflow.training import metrics
 from pruneflow.training.fit import EarlyStopping, Fit
+from pruneflow.training.lengths import DENSE, PRUNED
 from pruneflow.training.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 
 __all__ = ["Trainer"]
@@ -21,10 +22,12 @@ class Trainer:
     """Trains a dense baseline, then the pruned copy of it.
 
     Attributes:
-        dense_epochs: Epochs of the dense phase; 0 prunes from scratch.
-        epochs: Epochs of the pruning phase.
-        dense_batch_size: Examples per step of the dense phase.
-        batch_size: Examples per step of the pruning phase.
+        dense_epochs: Epochs of the dense phase; 0 prunes from scratch; null takes as many as ``min_steps``
+            need, 4 or more.
+        epochs: Epochs of the pruning phase; null takes as many as ``min_steps`` need, 2 or more.
+        min_steps: Least steps of a phase whose epochs are null.
+        dense_batch_size: Examples per step of the dense phase; null takes 32, and less on small data.
+        batch_size: Examples per step of the pruning phase; null takes 128, and less on small data.
         dense_learning_rate: Learning rate of the dense phase; null takes ``learning_rate``.
         learning_rate: Learning rate at the start of the pruning phase.
         dense_learning_rate_decay: Decay in the dense phase; null takes ``learning_rate_decay``.
@@ -38,10 +41,11 @@ class Trainer:
         metrics: Names of metrics that are watched and reported beside the headline, accuracy or R2.
     """
 
-    dense_epochs: int = at_most(1_000_000)
-    epochs: int = at_most(1_000_000)
-    dense_batch_size: int
-    batch_size: int
+    dense_epochs: int | None = at_most(1_000_000)
+    epochs: int | None = at_most(1_000_000)
+    min_steps: int = at_most(1_000_000)
+    dense_batch_size: int | None
+    batch_size: int | None
     dense_learning_rate: float | None
     learning_rate: float
     dense_learning_rate_decay: str | None
@@ -57,7 +61,7 @@ class Trainer:
     def __post_init__(self) -> None:
         """Refuse values that no data could make right."""
         _require_at_least("dense_epochs", 0, self.dense_epochs)
-        for key in ("epochs", "dense_batch_size", "batch_size"):
+        for key in ("epochs", "min_steps", "dense_batch_size", "batch_size"):
             _require_at_least(key, 1, getattr(self, key))
         for key in ("learning_rate", "dense_learning_rate"):
             value = getattr(self, key)
@@ -82,8 +86,26 @@ class Trainer:
         _require_at_least("early_stopping.patience", 1, self.early_stopping.patience)
         _require_at_least("early_stopping.min_delta", 0, self.early_stopping.min_delta)
 
+    def for_examples(self, count: int) -> Trainer:
+        """Return the same settings with every length a number.
+
+        Args:
+            count: Examples of the training part.
+        """
+        found: dict[str, int] = {}
+        for prefix, usual in (("dense_", DENSE), ("", PRUNED)):
+            epochs, size = getattr(self, f"{prefix}epochs"), getattr(self, f"{prefix}batch_size")
+            size = usual.batch_size_for(count) if size is None else size
+            if epochs is None:
+                epochs = usual.epochs_for(count, batch_size=size, least_steps=self.min_steps)
+            found |= {f"{prefix}epochs": epochs, f"{prefix}batch_size": size}
+        return replace(self, **found)  # type: ignore[arg-type]
+
     def check(self, data: Data) -> None:
         """Refuse batches that are larger than the training part, and names that are of another task.
+
+        Args:
+            data: The data, for which `for_examples` has set every length.
 
         Raises:
             ConfigError: naming the setting.
@@ -111,8 +133,8 @@ class Trainer:
         """How the dense network is trained."""
         return Fit(
             name="dense",
-            epochs=self.dense_epochs,
-            batch_size=self.dense_batch_size,
+            epochs=_known("dense_epochs", self.dense_epochs),
+            batch_size=_known("dense_batch_size", self.dense_batch_size),
             learning_rate=self.dense_learning_rate or self.learning_rate,
             decay=self._decay(self.dense_learning_rate_decay or self.learning_rate_decay),
             optimizer=self.optimizer,
@@ -127,8 +149,8 @@ class Trainer:
         """How the pruned network is trained."""
         return Fit(
             name="pruned",
-            epochs=self.epochs,
-            batch_size=self.batch_size,
+            epochs=_known("epochs", self.epochs),
+            batch_size=_known("batch_size", self.batch_size),
             learning_rate=self.learning_rate,
             decay=self._decay(self.learning_rate_decay),
             optimizer=self.optimizer,
@@ -141,6 +163,11 @@ class Trainer:
 
     def _decay(self, name: str) -> Decay:
         return Decay(name, at=self.decay_at, factor=self.decay_factor)
+
+
+def _known(key: str, value: int | None) -> int:
+    assert value is not None, f"trainer.{key}: for_examples() makes it a number"
+    return value
 
 
 def _require_at_least(key: str, least: int, value: float | None) -> None:

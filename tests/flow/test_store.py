@@ -338,6 +338,7 @@ SETTINGS = {
     "report": ("true", ""),
     "trainer.dense_epochs": ("2", "dense"),
     "trainer.epochs": ("3", "pruned"),
+    "trainer.min_steps": ("70", ""),  # both phases say their epochs
     "trainer.dense_batch_size": ("30", "dense"),
     "trainer.batch_size": ("30", "pruned"),
     "trainer.dense_learning_rate": ("0.1", "dense"),
@@ -375,6 +376,7 @@ SETTINGS = {
     "pruning.include": ("[dense]", "pruned"),
     "pruning.skip": ("[dense]", "pruned"),
     "pruning.engine": ("tfmot", "pruned"),
+    "pruning.max_accuracy_drop": ("0.5", ""),
     "structure.name": ("other", ""),
     "criterion.name": ("other", ""),
     "distribution.name": ("other", ""),

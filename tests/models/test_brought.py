@@ -13,7 +13,7 @@ from test_models import IMAGES, TOKENS, assert_whole, learning, run
 
 from pruneflow.datasets.spec import Part
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow import pipeline
+from pruneflow.flow import as_came, pipeline
 from pruneflow.models.tasks import declared, meaning_of
 from pruneflow.runtime import backend, child
 from pruneflow.sparsity.masked import mask_in_place
@@ -486,13 +486,14 @@ def test_a_trained_network_from_a_file_skips_the_dense_phase(composed, saved, tm
 def test_a_trained_network_that_only_guesses_is_doubted_before_it_is_pruned(composed, saved, capsys):
     config, ready = prepared(composed, *from_file(saved / "network.h5"))
     part, network = ready.data.validation, SimpleNamespace(model=config.model.build(ready.data.spec))
-    pipeline._doubt(config, ready.data, network)
-    assert "guessing" not in capsys.readouterr().out
+    as_came.show(config, ready, network)
+    said = capsys.readouterr().out
+    assert "As it came accuracy 0.9000 on 40 validation examples" in said and "guessing" not in said
     others = replace(ready.data, validation=Part(part.x, (part.y + 1) % 10))
-    pipeline._doubt(config, others, network)
+    as_came.show(config, replace(ready, data=others), network)
     said = " ".join(capsys.readouterr().out.split())
     assert "gives the right one of 10 classes for" in said
-    assert "learned the classes in another order" in said
+    assert "Likely causes: classes in another order" in said
 
 
 @pytest.mark.run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pruneflow.datasets.spec import Spec
-from pruneflow.models.doubts import guessing, shrinks_pixels
+from pruneflow.models.doubts import guessing, other_words, shrinks_pixels
 from pruneflow.runtime import backend
 
 SHAPE = (8, 8, 3)
@@ -77,9 +77,15 @@ def test_networks_that_read_pixels_as_they_are_given_are_not_doubted():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (Spec(kind="image", shape=SHAPE, classes=4), "pixels in another range (model.pixels), or colours"),
-        (Spec(kind="numbers", shape=(3,), classes=4), "numbers as they are, or standardised otherwise"),
-        (Spec(kind="tokens", shape=(3,), classes=4, vocabulary_size=9), "words by other token ids"),
+        (
+            Spec(kind="image", shape=SHAPE, classes=4),
+            "pixels in another range (model.pixels), images that were resized",
+        ),
+        (Spec(kind="numbers", shape=(3,), classes=4), "numbers that were standardised in another way"),
+        (
+            Spec(kind="tokens", shape=(3,), classes=4, vocabulary_size=9),
+            "words with other token ids (dataset.index_path",
+        ),
     ],
 )
 def test_a_network_that_does_no_better_than_chance_is_doubted(spec, said):
@@ -95,3 +101,19 @@ def test_a_network_that_does_no_better_than_chance_is_doubted(spec, said):
 def test_numbers_to_predict_and_no_examples_are_not_doubted():
     assert guessing(0.0, Spec(kind="numbers", shape=(3,), classes=0), 300) == ""
     assert guessing(0.0, Spec(kind="numbers", shape=(3,), classes=2), 0) == ""
+
+
+def test_the_words_beside_a_network_are_compared_with_those_of_the_data(tmp_path):
+    file = tmp_path / "vocabulary.json"
+    file.write_text('{"a": 4, "film": 5, "good": 6, "bad": 7}')
+    assert other_words(file, {"a": 4, "film": 5, "good": 6, "bad": 7}) == ""
+    assert other_words(file, {"a": 4, "film": 5, "bad": 6, "good": 7}) == (
+        f"{file} lies beside the network, and the data give 2 of its 4 words the same token id. "
+        f"Set dataset.index_path={file}, so that the network reads the ids that it learned."
+    )
+
+
+@pytest.mark.parametrize("content", ["[", '["a"]', '{"a": "b"}'])
+def test_words_that_cannot_be_read_are_said_to_be_that(tmp_path, content):
+    (tmp_path / "vocabulary.json").write_text(content)
+    assert "cannot be compared with the words of the data" in other_words(tmp_path / "vocabulary.json", {})

@@ -139,7 +139,7 @@ def test_a_run_shows_as_four_runs_with_the_tags_that_are_documented(shown):
     assert board.tags("pruned", "scalars") == OF_PRUNING
     assert board.tags("pruned", "histograms") == {f"weights/{name}" for name in WEIGHTS}
     assert board.tags("pruned", "images") == {f"masks/{name}" for name in WEIGHTS}
-    figures = {"final/accuracy", "final/validation_accuracy", *hparams.METRICS}
+    figures = {"final/accuracy", "final/validation_accuracy", "final/validation_drop", *hparams.METRICS}
     assert board.tags("float", "scalars") == figures - {"final/latency_ms", "final/speedup"}
     stock = board.tags("pruned/tfmot/metrics", "scalars")
     assert {tag.split("/")[-1] for tag in stock} == {"sparsity", "threshold"}
@@ -402,6 +402,20 @@ def test_the_card_has_the_figures_of_the_result_the_verdict_and_the_command(tmp_
     assert step == result["plan"]["total_steps"]
 
 
+def test_a_wreck_is_a_failure_in_hparams_and_in_words_on_the_card(shown, tmp_path):
+    _, result = shown
+    result = {**result, "judgement": {**result["judgement"], "verdict": "chance", "message": "It guesses."}}
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "result.json").write_text(json.dumps(result))
+    hparams.write(run, {})
+    board = Board(tmp_path)
+    ((_, session),) = board.sessions().values()
+    assert session.status == 2  # STATUS_FAILURE
+    ((_, text),) = board.values("run/float", "result")
+    assert text.item().decode().startswith("**Marked: chance. It guesses.**")
+
+
 def test_the_card_tells_the_latency_and_survives_odd_names(shown, tmp_path):
     _, result = shown
     result = json.loads(json.dumps(result))
@@ -471,7 +485,7 @@ def test_a_run_that_failed_shows_as_failed_until_it_has_been_run_again(monkeypat
     assert exit_code(line) == 0
     ((_, session),) = Board(tmp_path).sessions().values()
     assert (session.name, session.status) == ("run/float", 1)
-    assert len(figures_of(session)) == 5
+    assert len(figures_of(session)) == 6
     assert len(list((tmp_path / "run" / "float").iterdir())) == 1
 
 

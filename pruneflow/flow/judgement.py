@@ -1,0 +1,193 @@
+"""What pruning cost, judged on the validation part beside the dense network and beside guessing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.errors import PruneflowError
+from pruneflow.training.metrics import HEADLINES
+
+__all__ = [
+    "FAILING",
+    "KEPT",
+    "NOTABLE_DROP",
+    "Judgement",
+    "WreckError",
+    "fails",
+    "judge",
+    "marked",
+    "require_worth",
+]
+
+NOTABLE_DROP = 0.05  # marked where pruning.max_accuracy_drop is not set
+STANDARD_ERRORS = 3.0  # by which an accuracy must be above guessing, to be clearly above it
+LEAST_R2 = 0.05  # a regression below it explains next to nothing
+ROUNDING = 1e-9  # of a difference of two shares
+
+KEPT, DROPPED, GUESSING = "kept", "dropped", "guessing"
+OVER_LIMIT, CHANCE = "over_limit", "chance"
+FAILING = (OVER_LIMIT, CHANCE)
+
+REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
+
+
+class WreckError(PruneflowError):
+    """A run whose pruned network lost more than is allowed, or guesses; all its files are written."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What pruning cost on the validation part.
+
+    Attributes:
+        verdict: ``"kept"``; ``"dropped"``: more than 0.05 was lost, and no limit is set; ``"guessing"``:
+            neither network is clearly better than guessing; ``"over_limit"``: more was lost than
+            ``pruning.max_accuracy_drop``; ``"chance"``: pruning left a network that guesses. The last two
+            fail a run.
+        message: The same in words; empty where it is ``"kept"``.
+        dense: Accuracy or R2 of the dense network; null where it was not trained.
+        pruned: Accuracy or R2 of the pruned network.
+        drop: What is lost; null without a dense network.
+        chance: What guessing gives: the share of the most frequent class, or an R2 of 0.
+        max_accuracy_drop: The limit; null where none is set.
+    """
+
+    verdict: str
+    message: str
+    dense: float | None
+    pruned: float
+    drop: float | None
+    chance: float
+    max_accuracy_drop: float | None
+
+
+def judge(
+    dense: float | None, pruned: float, y: npt.NDArray[Any], *, metric: str, limit: float | None
+) -> Judgement:
+    """Judge a pruned network.
+
+    Args:
+        dense: Accuracy or R2 of the dense network on the validation part; None where it was not trained.
+        pruned: The same of the pruned network.
+        y: Labels (n,) or numbers (n, targets) of the validation part.
+        metric: ``"accuracy"`` or ``"r2"``.
+        limit: Most that may be lost; None marks what is beyond 0.05.
+
+    >>> y = np.arange(300) % 3
+    >>> judge(0.95, 0.34, y, metric="accuracy", limit=None).verdict
+    'chance'
+    >>> judge(0.95, 0.89, y, metric="accuracy", limit=None).verdict
+    'dropped'
+    >>> judge(0.95, 0.89, y, metric="accuracy", limit=0.1).verdict
+    'kept'
+    """
+    level = _Chance.of(y, metric)
+    drop = None if dense is None else dense - pruned
+    verdict = _verdict(level, dense, pruned, limit)
+    message = _message(verdict, _Figures(metric, level.share, dense, pruned, len(y), limit))
+    return Judgement(verdict, message, dense, pruned, drop, level.share, limit)
+
+
+@dataclass(frozen=True)
+class _Chance:
+    """What guessing gives, and by how much chance alone may be above it."""
+
+    share: float
+    error: float
+    errors: float
+
+    @classmethod
+    def of(cls, y: npt.NDArray[Any], metric: str) -> _Chance:
+        if metric != "accuracy":
+            return cls(0.0, LEAST_R2, 1.0)
+        share = float(np.unique(y, return_counts=True)[1].max() / len(y))
+        return cls(share, math.sqrt(share * (1 - share) / len(y)), STANDARD_ERRORS)
+
+    def is_clear(self, reached: float) -> bool:
+        return reached > self.share + self.errors * self.error
+
+    def is_likely(self, reached: float) -> bool:
+        return reached <= self.share + self.error
+
+
+def _verdict(level: _Chance, dense: float | None, pruned: float, limit: float | None) -> str:
+    if dense is None:
+        return CHANCE if level.is_likely(pruned) else KEPT
+    if level.is_clear(dense) and not level.is_clear(pruned) and _halved(level, dense, pruned):
+        return CHANCE
+    if limit is not None and dense - pruned > limit + ROUNDING:
+        return OVER_LIMIT
+    if not level.is_clear(dense) and level.is_likely(pruned):
+        return GUESSING
+    return DROPPED if limit is None and dense - pruned > NOTABLE_DROP + ROUNDING else KEPT
+
+
+def _halved(level: _Chance, dense: float, pruned: float) -> bool:
+    """Return whether half of what was known is lost: a weak network is near guessing before that."""
+    return pruned - level.share < (dense - level.share) / 2
+
+
+@dataclass(frozen=True)
+class _Figures:
+    metric: str
+    chance: float
+    dense: float | None
+    pruned: float
+    examples: int
+    limit: float | None
+
+
+def _message(verdict: str, of: _Figures) -> str:
+    label = HEADLINES[of.metric].label or of.metric
+    on, pruned = f"on {of.examples:,} validation examples", f"{of.pruned:.4f}"
+    guess = f"guessing gives {of.chance:.4f}"
+    if verdict == CHANCE and of.dense is None:
+        return f"The pruned network guesses: {label} {pruned} {on}; {guess}. {REMEDY}"
+    if of.dense is None or verdict == KEPT:
+        return ""
+    figures, cost = f"{label} {of.dense:.4f} dense, {pruned} pruned, {on}", f"{of.dense - of.pruned:.4f}"
+    dense = "Look at the labels and the data, or train the dense network longer (trainer.dense_epochs)."
+    return {
+        CHANCE: f"Pruning left a network that guesses: {figures}; {guess}. {REMEDY}",
+        OVER_LIMIT: f"pruning.max_accuracy_drop={of.limit}: pruning cost {cost}: {figures}. "
+        f"{REMEDY[:-1]}, or allow more.",
+        GUESSING: f"Neither network is clearly better than guessing: {figures}; {guess}. {dense}",
+        DROPPED: f"Pruning cost {cost}: {figures}. {REMEDY} pruning.max_accuracy_drop sets what is allowed.",
+    }[verdict]
+
+
+def marked(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the judgement of a result where it is anything but ``"kept"``.
+
+    Args:
+        result: What ``result.json`` holds; older ones have no judgement.
+    """
+    found: Mapping[str, Any] | None = result.get("judgement")
+    return found if found and found["verdict"] != KEPT else None
+
+
+def fails(result: Mapping[str, Any]) -> bool:
+    """Return whether the pruned network is one that no search should take, and that fails a run."""
+    found = marked(result)
+    return found is not None and found["verdict"] in FAILING
+
+
+def require_worth(result: Mapping[str, Any]) -> None:
+    """Fail a run whose pruned network is a wreck, after everything was written.
+
+    Args:
+        result: What ``result.json`` holds.
+
+    Raises:
+        WreckError: with the message of the judgement.
+    """
+    if fails(result):
+        raise WreckError(result["judgement"]["message"])

@@ -1,0 +1,66 @@
+"""What is said before a run of how long its two phases are."""
+
+from __future__ import annotations
+
+from pruneflow.datasets.batches import steps_per_epoch
+from pruneflow.sparsity.schedules import Plan
+from pruneflow.training.lengths import FEWEST_STEPS, FEWEST_UPDATES
+from pruneflow.training.trainer import Trainer
+
+__all__ = ["doubts", "said"]
+
+PHASES = {"dense_": "dense", "": "pruned"}
+
+
+def said(asked: Trainer, taken: Trainer, examples: int) -> list[str]:
+    """Return a line for each phase: its epochs, steps and batches, and which of them were chosen here.
+
+    Args:
+        asked: The settings; null leaves a length open.
+        taken: The same with every length a number.
+        examples: Size of the training part.
+    """
+    return [line for prefix in PHASES if (line := _said(prefix, asked, taken, examples))]
+
+
+def _said(prefix: str, asked: Trainer, taken: Trainer, examples: int) -> str:
+    epochs, size = getattr(taken, f"{prefix}epochs"), getattr(taken, f"{prefix}batch_size")
+    if not epochs:
+        return ""
+    each = steps_per_epoch(examples, size)
+    line = f"{PHASES[prefix]} {epochs} x {each} steps = {epochs * each:,} steps, batches of {size}"
+    chosen = {
+        f"epochs by trainer.min_steps={asked.min_steps}": getattr(asked, f"{prefix}epochs") is None,
+        "batches by the size of the data": getattr(asked, f"{prefix}batch_size") is None,
+    }
+    why = ", ".join(name for name, is_so in chosen.items() if is_so)
+    return f"{line} ({why})" if why else line
+
+
+def doubts(asked: Trainer, plan: Plan) -> list[str]:
+    """Return a sentence where the pruning phase is too short to make up for what pruning takes.
+
+    Args:
+        asked: The settings.
+        plan: When masks change.
+    """
+    steps, updates = plan.total_steps, len(plan.updates)
+    few = {
+        f"{_counted(steps, 'step')} (fewer than {FEWEST_STEPS})": steps < FEWEST_STEPS,
+        f"{_counted(updates, 'mask update')} (fewer than {FEWEST_UPDATES})": updates < FEWEST_UPDATES,
+    }
+    found = " and ".join(words for words, is_so in few.items() if is_so)
+    if not found:
+        return []
+    remedy = (
+        f"Raise trainer.epochs={asked.epochs}, or set it to null."
+        if asked.epochs is not None
+        else "Raise trainer.min_steps."
+    )
+    if steps >= FEWEST_STEPS:
+        remedy = "Lower schedule.frequency, or set it to auto."
+    return [f"The pruning phase has {found}: the network may not recover what pruning takes. {remedy}"]
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
