@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from pruneflow.datasets.base import Own
+from pruneflow.datasets.base import Own, check_white
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.cache import Place, image_folder
 from pruneflow.datasets.reading.decoded import Cache, Decoded, decoded
-from pruneflow.datasets.reading.decoding import RESIZES, Decoding
+from pruneflow.datasets.reading.decoding import MODES, RESIZES, Decoding
 from pruneflow.datasets.reading.folders import HALVES, Listing, listed_images
 from pruneflow.datasets.reading.names import check_class_names, listed, printable, require_every_class
 from pruneflow.datasets.rows import Rows
@@ -28,6 +29,8 @@ from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["ImageFolder"]
 
+CACHED_BY = ("height", "width", "channels", "resize", "white", "limit")  # settings that decide pixels
+
 FORMATS = "a folder with a folder of images for each class, or one with train, validation and test of them"
 
 
@@ -44,8 +47,10 @@ class ImageFolder(Own):
         height: Height to which images are resized, pixels; null, as for the width, takes images as they are,
             which must then have one size.
         width: Width to which they are resized, pixels; null like the height.
-        channels: 1 for grey, 3 for colours.
-        resize: How: ``"nearest"``, ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``, as Pillow does.
+        channels: 1 for grey, 3 for colours, 4 for colours and transparency.
+        resize: How: ``"keras"``, as ``image_dataset_from_directory`` does, or as Pillow does: ``"nearest"``,
+            ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
+        white: Value of a white pixel in the files, above 0; null takes all their bits, 8 or 16.
         corrupt: What is done about files that cannot be decoded: ``"refuse"`` or ``"skip"``.
         cache_dir: Cache folder; null takes the user's.
         cache_max_bytes: What the decoded images may take there; where they take more, they are decoded at
@@ -60,6 +65,7 @@ class ImageFolder(Own):
     width: int | None = at_most(10_000)
     channels: int
     resize: str
+    white: float | None
     corrupt: str
     cache_dir: str | None
     cache_max_bytes: int = at_most(2**63 - 1)
@@ -74,8 +80,13 @@ class ImageFolder(Own):
         require_one_of("dataset.corrupt", self.corrupt, ("refuse", "skip"))
         channels, most = self.channels, self.cache_max_bytes
         require(
-            channels in (1, 3), "dataset.channels", channels, "allowed are 1 and 3", "1 is grey, 3 colours."
+            channels in MODES,
+            "dataset.channels",
+            channels,
+            "allowed are 1, 3 and 4",
+            "1 is grey, 3 colours, 4 colours and transparency.",
         )
+        check_white(self.white)
         remedy = "0 decodes at each epoch."
         require(most >= 0, "dataset.cache_max_bytes", most, "allowed are whole numbers from 0", remedy)
 
@@ -99,8 +110,8 @@ class ImageFolder(Own):
         """List the images, decode them where that was not done before, and cut them into parts.
 
         Returns:
-            Parts with x `Rows` of (n, height, width, channels) uint8, which are read when they are asked for,
-            and y (n,) labels 0 .. classes - 1.
+            Parts with x `Rows` of (n, height, width, channels) uint8, or float32 where they are resized as
+            Keras does, which are read when they are asked for, and y (n,) labels 0 .. classes - 1.
 
         Raises:
             DataError: if the folder is laid out in another way, or if images or all of a part cannot be
@@ -116,7 +127,7 @@ class ImageFolder(Own):
         require_every_class(data, data.class_names)
         said = "" if len(whole.of("test")) else self._said(data, whole)
         note = " ".join(filter(None, (said, _left_out(found, len(listing)))))
-        return replace(data, note=note, left_out=tuple(map(printable, found.left_out)))
+        return looked(replace(data, note=note, left_out=tuple(map(printable, found.left_out))))
 
     def _tested(self, listing: Listing) -> Listing:
         """Hold a test part out where there is none."""
@@ -154,11 +165,11 @@ class ImageFolder(Own):
     @property
     def _decoding(self) -> Decoding:
         size = (self.height, self.width) if self.height and self.width else None
-        return Decoding(size, self.channels, self.resize)
+        return Decoding(size, self.channels, self.resize, self.white)
 
     @property
     def _cache(self) -> Cache:
-        asked = {key: getattr(self, key) for key in ("height", "width", "channels", "resize", "limit")}
+        asked = {key: getattr(self, key) for key in CACHED_BY}
         if self.limit is not None:  # other images are drawn
             asked |= {"split_seed": self.split_seed, "test_fraction": self.test_fraction}
             asked |= {"class_names": list(self.class_names or ())}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from pruneflow.datasets.reading.corpus import FIFTH, Texts, held_out
 from pruneflow.datasets.reading.files import PEEK_BYTES, content_of, decoded, reading, refuse_other_encoding
 from pruneflow.datasets.reading.names import (
+    alike,
     in_order,
     is_numeral,
     listed,
@@ -24,23 +26,49 @@ from pruneflow.datasets.reading.names import (
     refuse_twins,
     sorted_classes,
 )
+from pruneflow.datasets.split import copies_of, joined
 from pruneflow.errors import DataError
 
-__all__ = ["SEPARATORS", "Columns", "Table", "filled", "long_fields", "read_table", "two_halves"]
+__all__ = [
+    "SEPARATORS",
+    "Columns",
+    "Table",
+    "filled",
+    "long_fields",
+    "read_table",
+    "said_of_fields",
+    "two_halves",
+]
 
 FORM = "a whole CSV file in UTF-8"
 NO_LABEL = ("", "nan")  # whatever its case
 LONGEST = (1 << 31) - 1  # characters of one field; what the module takes on every system
+SETTINGS = {"text": "text_column", "label": "label_column", "group": "groups"}
+FEW_LINES, MANY_LINES = 10, 100  # in one field: looked at, and told of whatever they look like
+ESCAPED = '\\"'
+ESCAPE = "A backslash stands before quotes there: set dataset.escape=backslash (dataset=csv_text)."
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
 _Reader = Any  # the csv module has no public name for it
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the two columns that count, as the first line of the file spells them."""
+    """Names of the columns that count, as the first line of the file spells them.
 
-    text: str
-    label: str
+    Attributes:
+        text: That of the texts; None where it is still to be found.
+        label: That of the labels, likewise.
+        group: That of the groups; None where there are none.
+    """
+
+    text: str | None
+    label: str | None
+    group: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Those that there are, by what they are for."""
+        return {key: name for key, name in vars(self).items() if name is not None}
 
 
 @dataclass(frozen=True)
@@ -53,6 +81,8 @@ class Table:
         labels: n labels, without blanks around them.
         lines: n numbers of the lines at which the rows end, for messages.
         missing: Lines of the rows that have no text or no label, which are left out.
+        groups: n groups of the rows, where a column has them; else none.
+        swallowed: What to say of fields that hold many lines of the file; empty where there are none.
     """
 
     path: Path
@@ -60,12 +90,16 @@ class Table:
     labels: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    swallowed: list[str] = field(default_factory=list)
 
-    def add(self, text: str, label: str, line: int) -> None:
+    def add(self, text: str, label: str, line: int, group: str | None = None) -> None:
         """Take a row."""
         self.texts.append(text)
         self.labels.append(label.strip())
         self.lines.append(line)
+        if group is not None:
+            self.groups.append(group)
 
     def classes(self, order: Sequence[str] = ()) -> tuple[str, ...]:
         """The different labels in the order of their numbers, see `names.sorted_classes`.
@@ -104,13 +138,14 @@ class Table:
         Raises:
             DataError: naming the line of a label that is none of them.
         """
-        numbers = {name.casefold(): number for number, name in enumerate(classes)}
+        numbers = {alike(name): number for number, name in enumerate(classes)}
         for label, line in zip(self.labels, self.lines, strict=True):
-            if label.casefold() not in numbers:
+            if alike(label) not in numbers:
                 allowed = " or ".join(classes) if len(classes) == 2 else f"one of {listed(classes)}"
                 raise DataError(f"{self.path}: line {line}: the label is {label!r}, expected {allowed}.")
-        y = np.array([numbers[label.casefold()] for label in self.labels], np.int64)
-        return Texts(self.texts, y)
+        y = np.array([numbers[alike(label)] for label in self.labels], np.int64)
+        copies = copies_of(self.texts)
+        return Texts(self.texts, y, joined(copies, copies_of(self.groups)) if self.groups else copies)
 
 
 def read_table(
@@ -151,7 +186,7 @@ def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Te
     Raises:
         DataError: if fewer than two classes would have a text for testing.
     """
-    chosen: npt.NDArray[np.bool_] = held_out(texts.texts, texts.y, fraction)
+    chosen: npt.NDArray[np.bool_] = held_out(texts, fraction)
     share = "a fifth" if fraction == FIFTH else f"{float(fraction):g}"
     if len(np.unique(texts.y[chosen])) < 2:
         raise DataError(f"{path}: too few rows to hold out {share} of each class. Set dataset.test_path.")
@@ -185,18 +220,21 @@ def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, 
     table = Table(path)
     each_row = _rows(path, reader)
     header: list[str] = next(each_row, [])
-    text, label = (_position(path, header, key, name) for key, name in vars(columns).items())
+    at = {key: _position(path, header, key, name) for key, name in columns.named.items()}
+    text, label = at["text"], at["label"]
     for row in filter(None, each_row):
+        _look_inside(table, row, reader)
         where = f"{path}: line {reader.line_num}"
         if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} fields, expected {len(header)} as in the first line.")
+            found = f"{len(row)} fields, expected {len(header)} as in the first line"
+            raise DataError(f"{where}: {found}.{_escape(row, reader)}")
         problem = check(row[text], row[label])
         if problem:
             raise DataError(f"{where}: {problem}")
         if problem is None:
             table.missing.append(reader.line_num)
         else:
-            table.add(row[text], row[label], reader.line_num)
+            table.add(row[text], row[label], reader.line_num, row[at["group"]] if "group" in at else None)
     if not table.texts:
         raise DataError(f"{path}: expected rows of text and label, found none.")
     return table
@@ -211,17 +249,56 @@ def _rows(path: Path, reader: _Reader) -> Iterator[list[str]]:
             begins = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: the row that begins in line {begins} is not whole ({error}). Mend its quotes."
+            f"{path}: the row that begins in line {begins} is not whole ({error}). {_mend(path, begins)}"
         ) from error
+
+
+def _mend(path: Path, begins: int) -> str:
+    """What to do about quotes that do not pair, by how the line has them."""
+    with path.open("rb") as lines:
+        found = next(islice(lines, begins - 1, None), b"").replace(b"\0", b"")
+    escaped = ESCAPED.encode() in found
+    return ESCAPE if escaped else "Mend its quotes, or set dataset.quotes=none where they are characters."
+
+
+def _escape(row: list[str], reader: _Reader) -> str:
+    """A sentence where a row has a quote behind a backslash, which is not how quotes are read."""
+    escaped = reader.dialect.escapechar is None and any(ESCAPED in each for each in row)
+    return f" {ESCAPE}" if escaped else ""
+
+
+def _look_inside(table: Table, row: list[str], reader: _Reader) -> None:
+    """Note a field that holds many lines, which may be rows behind a stray quote."""
+    sign = reader.dialect.delimiter
+    for each in row:
+        inner = each.count("\n")
+        if inner < FEW_LINES:
+            continue
+        like_rows = sum(line.count(sign) == len(row) - 1 for line in each.split("\n"))
+        if inner >= MANY_LINES or 2 * like_rows > inner:
+            table.swallowed.append(
+                f"a field that ends in line {reader.line_num} holds {inner + 1:,} lines"
+                + (", most of which look like rows" if 2 * like_rows > inner else "")
+            )
+
+
+def said_of_fields(table: Table) -> str:
+    """A sentence on fields that hold many lines; empty where there are none."""
+    if not table.swallowed:
+        return ""
+    more = f", and {len(table.swallowed) - 1:,} more" if len(table.swallowed) > 1 else ""
+    return (
+        f"In {table.path.name} {table.swallowed[0]}{more}: where quotes are characters of the text, "
+        "set dataset.quotes=none."
+    )
 
 
 def _position(path: Path, header: list[str], key: str, name: str) -> int:
     if header.count(name) != 1:
         _refuse_separator(path, header)
         times = "more than one" if name in header else "no"
-        raise DataError(
-            f"{path}: {times} column {name!r} among {', '.join(header) or 'none'}. Set dataset.{key}_column."
-        )
+        held = ", ".join(header) or "none"
+        raise DataError(f"{path}: {times} column {name!r} among {held}. Set dataset.{SETTINGS[key]}.")
     return header.index(name)
 
 
