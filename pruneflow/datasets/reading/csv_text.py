@@ -48,12 +48,12 @@ class Form:
     quoted: bool = True
     escape: str | None = None
 
-    def rows(self, lines: Iterable[str], separator: str) -> Any:
-        """Read the rows of ``lines``, whose columns ``separator`` lies between."""
+    def rows(self, lines: Iterable[str], separator: str, *, strict: bool = True) -> Any:
+        """Read the rows of ``lines``, whose columns ``separator`` lies between; quotes must pair."""
         doubled = self.escape is None
         return csv.reader(
             lines,
-            strict=True,
+            strict=strict,
             delimiter=separator,
             quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
             escapechar=self.escape,
@@ -177,13 +177,14 @@ def _separator(stream: IO[str], columns: Columns, form: Form) -> str:
 def _header(stream: IO[str], separator: str, form: Form) -> list[str]:
     first = stream.readline()
     stream.seek(0)
-    found: list[str] = next(form.rows([first], separator), [])
+    found: list[str] = next(form.rows([first], separator, strict=False), [])
     return found
 
 
 def _found(stream: IO[str], columns: Columns, separator: str, form: Form) -> Columns:
     """The columns, those that no setting names by a usual name, of which the first that is there counts."""
-    held = _header(stream, separator, form)
+    named = set(columns.named.values())
+    held = [name for name in _header(stream, separator, form) if name not in named]
     usual = {
         key: next((name for name in names if name in held), names[0])
         for key, names in USUAL.items()

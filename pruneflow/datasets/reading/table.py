@@ -258,7 +258,11 @@ def _mend(path: Path, begins: int) -> str:
     with path.open("rb") as lines:
         found = next(islice(lines, begins - 1, None), b"").replace(b"\0", b"")
     escaped = ESCAPED.encode() in found
-    return ESCAPE if escaped else "Mend its quotes, or set dataset.quotes=none where they are characters."
+    return (
+        ESCAPE
+        if escaped
+        else "Mend its quotes, or set dataset.quotes=none (dataset=csv_text) where they are characters."
+    )
 
 
 def _escape(row: list[str], reader: _Reader) -> str:
