@@ -30,6 +30,7 @@ __all__ = ["MODES", "RESIZES", "Decoding", "UndecodableError", "in_parallel", "s
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 RESIZES = ("keras", "nearest", "box", "bilinear", "bicubic", "lanczos")
+GREY_WEIGHTS = np.array([9797, 19234, 32768 - 9797 - 19234])  # of red, green, blue, in units of 1 / 32768
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
 MOST_PIXELS = 1 << 27  # a file that declares more is refused, not unpacked
 WAITING = 4  # results that may wait, for each worker
@@ -94,13 +95,28 @@ class Decoding:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"it declares {image.width} x {image.height} pixels, too many to read")
             turned = image if as_keras else ImageOps.exif_transpose(image)
-            plain = _eight_bits(turned, self.white).convert(MODES[self.channels])
+            plain = self._converted(_eight_bits(turned, self.white))
             if not as_keras and self.size and (plain.height, plain.width) != self.size:
                 method = Image.Resampling[self.resize.upper()]
                 plain = plain.resize(self.size[::-1], method)
             pixels = np.asarray(plain, np.uint8)
         pixels = pixels.reshape(*pixels.shape[:2], self.channels)
         return resized_as_keras(pixels, self.size) if as_keras and self.size else pixels
+
+    def _converted(self, image: Any) -> Any:
+        """Bring an image to the channels that are asked for."""
+        coloured = image.mode not in ("1", "L", "LA")
+        if self.resize == "keras" and self.channels == 1 and coloured and image.format != "JPEG":
+            return _grey_as_keras(image)
+        return image.convert(MODES[self.channels])
+
+
+def _grey_as_keras(image: Any) -> Any:
+    """Grey of a picture in colours with the weights, and the rounding down, of libpng in TensorFlow."""
+    from PIL import Image
+
+    colours = np.asarray(image.convert("RGB")).astype(np.int64)
+    return Image.fromarray((colours @ GREY_WEIGHTS >> 15).astype(np.uint8))
 
 
 def _eight_bits(image: Any, white: float | None) -> Any:
