@@ -40,13 +40,13 @@ def of_keras(root: Path, size: tuple[int, int], colours: str) -> np.ndarray:
     return np.concatenate([batch.numpy() for batch, _ in found])
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize(("mode", "suffix"), [("RGB", "png"), ("L", "png"), ("P", "png"), ("RGB", "bmp")])
+FILES = [(mode, "png", channels) for mode in ("RGB", "L", "P", "RGBA") for channels in (1, 3, 4)]
+
+
+@pytest.mark.parametrize(("mode", "suffix", "channels"), [*FILES, ("RGB", "bmp", 3), ("L", "gif", 3)])
 def test_a_folder_has_the_pixels_that_keras_reads_bit_for_bit(
     tmp_path: Path, mode: str, suffix: str, channels: int
 ) -> None:
-    if suffix == "bmp" and channels != 3:
-        pytest.skip("TensorFlow reads colours of a BMP file as colours only")
     root = of_each_size(tmp_path / "pets", mode, suffix)
     data = images(root, height=7, width=9, channels=channels).load()
     expected = of_keras(root, (7, 9), {1: "grayscale", 3: "rgb", 4: "rgba"}[channels])
