@@ -278,12 +278,18 @@ def _activation(layer: Any) -> str:
     if kind == "Softmax":
         return "softmax"
     if kind == "ReLU":
-        config = layer.get_config()
-        plain = not config["negative_slope"] and not config["threshold"]
-        return {None: "relu", 6.0: "relu6"}.get(config["max_value"], "") if plain else ""
+        return _rectifier(layer.get_config())
     if kind == "TFOpLambda":  # tf.nn.softmax and tf.sigmoid, called on a tensor of Keras
         return str(layer.get_config()["function"]).rsplit(".", maxsplit=1)[-1]
     if not hasattr(layer, "activation"):
         return ""
     activation = layer.activation
     return "linear" if activation is None else getattr(activation, "__name__", "")
+
+
+def _rectifier(config: dict[str, Any]) -> str:
+    """Name of the function of a layer ``ReLU``; empty where it is neither relu nor relu6."""
+    most, slope, threshold = (config[key] for key in ("max_value", "negative_slope", "threshold"))
+    if slope or threshold:
+        return ""
+    return "relu" if most is None else "relu6" if float(most) == 6 else ""
