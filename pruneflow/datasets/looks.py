@@ -31,7 +31,6 @@ DIM = 64  # of 255: below it the brightest pixel rather shows a wrong white leve
 MOSTLY = 0.95
 SOME = 0.01
 HALF = 0.5
-VERY_FEW = 5  # examples, which may be equal by chance
 FEW = 20  # examples of a part, of which no share means anything
 SHOWN = 5
 
@@ -53,7 +52,7 @@ def require_different(data: Data) -> None:
     Raises:
         DataError: with what may be the reason.
     """
-    if len(data.train) < VERY_FEW or len(set(_digests(data.train.x))) > 1:
+    if len(data.train) < FEW or len(set(_digests(data.train.x))) > 1:
         return
     reasons = {
         "image": "If they are drawn on a transparent ground, it was dropped: dataset.channels=4 keeps it.",
@@ -162,7 +161,8 @@ def unknown_words(data: Data) -> str:
     )
     return (
         f"{shares[most]:.0%} of the words of the {most} part are unknown words ({cause}). Where texts have "
-        "no blanks between words, as in Chinese, dataset.words=characters reads each character as a word."
+        "no blanks between words, as in Chinese, dataset.words=characters (dataset=csv_text) reads each "
+        "character as a word."
     )
 
 

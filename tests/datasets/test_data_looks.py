@@ -54,7 +54,7 @@ def test_examples_that_are_all_equal_are_refused(kind: str, said: str) -> None:
 def test_black_drawings_on_a_transparent_ground_are_refused_and_kept_by_four_channels(tmp_path: Path) -> None:
     for name in ("left", "right"):
         (tmp_path / "icons" / name).mkdir(parents=True)
-        for each in range(10):
+        for each in range(20):
             drawn = np.zeros((6, 6, 4), np.uint8)
             drawn[each % 6, : 3 if name == "left" else 6, 3] = 255
             Image.fromarray(drawn).save(tmp_path / "icons" / name / f"{each}.png")

@@ -157,6 +157,19 @@ def test_channels_that_come_first_are_refused_or_turned(shape: tuple[int, ...]) 
     assert checked_pixels("here", [("x", x)], Reading(channels_first=False))[0][0] is x
 
 
+def test_settings_that_nothing_reads_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, x=RNG.random((60, 3)), y=Y)
+    with pytest.raises(
+        ConfigError, match=r"dataset\.white=16\.0: x of .* has no pixels, but is read as numbers"
+    ):
+        arrays(path, white=16.0).load()
+    with pytest.raises(DataError, match=r"as dataset\.channels_first=true says, found uint8 \(4, 6, 5\)"):
+        checked_pixels("here", [("x", np.zeros((4, 6, 5), np.uint8))], Reading(channels_first=True))
+    held = {"x_test": RNG.random((4, 3)), "y_test": Y[:4], "x_val": RNG.random((4, 3)), "y_val": Y[:4]}
+    path = saved(tmp_path, x=RNG.random((60, 3)), y=Y, g=Y, **held)
+    assert "Groups were not used: all parts are given." in arrays(path, groups="g").load().note
+
+
 @pytest.mark.parametrize(
     ("white", "high", "pixels"),
     [

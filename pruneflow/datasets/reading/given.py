@@ -26,6 +26,7 @@ from pruneflow.datasets.split import (
     said_of_groups,
     said_of_test,
 )
+from pruneflow.options import require
 
 __all__ = ["Aim", "Given", "Labelled", "assembled"]
 
@@ -134,6 +135,7 @@ def _examples(given: Given, aim: Aim) -> tuple[str, list[Array], str, int]:
     """What the examples are, they as they are stored, what is to be said of that, and the number of ids."""
     found = [(part.names[0], part.x) for part in given.parts]
     kind, said = kind_of(given.where, found, aim.examples, white=aim.pixels.white)
+    _refuse_unused(given, kind, aim)
     if kind == "image":
         xs, did = checked_pixels(given.where, found, aim.pixels)
         return kind, xs, did, 0
@@ -141,6 +143,14 @@ def _examples(given: Given, aim: Aim) -> tuple[str, list[Array], str, int]:
         xs, count = checked_ids(given.where, found)
         return kind, xs, f"Token ids go from 0 to {count - 1:,}, the largest that occurs.", count
     return kind, checked_numbers(given.where, found), said, 0
+
+
+def _refuse_unused(given: Given, kind: str, aim: Aim) -> None:
+    """Refuse settings of images for what is none, which nothing would read."""
+    for key, value in vars(aim.pixels).items():
+        problem = f"{given.train.names[0]} of {given.where} has no pixels, but is read as {kind}"
+        fits = value is None or kind == "image"
+        require(fits, f"dataset.{key}", value, problem, "Set it to null, or dataset.examples=image.")
 
 
 def _answers(given: Given, *, numbers: bool) -> tuple[list[Array], tuple[str, ...]]:
@@ -198,4 +208,7 @@ def _drawn(given: Given, data: Data) -> str:
     drawn = " and ".join(
         part for part, there in (("test", given.test), ("validation", given.validation)) if not there
     )
-    return f"{said} {said_of_groups(groups, drawn)}".strip()
+    of_groups = said_of_groups(groups, drawn)
+    if groups is not None and not drawn:
+        of_groups = "Groups were not used: all parts are given."
+    return f"{said} {of_groups}".strip()

@@ -126,6 +126,8 @@ def _shaped(where: object, name: str, x: Array, channels_first: bool | None) -> 
     fits = x.ndim in (3, 4) and x.dtype.kind in "buif"
     expect(fits, where, name, expected, described(x))
     if x.ndim == 3:
+        moved = "images (n, channels, height, width), as dataset.channels_first=true says"
+        expect(not channels_first, where, name, moved, described(x))
         return x[..., None]
     if channels_first:
         return np.ascontiguousarray(x.transpose(0, 2, 3, 1))

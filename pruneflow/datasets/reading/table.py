@@ -124,7 +124,7 @@ class Table:
         """
         first: dict[str, str] = {}
         for label in self.labels:
-            first.setdefault(label.casefold(), label)
+            first.setdefault(alike(label), label)
         found = sorted(first.values(), key=_alphabetical)
         if len(found) != 2:
             raise DataError(
