@@ -22,6 +22,7 @@ from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["CsvText"]
 
+FIRST = ("text", "label")  # of the usual names of columns
 CHOICES = {
     "missing": ("refuse", "skip"),
     "quotes": ("fields", "none"),
@@ -124,9 +125,17 @@ class CsvText(Own):
         drawn = "test and validation" if how else "validation"
         groups = said_of_groups(copies_of(table.groups), drawn) if self.groups else ""
         said = [said_of_test(data, "rows", how) if how else "", groups]
-        note = " ".join(filter(None, [*said, *map(_left_out, tables), *map(said_of_fields, tables)]))
+        said += [self._said_of_columns(table), *map(_left_out, tables), *map(said_of_fields, tables)]
+        note = " ".join(filter(None, said))
         gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
         return looked(replace(data, note=note, left_out=gone))
+
+    def _said_of_columns(self, table: Table) -> str:
+        """Name the columns where no setting does, and they have other names than those that come first."""
+        found = table.columns
+        if found is None or (found.text, found.label) in ((self.text_column, self.label_column), FIRST):
+            return ""
+        return f"Texts are of column {found.text}, labels of column {found.label}."
 
     def _table(self, place: Place) -> Table:
         columns = Columns(self.text_column, self.label_column, self.groups)

@@ -55,7 +55,8 @@ def require_different(data: Data) -> None:
     if len(data.train) < FEW or len(set(_digests(data.train.x))) > 1:
         return
     reasons = {
-        "image": "If they are drawn on a transparent ground, it was dropped: dataset.channels=4 keeps it.",
+        "image": "If they are drawn on a transparent ground, it was dropped: dataset.channels=4 of "
+        "dataset=image_folder keeps it.",
         "tokens": "They have no word in common with the vocabulary, or dataset.length is too short.",
     }
     remedy = reasons.get(data.spec.kind, "Look at the arrays that were read.")
@@ -85,7 +86,7 @@ def dark_images(data: Data) -> str:
         return ""
     return (
         f"The brightest pixel of {min(SAMPLED, len(data.train)):,} training images is {brightest:g} of 255: "
-        "if it is white, set dataset.white to its value in the files."
+        "if it is white, dataset.white (arrays, custom, image_folder) takes its value in the files."
     )
 
 

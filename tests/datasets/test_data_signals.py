@@ -55,7 +55,7 @@ def test_arrays_are_what_their_shape_and_values_say(x: np.ndarray, kind: str) ->
     assert kind_of("here", [("x", x)], "auto")[0] == kind
 
 
-@pytest.mark.parametrize("shape", [(20, 8, 8), (20, 8, 8, 13)])
+@pytest.mark.parametrize("shape", [(20, 8, 8), (20, 8, 8, 13), (20, 8, 8, 1)])
 def test_numbers_from_0_to_1_of_many_levels_are_asked_about(shape: tuple[int, ...]) -> None:
     x = [("x", RNG.random(shape))]
     with pytest.raises(DataError, match=r"dataset\.examples=image rounds .*dataset\.examples=signal keeps"):
@@ -309,6 +309,7 @@ def test_the_file_of_reviews_from_kaggle_is_read_as_it_is(tmp_path: Path) -> Non
         "csv_text", path=str(rows(tmp_path / "IMDB Dataset.csv", ["review,sentiment", *body])), length=8
     ).load()
     assert data.class_names == ("negative", "positive")
+    assert "Texts are of column review, labels of column sentiment." in data.note
     assert {"fine", "poor", "really"} <= set(data.vocabulary)
     assert len(data.train) + len(data.validation) + len(data.test) == 60
 

@@ -72,7 +72,7 @@ def _image_or_signal(where: object, name: str, x: Array, span: tuple[float, floa
         "images of 256 levels, or a setting: dataset.examples=image rounds these to 256 levels, "
         "dataset.examples=signal keeps them as they are"
     )
-    coloured = x.ndim == 4 and x.shape[3] in COLOURS
+    coloured = x.ndim == 4 and x.shape[3] in COLOURS[1:]  # of one channel may be a spectrogram
     expect(coloured, where, name, expected, f"{described(x)} from {low:g} to {high:g}, of more levels")
     return "image", ""
 

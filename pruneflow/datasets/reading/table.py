@@ -82,6 +82,7 @@ class Table:
         lines: n numbers of the lines at which the rows end, for messages.
         missing: Lines of the rows that have no text or no label, which are left out.
         groups: n groups of the rows, where a column has them; else none.
+        columns: Those that were read.
         swallowed: What to say of fields that hold many lines of the file; empty where there are none.
     """
 
@@ -91,6 +92,7 @@ class Table:
     lines: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    columns: Columns | None = None
     swallowed: list[str] = field(default_factory=list)
 
     def add(self, text: str, label: str, line: int, group: str | None = None) -> None:
@@ -217,7 +219,7 @@ def _labels_only(text: str, label: str) -> str:
 
 def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, str], str | None]) -> Table:
     """Read all rows; ``check`` says what is wrong with one, or None to leave it out."""
-    table = Table(path)
+    table = Table(path, columns=columns)
     each_row = _rows(path, reader)
     header: list[str] = next(each_row, [])
     at = {key: _position(path, header, key, name) for key, name in columns.named.items()}
