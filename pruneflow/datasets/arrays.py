@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +28,8 @@ class Arrays(Answered):
         path: A .npz file with examples and labels, or beside ``labels_path`` a .npy file with examples.
             ``~`` is expanded.
         labels_path: The .npy file with the labels, where ``path`` names a .npy file; else null.
-        test_path: File of the test part, like that of ``path``; null takes what ``path`` has, or holds some
-            examples out.
+        test_path: File of the test part, .npz or .npy; null takes what ``path`` has, or holds some examples
+            out.
         test_labels_path: The .npy file with the labels of the test part, where ``test_path`` names one.
         class_names: The labels of classes in the order of their numbers; null takes their own order.
         groups: Array of the .npz file, or a .npy file, with the group (speaker, patient, recording) of each
@@ -68,41 +69,20 @@ class Arrays(Answered):
         check_class_names(names)
 
     def _check_files(self) -> None:
-        """Refuse files of labels without those of examples, and keys of arrays that no file has."""
+        """Refuse files that lack their other half, and names of arrays that nothing would read."""
         for key, labels in (("path", "labels_path"), ("test_path", "test_labels_path")):
-            path, named_labels = getattr(self, key), getattr(self, labels)
-            if self.labels_path is None and path is not None:
-                problem, remedy = (
-                    f"is needed where dataset.{key} is a .npy file",
-                    "Name the .npy file with the labels.",
-                )
-                require(
-                    _suffix(path) != ".npy" or bool(named_labels),
-                    f"dataset.{labels}",
-                    "null",
-                    problem,
-                    remedy,
-                )
-        shown, problem = self.test_labels_path, "is for a dataset.test_path beside dataset.labels_path"
-        pair = self.labels_path is not None and self.test_path is not None
-        remedy = "Set it to null, or name both." if self.test_path is None else "Set it to null."
-        require(shown is None or pair, "dataset.test_labels_path", shown, problem, remedy)
+            _check_labels(key, getattr(self, key), labels, getattr(self, labels))
         if self.labels_path is not None:
-            self._check_pair()
-        problem, remedy = "dataset.test_path names the test part already", "Set one of the two to null."
-        for key in ("x_test_key", "y_test_key"):
-            value = getattr(self, key)
-            require(value is None or self.test_path is None, f"dataset.{key}", value, problem, remedy)
+            problem = "is for a .npz file of several arrays, and dataset.labels_path names a file for each"
+            remedy = "Set it to null; dataset.test_path and dataset.test_labels_path name the test part."
+            self._refuse_keys(vars(self._keys), problem, remedy)
+        if self.test_path is not None:
+            problem, remedy = "dataset.test_path names the test part already", "Set one of the two to null."
+            self._refuse_keys(("x_test", "y_test"), problem, remedy)
 
-    def _check_pair(self) -> None:
-        problem = "dataset.test_path beside dataset.labels_path needs the labels of its own"
-        fits, remedy = self.test_path is None or bool(self.test_labels_path), "Name the .npy file with them."
-        require(fits, "dataset.test_labels_path", "null", problem, remedy)
-        problem, remedy = (
-            "is for a .npz file of several arrays, and dataset.labels_path names a file for each",
-            "Set it to null; dataset.test_path and dataset.test_labels_path name the test part.",
-        )
-        for key, value in vars(self._keys).items():
+    def _refuse_keys(self, keys: Iterable[str], problem: str, remedy: str) -> None:
+        for key in keys:
+            value = getattr(self, f"{key}_key")
             require(value is None, f"dataset.{key}_key", value, problem, remedy)
 
     def load(self) -> Data:
@@ -118,20 +98,35 @@ class Arrays(Answered):
             ConfigError: if there is no array of a name that a setting gives, or if a part would be empty.
         """
         place = self._named("path", arrays.FORMATS)
-        given = self._pair(place) if self.labels_path is not None else self._npz(place)
-        given = replace(given, class_order=tuple(self.class_names or ()))
+        given = replace(self._given(place), class_order=tuple(self.class_names or ()))
         aim = self._aim(place.source(""))
         return place.read(lambda _: assembled(given, self._plan, aim))
 
-    def _pair(self, place: Place) -> Given:
-        """Examples and labels in a file each, and those for testing too."""
-        groups = None if self.groups is None else self._array("groups")
-        given = Given(
-            place.path, self._labelled(place.read(arrays.read_one), "labels_path", "x"), groups=groups
-        )
+    def _given(self, place: Place) -> Given:
+        """The arrays of all parts that files have."""
+        if self.labels_path is None:
+            given = place.read(partial(arrays.read_npz, keys=self._keys, groups=self.groups))
+        else:
+            train = self._labelled(place.read(arrays.read_one), "labels_path", "x")
+            groups = None if self.groups is None else self._array("groups")
+            given = Given(place.path, train, groups=groups)
         if self.test_path is None:
             return given
-        return replace(given, test=self._labelled(self._array("test_path"), "test_labels_path", "x_test"))
+        if given.test is not None:
+            unused = f"{' and '.join(given.test.names)} of {place.path.name} were not used"
+            note = f"{given.note} {unused}: dataset.test_path names the test part.".strip()
+            given = replace(given, note=note)
+        return replace(given, test=self._test())
+
+    def _test(self) -> Labelled:
+        """The test part of files of its own."""
+        if self.test_labels_path is not None:
+            return self._labelled(self._array("test_path"), "test_labels_path", "x_test")
+        formats = (
+            "a .npz file with x_test and y_test or x and y, or a .npy file beside dataset.test_labels_path"
+        )
+        place = named(str(self.test_path), key="dataset.test_path", formats=f"{formats}, or null")
+        return place.read(arrays.read_test)
 
     def _labelled(self, x: Array, labels: str, name: str) -> Labelled:
         called = f"y{name[1:]} ({Path(getattr(self, labels)).name})"
@@ -139,18 +134,8 @@ class Arrays(Answered):
 
     def _array(self, key: str) -> Array:
         """The one array of the file that a setting names."""
-        formats = "a .npy file, or a .npz file with one array"
-        return named(getattr(self, key), key=f"dataset.{key}", formats=f"{formats}, or null").read(
-            arrays.read_one
-        )
-
-    def _npz(self, place: Place) -> Given:
-        """All arrays in one file, those for testing perhaps in another."""
-        given = place.read(partial(arrays.read_npz, keys=self._keys, groups=self.groups))
-        if self.test_path is None:
-            return given
-        test = named(self.test_path, key="dataset.test_path", formats=f"{arrays.FORMATS}, or null")
-        return replace(given, test=test.read(arrays.read_test))
+        formats = "a .npy file, or a .npz file with one array, or null"
+        return named(getattr(self, key), key=f"dataset.{key}", formats=formats).read(arrays.read_one)
 
     @property
     def _keys(self) -> arrays.Keys:
@@ -158,5 +143,10 @@ class Arrays(Answered):
         return arrays.Keys(**{key: getattr(self, f"{key}_key") for key in keys})
 
 
-def _suffix(path: str) -> str:
-    return Path(path).suffix.lower()
+def _check_labels(key: str, path: str | None, labels: str, labels_path: str | None) -> None:
+    """Refuse examples in a .npy file without a file of labels, and labels without examples."""
+    lacking = Path(path or "").suffix.lower() == ".npy" and not labels_path
+    problem = f"is needed where dataset.{key} is a .npy file"
+    require(not lacking, f"dataset.{labels}", "null", problem, "Name the .npy file with the labels.")
+    alone, problem = labels_path is not None and path is None, f"dataset.{key} is null"
+    require(not alone, f"dataset.{labels}", labels_path, problem, "Name the examples too, or set it to null.")

@@ -12,8 +12,9 @@ from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Texts
 from pruneflow.datasets.reading.csv_text import Encoding, Form, of_halves, read_rows
+from pruneflow.datasets.reading.fields import said_of_fields
 from pruneflow.datasets.reading.names import check_class_names, require_every_class
-from pruneflow.datasets.reading.table import Columns, Table, said_of_fields, two_halves
+from pruneflow.datasets.reading.table import Columns, Table, two_halves
 from pruneflow.datasets.reading.text import characters, words
 from pruneflow.datasets.reading.vocabulary import FORM, Ranks, read_index
 from pruneflow.datasets.spec import Data
@@ -125,7 +126,7 @@ class CsvText(Own):
         drawn = "test and validation" if how else "validation"
         groups = said_of_groups(copies_of(table.groups), drawn) if self.groups else ""
         said = [said_of_test(data, "rows", how) if how else "", groups]
-        said += [self._said_of_columns(table), *map(_left_out, tables), *map(said_of_fields, tables)]
+        said += [self._said_of_columns(table), *map(_left_out, tables), *map(_swallowed, tables)]
         note = " ".join(filter(None, said))
         gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
         return looked(replace(data, note=note, left_out=gone))
@@ -166,3 +167,7 @@ def _left_out(table: Table) -> str:
     if not table.missing:
         return ""
     return f"{len(table.missing):,} rows of {table.path.name} have no text or no label and were left out."
+
+
+def _swallowed(table: Table) -> str:
+    return said_of_fields(table.path, table.swallowed)

@@ -205,8 +205,17 @@ def test_a_test_part_lies_in_files_of_its_own(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
     np.savez(tmp_path / "t.npz", x_test=test["x"], y_test=1 - test["y"])
     paths = {"labels_path": "y.npy", "test_path": "x_t.npy", "test_labels_path": "y_t.npy"}
-    pair = arrays(tmp_path / "x.npy", **{key: str(tmp_path / name) for key, name in paths.items()}).load()
+    paths_of = {key: str(tmp_path / name) for key, name in paths.items()}
+    pair = arrays(tmp_path / "x.npy", **paths_of).load()
     whole = arrays(saved(tmp_path, **held), test_path=str(tmp_path / "t.npz")).load()
+    mixed = arrays(tmp_path / "x.npy", labels_path=paths_of["labels_path"], test_path=str(tmp_path / "t.npz"))
+    assert mixed.load().digest == pair.digest
+    twice = arrays(
+        saved(tmp_path, **held, x_test=held["x"], y_test=held["y"]), test_path=str(tmp_path / "t.npz")
+    )
+    assert "x_test and y_test of mine.npz were not used: dataset.test_path names" in twice.load().note
+    with pytest.raises(ConfigError, match=r"dataset\.test_labels_path=y\.npy: dataset\.test_path is null"):
+        arrays(tmp_path / "mine.npz", test_labels_path="y.npy")
     assert pair.test.y.tolist() == (1 - test["y"]).tolist()
     assert pair.digest == whole.digest
     assert "The test part is" not in pair.note

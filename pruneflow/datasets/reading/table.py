@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.corpus import FIFTH, Texts, held_out
+from pruneflow.datasets.reading.fields import escape_of, lines_inside, mended
 from pruneflow.datasets.reading.files import PEEK_BYTES, content_of, decoded, reading, refuse_other_encoding
 from pruneflow.datasets.reading.names import (
     alike,
@@ -36,7 +36,6 @@ __all__ = [
     "filled",
     "long_fields",
     "read_table",
-    "said_of_fields",
     "two_halves",
 ]
 
@@ -44,9 +43,6 @@ FORM = "a whole CSV file in UTF-8"
 NO_LABEL = ("", "nan")  # whatever its case
 LONGEST = (1 << 31) - 1  # characters of one field; what the module takes on every system
 SETTINGS = {"text": "text_column", "label": "label_column", "group": "groups"}
-FEW_LINES, MANY_LINES = 10, 100  # in one field: looked at, and told of whatever they look like
-ESCAPED = '\\"'
-ESCAPE = "A backslash stands before quotes there: set dataset.escape=backslash (dataset=csv_text)."
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
 _Reader = Any  # the csv module has no public name for it
 
@@ -225,11 +221,11 @@ def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, 
     at = {key: _position(path, header, key, name) for key, name in columns.named.items()}
     text, label = at["text"], at["label"]
     for row in filter(None, each_row):
-        _look_inside(table, row, reader)
+        table.swallowed.extend(lines_inside(row, reader))
         where = f"{path}: line {reader.line_num}"
         if len(row) != len(header):
             found = f"{len(row)} fields, expected {len(header)} as in the first line"
-            raise DataError(f"{where}: {found}.{_escape(row, reader)}")
+            raise DataError(f"{where}: {found}.{escape_of(row, reader)}")
         problem = check(row[text], row[label])
         if problem:
             raise DataError(f"{where}: {problem}")
@@ -251,52 +247,8 @@ def _rows(path: Path, reader: _Reader) -> Iterator[list[str]]:
             begins = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: the row that begins in line {begins} is not whole ({error}). {_mend(path, begins)}"
+            f"{path}: the row that begins in line {begins} is not whole ({error}). {mended(path, begins)}"
         ) from error
-
-
-def _mend(path: Path, begins: int) -> str:
-    """What to do about quotes that do not pair, by how the line has them."""
-    with path.open("rb") as lines:
-        found = next(islice(lines, begins - 1, None), b"").replace(b"\0", b"")
-    escaped = ESCAPED.encode() in found
-    return (
-        ESCAPE
-        if escaped
-        else "Mend its quotes, or set dataset.quotes=none (dataset=csv_text) where they are characters."
-    )
-
-
-def _escape(row: list[str], reader: _Reader) -> str:
-    """A sentence where a row has a quote behind a backslash, which is not how quotes are read."""
-    escaped = reader.dialect.escapechar is None and any(ESCAPED in each for each in row)
-    return f" {ESCAPE}" if escaped else ""
-
-
-def _look_inside(table: Table, row: list[str], reader: _Reader) -> None:
-    """Note a field that holds many lines, which may be rows behind a stray quote."""
-    sign = reader.dialect.delimiter
-    for each in row:
-        inner = each.count("\n")
-        if inner < FEW_LINES:
-            continue
-        like_rows = sum(line.count(sign) == len(row) - 1 for line in each.split("\n"))
-        if inner >= MANY_LINES or 2 * like_rows > inner:
-            table.swallowed.append(
-                f"a field that ends in line {reader.line_num} holds {inner + 1:,} lines"
-                + (", most of which look like rows" if 2 * like_rows > inner else "")
-            )
-
-
-def said_of_fields(table: Table) -> str:
-    """A sentence on fields that hold many lines; empty where there are none."""
-    if not table.swallowed:
-        return ""
-    more = f", and {len(table.swallowed) - 1:,} more" if len(table.swallowed) > 1 else ""
-    return (
-        f"In {table.path.name} {table.swallowed[0]}{more}: where quotes are characters of the text, "
-        "set dataset.quotes=none."
-    )
 
 
 def _position(path: Path, header: list[str], key: str, name: str) -> int:
