@@ -1,6 +1,7 @@
 """What arrays are taken for: images, rows of numbers, signals, token ids; and groups that stay together."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from own_fixtures import arrays, numbers, own, rows, texts
 
 import pruneflow
 from pruneflow.datasets.as_trained import as_trained
+from pruneflow.datasets.reading.custom import check_data
 from pruneflow.datasets.reading.kinds import kind_of
 from pruneflow.datasets.reading.pixels import Reading, checked_pixels
+from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import joined
 from pruneflow.errors import ConfigError, DataError
 
@@ -96,6 +99,16 @@ def test_a_signal_can_stay_as_it_is(tmp_path: Path) -> None:
     data = arrays(saved(tmp_path, x=x, y=Y, x_test=x[:4], y_test=Y[:4]), standardise=False).load()
     np.testing.assert_array_equal(data.test.x, x[:4])
     assert data.standardisation is None
+
+
+def test_a_data_of_signals_is_taken_as_it_is() -> None:
+    def of(n: int) -> Part:
+        return Part(windows(n).astype(np.float32), np.arange(n) % 2)
+
+    data = Data("mine", Spec("numbers", (12, 3), 2), of(40), of(6), of(8))
+    check_data("here", data)
+    with pytest.raises(DataError, match=r"spec\.shape: expected a tuple of one or more int"):
+        check_data("here", replace(data, spec=Spec("numbers", (), 2)))
 
 
 def test_a_number_that_is_none_is_named_by_its_place(tmp_path: Path) -> None:
