@@ -149,7 +149,7 @@ class Origin:
             raise self.refused(
                 f"{embedding.name} has {embedding.input_dim} rows, and the data set {spec.vocabulary_size} "
                 "token ids",
-                f"Set dataset.vocabulary_size={embedding.input_dim} (csv_text, imdb), or widen the embedding.",
+                f"Set dataset.vocabulary_size={embedding.input_dim} (csv_text, imdb), or widen it.",
             )
 
     def _check_output(self, model: Any, spec: Spec) -> None:
