@@ -199,12 +199,16 @@ def test_white_is_what_is_set(white: float, high: float, pixels: list[int]) -> N
     assert f"float64, 0 to {high:g}; {white:g} was taken as white" in said
 
 
-@pytest.mark.parametrize("high", [2.0, 16.0, 100.0, 127.0, 256.0, 4095.0])
-def test_white_is_asked_for_where_it_is_not_known(high: float) -> None:
+@pytest.mark.parametrize(
+    ("high", "white"),
+    [(2.0, 2), (16.0, 16), (127.0, 127), (256.0, 1023), (4011.0, 4095), (4096.0, 16383), (99999.0, 99999)],
+)
+def test_white_is_asked_for_where_it_is_not_known(high: float, white: int) -> None:
+    x = np.array([[[0.0, high]]])
     with pytest.raises(
-        DataError, match=rf"such as dataset\.white={high:g}; .*found float64 from 0 to {high:g}"
+        DataError, match=rf"such as dataset\.white={white}; .*found float64 from 0 to {high:g}"
     ):
-        checked_pixels("here", [("x", np.array([[[0.0, high]]]))])
+        checked_pixels("here", [("x", x)])
 
 
 def test_rounding_elsewhere_makes_no_pixel_wrong() -> None:

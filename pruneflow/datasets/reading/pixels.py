@@ -13,6 +13,7 @@ __all__ = ["UNKNOWN", "Reading", "checked_pixels", "has_levels", "span_of", "whi
 
 BRIGHTEST = 255
 SEVEN_BITS = 127  # below it, 255 is one guess among many: 100 and 16 are scales too
+DEPTHS = (1023, 4095, 16383, 65535)  # white of 10, 12, 14 and 16 bits
 OVER = 0.001  # share of white by which rounding elsewhere may miss 0 or white
 COLOURS = (1, 3, 4)  # channels that come last wherever somebody else's may come first
 ROWS_AT_ONCE = 1024  # bounds the memory of the float copies
@@ -100,7 +101,8 @@ def has_levels(x: Array, white: float) -> bool:
 
 
 def _asked(high: float) -> str:
-    guess = f"dataset.white={high:g}" if high > 1 else "dataset.white"
+    white = next((depth for depth in DEPTHS if depth >= high), high) if high > BRIGHTEST else high
+    guess = f"dataset.white={white:g}" if high > 1 else "dataset.white"
     return (
         "pixels from 0 to 1 or from 0 to 255, or the value of white in a setting, such as "
         f"{guess}; dataset.examples=signal keeps numbers that are no pixels as they are"
