@@ -21,6 +21,7 @@ def own(name: str, **changes: Any) -> Any:
     """An option with the values of its YAML file, but for ``changes``."""
     values = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     del values["defaults"]
+    values.update({key: None for key, value in values.items() if str(value).startswith("${")})
     return choices("dataset")[name](**{**values, **changes})
 
 

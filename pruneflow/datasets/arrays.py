@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from pruneflow.datasets.base import Answered
 from pruneflow.datasets.reading import arrays
-from pruneflow.datasets.reading.cache import named
-from pruneflow.datasets.reading.given import assembled
+from pruneflow.datasets.reading.cache import Place, named
+from pruneflow.datasets.reading.checks import Array
+from pruneflow.datasets.reading.given import Given, Labelled, assembled
 from pruneflow.datasets.reading.names import check_class_names
 from pruneflow.datasets.spec import Data
 from pruneflow.options import option, require
@@ -23,9 +25,15 @@ class Arrays(Answered):
     """NumPy arrays: images, or rows of numbers, with labels that are numbers or texts, or numbers to predict.
 
     Attributes:
-        path: A .npz file with examples and labels, or a .npy file with examples. ``~`` is expanded.
+        path: A .npz file with examples and labels, or beside ``labels_path`` a .npy file with examples.
+            ``~`` is expanded.
         labels_path: The .npy file with the labels, where ``path`` names a .npy file; else null.
+        test_path: File of the test part, .npz or .npy; null takes what ``path`` has, or holds some examples
+            out.
+        test_labels_path: The .npy file with the labels of the test part, where ``test_path`` names one.
         class_names: The labels of classes in the order of their numbers; null takes their own order.
+        groups: Array of the .npz file, or a .npy file, with the group (speaker, patient, recording) of each
+            training example; those of one group come into one part. Null knows no groups.
         x_key: Array with the training examples; null takes x_train, x or another usual name.
         y_key: Array with their labels.
         x_test_key: Array with the test examples.
@@ -38,7 +46,10 @@ class Arrays(Answered):
 
     path: str | None
     labels_path: str | None
+    test_path: str | None
+    test_labels_path: str | None
     class_names: list[str] | None
+    groups: str | None
     x_key: str | None
     y_key: str | None
     x_test_key: str | None
@@ -48,53 +59,94 @@ class Arrays(Answered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_names("test_path", "groups")
         self._named("path", arrays.FORMATS)
-        if self._is_pair:
-            problem, remedy = (
-                "is needed where dataset.path is a .npy file",
-                "Name the .npy file with the labels.",
-            )
-            require(bool(self.labels_path), "dataset.labels_path", "null", problem, remedy)
-        else:
-            problem = "is for a .npy file as dataset.path"
-            require(
-                self.labels_path is None, "dataset.labels_path", self.labels_path, problem, "Set it to null."
-            )
+        self._check_files()
         names, problem = self.class_names or [], "dataset.task=regression has no classes"
         require(
             not names or self.task != "regression", "dataset.class_names", names, problem, "Set it to null."
         )
         check_class_names(names)
 
-    @property
-    def _is_pair(self) -> bool:
-        return Path(self.path or "").suffix.lower() == ".npy"
+    def _check_files(self) -> None:
+        """Refuse files that lack their other half, and names of arrays that nothing would read."""
+        for key, labels in (("path", "labels_path"), ("test_path", "test_labels_path")):
+            _check_labels(key, getattr(self, key), labels, getattr(self, labels))
+        if self.labels_path is not None:
+            problem = "is for a .npz file of several arrays, and dataset.labels_path names a file for each"
+            remedy = "Set it to null; dataset.test_path and dataset.test_labels_path name the test part."
+            self._refuse_keys(vars(self._keys), problem, remedy)
+        if self.test_path is not None:
+            problem, remedy = "dataset.test_path names the test part already", "Set one of the two to null."
+            self._refuse_keys(("x_test", "y_test"), problem, remedy)
+
+    def _refuse_keys(self, keys: Iterable[str], problem: str, remedy: str) -> None:
+        for key in keys:
+            value = getattr(self, f"{key}_key")
+            require(value is None, f"dataset.{key}_key", value, problem, remedy)
 
     def load(self) -> Data:
         """Read the arrays.
 
         Returns:
-            Parts with x (n, height, width, channels) uint8 or (n, features) float32, and y (n,) labels
-            0 .. classes - 1, or (n, targets) float32 numbers to predict.
+            Parts with x (n, height, width, channels) uint8, (n, features) or (n, ..., channels) float32 or
+            (n, length) int32 token ids, and y (n,) labels 0 .. classes - 1, or (n, targets) float32 numbers
+            to predict.
 
         Raises:
             DataError: if a file is missing or broken, or holds something else.
             ConfigError: if there is no array of a name that a setting gives, or if a part would be empty.
         """
         place = self._named("path", arrays.FORMATS)
-        if self.labels_path is not None:
-            labels = named(
-                self.labels_path, key="dataset.labels_path", formats="a .npy file with labels, or null"
-            )
-            x, y = place.read(arrays.read_npy), labels.read(arrays.read_npy)
-            given = arrays.of_pair(place.path, x, y, labels_name=labels.path.name)
-        else:
-            given = place.read(partial(arrays.read_npz, keys=self._keys))
-        given = replace(given, class_order=tuple(self.class_names or ()))
+        given = replace(self._given(place), class_order=tuple(self.class_names or ()))
         aim = self._aim(place.source(""))
         return place.read(lambda _: assembled(given, self._plan, aim))
+
+    def _given(self, place: Place) -> Given:
+        """The arrays of all parts that files have."""
+        if self.labels_path is None:
+            given = place.read(partial(arrays.read_npz, keys=self._keys, groups=self.groups))
+        else:
+            train = self._labelled(place.read(arrays.read_one), "labels_path", "x")
+            groups = None if self.groups is None else self._array("groups")
+            given = Given(place.path, train, groups=groups)
+        if self.test_path is None:
+            return given
+        if given.test is not None:
+            unused = f"{' and '.join(given.test.names)} of {place.path.name} were not used"
+            note = f"{given.note} {unused}: dataset.test_path names the test part.".strip()
+            given = replace(given, note=note)
+        return replace(given, test=self._test())
+
+    def _test(self) -> Labelled:
+        """The test part of files of its own."""
+        if self.test_labels_path is not None:
+            return self._labelled(self._array("test_path"), "test_labels_path", "x_test")
+        formats = (
+            "a .npz file with x_test and y_test or x and y, or a .npy file beside dataset.test_labels_path"
+        )
+        place = named(str(self.test_path), key="dataset.test_path", formats=f"{formats}, or null")
+        return place.read(arrays.read_test)
+
+    def _labelled(self, x: Array, labels: str, name: str) -> Labelled:
+        called = f"y{name[1:]} ({Path(getattr(self, labels)).name})"
+        return Labelled(x, self._array(labels), (name, called))
+
+    def _array(self, key: str) -> Array:
+        """The one array of the file that a setting names."""
+        formats = "a .npy file, or a .npz file with one array, or null"
+        return named(getattr(self, key), key=f"dataset.{key}", formats=formats).read(arrays.read_one)
 
     @property
     def _keys(self) -> arrays.Keys:
         keys = [f"{letter}{part}" for part in ("", "_test", "_validation") for letter in "xy"]
         return arrays.Keys(**{key: getattr(self, f"{key}_key") for key in keys})
+
+
+def _check_labels(key: str, path: str | None, labels: str, labels_path: str | None) -> None:
+    """Refuse examples in a .npy file without a file of labels, and labels without examples."""
+    lacking = Path(path or "").suffix.lower() == ".npy" and not labels_path
+    problem = f"is needed where dataset.{key} is a .npy file"
+    require(not lacking, f"dataset.{labels}", "null", problem, "Name the .npy file with the labels.")
+    alone, problem = labels_path is not None and path is None, f"dataset.{key} is null"
+    require(not alone, f"dataset.{labels}", labels_path, problem, "Name the examples too, or set it to null.")

@@ -75,7 +75,7 @@ def _moved(values: Any, own: dict[str, Any], saved: dict[str, Any], prefix: str)
     if f"{prefix}mean" in saved:
         mean, scale = (np.array(saved[f"{prefix}{key}"], np.float64) for key in ("mean", "scale"))
         usable = np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()
-        if not (usable and mean.shape == scale.shape == raw.shape[1:]):
+        if not (usable and mean.shape == scale.shape == raw.shape[-1:]):
             raise ValueError(mean.shape)
         raw = (raw - mean) / scale
     return raw.astype(np.float32)

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 from pruneflow.datasets.reading.cache import Origin, Place, cache_folder, named, stored
 from pruneflow.datasets.reading.given import Aim
+from pruneflow.datasets.reading.kinds import KINDS
+from pruneflow.datasets.reading.pixels import Reading
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.datasets.split import Halves, Plan, validation_size
 from pruneflow.options import require, require_one_of
 
-__all__ = ["MOST_TOKENS", "MOST_WORDS", "Answered", "Dataset", "Own", "Stored", "check_tokens"]
+__all__ = ["MOST_TOKENS", "MOST_WORDS", "Answered", "Dataset", "Own", "Stored", "check_tokens", "check_white"]
 
 MOST_TOKENS = 1_000_000  # of one text
 MOST_WORDS = 100_000_000
@@ -129,22 +131,46 @@ class Answered(Own):
 
     Attributes:
         task: ``"classification"``, or ``"regression"``, where labels are numbers to predict.
-        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, measured on
-            the training part; images never do.
+        examples: What examples are: ``"image"``, ``"numbers"``, ``"signal"``, ``"tokens"``, or ``"auto"``, as
+            their shape and values say.
+        white: Value of a white pixel, above 0; null takes 1 or 255 where the values leave no doubt.
+        channels_first: Whether images are (n, channels, height, width); null refuses what looks so.
+        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, and signals
+            in each channel, measured on the training part; images never do.
         standardise_targets: Whether numbers to predict do; metrics are in their own units all the same.
     """
 
     task: str
+    examples: str
+    white: float | None
+    channels_first: bool | None
     standardise: bool
     standardise_targets: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_one_of("dataset.task", self.task, TASKS)
+        require_one_of("dataset.examples", self.examples, KINDS)
+        check_white(self.white)
+        for key in ("white", "channels_first"):
+            value, problem = getattr(self, key), f"dataset.examples={self.examples} has no pixels"
+            fits = value is None or self.examples in ("auto", "image")
+            require(fits, f"dataset.{key}", value, problem, "Set it to null.")
 
     def _aim(self, source: str) -> Aim:
-        numbers = self.task == "regression"
-        return Aim(self.name, source, self.standardise, numbers, self.standardise_targets)
+        numbers, pixels = self.task == "regression", Reading(self.white, self.channels_first)
+        targets = self.standardise_targets
+        return Aim(self.name, source, self.standardise, numbers, targets, self.examples, pixels)
+
+
+def check_white(white: float | None) -> None:
+    """Refuse a value of white that is none.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    fits, allowed = white is None or white > 0, "allowed are numbers above 0, or null"
+    require(fits, "dataset.white", white, allowed, "1, 255, 4095 and 65535 are usual.")
 
 
 def _check_fraction(part: str, fraction: float) -> None:

@@ -8,17 +8,28 @@ from fractions import Fraction
 from functools import partial
 
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Own, check_tokens
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Texts
 from pruneflow.datasets.reading.csv_text import Encoding, Form, of_halves, read_rows
+from pruneflow.datasets.reading.fields import said_of_fields
 from pruneflow.datasets.reading.names import check_class_names, require_every_class
 from pruneflow.datasets.reading.table import Columns, Table, two_halves
+from pruneflow.datasets.reading.text import characters, words
 from pruneflow.datasets.reading.vocabulary import FORM, Ranks, read_index
 from pruneflow.datasets.spec import Data
-from pruneflow.datasets.split import said_of_test
+from pruneflow.datasets.split import copies_of, said_of_groups, said_of_test
 from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["CsvText"]
+
+FIRST = ("text", "label")  # of the usual names of columns
+CHOICES = {
+    "missing": ("refuse", "skip"),
+    "quotes": ("fields", "none"),
+    "escape": ("doubled", "backslash"),
+    "words": ("blanks", "characters"),
+}
 
 FORMATS = "a file with a text and a label in each row, its columns named in the first line, such as mine.csv"
 
@@ -31,8 +42,14 @@ class CsvText(Own):
     Attributes:
         path: The file; commas, semicolons, tabs or bars between its columns. ``~`` is expanded.
         test_path: File of the test half; null holds out some rows of each class of ``path``.
-        text_column: Column that holds the texts.
-        label_column: Column that holds the labels, of any words or numbers.
+        text_column: Column that holds the texts; null takes text, review or another usual name.
+        label_column: Column that holds the labels, of any words or numbers; null takes label, sentiment or
+            another usual name.
+        groups: Column that holds the group (speaker, author, document) of each row; rows of one group come
+            into one part. Null knows no groups.
+        quotes: Whether quotes enclose fields (``"fields"``) or are characters like others (``"none"``).
+        escape: How a quote stands within a quoted field: ``"doubled"`` or behind a ``"backslash"``.
+        words: How texts are cut: at ``"blanks"``, or into single ``"characters"``.
         class_names: These labels in the order of their numbers; null takes their own order.
         encoding: Of the files; a Python name, such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
         missing: What is done about rows without a text or a label: ``"refuse"`` or ``"skip"``.
@@ -46,8 +63,12 @@ class CsvText(Own):
 
     path: str | None
     test_path: str | None
-    text_column: str
-    label_column: str
+    text_column: str | None
+    label_column: str | None
+    groups: str | None
+    quotes: str
+    escape: str
+    words: str
     class_names: list[str] | None
     encoding: str
     missing: str
@@ -57,14 +78,21 @@ class CsvText(Own):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_names("test_path", "index_path")
+        self._check_names("test_path", "index_path", "groups")
         self._named("path", FORMATS)
         check_tokens(vocabulary_size=self.vocabulary_size, length=self.length)
         text, label = self.text_column, self.label_column
         require(
-            text != label, "dataset.label_column", label, "is the text column too", "Name another column."
+            text is None or text != label,
+            "dataset.label_column",
+            label,
+            "is the text column too",
+            "Name another column.",
         )
-        require_one_of("dataset.missing", self.missing, ("refuse", "skip"))
+        for key, allowed in CHOICES.items():
+            require_one_of(f"dataset.{key}", getattr(self, key), allowed)
+        fits, problem = self.quotes == "fields" or self.escape == "doubled", "is for quoted fields"
+        require(fits, "dataset.escape", self.escape, problem, "Set it to doubled, or dataset.quotes=fields.")
         check_class_names(self.class_names or ())
         self._check_encoding()
 
@@ -90,18 +118,30 @@ class CsvText(Own):
         table = self._table(place)
         names = place.read(lambda _: table.classes(self.class_names or ()))
         train, test, tables, how = self._halves(place, table, names)
-        encoding = Encoding(self.vocabulary_size, self.length, self._ranks())
+        split = characters if self.words == "characters" else words
+        encoding = Encoding(self.vocabulary_size, self.length, self._ranks(), split)
         data = place.read(lambda path: of_halves(path, (train, test), self._plan, names, encoding))
         data = replace(data, name=self.name, source=place.source(""))
         require_every_class(data, names)
-        said = [said_of_test(data, "rows", how) if how else "", *map(_left_out, tables)]
+        drawn = "test and validation" if how else "validation"
+        groups = said_of_groups(copies_of(table.groups), drawn) if self.groups else ""
+        said = [said_of_test(data, "rows", how) if how else "", groups]
+        said += [self._said_of_columns(table), *map(_left_out, tables), *map(_swallowed, tables)]
         note = " ".join(filter(None, said))
         gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
-        return replace(data, note=note, left_out=gone)
+        return looked(replace(data, note=note, left_out=gone))
+
+    def _said_of_columns(self, table: Table) -> str:
+        """Name the columns where no setting does, and they have other names than those that come first."""
+        found = table.columns
+        if found is None or (found.text, found.label) in ((self.text_column, self.label_column), FIRST):
+            return ""
+        return f"Texts are of column {found.text}, labels of column {found.label}."
 
     def _table(self, place: Place) -> Table:
-        columns = Columns(self.text_column, self.label_column)
-        form = Form(self.encoding, self.missing == "skip", tuple(self.class_names or ()))
+        columns = Columns(self.text_column, self.label_column, self.groups)
+        quoted, escape = self.quotes == "fields", "\\" if self.escape == "backslash" else None
+        form = Form(self.encoding, self.missing == "skip", tuple(self.class_names or ()), quoted, escape)
         return place.read(partial(read_rows, columns=columns, form=form))
 
     def _halves(
@@ -127,3 +167,7 @@ def _left_out(table: Table) -> str:
     if not table.missing:
         return ""
     return f"{len(table.missing):,} rows of {table.path.name} have no text or no label and were left out."
+
+
+def _swallowed(table: Table) -> str:
+    return said_of_fields(table.path, table.swallowed)

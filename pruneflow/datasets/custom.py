@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pruneflow.datasets.base import Answered
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.custom import check_data, given_of
 from pruneflow.datasets.reading.given import assembled
 from pruneflow.datasets.spec import Data, Spec
@@ -60,7 +61,7 @@ class Custom(Answered):
         digest = digest_of(value.train, value.validation, value.test)
         names, left = tuple(value.class_names), tuple(value.left_out)
         value = replace(value, name=self.name, source=value.source or where, digest=digest)
-        return replace(value, class_names=names, left_out=left)
+        return looked(replace(value, class_names=names, left_out=left))
 
     def _check_task(self, spec: Spec) -> None:
         """Refuse data of another task than the setting says."""

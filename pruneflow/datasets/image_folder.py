@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from pruneflow.datasets.base import Own
+from pruneflow.datasets.base import Own, check_white
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.cache import Place, image_folder
 from pruneflow.datasets.reading.decoded import Cache, Decoded, decoded
-from pruneflow.datasets.reading.decoding import RESIZES, Decoding
+from pruneflow.datasets.reading.decoding import MODES, RESIZES, Decoding
 from pruneflow.datasets.reading.folders import HALVES, Listing, listed_images
 from pruneflow.datasets.reading.names import check_class_names, listed, printable, require_every_class
+from pruneflow.datasets.reading.network_input import image_shape_in
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import (
@@ -25,8 +28,13 @@ from pruneflow.datasets.split import (
 )
 from pruneflow.errors import DataError
 from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.runtime.surroundings import expanded
 
 __all__ = ["ImageFolder"]
+
+SHAPE = ("height", "width", "channels")
+CACHED_BY = (*SHAPE, "resize", "white", "limit")  # settings that decide pixels
+COLOURS = 3
 
 FORMATS = "a folder with a folder of images for each class, or one with train, validation and test of them"
 
@@ -41,11 +49,16 @@ class ImageFolder(Own):
             ``test`` or both. ``~`` is expanded.
         class_names: The class folders in the order of their numbers; null takes the order of their names, as
             Keras' ``image_dataset_from_directory``.
-        height: Height to which images are resized, pixels; null, as for the width, takes images as they are,
-            which must then have one size.
+        network: File of a network, as of ``model=keras_file``, whose height, width and channels count where
+            they are not set; null knows none.
+        height: Height to which images are resized, pixels; null, as for the width, takes that of the network,
+            or images as they are, which must then have one size.
         width: Width to which they are resized, pixels; null like the height.
-        channels: 1 for grey, 3 for colours.
-        resize: How: ``"nearest"``, ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``, as Pillow does.
+        channels: 1 for grey, 3 for colours, 4 for colours and transparency; null takes those of the network,
+            or 3.
+        resize: How: ``"keras"``, as ``image_dataset_from_directory`` does, or as Pillow does: ``"nearest"``,
+            ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
+        white: Value of a white pixel in the files, above 0; null takes all their bits, 8 or 16.
         corrupt: What is done about files that cannot be decoded: ``"refuse"`` or ``"skip"``.
         cache_dir: Cache folder; null takes the user's.
         cache_max_bytes: What the decoded images may take there; where they take more, they are decoded at
@@ -56,17 +69,19 @@ class ImageFolder(Own):
 
     path: str | None
     class_names: list[str] | None
+    network: str | None
     height: int | None = at_most(10_000)
     width: int | None = at_most(10_000)
-    channels: int
+    channels: int | None
     resize: str
+    white: float | None
     corrupt: str
     cache_dir: str | None
     cache_max_bytes: int = at_most(2**63 - 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_names("cache_dir")
+        self._check_names("cache_dir", "network")
         self._named("path", FORMATS)
         self._check_size()
         check_class_names(self.class_names or ())
@@ -74,8 +89,13 @@ class ImageFolder(Own):
         require_one_of("dataset.corrupt", self.corrupt, ("refuse", "skip"))
         channels, most = self.channels, self.cache_max_bytes
         require(
-            channels in (1, 3), "dataset.channels", channels, "allowed are 1 and 3", "1 is grey, 3 colours."
+            channels is None or channels in MODES,
+            "dataset.channels",
+            channels,
+            "allowed are 1, 3 and 4, or null",
+            "1 is grey, 3 colours, 4 colours and transparency.",
         )
+        check_white(self.white)
         remedy = "0 decodes at each epoch."
         require(most >= 0, "dataset.cache_max_bytes", most, "allowed are whole numbers from 0", remedy)
 
@@ -99,8 +119,8 @@ class ImageFolder(Own):
         """List the images, decode them where that was not done before, and cut them into parts.
 
         Returns:
-            Parts with x `Rows` of (n, height, width, channels) uint8, which are read when they are asked for,
-            and y (n,) labels 0 .. classes - 1.
+            Parts with x `Rows` of (n, height, width, channels) uint8, or float32 where they are resized as
+            Keras does, which are read when they are asked for, and y (n,) labels 0 .. classes - 1.
 
         Raises:
             DataError: if the folder is laid out in another way, or if images or all of a part cannot be
@@ -115,8 +135,8 @@ class ImageFolder(Own):
         data = self._cut(listing, found, place)
         require_every_class(data, data.class_names)
         said = "" if len(whole.of("test")) else self._said(data, whole)
-        note = " ".join(filter(None, (said, _left_out(found, len(listing)))))
-        return replace(data, note=note, left_out=tuple(map(printable, found.left_out)))
+        note = " ".join(filter(None, (self._said_of_network(), said, _left_out(found, len(listing)))))
+        return looked(replace(data, note=note, left_out=tuple(map(printable, found.left_out))))
 
     def _tested(self, listing: Listing) -> Listing:
         """Hold a test part out where there is none."""
@@ -152,13 +172,38 @@ class ImageFolder(Own):
         return replace(data, class_names=listing.classes)
 
     @property
+    def _read_by_network(self) -> dict[str, int]:
+        """What the network reads of height, width and channels that no setting names."""
+        found = image_shape_in(expanded("dataset.network", self.network)) if self.network else None
+        sizes = dict(zip(SHAPE, found or (), strict=False))
+        if self.height or sizes.get("height") is None or sizes.get("width") is None:
+            sizes = {"channels": sizes.get("channels")}
+        unset = {key: size for key, size in sizes.items() if size and getattr(self, key) is None}
+        return unset if unset.get("channels", 3) in MODES else {}
+
+    def _said_of_network(self) -> str:
+        found = self._read_by_network
+        if not found:
+            return ""
+        sizes = ", ".join(f"{key} {size}" for key, size in found.items())
+        return f"Images have what {Path(str(self.network)).name} reads: {sizes}."
+
+    @property
+    def _shape(self) -> tuple[int | None, int | None, int]:
+        """Height, width and channels that are asked for, by settings or by the network."""
+        height, width, channels = (self._read_by_network.get(key, getattr(self, key)) for key in SHAPE)
+        return height, width, channels or COLOURS
+
+    @property
     def _decoding(self) -> Decoding:
-        size = (self.height, self.width) if self.height and self.width else None
-        return Decoding(size, self.channels, self.resize)
+        height, width, channels = self._shape
+        size = (height, width) if height and width else None
+        return Decoding(size, channels, self.resize, self.white)
 
     @property
     def _cache(self) -> Cache:
-        asked = {key: getattr(self, key) for key in ("height", "width", "channels", "resize", "limit")}
+        asked = {key: getattr(self, key) for key in CACHED_BY}
+        asked |= dict(zip(SHAPE, self._shape, strict=True))
         if self.limit is not None:  # other images are drawn
             asked |= {"split_seed": self.split_seed, "test_fraction": self.test_fraction}
             asked |= {"class_names": list(self.class_names or ())}

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Stored, check_tokens
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading import imdb
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Corpus, Texts
@@ -80,7 +81,8 @@ class Imdb(Stored):
         del corpus  # makes room for the parts
         data = self._cut(halves, self._spec, place)
         note = said_of_test(data, "rows", drawn) if drawn else data.note
-        return replace(data, vocabulary=vocabulary, class_names=names, note=note)
+        data = replace(data, vocabulary=vocabulary, class_names=names, note=note)
+        return looked(data) if self.path else data
 
     def _index(self) -> Ranks | None:
         if self.index_path is None:

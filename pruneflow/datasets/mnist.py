@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruneflow.datasets.base import Stored
+from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading import mnist
 from pruneflow.datasets.spec import Data
 from pruneflow.options import option
@@ -36,4 +37,5 @@ class Mnist(Stored):
         """
         place = self._place(mnist.FILE, mnist.FORMATS, mnist.from_keras, mnist.from_wheel)
         halves, spec = place.read(mnist.read)
-        return self._cut(halves, spec, place)
+        data = self._cut(halves, spec, place)
+        return looked(data) if self.path else data

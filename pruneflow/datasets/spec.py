@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ class Targets:
     Attributes:
         mean: (targets,) what was taken off each before training; 0 where they are learned as they are.
         scale: (targets,) what the rest was divided by; 1 where they are learned as they are.
+        span: Lowest and highest of all of them in the training part, in the units of the data; empty where
+            that is not known.
     """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    span: tuple[float, ...] = field(default=(), compare=False)
 
     @classmethod
     def plain(cls, count: int) -> Targets:
@@ -59,7 +62,8 @@ class Spec:
 
     Attributes:
         kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
-        shape: Shape of one example: (height, width, channels), (length,) or (features,).
+        shape: Shape of one example: (height, width, channels), (length,) or (features,); of a signal, which
+            is of the kind ``"numbers"``, (..., channels).
         classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
         vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
         targets: What a regression predicts; None for classes.
@@ -90,7 +94,8 @@ class Spec:
         """Turn stored examples into what the model reads.
 
         Args:
-            x: (n, *shape); uint8 in [0, 255] for images, int32 token ids for tokens, float32 for numbers.
+            x: (n, *shape); uint8 or float32 in [0, 255] for images, int32 token ids for tokens, float32 for
+                numbers.
 
         Returns:
             (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
@@ -106,7 +111,8 @@ class Part:
     """Examples and labels of one part (training, validation or test).
 
     Attributes:
-        x: (n, *shape), uint8 for images, int32 for tokens, float32 for numbers; in memory or in files.
+        x: (n, *shape), uint8 for images, or float32 in [0, 255] where they were resized without rounding,
+            int32 for tokens, float32 for numbers; in memory or in files.
         y: (n,) int64 labels, or (n, targets) float32 numbers for a regression.
     """
 

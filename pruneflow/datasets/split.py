@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.options import require
 
 __all__ = [
-    *("Cut", "Halves", "Labels", "Plan", "copies_of", "digest_of", "draw", "draw_whole"),
-    *("held_out_by_seed", "part_size", "quotas", "said_of_test", "taken", "taken_whole", "validation_size"),
+    *("Cut", "Halves", "Indices", "Labels", "Plan", "copies_of", "digest_of", "draw", "draw_whole"),
+    *("held_out_by_seed", "joined", "part_size", "quotas", "said_of_groups", "said_of_test", "taken"),
+    *("taken_whole", "validation_size"),
 ]
 
 Indices = npt.NDArray[np.int64]
@@ -37,8 +38,8 @@ class Halves:
         note: What a reader of the numbers must know; empty when there is nothing to say.
         origin: Where the file came from, if it remembers that.
         validation: The validation part, where its makers cut one too.
-        copies: (n,) which examples of ``train`` are copies of one another, see `copies_of`; they come into
-            one part. None where that is not asked.
+        copies: (n,) which examples of ``train`` are copies of one another, or of one group, see `copies_of`;
+            they come into one part. None where that is not asked.
     """
 
     train: Part
@@ -125,7 +126,7 @@ class Plan:
             chosen = draw(train.y[half], count, rng)
         else:
             chosen = draw_whole(Labels(train.y[half], train.copies[half]), count, rng)
-            _require_some(len(chosen), len(half), self.validation_fraction)
+            _require_some(len(chosen), len(half), self.validation_fraction, part="validation")
         return Cut(np.delete(half, chosen), half[chosen], held)
 
     def limited(self, y: npt.NDArray[np.int64], stream: int) -> Indices:
@@ -135,13 +136,16 @@ class Plan:
         return draw(y, self.limit, np.random.default_rng([self.split_seed, stream]))
 
 
-def held_out_by_seed(y: npt.NDArray[np.int64], fraction: float, seed: int) -> Indices:
+def held_out_by_seed(
+    y: npt.NDArray[np.int64], fraction: float, seed: int, groups: Indices | None = None
+) -> Indices:
     """Choose the examples to test on where nobody has: drawn at random, stratified by label.
 
     Args:
-        y: (n,) labels.
+        y: (n,) labels, or (n, targets) numbers to predict.
         fraction: Their share, (0, 1).
         seed: ``dataset.split_seed``.
+        groups: (n,) numbers of groups, of which all examples or none are chosen; None where there are none.
 
     Returns:
         Their places in ``y``, ascending.
@@ -149,8 +153,12 @@ def held_out_by_seed(y: npt.NDArray[np.int64], fraction: float, seed: int) -> In
     Raises:
         ConfigError: if none or all would be chosen.
     """
-    count = part_size(len(y), fraction, part="test")
-    return draw(y, count, np.random.default_rng([seed, HELD_OUT_STREAM]))
+    count, rng = part_size(len(y), fraction, part="test"), np.random.default_rng([seed, HELD_OUT_STREAM])
+    if groups is None:
+        return draw(y, count, rng)
+    chosen = draw_whole(Labels(y, groups), count, rng)
+    _require_some(len(chosen), len(y), fraction, part="test")
+    return chosen
 
 
 def validation_size(examples: int, fraction: float) -> int:
@@ -222,8 +230,7 @@ def draw(y: npt.NDArray[np.int64], count: int, rng: np.random.Generator) -> Indi
     Returns:
         (count,) int64 positions in ``y``, ascending.
     """
-    if y.dtype.kind == "f":  # numbers to predict: all of one kind
-        y = np.zeros(len(y), np.int64)
+    y = _drawn_by(y)
     wanted = _wanted(y, count)
     chosen = [rng.permutation(np.flatnonzero(y == label))[:quota] for label, quota in wanted.items()]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
@@ -242,13 +249,13 @@ def draw_whole(labels: Labels, count: int, rng: np.random.Generator) -> Indices:
     Returns:
         (about count,) int64 positions, ascending.
     """
-    y = labels.y
+    y = _drawn_by(labels.y)
     wanted = _wanted(y, count)
     shuffled = [rng.permutation(np.flatnonzero(y == label)) for label in wanted]
     # Class by class, examples that count for several classes would fill the first one too far.
     turns = np.concatenate([np.arange(len(each)) / len(each) for each in shuffled])
     order = np.concatenate(shuffled)[np.argsort(turns, kind="stable")]
-    return taken_whole(labels, wanted, order.tolist())
+    return taken_whole(Labels(y, labels.copies), wanted, order.tolist())
 
 
 def taken_whole(labels: Labels, wanted: Mapping[int, int], order: Iterable[int]) -> Indices:
@@ -291,6 +298,39 @@ def copies_of(texts: Sequence[str]) -> Indices:
     return np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
 
 
+def joined(first: Indices, second: Indices) -> Indices:
+    """Number examples so that those of one number in either list have one number.
+
+    >>> joined(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 2])).tolist()
+    [0, 0, 0, 3]
+    """
+    parent = list(range(len(first)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = place = parent[parent[place]]
+        return place
+
+    for numbers in (first.tolist(), second.tolist()):
+        seen: dict[int, int] = {}
+        for place, number in enumerate(numbers):
+            a, b = sorted((root(seen.setdefault(number, place)), root(place)))
+            parent[b] = a
+    return np.array([root(place) for place in range(len(parent))], np.int64)
+
+
+def said_of_groups(groups: Indices | None, drawn: str) -> str:
+    """Say that groups were kept together in the parts that were drawn, if any were.
+
+    Args:
+        groups: (n,) numbers of groups; None where there are none.
+        drawn: The parts, such as ``"test and validation"``.
+    """
+    if groups is None or not drawn:
+        return ""
+    return f"No group of dataset.groups ({len(np.unique(groups)):,} in all) is in two parts ({drawn} drawn)."
+
+
 def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = True) -> str:
     """Say that the test part was taken out of the examples, and how many of those in use that are.
 
@@ -304,19 +344,24 @@ def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = 
     return f"The test part is {len(data.test):,} of {count:,} {examples}, {how}."
 
 
+def _drawn_by(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """What a draw is stratified by: labels, and nothing where ``y`` has numbers to predict."""
+    return np.zeros(len(y), np.int64) if y.dtype.kind == "f" else y
+
+
 def _wanted(y: npt.NDArray[np.int64], count: int) -> dict[int, int]:
     """How many of each label, in the order of the labels."""
     labels, counts = np.unique(y, return_counts=True)
     return dict(zip(labels.tolist(), quotas(counts.astype(np.int64), count).tolist(), strict=True))
 
 
-def _require_some(chosen: int, examples: int, fraction: float) -> None:
+def _require_some(chosen: int, examples: int, fraction: float, *, part: str) -> None:
     problem = (
-        f"puts {chosen} of {examples} training examples into the validation part, as copies stay together; "
-        "neither part may be empty"
+        f"puts {chosen} of {examples} training examples into the {part} part, as copies stay together "
+        "(and groups); neither part may be empty"
     )
     remedy = "Choose a value nearer to 0.5, or drop the copies."
-    require(0 < chosen < examples, "dataset.validation_fraction", fraction, problem, remedy)
+    require(0 < chosen < examples, f"dataset.{part}_fraction", fraction, problem, remedy)
 
 
 def digest_of(*parts: Part) -> str:

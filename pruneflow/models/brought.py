@@ -7,14 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.models.tasks import declared, ending_of, meaning_of
+from pruneflow.models.tasks import declared, ending_of, meaning_of, span_of_ending
 from pruneflow.runtime import backend
 
 __all__ = ["OUTPUTS", "Origin", "kinds_of_layers", "wrapper_of_tfmot"]
 
 OUTPUTS = ("auto", "logits", "probabilities")
+AS_IDS = ", or, if they are token ids, set dataset.examples=tokens"
 _UNQUANTIZED = "Take the network as it was before tfmot quantized it."
 TFMOT = {
     "PruneLowMagnitude": "Take them off first: tfmot.sparsity.keras.strip_pruning(model).",
@@ -55,6 +58,7 @@ class Origin:
         self._check_output(model, spec)
         if spec.targets:
             self._check_numbers(model, output)
+            self._check_span(ending_of(model), spec)
             return model
         self._check_meaning(model, output)
         return model if output == "auto" or meaning_of(model) else declared(model, output)
@@ -129,18 +133,23 @@ class Origin:
             what = {"image": "pixels in [0, 1]", "numbers": "numbers", "tokens": "token ids"}[spec.kind]
             raise self.refused(
                 f"it reads {dtype.name}, and the data set gives {what} as {spec.input_dtype}",
-                f"Let its input be {spec.input_dtype}.",
+                f"Let its input be {spec.input_dtype}{AS_IDS if spec.kind == 'numbers' else ''}.",
             )
         for layer in model.layers:
             if isinstance(layer, backend.keras().layers.Embedding) and _reads_first(layer, model):
                 self._check_vocabulary(layer, spec)
 
     def _check_vocabulary(self, embedding: Any, spec: Spec) -> None:
+        if spec.kind == "numbers":
+            raise self.refused(
+                f"{embedding.name} looks token ids up, and the data set gives numbers, standardised or not",
+                f"Let it read numbers{AS_IDS}.",
+            )
         if spec.kind == "tokens" and embedding.input_dim < spec.vocabulary_size:
             raise self.refused(
                 f"{embedding.name} has {embedding.input_dim} rows, and the data set {spec.vocabulary_size} "
                 "token ids",
-                f"Set dataset.vocabulary_size={embedding.input_dim}, or widen the embedding.",
+                f"Set dataset.vocabulary_size={embedding.input_dim} (csv_text, imdb), or widen it.",
             )
 
     def _check_output(self, model: Any, spec: Spec) -> None:
@@ -169,6 +178,27 @@ class Origin:
             raise self.refused(
                 "it ends with a softmax, which gives probabilities, and the data set has numbers to predict",
                 "Let its last layer be linear.",
+            )
+
+    def _check_span(self, ending: str, spec: Spec) -> None:
+        """Refuse a last layer that cannot give the numbers that are to be learned."""
+        assert spec.targets
+        low, high = span_of_ending(ending)
+        if (low, high) == (-np.inf, np.inf):
+            return
+        gives = f"it ends with {ending}, which gives numbers {_span(low, high)}"
+        learned = spec.targets.span
+        fits = not learned or (low <= learned[0] and learned[1] <= high)
+        if not spec.targets.are_plain:
+            plain = " or set dataset.standardise_targets=false, which learns them as they are" if fits else ""
+            raise self.refused(
+                f"{gives}, and the numbers to predict are learned with mean 0 and standard deviation 1",
+                f"Let its last layer be linear{',' if fits else ''}{plain}.",
+            )
+        if not fits:
+            raise self.refused(
+                f"{gives}, and the numbers to predict go from {learned[0]:g} to {learned[1]:g}",
+                "Let its last layer be linear, or bring the numbers into that range.",
             )
 
     def _check_meaning(self, model: Any, output: str) -> None:
@@ -211,6 +241,10 @@ def wrapper_of_tfmot(names: Iterable[str]) -> tuple[str, str] | None:
 def kinds_of_layers(model: Any) -> set[str]:
     """Names of the classes of all layers, in models and wrappers too, and of what they are derived from."""
     return {base.__name__ for layer in model._flatten_layers() for base in type(layer).__mro__}
+
+
+def _span(low: float, high: float) -> str:
+    return f"from {low:g} on" if high == np.inf else f"from {low:g} to {high:g}"
 
 
 def _reads_first(layer: Any, model: Any) -> bool:

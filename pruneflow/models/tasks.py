@@ -12,7 +12,16 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.runtime import backend
 
-__all__ = ["Classification", "Regression", "Task", "declared", "ending_of", "meaning_of", "task_of"]
+__all__ = [
+    "Classification",
+    "Regression",
+    "Task",
+    "declared",
+    "ending_of",
+    "meaning_of",
+    "span_of_ending",
+    "task_of",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -205,6 +214,18 @@ def ending_of(model: Any) -> str:
     return _ending(model.outputs[0])
 
 
+def span_of_ending(ending: str) -> tuple[float, float]:
+    """Lowest and highest value that the function of a last layer gives.
+
+    Args:
+        ending: Its name, as `ending_of` returns it.
+
+    >>> span_of_ending("tanh"), span_of_ending("linear")
+    ((-1.0, 1.0), (-inf, inf))
+    """
+    return SPANS.get(ending, (-np.inf, np.inf))
+
+
 def declared(model: Any, meaning: str) -> Any:
     """The same network, whose last layers say what its outputs are: one that changes no values is added.
 
@@ -221,6 +242,16 @@ DECLARED = {"logits": "outputs_are_logits", "probabilities": "outputs_are_probab
 MEANINGS = {
     **dict.fromkeys(("softmax", "sigmoid", "probabilities"), "probabilities"),
     **dict.fromkeys(("linear", "logits"), "logits"),
+}
+SPANS = {
+    **dict.fromkeys(("sigmoid", "hard_sigmoid"), (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "softsign"), (-1.0, 1.0)),
+    **dict.fromkeys(("relu", "softplus", "exponential", "exp"), (0.0, np.inf)),
+    **dict.fromkeys(("relu6",), (0.0, 6.0)),
+    **dict.fromkeys(("elu",), (-1.0, np.inf)),
+    **dict.fromkeys(("selu",), (-1.7581, np.inf)),
+    **dict.fromkeys(("gelu",), (-0.17, np.inf)),
+    **dict.fromkeys(("swish", "silu"), (-0.2785, np.inf)),
 }
 PASSED_THROUGH = ("Flatten", "Reshape", "Permute", "Dropout")
 
@@ -246,9 +277,19 @@ def _activation(layer: Any) -> str:
     kind = type(layer).__name__
     if kind == "Softmax":
         return "softmax"
+    if kind == "ReLU":
+        return _rectifier(layer.get_config())
     if kind == "TFOpLambda":  # tf.nn.softmax and tf.sigmoid, called on a tensor of Keras
         return str(layer.get_config()["function"]).rsplit(".", maxsplit=1)[-1]
     if not hasattr(layer, "activation"):
         return ""
     activation = layer.activation
     return "linear" if activation is None else getattr(activation, "__name__", "")
+
+
+def _rectifier(config: dict[str, Any]) -> str:
+    """Name of the function of a layer ``ReLU``; empty where it is neither relu nor relu6."""
+    most, slope, threshold = (config[key] for key in ("max_value", "negative_slope", "threshold"))
+    if slope or threshold:
+        return ""
+    return "relu" if most is None else "relu6" if float(most) == 6 else ""

@@ -162,10 +162,10 @@ def test_names_of_classes_number_the_labels(tmp_path: Path) -> None:
     [
         (np.array([0, 128, 255], np.uint8), [0, 128, 255], ""),
         (np.array([0, 1, 1], np.uint8), [0, 1, 1], ""),
-        (np.array([0.0, 0.5, 1.0]), [0, 128, 255], "from 0 to 1"),
-        (np.array([0.0, 128.4, 254.6], np.float32), [0, 128, 255], "from 0 to 255"),
-        (np.array([0, 128, 255]), [0, 128, 255], "from 0 to 255"),
-        (np.array([False, True, True]), [0, 255, 255], "from 0 to 1"),
+        (np.array([0.0, 0.5, 1.0]), [0, 128, 255], "1 was taken as white"),
+        (np.array([0.0, 128.4, 254.6], np.float32), [0, 128, 255], "float32, 0 to 254.6; 255 was"),
+        (np.array([0, 128, 255]), [0, 128, 255], "255 was taken as white"),
+        (np.array([False, True, True]), [0, 255, 255], "bool, 0 to 1; 1 was"),
     ],
 )
 def test_pixels_of_any_number_type_become_bytes_and_that_is_said(x: Any, pixel: list[int], said: str) -> None:
@@ -230,8 +230,8 @@ def test_names_in_capitals_are_usual_too_and_what_is_not_used_is_said(tmp_path: 
     held = {f"X{name[1:]}" if name[0] == "x" else name: array for name, array in halves().items()}
     path = saved(tmp_path, **held, X_val=numbers(6)["x"], Y_val=[0, 1] * 3, ids=np.arange(3), Y=[1])
     found = arrays(path).load()
-    assert (found.digest, usual.note) == (usual.digest, "")
-    assert found.note == "Arrays of mine.npz that were not used: Y, ids."
+    assert found.digest == usual.digest
+    assert found.note.startswith("Arrays of mine.npz that were not used: Y, ids.")
 
 
 FACTORY = """
@@ -343,7 +343,10 @@ GOOD = Data("theirs", Spec("numbers", (3,), 2), *[Part(ROWS, np.arange(4) % 2)] 
         ({"spec": None}, "spec.kind: expected image, tokens, numbers, found None"),
         ({"spec": Spec(["image"], (3,), 2)}, r"spec.kind: expected .*, found \['image'\]"),
         ({"spec": Spec("numbers", (3,), "3")}, "spec.classes: expected an int, 2 or more, found '3'"),
-        ({"spec": Spec("numbers", 3, 2)}, "spec.shape: expected a tuple of 1 int, each from 1, found 3"),
+        (
+            {"spec": Spec("numbers", 3, 2)},
+            "spec.shape: expected a tuple of one or more int, each from 1, found 3",
+        ),
         ({"spec": Spec("numbers", (3,), 3), "class_names": ()}, "no example of 2 is in the training part"),
         ({"class_names": ("a", "b", "c")}, "class_names: expected none, or one for each of the 2 classes"),
         ({"class_names": ("a", "a")}, "class_names: expected each name once, found a, a"),
@@ -380,7 +383,7 @@ def test_names_of_classes_in_a_mapping_are_texts_each_once(names: Any, problem: 
 def test_the_console_script_finds_modules_of_the_current_folder_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "only_here.py").write_text("def load():\n    return [[0.0]] * 40, [0, 1] * 20\n")
+    (tmp_path / "only_here.py").write_text("def load():\n    return [[0.0], [1.0]] * 20, [0, 1] * 20\n")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
     before = list(sys.path)
     data = own("custom", factory="only_here:load").load()

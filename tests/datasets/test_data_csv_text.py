@@ -164,7 +164,7 @@ def test_a_limit_is_drawn_before_words_are_counted(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, key: str, value: Any, problem: str) -> None:
     shown = "null" if value is None else value
     with pytest.raises(ConfigError, match=rf"^dataset\.{key}={shown}: .*{problem}"):
-        own("csv_text", **{"path": str(tmp_path / "o.csv"), key: value})
+        own("csv_text", **{"path": str(tmp_path / "o.csv"), "text_column": "text", key: value})
 
 
 @pytest.mark.run

@@ -24,6 +24,7 @@ from data_fixtures import (
 from pruneflow.datasets.options import Mnist
 from pruneflow.datasets.reading import imdb, mnist
 from pruneflow.datasets.reading.cache import ENVIRONMENT, cache_folder
+from pruneflow.datasets.reading.corpus import Texts
 from pruneflow.datasets.reading.fetch import RemoteFile
 from pruneflow.errors import ConfigError, DataError
 
@@ -273,12 +274,12 @@ def test_the_reviews_of_a_wheel_are_split_ranked_and_marked_for_good(
 def test_a_fifth_of_each_class_is_held_out_whatever_the_order_and_copies_stay_together() -> None:
     texts = [f"text {i // 2}" for i in range(40)]  # twenty pairs of copies
     y = np.array([0] * 20 + [1] * 20)
-    chosen = imdb.held_out(texts, y)
+    chosen = imdb.held_out(Texts(texts, y))
     assert chosen[:20].sum() == chosen[20:].sum() == 4
     assert {texts[i] for i in np.flatnonzero(chosen)} & {texts[i] for i in np.flatnonzero(~chosen)} == set()
-    assert np.array_equal(imdb.held_out(texts[::-1], y[::-1]), chosen[::-1])
+    assert np.array_equal(imdb.held_out(Texts(texts[::-1], y[::-1])), chosen[::-1])
     # SHA-256 of "b" begins 3e, of "e" 3f, of "c" 2e, of "a" ca, of "d" 18
-    assert imdb.held_out(["a", "b", "c", "d", "e"], np.zeros(5, np.int64)).tolist() == [0, 0, 0, 1, 0]
+    assert imdb.held_out(Texts(["a", "b", "c", "d", "e"], np.zeros(5, np.int64))).tolist() == [0, 0, 0, 1, 0]
 
 
 def test_the_keras_file_of_reviews_is_stored_flat_and_without_pickles(

@@ -420,8 +420,8 @@ def test_a_file_that_changes_while_it_is_in_use_is_named(tmp_path: Path) -> None
     [
         ({"height": 0, "width": 5}, r"dataset\.height=0: allowed are whole numbers from 1"),
         ({"width": 5}, r"dataset\.width=5: dataset\.height is null"),
-        ({"channels": 2}, r"dataset\.channels=2: allowed are 1 and 3"),
-        ({"resize": "cubic"}, r"dataset\.resize=cubic: allowed are nearest, box"),
+        ({"channels": 2}, r"dataset\.channels=2: allowed are 1, 3 and 4"),
+        ({"resize": "cubic"}, r"dataset\.resize=cubic: allowed are keras, nearest, box"),
         ({"corrupt": "ignore"}, r"dataset\.corrupt=ignore: allowed are refuse, skip"),
         ({"cache_max_bytes": -1}, r"dataset\.cache_max_bytes=-1: allowed are whole numbers from 0"),
         ({"cache_dir": ""}, r"dataset\.cache_dir=: must not be empty"),

@@ -20,7 +20,7 @@ COMMANDS = [line.removeprefix("python -m pruneflow ") for block in BLOCKS for li
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 15
     for option in ("image_folder", "arrays", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION
@@ -37,7 +37,12 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "pictures.npz", x=pictures, y=kinds, images=pictures, kinds=kinds)
     np.save(tmp_path / "x.npy", numbers()["x"])
     np.savez(tmp_path / "readings.npz", x=numbers()["x"], y=numbers()["x"].sum(axis=1))
-    np.save(tmp_path / "y.npy", numbers()["y"])
+    for name, part in (("y", "y"), ("x_test", "x"), ("y_test", "y")):
+        np.save(tmp_path / f"{name}.npy", numbers()[part])
+    windows = np.random.default_rng(1).normal(size=(80, 12, 3))
+    np.savez(tmp_path / "windows.npz", x=windows, y=kinds, speaker=np.arange(80) // 4)
+    quoted = [rf'"a \"{word}\" film, {i}",{word}' for i in range(40) for word in ("bad", "good")]
+    rows(tmp_path / "reviews.csv", ["review,sentiment", *quoted])
     for name in ("opinions.csv", "later.csv"):
         rows(tmp_path / name, opinions(60, classes=("bad", "good")))
     lines = [*opinions(60, classes=("bad", "café")), "a film,"]

@@ -30,12 +30,22 @@ ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", SECTION, re.M)[1:]
 Load = Callable[[], Any]
 
 
-def npz(folder: Path, task: str = "classification", **changes: Any) -> Load:
-    """Load numbers, some of whose arrays are others or, as None, missing."""
+SETTINGS = ("task", "examples", "white", "groups")
+
+
+def npz(folder: Path, **changes: Any) -> Load:
+    """Load numbers, some of whose arrays are others or, as None, missing, with some `SETTINGS`."""
+    settings = {key: changes.pop(key) for key in SETTINGS if key in changes}
     held = {**numbers(), **changes}
     path = folder / "mine.npz"
     np.savez(path, **{name: array for name, array in held.items() if array is not None})
-    return lambda: arrays(path, task=task).load()
+    return lambda: arrays(path, **settings).load()
+
+
+def pair_of(folder: Path, load: Load) -> Load:
+    """Load a .npz file of several arrays with a file of labels beside it."""
+    np.save(folder / "y.npy", numbers()["y"])
+    return lambda: arrays(folder / "mine.npz", labels_path=str(folder / "y.npy")).load()
 
 
 def pair(folder: Path, y: Any, **changes: Any) -> Load:
@@ -140,7 +150,19 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`arrays`: a label that training lacks": lambda f: npz(f, x_test=X, y_test=Y + 1),
     "`arrays`: test examples of another width": lambda f: npz(f, x_test=X[:, :2], y_test=Y),
     "`arrays`: images with channels first": lambda f: npz(f, x=np.zeros((40, 3, 8, 8), np.uint8)),
-    "`arrays`: standardised images": lambda f: npz(f, x=GREY - 1.5),
+    "`arrays`: pixels from 0 to 16": lambda f: npz(f, x=GREY + 16.0),
+    "`arrays`: images or signals": lambda f: npz(f, x=np.random.default_rng(0).random((40, 8, 8))),
+    "`arrays`: examples that are all equal": lambda f: npz(f, x=X * 0),
+    "`arrays`: several labels at once": lambda f: npz(f, y=np.array([[1, 1], [0, 1]] * 20)),
+    "`arrays`: several labels at once as numbers to predict": lambda f: npz(
+        f, y=np.array([[1, 1], [0, 1]] * 20), task="regression"
+    ),
+    "`arrays`: token ids below 0": lambda f: npz(f, x=np.full((40, 3), -1), examples="tokens"),
+    "`arrays`: signals without channels": lambda f: npz(f, examples="signal"),
+    "`arrays`: a white level without pixels": lambda f: npz(f, examples="signal", white=16.0),
+    "`arrays`: groups of another number": lambda f: npz(f, g=np.arange(39), groups="g"),
+    "`arrays`: keys beside a .npy file": lambda f: pair(f, Y, x_test_key="x_test"),
+    "`arrays`: test examples in a .npy file without labels": lambda f: pair(f, Y, test_path="x_test.npy"),
     "`arrays`: examples of one dimension": lambda f: npz(f, x=X[:, 0]),
     "`arrays`: labels that differ in case alone": lambda f: npz(f, y=np.array(["a", "A"] * 20)),
     "`arrays`: an order without one of the classes": lambda f: (
@@ -155,13 +177,22 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`arrays`: a .npy file that is too long": lambda f: (lambda load: lambda: (longer(f / "y.npy"), load()))(
         pair(f, Y)
     ),
-    "`arrays`: labels beside a .npz file": lambda f: lambda: arrays(f / "mine.npz", labels_path="y.npy"),
-    "`csv_text`: other columns": lambda f: csv(f, ["review,stars", "a,1", "b,2"]),
+    "`arrays`: labels beside a .npz file": lambda f: pair_of(f, npz(f)),
+    "`csv_text`: other columns": lambda f: csv(f, ["remark,points", "a,1", "b,2"]),
     "`csv_text`: rows without a text or a label": lambda f: csv(f, [*opinions(), ",bad", "a film,"]),
     "`csv_text`: NA as a label": lambda f: csv(f, [*opinions(), "a film,NA"]),
     "`csv_text`: labels that differ in case alone": lambda f: csv(f, [*opinions(), "a film,Bad"]),
     "`csv_text`: an order with a class that there is not": lambda f: csv(
         f, opinions(), class_names=["bad", "good", "so"]
+    ),
+    "`csv_text`: quotes behind backslashes": lambda f: csv(f, [*opinions(), '"a \\"good\\", film",good']),
+    "`csv_text`: labels that differ in Unicode form alone": lambda f: csv(
+        f, [*opinions(), "a film,caf\u00e9", "a film,cafe\u0301"]
+    ),
+    "`csv_text`: an order that YAML has read": lambda f: csv(
+        f,
+        [line.replace("good", "yes").replace("bad", "no") for line in opinions(classes=("bad", "good"))],
+        class_names=["False", "True"],
     ),
     "`csv_text`: a quote that is not closed": lambda f: csv(f, [*opinions(), '"a film,bad']),
     "`csv_text`: an encoding that gives half a character": lambda f: (

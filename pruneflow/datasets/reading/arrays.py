@@ -22,9 +22,9 @@ from pruneflow.datasets.reading.files import (
 )
 from pruneflow.datasets.reading.given import Given, Labelled
 from pruneflow.datasets.reading.names import listed
-from pruneflow.errors import ConfigError
+from pruneflow.options import require
 
-__all__ = ["FORMATS", "Keys", "of_pair", "read_npy", "read_npz"]
+__all__ = ["FORMATS", "Keys", "read_npz", "read_one", "read_test"]
 
 FORMATS = "a .npz file with examples and labels, or a .npy file beside dataset.labels_path"
 OTHERS = "Folders of images need dataset=image_folder, texts dataset=csv_text."
@@ -66,8 +66,13 @@ class Keys:
         return {key: name for key, name in vars(self).items() if name is not None}
 
 
-def read_npz(path: Path, keys: Keys) -> Given:
+def read_npz(path: Path, keys: Keys, groups: str | None = None) -> Given:
     """Read the arrays that the settings name, or those that are usual.
+
+    Args:
+        path: The file.
+        keys: What its arrays are called.
+        groups: Array with the group of each training example; None where there are no groups.
 
     Raises:
         ConfigError: if the file has no array of a name that a setting gives.
@@ -80,14 +85,53 @@ def read_npz(path: Path, keys: Keys) -> Given:
     for key in ("x", "y"):
         expected = f"to be there, or another name in dataset.{key}_key"
         expect(key in names, path, USUAL[key][0], expected, "only " + (", ".join(held) or "an empty archive"))
-    _check_headers(path, list(names.values()))
-    arrays = read_arrays(path, list(names.values()))
+    if groups is not None:
+        _require_array("dataset.groups", groups, held)
+    wanted = [*names.values(), *([groups] if groups is not None else [])]
+    _check_headers(path, wanted)
+    arrays = read_arrays(path, wanted)
     parts = {part: _part(path, names, arrays, part) for part in ("", "_test", "_validation")}
     train = parts[""]
     assert train is not None
-    unused = sorted(set(held) - set(names.values()))
+    unused = sorted(set(held) - set(wanted))
     note = f"Arrays of {path.name} that were not used: {listed(unused)}." if unused else ""
-    return Given(path, train, parts["_test"], parts["_validation"], note=note)
+    of_groups = None if groups is None else arrays[groups]
+    return Given(path, train, parts["_test"], parts["_validation"], note=note, groups=of_groups)
+
+
+def read_test(path: Path) -> Labelled:
+    """Read a test part of its own: x_test and y_test of a .npz file, else x and y or other usual names.
+
+    Raises:
+        DataError: as `read_npz`.
+    """
+    refuse_kind(path, allowed=(".npz",), holds="a .npz file", others=OTHERS)
+    held = array_names(path)
+    names = {}
+    for letter in "xy":
+        usual = (*USUAL[f"{letter}_test"], *USUAL[letter])
+        found = [name for name in usual if name in held]
+        expect(bool(found), path, usual[0], "to be there", "only " + (", ".join(held) or "an empty archive"))
+        names[letter] = found[0]
+    _check_headers(path, list(names.values()))
+    arrays = read_arrays(path, list(names.values()))
+    return Labelled(arrays[names["x"]], arrays[names["y"]], (names["x"], names["y"]))
+
+
+def read_one(path: Path) -> Array:
+    """Read the one array of a .npy file, or of a .npz file that holds a single one.
+
+    Raises:
+        DataError: if the file is missing, cut short or of another kind, or holds several arrays or Python
+            objects: no pickle is read.
+    """
+    if path.suffix.lower() != ".npz":
+        return read_npy(path)
+    held = array_names(path)
+    expected = "to be the only one, as dataset.labels_path names a file for the labels"
+    expect(len(held) == 1, path, held[0] if held else "of examples", expected, ", ".join(held) or "none")
+    _check_headers(path, held)
+    return read_arrays(path, held)[held[0]]
 
 
 def read_npy(path: Path) -> Array:
@@ -109,23 +153,21 @@ def read_npy(path: Path) -> Array:
         return loaded
 
 
-def of_pair(path: Path, x: Array, y: Array, *, labels_name: str) -> Given:
-    """Put examples and labels together that lie in a file each."""
-    return Given(path, Labelled(x, y, ("x", f"y ({labels_name})")))
-
-
 def _chosen(held: Sequence[str], keys: Keys) -> dict[str, str]:
     """Which arrays there are, by what they are for."""
     chosen = {}
     for key, usual in USUAL.items():
         if name := keys.named().get(key):
-            if name not in held:
-                problem = f"the file has no array of this name; it has {', '.join(held)}"
-                raise ConfigError.of(f"dataset.{key}_key", name, problem, "Name one of them.")
+            _require_array(f"dataset.{key}_key", name, held)
             chosen[key] = name
         elif found := [name for name in usual if name in held]:
             chosen[key] = found[0]
     return chosen
+
+
+def _require_array(key: str, name: str, held: Sequence[str]) -> None:
+    problem = f"the file has no array of this name; it has {', '.join(held)}"
+    require(name in held, key, name, problem, "Name one of them.")
 
 
 def _part(path: Path, names: dict[str, str], arrays: dict[str, Array], part: str) -> Labelled | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -27,10 +27,17 @@ class Texts:
     Attributes:
         texts: n texts, as they are written.
         y: (n,) int64 labels, 0 .. classes - 1.
+        copies: (n,) which come into one part: equal ones, and those of one group; None for equal ones alone.
     """
 
     texts: list[str]
     y: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.int64] | None = None
+
+    @property
+    def together(self) -> npt.NDArray[np.int64]:
+        """(n,) numbers; texts of one number come into one part."""
+        return copies_of(self.texts) if self.copies is None else self.copies
 
     def taken(self, chosen: npt.NDArray[np.bool_]) -> Texts:
         """The texts for which ``chosen`` (n,) is True."""
@@ -38,7 +45,8 @@ class Texts:
 
     def at(self, places: npt.NDArray[np.int64]) -> Texts:
         """The texts at ``places`` (k,)."""
-        return Texts([self.texts[i] for i in places], self.y[places])
+        copies = None if self.copies is None else self.copies[places]
+        return Texts([self.texts[i] for i in places], self.y[places], copies)
 
 
 @dataclass(frozen=True)
@@ -85,33 +93,44 @@ def of_texts(
     return Corpus(first, second, ranks=known, class_names=names)
 
 
-def ranked(where: object, train: Texts, ranks: Mapping[str, int] | None) -> Mapping[str, int]:
+def ranked(
+    where: object,
+    train: Texts,
+    ranks: Mapping[str, int] | None,
+    split: Callable[[str], list[str]] = words,
+) -> Mapping[str, int]:
     """Word to rank: ``ranks``, or where that is None, as counted on the training texts.
+
+    Args:
+        where: Where they come from, for messages.
+        train: The training texts.
+        ranks: Word to rank, or None.
+        split: A text as words.
 
     Raises:
         DataError: if no word of the training texts has a rank.
     """
-    known = rank_words(map(words, train.texts)) if ranks is None else ranks
-    if not any(word in known for text in train.texts for word in words(text)):
+    known = rank_words(map(split, train.texts)) if ranks is None else ranks
+    if not any(word in known for text in train.texts for word in split(text)):
         problem = "no word of the training half has a rank; it is empty, or the index another's"
         raise DataError(f"{where}: {problem}.")
     return known
 
 
-def held_out(texts: list[str], y: npt.NDArray[np.int64], fraction: Fraction = FIFTH) -> npt.NDArray[np.bool_]:
+def held_out(of: Texts, fraction: Fraction = FIFTH) -> npt.NDArray[np.bool_]:
     """Choose about a fraction of each class, rounded down: the texts whose SHA-256 is smallest.
 
     No random numbers, so the choice is the same with every NumPy. Equal texts stay together, whatever their
     labels: where they would be more than are wanted, the next ones are taken.
 
     Args:
-        texts: n texts.
-        y: (n,) labels.
+        of: The texts.
         fraction: Share of each class, by default a fifth.
 
     Returns:
         (n,) True where a text is held out.
     """
+    texts, y = of.texts, of.y
     order = np.argsort([hashlib.sha256(text.encode()).hexdigest() for text in texts], kind="stable")
     labels, counts = np.unique(y, return_counts=True)
     wanted = {
@@ -119,5 +138,5 @@ def held_out(texts: list[str], y: npt.NDArray[np.int64], fraction: Fraction = FI
         for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
     }
     chosen = np.zeros(len(texts), np.bool_)
-    chosen[taken_whole(Labels(y, copies_of(texts)), wanted, order.tolist())] = True
+    chosen[taken_whole(Labels(y, of.together), wanted, order.tolist())] = True
     return chosen

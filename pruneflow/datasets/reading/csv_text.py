@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pruneflow.datasets.reading.corpus import Texts, ranked
 from pruneflow.datasets.reading.files import PEEK_BYTES, content_of, other_encoding, reading
@@ -16,12 +16,17 @@ from pruneflow.datasets.reading.names import is_missing, listed
 from pruneflow.datasets.reading.table import SEPARATORS, Columns, Table, filled, long_fields
 from pruneflow.datasets.reading.text import encode, end_to_end, vocabulary_of, words
 from pruneflow.datasets.spec import Data, Part, Spec
-from pruneflow.datasets.split import Labels, Plan, copies_of, digest_of
+from pruneflow.datasets.split import Labels, Plan, digest_of
 from pruneflow.errors import DataError
 
 __all__ = ["Encoding", "Form", "of_halves", "read_rows"]
 
 LIKELY = ("cp1252", "latin-1")  # what a file that is not UTF-8 mostly is; the second reads anything
+# What a column may be called where no setting names it; the first that is there counts.
+USUAL = {
+    "text": ("text", "review", "sentence", "comment", "content", "message", "tweet", "body"),
+    "label": ("label", "sentiment", "class", "category", "target", "stars", "rating"),
+}
 HALF = re.compile("[\ud800-\udfff]")  # half of a pair by which UTF-16 writes one character
 
 
@@ -33,11 +38,27 @@ class Form:
         encoding: Of its text; a Python name, such as ``"utf-8"``.
         skip: Whether rows without a text or a label are left out, rather than refused.
         named: Classes that a setting names, which are labels even if tables mean none by them.
+        quoted: Whether quotes enclose fields, rather than being characters like others.
+        escape: Sign before a quote in a quoted field; None where a quote is written twice there.
     """
 
     encoding: str
     skip: bool
     named: tuple[str, ...] = ()
+    quoted: bool = True
+    escape: str | None = None
+
+    def rows(self, lines: Iterable[str], separator: str, *, strict: bool = True) -> Any:
+        """Read the rows of ``lines``, whose columns ``separator`` lies between; quotes must pair."""
+        doubled = self.escape is None
+        return csv.reader(
+            lines,
+            strict=strict,
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE,
+            escapechar=self.escape,
+            doublequote=doubled,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,11 +69,13 @@ class Encoding:
         vocabulary_size: Number of ids, at least 5.
         length: Ids per text, at least 1.
         ranks: Word to rank, 1 = most frequent; None counts the words of the training part.
+        split: A text as words.
     """
 
     vocabulary_size: int
     length: int
     ranks: Mapping[str, int] | None
+    split: Callable[[str], list[str]] = words
 
 
 def read_rows(path: Path, columns: Columns, form: Form) -> Table:
@@ -73,8 +96,9 @@ def read_rows(path: Path, columns: Columns, form: Form) -> Table:
             raise DataError(f"{path}: is {found.upper()}, not {encoding}. Set dataset.encoding={found}.")
         try:
             with path.open(encoding="utf-8-sig" if utf8 else encoding, newline="") as stream, long_fields():
-                separator = _separator(stream, columns)
-                reader = csv.reader(_whole(path, encoding, stream), strict=True, delimiter=separator)
+                separator = _separator(stream, columns, form)
+                columns = _found(stream, columns, separator, form)
+                reader = form.rows(_whole(path, encoding, stream), separator)
                 table = filled(path, columns, reader, partial(_both, named=form.named))
         except UnicodeError as error:
             raise _not_of(path, encoding) from error
@@ -106,12 +130,12 @@ def of_halves(
         ConfigError: if a part would be empty.
     """
     half, held = halves
-    cut = plan.cut(Labels(half.y, copies_of(half.texts)), held.y)
+    cut = plan.cut(Labels(half.y, half.together), held.y)
     texts = half.at(cut.train), half.at(cut.validation), held.at(cut.test)
-    ranks = ranked(where, texts[0], encoding.ranks)
+    ranks = ranked(where, texts[0], encoding.ranks, encoding.split)
 
     def part(of: Texts) -> Part:
-        reviews = end_to_end(map(words, of.texts), ranks, of.y)
+        reviews = end_to_end(map(encoding.split, of.texts), ranks, of.y)
         size, length = encoding.vocabulary_size, encoding.length
         return Part(encode(reviews, vocabulary_size=size, length=length), of.y)
 
@@ -138,13 +162,35 @@ def _whole(path: Path, encoding: str, lines: Iterable[str]) -> Iterator[str]:
         yield line
 
 
-def _separator(stream: IO[str], columns: Columns) -> str:
-    """The separator by which the first line has both columns, else the one that gives it the most fields."""
+def _separator(stream: IO[str], columns: Columns, form: Form) -> str:
+    """The separator by which the first line has all columns, else the one that gives it the most fields."""
+    fields = {sign: _header(stream, sign, form) for sign in (",", *SEPARATORS)}
+    names = set(columns.named.values())
+
+    def fits(sign: str) -> tuple[bool, int]:
+        usual = all(set(found) & set(fields[sign]) for key, found in USUAL.items() if not vars(columns)[key])
+        return usual and names <= set(fields[sign]), len(fields[sign])
+
+    return max(fields, key=fits)
+
+
+def _header(stream: IO[str], separator: str, form: Form) -> list[str]:
     first = stream.readline()
     stream.seek(0)
-    fields = {sign: next(csv.reader([first], delimiter=sign), []) for sign in (",", *SEPARATORS)}
-    names = set(vars(columns).values())
-    return max(fields, key=lambda sign: (names <= set(fields[sign]), len(fields[sign])))
+    found: list[str] = next(form.rows([first], separator, strict=False), [])
+    return found
+
+
+def _found(stream: IO[str], columns: Columns, separator: str, form: Form) -> Columns:
+    """The columns, those that no setting names by a usual name, of which the first that is there counts."""
+    named = set(columns.named.values())
+    held = [name for name in _header(stream, separator, form) if name not in named]
+    usual = {
+        key: next((name for name in names if name in held), names[0])
+        for key, names in USUAL.items()
+        if not vars(columns)[key]
+    }
+    return replace(columns, **usual)
 
 
 def _not_of(path: Path, encoding: str) -> DataError:

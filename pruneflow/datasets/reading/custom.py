@@ -19,12 +19,12 @@ __all__ = ["EXPECTED", "check_data", "given_of"]
 
 EXPECTED = (
     "a pruneflow.Data, a mapping with the NumPy arrays x_train and y_train (and x_test, y_test, "
-    "x_validation, y_validation, class_names where you have them), or a tuple (x_train, y_train) or "
+    "x_validation, y_validation, class_names, groups where you have them), or a tuple (x_train, y_train) or "
     "((x_train, y_train), (x_test, y_test))"
 )
-KEYS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation", "class_names")
+KEYS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation", "class_names", "groups")
 DTYPES = {"image": np.uint8, "tokens": np.int32, "numbers": np.float32}
-DIMENSIONS = {"image": 3, "tokens": 1, "numbers": 1}
+DIMENSIONS = {"image": 3, "tokens": 1}  # of numbers one or, in signals, more
 
 
 def given_of(where: object, value: object) -> Given:
@@ -49,7 +49,8 @@ def given_of(where: object, value: object) -> Given:
             f"{where}: expected x_train and y_train, found {', '.join(named) or 'an empty mapping'}."
         )
     test, validation = (_labelled(where, named, part) for part in ("test", "validation"))
-    return Given(where, train, test, validation, tuple(map(str, names)))
+    groups = _array(where, "groups", named["groups"]) if "groups" in named else None
+    return Given(where, train, test, validation, tuple(map(str, names)), groups=groups)
 
 
 def check_data(where: object, data: Data) -> None:
@@ -76,9 +77,10 @@ def check_data(where: object, data: Data) -> None:
 
 
 def _check_spec(where: object, spec: Spec) -> None:
-    sizes, targets = spec.shape, spec.targets
-    fits = isinstance(sizes, tuple) and len(sizes) == DIMENSIONS[spec.kind] and all(map(_is_size, sizes))
-    expected = f"a tuple of {DIMENSIONS[spec.kind]} int, each from 1"
+    sizes, targets, dimensions = spec.shape, spec.targets, DIMENSIONS.get(spec.kind)
+    fits = isinstance(sizes, tuple) and len(sizes) == (dimensions or max(1, len(sizes)))
+    fits = fits and all(map(_is_size, sizes))
+    expected = f"a tuple of {dimensions or 'one or more'} int, each from 1"
     expect(fits, where, "spec.shape", expected, repr(sizes))
     fits = spec.kind != "tokens" or _is_size(spec.vocabulary_size)
     expect(fits, where, "spec.vocabulary_size", "an int from 1", repr(spec.vocabulary_size))

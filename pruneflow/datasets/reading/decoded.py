@@ -33,7 +33,7 @@ from pruneflow.runtime.terminal import bar, console
 
 __all__ = ["Cache", "Decoded", "decoded"]
 
-VERSION = 2  # raise it where other pixels come out of the same files, or the index has another form
+VERSION = 3  # raise it where other pixels come out of the same files, or the index has another form
 
 Indices = npt.NDArray[np.int64]
 
@@ -58,7 +58,7 @@ class Decoded:
     """The images that could be decoded.
 
     Attributes:
-        source: Their pixels, (height, width, channels) uint8 each.
+        source: Their pixels, (height, width, channels) each, of the dtype of `Decoding`.
         kept: (k,) their places in the listing.
         left_out: Names of the others, and what is wrong with each.
     """
@@ -164,21 +164,24 @@ def _left_out(index: Arrays, listing: Listing) -> dict[str, str]:
 def _streamed(index: Arrays, listing: Listing, how: Decoding, file: Path | None = None) -> DecodedRows:
     """Rows that are decoded when they are read; ``file`` holds the index, if one does."""
     height, width, channels = map(int, index["shape"])
-    size = Decoding((height, width), how.channels, how.resize)
-    return DecodedRows(listing.at(index["kept"]), size, (height, width, channels), index["digests"], file)
+    return DecodedRows(listing.at(index["kept"]), how, (height, width, channels), index["digests"], file)
 
 
 def _source(place: Path, index: Arrays, listing: Listing, how: Decoding, cache: Cache) -> Source | None:
     """Pixels in the cache, or the files where they do not fit; None where they fit and are not there."""
-    shape = tuple(map(int, index["shape"]))
-    size_bytes = int(np.prod(shape))
+    shape, size_bytes = tuple(map(int, index["shape"])), _size_bytes(index, how)
     if len(listing) * size_bytes > cache.max_bytes:  # as `_decode` decides
         return _streamed(index, listing, how, place / INDEX)
     if not (place / PIXELS).is_file():
         return None
     if (place / PIXELS).stat().st_size != len(index["kept"]) * size_bytes:
         raise DataError(f"{PIXELS} has another size than was written")
-    return CachedRows.opened(place / PIXELS, shape, index["digests"])
+    return CachedRows.opened(place / PIXELS, shape, index["digests"], how.dtype)
+
+
+def _size_bytes(index: Arrays, how: Decoding) -> int:
+    """Bytes of one image."""
+    return int(np.prod(index["shape"])) * how.dtype.itemsize
 
 
 def _make(home: Path, place: Path, work: _Work) -> None:
@@ -190,7 +193,7 @@ def _make(home: Path, place: Path, work: _Work) -> None:
             index = _decode(stream, work)
             stream.flush()
             os.fsync(stream.fileno())
-        if (making / PIXELS).stat().st_size != len(index["kept"]) * int(np.prod(index["shape"])):
+        if (making / PIXELS).stat().st_size != len(index["kept"]) * _size_bytes(index, work.how):
             (making / PIXELS).unlink()
         write_arrays(making / INDEX, index)
         shutil.rmtree(place, ignore_errors=True)
@@ -239,8 +242,8 @@ def _decode(stream: IO[bytes], work: _Work) -> Arrays:
     }
 
 
-def _each(work: _Work) -> Generator[npt.NDArray[np.uint8] | UndecodableError]:
-    def decode(name: str) -> npt.NDArray[np.uint8] | UndecodableError:
+def _each(work: _Work) -> Generator[npt.NDArray[Any] | UndecodableError]:
+    def decode(name: str) -> npt.NDArray[Any] | UndecodableError:
         try:
             return np.ascontiguousarray(work.how.decode(work.listing.root / name))
         except UndecodableError as error:

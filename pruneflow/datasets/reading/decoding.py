@@ -23,12 +23,15 @@ import numpy.typing as npt
 
 from pruneflow.datasets.reading.files import content_of
 from pruneflow.datasets.reading.names import printable
+from pruneflow.datasets.reading.resizing import resized_as_keras
 from pruneflow.errors import DataError
 
-__all__ = ["RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
+__all__ = ["MODES", "RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
-RESIZES = ("nearest", "box", "bilinear", "bicubic", "lanczos")
+RESIZES = ("keras", "nearest", "box", "bilinear", "bicubic", "lanczos")
+GREY_WEIGHTS = np.array([9797, 19234, 32768 - 9797 - 19234])  # of red, green, blue, in units of 1 / 32768
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # of Pillow, by channels
 MOST_PIXELS = 1 << 27  # a file that declares more is refused, not unpacked
 WAITING = 4  # results that may wait, for each worker
 
@@ -46,21 +49,28 @@ class Decoding:
 
     Attributes:
         size: Height and width; None takes those of the file.
-        channels: 1 for grey, 3 for colours.
+        channels: 1 for grey, 3 for colours, 4 for colours and transparency.
         resize: How other sizes are brought to this one; one of `RESIZES`.
+        white: Value of a white pixel in the files; None takes all bits.
     """
 
     size: tuple[int, int] | None
     channels: int
     resize: str
+    white: float | None = None
 
-    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 where pixels are resized without rounding, as Keras does, else uint8."""
+        return np.dtype(np.float32 if self.resize == "keras" and self.size else np.uint8)
+
+    def decode(self, path: Path) -> npt.NDArray[Any]:
         """Read one image.
 
-        What its EXIF data say about how the camera was held is followed; transparency is dropped.
+        What its EXIF data say about how the camera was held is followed, unless it is read as Keras does.
 
         Returns:
-            (height, width, channels) uint8.
+            (height, width, channels) of `dtype`.
 
         Raises:
             UndecodableError: if the file is no image, cut short or changed.
@@ -77,28 +87,51 @@ class Decoding:
             said = " ".join(str(error).split()) or type(error).__name__
             raise UndecodableError(_reason(content, said)) from error
 
-    def _pixels(self, content: bytes) -> npt.NDArray[np.uint8]:
+    def _pixels(self, content: bytes) -> npt.NDArray[Any]:
         from PIL import Image, ImageOps
 
+        as_keras = self.resize == "keras"
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(f"it declares {image.width} x {image.height} pixels, too many to read")
-            turned = ImageOps.exif_transpose(image)
-            plain = _eight_bits(turned).convert("L" if self.channels == 1 else "RGB")
-            if self.size and (plain.height, plain.width) != self.size:
+            turned = image if as_keras else ImageOps.exif_transpose(image)
+            plain = self._converted(_eight_bits(turned, self.white))
+            if not as_keras and self.size and (plain.height, plain.width) != self.size:
                 method = Image.Resampling[self.resize.upper()]
                 plain = plain.resize(self.size[::-1], method)
             pixels = np.asarray(plain, np.uint8)
-        return pixels.reshape(*pixels.shape[:2], self.channels)
+        pixels = pixels.reshape(*pixels.shape[:2], self.channels)
+        return resized_as_keras(pixels, self.size) if as_keras and self.size else pixels
+
+    def _converted(self, image: Any) -> Any:
+        """Bring an image to the channels that are asked for."""
+        coloured = image.mode not in ("1", "L", "LA")
+        if self.resize == "keras" and self.channels == 1 and coloured and image.format != "JPEG":
+            return _grey_as_keras(image)
+        return image.convert(MODES[self.channels])
 
 
-def _eight_bits(image: Any) -> Any:
-    """Grey of 16 bits as 8: Pillow would cut everything above 255 off."""
-    if not image.mode.startswith("I"):
+def _grey_as_keras(image: Any) -> Any:
+    """Grey of a picture in colours with the weights, and the rounding down, of libpng in TensorFlow."""
+    from PIL import Image
+
+    colours = np.asarray(image.convert("RGB")).astype(np.int64)
+    return Image.fromarray((colours @ GREY_WEIGHTS >> 15).astype(np.uint8))
+
+
+def _eight_bits(image: Any, white: float | None) -> Any:
+    """An image whose white is 255; of 16 bits, Pillow would cut everything above 255 off."""
+    deep = image.mode.startswith("I")
+    if white is None and not deep:
         return image
     from PIL import Image
 
-    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    if white is None:
+        values = np.asarray(image).astype(np.int64) >> 8
+    else:
+        plain = image.convert("RGB") if image.mode in ("P", "1", "CMYK", "YCbCr") else image
+        values = np.rint(np.asarray(plain).astype(np.float64) * (255 / white))
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
 def _reason(content: bytes, said: str) -> str:

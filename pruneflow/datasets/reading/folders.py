@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.files import reading
-from pruneflow.datasets.reading.names import in_order, listed, printable
+from pruneflow.datasets.reading.names import alike, differing, in_order, listed, printable
 from pruneflow.errors import DataError
 
 __all__ = ["HALVES", "Listing", "listed_images"]
@@ -22,6 +22,8 @@ SPELLINGS["test"] = "test"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 LARGEST = (1 << 63) - 1  # that int64 holds; file systems number their files beyond it
 LITTER = ("thumbs.db", "desktop.ini")  # what file managers leave
+# What archives of a Mac, disk stations and other systems leave beside everybody's folders.
+LITTER_FOLDERS = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found")
 
 Numbers = npt.NDArray[np.int64]
 
@@ -63,7 +65,8 @@ class Listing:
 def listed_images(root: Path, order: Sequence[str] = ()) -> Listing:
     """List the images of a folder with class folders, or with ``train``, ``validation`` and ``test`` of them.
 
-    Hidden files do not count; every other file in a class folder is an image.
+    Hidden files and folders do not count, nor what other systems leave; every other file in a class folder
+    is an image.
 
     Args:
         root: The folder.
@@ -84,14 +87,14 @@ def listed_images(root: Path, order: Sequence[str] = ()) -> Listing:
         raise DataError(f"{root}: {listed(classes)} is the only class folder, expected two or more.")
     _check_classes(parts, classes)
     classes = in_order(classes, order)
-    numbers = {name.casefold(): number for number, name in enumerate(classes)}
+    numbers = {alike(name): number for number, name in enumerate(classes)}
     names, stamps, labels = [], [], []
     for half, folders in parts.items():
         for name in sorted(folders):
             found = _images(folders[name])
             names += [f"{folders[name].relative_to(root).as_posix()}/{file}" for file, *_ in found]
             stamps += [stamp for _, *stamp in found]
-            labels += [(numbers[name.casefold()], HALVES.index(half))] * len(found)
+            labels += [(numbers[alike(name)], HALVES.index(half))] * len(found)
     y, part = np.array(labels, np.int64).T
     return Listing(root, names, np.array(stamps, np.int64), y, part, classes)
 
@@ -118,8 +121,12 @@ def _parts(root: Path) -> dict[str, dict[str, Path]]:
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    names = [entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."]
+    names = [entry.name for entry in os.scandir(root) if entry.is_dir() and not _is_litter(entry.name)]
     return {_as_utf8(name): root / name for name in names}
+
+
+def _is_litter(name: str) -> bool:
+    return name[0] == "." or name.casefold() in (*LITTER, *LITTER_FOLDERS)
 
 
 def _as_utf8(name: str) -> str:
@@ -128,7 +135,8 @@ def _as_utf8(name: str) -> str:
 
 
 def _refuse_images_beside(root: Path, folders: dict[str, Path]) -> None:
-    images = sorted(entry.name for entry in os.scandir(root) if Path(entry.name).suffix.lower() in SUFFIXES)
+    names = [entry.name for entry in os.scandir(root) if not _is_litter(entry.name)]
+    images = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
     if images:
         raise DataError(
             f"{root}: {listed(images, most=2)}: images that lie in no class folder, {len(images):,} in all. "
@@ -139,7 +147,7 @@ def _refuse_images_beside(root: Path, folders: dict[str, Path]) -> None:
 
 
 def _check_classes(parts: dict[str, dict[str, Path]], classes: Sequence[str]) -> None:
-    known = {name.casefold() for name in classes}
+    known = {alike(name) for name in classes}
     for folders in parts.values():
         first: dict[str, str] = {}
         for name, folder in sorted(folders.items()):
@@ -147,16 +155,16 @@ def _check_classes(parts: dict[str, dict[str, Path]], classes: Sequence[str]) ->
                 raise DataError(
                     f"{folder.parent}: the name of the class folder {printable(name)} is no UTF-8. Rename it."
                 )
-            if (other := first.setdefault(name.casefold(), name)) != name:
-                raise DataError(f"{folder}: the class folder {other} differs in case alone. Join the two.")
-            if name.casefold() not in known:
+            if (other := first.setdefault(alike(name), name)) != name:
+                raise DataError(f"{folder}: the class folder {differing(other, name)} alone. Join the two.")
+            if alike(name) not in known:
                 raise DataError(f"{folder}: train has no such class; it has {listed(classes)}.")
 
 
 def _images(folder: Path) -> list[tuple[str, int, int, int, int]]:
     """Name and stamps of each, by name."""
     with reading(folder, "a folder"), os.scandir(folder) as entries:
-        kept = [each for each in entries if each.name[0] != "." and each.name.casefold() not in LITTER]
+        kept = [each for each in entries if not _is_litter(each.name)]
         if inner := sorted(each.name for each in kept if each.is_dir()):
             raise DataError(
                 f"{folder}: holds the folder {printable(inner[0])}, and a class folder holds images only."

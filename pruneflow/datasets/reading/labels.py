@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pruneflow.datasets.reading.checks import Array, described, expect
 from pruneflow.datasets.reading.names import (
+    alike,
     in_order,
     is_missing,
     listed,
@@ -18,11 +19,15 @@ from pruneflow.datasets.reading.names import (
     sorted_classes,
 )
 
-__all__ = ["Naming", "numbered"]
+__all__ = ["SEVERAL", "Naming", "numbered"]
 
 Labels = npt.NDArray[np.int64]
 
 NUMBERS = "(dataset.task=regression predicts numbers)"
+SEVERAL = (
+    "several labels at once have no task here: bring one of them in a run for each, as y[:, 0], or number "
+    "the combinations that occur, as np.unique(y, axis=0, return_inverse=True)[1]"
+)
 LARGEST = float(1 << 63)  # the first number that int64 cannot hold
 
 
@@ -87,7 +92,9 @@ def _plain(where: object, name: str, y: Array, named: Sequence[str]) -> Array:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and y.dtype.kind in "biuf":
-        one_hot = bool(((y == 0) | (y == 1)).all()) and bool((y.sum(axis=1) == 1).all())
+        binary = bool(((y == 0) | (y == 1)).all())
+        one_hot = binary and bool((y.sum(axis=1) == 1).all())
+        expect(one_hot or not binary, where, name, f"a single 1 in each row; {SEVERAL}", described(y))
         expected = f"a single 1 in each row, where labels have columns {NUMBERS}"
         expect(one_hot, where, name, expected, described(y))
         return np.asarray(y.argmax(axis=1), np.int64)
@@ -128,10 +135,10 @@ def _of_names(where: object, parts: Sequence[tuple[str, Array]], names: tuple[st
 
 
 def _of_words(where: object, name: str, y: Array, classes: tuple[str, ...]) -> Labels:
-    numbers = {label.casefold(): number for number, label in enumerate(classes)}
-    unknown = sorted({str(label) for label in y if label.casefold() not in numbers})
+    numbers = {alike(label): number for number, label in enumerate(classes)}
+    unknown = sorted({str(label) for label in y if alike(str(label)) not in numbers})
     expect(not unknown, where, name, f"the labels of training, {listed(classes)}", listed(unknown))
-    return np.array([numbers[label.casefold()] for label in y], np.int64)
+    return np.array([numbers[alike(str(label))] for label in y], np.int64)
 
 
 def _of_numbers(where: object, name: str, y: Array, values: Array) -> Labels:

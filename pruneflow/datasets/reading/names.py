@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
@@ -14,12 +15,24 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, DataError
 
 __all__ = [
-    *("check_class_names", "in_order", "is_missing", "is_numeral", "listed", "printable"),
+    *(
+        "alike",
+        "check_class_names",
+        "composed",
+        "differing",
+        "in_order",
+        "is_missing",
+        "is_numeral",
+        "listed",
+        "printable",
+    ),
     *("refuse_odd_classes", "refuse_twins", "require_every_class", "sorted_classes"),
 ]
 
 KEY = "dataset.class_names"
 MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")  # where a label is missing, whatever its case
+
+FORM = "Unicode form (NFC, NFD)"
 
 NUMERAL = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)", re.ASCII)
 
@@ -71,11 +84,13 @@ def in_order(classes: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
     check_class_names(names)
     if not names:
         return classes
+    spelled = {composed(each): each for each in classes}
+    names = [spelled.get(composed(each), each) for each in names]
     lacking = [each for each in classes if each not in names]
     unknown = [each for each in names if each not in classes]
     if unknown:
         problem = f"the data have no {listed(unknown)}, but {listed(classes)}"
-        raise ConfigError.of(KEY, list(names), problem, "Name each of these once.")
+        raise ConfigError.of(KEY, list(names), problem, f"{_unquoted(unknown)}Name each of these once.")
     if lacking:
         raise ConfigError.of(KEY, list(names), f"it lacks {listed(lacking)}", "Name every class once.")
     return tuple(names)
@@ -96,19 +111,58 @@ def check_class_names(names: Sequence[str]) -> None:
 
 
 def refuse_twins(where: object, labels: Iterable[str]) -> None:
-    """Refuse labels that differ in case alone: one class, or two?
+    """Refuse labels that differ in case or in their Unicode form alone: one class, or two?
 
     Raises:
         DataError: naming both spellings.
     """
     first: dict[str, str] = {}
     for label in sorted(set(labels)):
-        other = first.setdefault(label.casefold(), label)
+        other = first.setdefault(alike(label), label)
         if other != label:
+            how = "case" if composed(other) != composed(label) else FORM
+            shown = (other, label) if how == "case" else (ascii(other), ascii(label))
             raise DataError(
-                f"{where}: the labels {other} and {label} differ in case alone. Spell them alike, or as "
-                "classes of their own."
+                f"{where}: the labels {shown[0]} and {shown[1]} differ in {how} alone. Spell them alike, or "
+                "as classes of their own."
             )
+
+
+def composed(name: str) -> str:
+    """A name in the Unicode form NFC, in which an accent is one with its letter.
+
+    >>> composed("cre\u0302pe") == "cr\u00eape"
+    True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def alike(name: str) -> str:
+    """What names of classes have in common that people take for one: case and Unicode form do not count.
+
+    >>> alike("CRE\u0302PE") == alike("cr\u00eape")
+    True
+    """
+    return composed(composed(name).casefold())
+
+
+def differing(other: str, name: str) -> str:
+    """Say in what the name ``other`` differs from a name that is `alike`.
+
+    >>> differing("Cat", "cat")
+    'Cat differs in case'
+    """
+    if composed(other) != composed(name):
+        return f"{other} differs in case"
+    return f"{other!a} (this one is {name!a}) differs in {FORM}"
+
+
+def _unquoted(unknown: Sequence[str]) -> str:
+    """A sentence where YAML has read names as something else than texts."""
+    odd = [each for each in unknown if each in ("True", "False") or is_numeral(each)]
+    return (
+        "In YAML no and yes are truth values and 001 is a number: quote them, ['no', '001']. " if odd else ""
+    )
 
 
 def printable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows of numbers: finite, of one width, and standardised by what the training part holds."""
+"""Rows of numbers, and signals: finite, of one shape, and standardised by what the training part holds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Floats = npt.NDArray[np.float64]
 
 
 def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[Array]:
-    """Check rows of numbers.
+    """Check rows of numbers, or signals.
 
     Args:
         where: Where they come from, for messages.
-        parts: Name and numbers of each, (n, features) of any number type.
+        parts: Name and numbers of each, (n, features) or (n, ..., channels) of any number type.
 
     Returns:
         The same arrays.
@@ -31,11 +31,11 @@ def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
         DataError: naming the first row and column that holds no number, or one that float32 cannot hold.
     """
     for name, x in parts:
-        expect(x.dtype.kind in "buif" and x.ndim == 2, where, name, "numbers (n, features)", described(x))
+        expect(x.dtype.kind in "buif" and x.ndim >= 2, where, name, "numbers (n, features)", described(x))
         with np.errstate(over="ignore"):
             bad = np.argwhere(~np.isfinite(x.astype(np.float32)))
         found = (
-            f"{x[tuple(bad[0])]} in row {bad[0][0]}, column {bad[0][1]}, {len(bad):,} in all"
+            f"{x[tuple(bad[0])]} in row {bad[0][0]}, column {_listed(bad[0][1:])}, {len(bad):,} in all"
             if len(bad)
             else ""
         )
@@ -46,10 +46,11 @@ def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
 def standardised(data: Data, *, wanted: bool) -> Data:
     """Turn the numbers of all parts into float32, with mean 0 and standard deviation 1 in training if wanted.
 
-    A feature that never changes in the training part is only moved.
+    A feature that never changes in the training part is only moved. Of a signal, each channel, which is the
+    last dimension, has one mean and one standard deviation.
 
     Args:
-        data: (n, features) of any number type.
+        data: (n, features) or (n, ..., channels) of any number type.
         wanted: Whether to standardise.
     """
     if not wanted:
@@ -63,12 +64,17 @@ def mean_and_scale(train: Floats) -> tuple[Floats, Floats]:
     """Mean and standard deviation of each column, 1 of one that never changes.
 
     Args:
-        train: (n, columns).
+        train: (n, columns) or (n, ..., columns).
     """
+    train = train.reshape(-1, train.shape[-1])
     mean, deviation = train.mean(axis=0), train.std(axis=0)
     # The mean of equal numbers may be off by its last bits, which a deviation of about 0 would blow up.
     constant = train.min(axis=0) == train.max(axis=0)
     return np.where(constant, train[0], mean), np.where(constant, 1.0, deviation)
+
+
+def _listed(place: npt.NDArray[np.int64]) -> str:
+    return str(place[0]) if len(place) == 1 else str(tuple(place.tolist()))
 
 
 def _with(data: Data, mean: Floats, scale: Floats) -> Data:

@@ -3,72 +3,154 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pruneflow.datasets.reading.checks import Array, described, expect
 
-__all__ = ["checked_pixels"]
+__all__ = ["UNKNOWN", "Reading", "checked_pixels", "has_levels", "span_of", "white_of"]
 
-CHANNELS = (1, 3)
-WHITE = 255
+BRIGHTEST = 255
+SEVEN_BITS = 127  # below it, 255 is one guess among many: 100 and 16 are scales too
+DEPTHS = (1023, 4095, 16383, 65535)  # white of 10, 12, 14 and 16 bits
+OVER = 0.001  # share of white by which rounding elsewhere may miss 0 or white
+COLOURS = (1, 3, 4)  # channels that come last wherever somebody else's may come first
 ROWS_AT_ONCE = 1024  # bounds the memory of the float copies
 
 
-def checked_pixels(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[list[Array], str]:
+@dataclass(frozen=True)
+class Reading:
+    """What somebody says of images.
+
+    Attributes:
+        white: Value of a white pixel; None takes 1 or 255 where the values leave no doubt.
+        channels_first: Whether the channels lie before height and width; None refuses what looks so.
+    """
+
+    white: float | None = None
+    channels_first: bool | None = None
+
+
+UNKNOWN = Reading()
+
+
+def checked_pixels(
+    where: object, parts: Sequence[tuple[str, Array]], how: Reading = UNKNOWN
+) -> tuple[list[Array], str]:
     """Turn images into uint8, all parts by the same rule.
 
-    uint8 is taken as it is. Of other numbers, whole or not, those from 0 to 1 are multiplied by 255, those
-    from 0 to 255 are not; both are rounded. All parts must be of the same kind.
+    uint8 is taken as it is. Other numbers are scaled so that white becomes 255, and rounded. Without a
+    setting white is 1 where all values lie from 0 to 1, and 255 where they end above 127.
 
     Args:
         where: Where they come from, for messages.
-        parts: Name and images of each, (n, height, width) or (n, height, width, 1 or 3).
+        parts: Name and images of each, (n, height, width) or (n, height, width, channels).
+        how: What is said of them.
 
     Returns:
         (n, height, width, channels) uint8 of each part, and what was done, empty if nothing was.
 
     Raises:
-        DataError: if they are of another shape, have values below 0, above 255 or that are no numbers, or if
-            one part reaches 1 and another 255.
+        DataError: if they are of another shape, if nobody says which value is white, if values lie below 0 or
+            above white, or if one part reaches 1 and another 255.
     """
-    for name, x in parts:
-        _check_shape(where, name, x)
-    shaped = [x[..., None] if x.ndim == 3 else x for _, x in parts]
+    shaped = [_shaped(where, name, x, how.channels_first) for name, x in parts]
+    said = "Channels were moved from the first place to the last." if how.channels_first else ""
     kinds = {x.dtype for x in shaped}
-    if kinds == {np.dtype(np.uint8)}:
-        return shaped, ""
+    if kinds == {np.dtype(np.uint8)} and how.white in (None, BRIGHTEST):
+        return shaped, said
     expect(len(kinds) == 1, where, parts[-1][0], f"{shaped[0].dtype} as in {parts[0][0]}", shaped[-1].dtype)
-    highest = [_highest(where, name, x) for name, x in parts]
-    factor = WHITE if max(highest) <= 1 else 1
-    for (name, _), high in zip(parts, highest, strict=True):
-        fits = factor == WHITE or high == 0 or high > 1
+    spans = [span_of(x) for _, x in parts]
+    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    white = how.white or white_of(low, high)
+    name = parts[[high for _, high in spans].index(high)][0] if high == high else parts[0][0]
+    expect(white is not None, where, name, _asked(high), f"{shaped[0].dtype} from {low:g} to {high:g}")
+    assert white is not None
+    _check_spans(where, [name for name, _ in parts], spans, white)
+    did = f"Pixels were {shaped[0].dtype}, {low:g} to {high:g}; {white:g} was taken as white, and they were "
+    return [_bytes(x, white) for x in shaped], f"{said} {did}rounded to 256 levels.".strip()
+
+
+def span_of(x: Array) -> tuple[float, float]:
+    """Lowest and highest value; NaN where there is one."""
+    return float(x.min()), float(x.max())
+
+
+def white_of(low: float, high: float) -> float | None:
+    """The value of a white pixel, where the values leave no doubt; else None.
+
+    >>> white_of(0.0, 1.0), white_of(0.0, 250.0), white_of(0.0, 16.0), white_of(-1.0, 1.0)
+    (1.0, 255.0, None, None)
+    """
+    if low >= -OVER and high <= 1 + OVER:
+        return 1.0
+    return 255.0 if low >= -OVER * BRIGHTEST and SEVEN_BITS < high <= (1 + OVER) * BRIGHTEST else None
+
+
+def has_levels(x: Array, white: float) -> bool:
+    """Return whether the first images have 256 levels, so that nothing is lost by rounding.
+
+    Args:
+        x: (n, ...) numbers.
+        white: Value of a white pixel.
+    """
+    levels = x[:ROWS_AT_ONCE].astype(np.float64) * (BRIGHTEST / white)
+    blurred = 0.2 if x.dtype == np.float16 else 0.001
+    return bool(np.abs(levels - np.rint(levels)).max() <= blurred)
+
+
+def _asked(high: float) -> str:
+    white = next((depth for depth in DEPTHS if depth >= high), high) if high > BRIGHTEST else high
+    guess = f"dataset.white={white:g}" if high > 1 else "dataset.white"
+    return (
+        "pixels from 0 to 1 or from 0 to 255, or the value of white in a setting, such as "
+        f"{guess}; dataset.examples=signal keeps numbers that are no pixels as they are"
+    )
+
+
+def _check_spans(where: object, names: list[str], spans: list[tuple[float, float]], white: float) -> None:
+    for name, (low, high) in zip(names, spans, strict=True):
+        inside = -OVER * white <= low and high <= (1 + OVER) * white
+        expect(inside, where, name, f"pixels from 0 to {white:g}", f"{low:g} to {high:g}")
+        lit = white == 1 or high == 0 or high > 1
         expect(
-            fits, where, name, "pixels from 0 to 255, as there are in another part", f"none above {high:g}"
+            lit,
+            where,
+            name,
+            f"pixels from 0 to {white:g}, as there are in another part",
+            f"none above {high:g}",
         )
-    said = f"Pixels were {shaped[0].dtype} from 0 to {WHITE // factor}, and were rounded to 256 levels."
-    return [_bytes(x, factor) for x in shaped], said
 
 
-def _check_shape(where: object, name: str, x: Array) -> None:
-    expected = "images (n, height, width) or (n, height, width, 1 or 3)"
-    if x.ndim == 4 and x.shape[1] in CHANNELS and x.shape[3] not in CHANNELS:
-        expected += "; these have their channels first, which x.transpose(0, 2, 3, 1) mends"
-    fits = x.ndim == 3 or (x.ndim == 4 and x.shape[3] in CHANNELS)
-    expect(fits and x.dtype.kind in "buif", where, name, expected, described(x))
+def _shaped(where: object, name: str, x: Array, channels_first: bool | None) -> Array:
+    expected = "images (n, height, width) or (n, height, width, channels)"
+    fits = x.ndim in (3, 4) and x.dtype.kind in "buif"
+    expect(fits, where, name, expected, described(x))
+    if x.ndim == 3:
+        moved = "images (n, channels, height, width), as dataset.channels_first=true says"
+        expect(not channels_first, where, name, moved, described(x))
+        return x[..., None]
+    if channels_first:
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    expected += (
+        "; these look as if their channels came first: set dataset.channels_first=true, which turns them, or "
+        "false, if they do not"
+    )
+    expect(channels_first is False or not _look_turned(x.shape), where, name, expected, described(x))
+    return x
 
 
-def _highest(where: object, name: str, x: Array) -> float:
-    lowest, highest = float(x.min()), float(x.max())  # NaN where there is one
-    fits = lowest >= 0 and highest <= WHITE
-    advice = "pixels from 0 to 1 or from 0 to 255; undo a standardisation of images before they are saved"
-    expect(fits, where, name, advice, f"{lowest:g} to {highest:g}")
-    return highest
+def _look_turned(shape: tuple[int, ...]) -> bool:
+    """Return whether (n, a, b, c) is rather (n, channels, height, width)."""
+    _, first, second, last = shape
+    smaller = first < min(second, last) and last not in COLOURS
+    return smaller and (first in COLOURS or second == last)
 
 
-def _bytes(x: Array, factor: int) -> Array:
+def _bytes(x: Array, white: float) -> Array:
     pixels = np.empty(x.shape, np.uint8)
     for row in range(0, len(x), ROWS_AT_ONCE):
-        block = x[row : row + ROWS_AT_ONCE].astype(np.float64)
-        pixels[row : row + ROWS_AT_ONCE] = np.rint(block * factor)
+        block = x[row : row + ROWS_AT_ONCE].astype(np.float64) * (BRIGHTEST / white)
+        pixels[row : row + ROWS_AT_ONCE] = np.rint(block).clip(0, BRIGHTEST)
     return pixels

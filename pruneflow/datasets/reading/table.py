@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.corpus import FIFTH, Texts, held_out
+from pruneflow.datasets.reading.fields import escape_of, lines_inside, mended
 from pruneflow.datasets.reading.files import PEEK_BYTES, content_of, decoded, reading, refuse_other_encoding
 from pruneflow.datasets.reading.names import (
+    alike,
     in_order,
     is_numeral,
     listed,
@@ -24,23 +26,45 @@ from pruneflow.datasets.reading.names import (
     refuse_twins,
     sorted_classes,
 )
+from pruneflow.datasets.split import copies_of, joined
 from pruneflow.errors import DataError
 
-__all__ = ["SEPARATORS", "Columns", "Table", "filled", "long_fields", "read_table", "two_halves"]
+__all__ = [
+    "SEPARATORS",
+    "Columns",
+    "Table",
+    "filled",
+    "long_fields",
+    "read_table",
+    "two_halves",
+]
 
 FORM = "a whole CSV file in UTF-8"
 NO_LABEL = ("", "nan")  # whatever its case
 LONGEST = (1 << 31) - 1  # characters of one field; what the module takes on every system
+SETTINGS = {"text": "text_column", "label": "label_column", "group": "groups"}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of other forms than CSV
 _Reader = Any  # the csv module has no public name for it
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the two columns that count, as the first line of the file spells them."""
+    """Names of the columns that count, as the first line of the file spells them.
 
-    text: str
-    label: str
+    Attributes:
+        text: That of the texts; None where it is still to be found.
+        label: That of the labels, likewise.
+        group: That of the groups; None where there are none.
+    """
+
+    text: str | None
+    label: str | None
+    group: str | None = None
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Those that there are, by what they are for."""
+        return {key: name for key, name in vars(self).items() if name is not None}
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,9 @@ class Table:
         labels: n labels, without blanks around them.
         lines: n numbers of the lines at which the rows end, for messages.
         missing: Lines of the rows that have no text or no label, which are left out.
+        groups: n groups of the rows, where a column has them; else none.
+        columns: Those that were read.
+        swallowed: What to say of fields that hold many lines of the file; empty where there are none.
     """
 
     path: Path
@@ -60,12 +87,17 @@ class Table:
     labels: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    columns: Columns | None = None
+    swallowed: list[str] = field(default_factory=list)
 
-    def add(self, text: str, label: str, line: int) -> None:
+    def add(self, text: str, label: str, line: int, group: str | None = None) -> None:
         """Take a row."""
         self.texts.append(text)
         self.labels.append(label.strip())
         self.lines.append(line)
+        if group is not None:
+            self.groups.append(group)
 
     def classes(self, order: Sequence[str] = ()) -> tuple[str, ...]:
         """The different labels in the order of their numbers, see `names.sorted_classes`.
@@ -90,7 +122,7 @@ class Table:
         """
         first: dict[str, str] = {}
         for label in self.labels:
-            first.setdefault(label.casefold(), label)
+            first.setdefault(alike(label), label)
         found = sorted(first.values(), key=_alphabetical)
         if len(found) != 2:
             raise DataError(
@@ -104,13 +136,14 @@ class Table:
         Raises:
             DataError: naming the line of a label that is none of them.
         """
-        numbers = {name.casefold(): number for number, name in enumerate(classes)}
+        numbers = {alike(name): number for number, name in enumerate(classes)}
         for label, line in zip(self.labels, self.lines, strict=True):
-            if label.casefold() not in numbers:
+            if alike(label) not in numbers:
                 allowed = " or ".join(classes) if len(classes) == 2 else f"one of {listed(classes)}"
                 raise DataError(f"{self.path}: line {line}: the label is {label!r}, expected {allowed}.")
-        y = np.array([numbers[label.casefold()] for label in self.labels], np.int64)
-        return Texts(self.texts, y)
+        y = np.array([numbers[alike(label)] for label in self.labels], np.int64)
+        copies = copies_of(self.texts)
+        return Texts(self.texts, y, joined(copies, copies_of(self.groups)) if self.groups else copies)
 
 
 def read_table(
@@ -151,7 +184,7 @@ def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Te
     Raises:
         DataError: if fewer than two classes would have a text for testing.
     """
-    chosen: npt.NDArray[np.bool_] = held_out(texts.texts, texts.y, fraction)
+    chosen: npt.NDArray[np.bool_] = held_out(texts, fraction)
     share = "a fifth" if fraction == FIFTH else f"{float(fraction):g}"
     if len(np.unique(texts.y[chosen])) < 2:
         raise DataError(f"{path}: too few rows to hold out {share} of each class. Set dataset.test_path.")
@@ -182,21 +215,24 @@ def _labels_only(text: str, label: str) -> str:
 
 def filled(path: Path, columns: Columns, reader: _Reader, check: Callable[[str, str], str | None]) -> Table:
     """Read all rows; ``check`` says what is wrong with one, or None to leave it out."""
-    table = Table(path)
+    table = Table(path, columns=columns)
     each_row = _rows(path, reader)
     header: list[str] = next(each_row, [])
-    text, label = (_position(path, header, key, name) for key, name in vars(columns).items())
+    at = {key: _position(path, header, key, name) for key, name in columns.named.items()}
+    text, label = at["text"], at["label"]
     for row in filter(None, each_row):
+        table.swallowed.extend(lines_inside(row, reader))
         where = f"{path}: line {reader.line_num}"
         if len(row) != len(header):
-            raise DataError(f"{where}: {len(row)} fields, expected {len(header)} as in the first line.")
+            found = f"{len(row)} fields, expected {len(header)} as in the first line"
+            raise DataError(f"{where}: {found}.{escape_of(row, reader)}")
         problem = check(row[text], row[label])
         if problem:
             raise DataError(f"{where}: {problem}")
         if problem is None:
             table.missing.append(reader.line_num)
         else:
-            table.add(row[text], row[label], reader.line_num)
+            table.add(row[text], row[label], reader.line_num, row[at["group"]] if "group" in at else None)
     if not table.texts:
         raise DataError(f"{path}: expected rows of text and label, found none.")
     return table
@@ -211,7 +247,7 @@ def _rows(path: Path, reader: _Reader) -> Iterator[list[str]]:
             begins = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{path}: the row that begins in line {begins} is not whole ({error}). Mend its quotes."
+            f"{path}: the row that begins in line {begins} is not whole ({error}). {mended(path, begins)}"
         ) from error
 
 
@@ -219,9 +255,8 @@ def _position(path: Path, header: list[str], key: str, name: str) -> int:
     if header.count(name) != 1:
         _refuse_separator(path, header)
         times = "more than one" if name in header else "no"
-        raise DataError(
-            f"{path}: {times} column {name!r} among {', '.join(header) or 'none'}. Set dataset.{key}_column."
-        )
+        held = ", ".join(header) or "none"
+        raise DataError(f"{path}: {times} column {name!r} among {held}. Set dataset.{SETTINGS[key]}.")
     return header.index(name)
 
 

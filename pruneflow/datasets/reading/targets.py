@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from pruneflow.datasets.reading.checks import Array, described, expect
+from pruneflow.datasets.reading.labels import SEVERAL
 from pruneflow.datasets.reading.names import listed
 from pruneflow.datasets.reading.numbers import checked_numbers, mean_and_scale
 from pruneflow.datasets.spec import Data, Part, Targets
@@ -39,7 +40,12 @@ def checked_targets(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
         expect(
             y.shape[1] == first, where, name, f"{first} numbers for each example, as for training", y.shape
         )
-    return checked_numbers(where, columns)
+    checked = checked_numbers(where, columns)
+    train = checked[0]
+    several = train.shape[1] > 1 and bool(((train == 0) | (train == 1)).all())
+    expected = f"numbers to predict, not only 0 and 1 in {train.shape[1]} columns; {SEVERAL}"
+    expect(not several, where, parts[0][0], expected, described(parts[0][1]))
+    return checked
 
 
 def learnable(data: Data, *, standardise: bool) -> Data:
@@ -60,6 +66,7 @@ def learnable(data: Data, *, standardise: bool) -> Data:
     if standardise:
         mean, scale = mean_and_scale(numbers)
         targets = Targets(tuple(mean.tolist()), tuple(scale.tolist()))
+    targets = replace(targets, span=(float(numbers.min()), float(numbers.max())))
     parts = [
         Part(part.x, ((part.y - np.array(targets.mean)) / np.array(targets.scale)).astype(np.float32))
         for part in (data.train, data.validation, data.test)

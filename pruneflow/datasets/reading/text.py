@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -20,6 +20,7 @@ __all__ = [
         "UNKNOWN",
         "UNRANKED",
         "Reviews",
+        "characters",
         "encode",
         "encode_text",
         "end_to_end",
@@ -63,6 +64,15 @@ def words(text: str) -> list[str]:
     return [word for word in text.lower().translate(BLANKED).split(" ") if word]
 
 
+def characters(text: str) -> list[str]:
+    """Split a text into its characters, lower case, without blanks and what `words` takes as blanks.
+
+    >>> characters("好吃, ok")
+    ['好', '吃', 'o', 'k']
+    """
+    return [sign for sign in text.lower().translate(BLANKED) if not sign.isspace()]
+
+
 def rank_words(texts: Iterable[Sequence[str]]) -> dict[str, int]:
     """Number words by how often they occur: 1 = most often, first seen first where counts tie.
 
@@ -104,13 +114,20 @@ def end_to_end(texts: Iterable[Sequence[str]], ranks: Mapping[str, int], y: npt.
     return Reviews(np.concatenate([np.zeros(0, np.int32), *rows]), offsets, y)
 
 
-def encode_text(text: str, vocabulary: Mapping[str, int], *, length: int) -> npt.NDArray[np.int32]:
+def encode_text(
+    text: str,
+    vocabulary: Mapping[str, int],
+    *,
+    length: int,
+    split: Callable[[str], list[str]] = words,
+) -> npt.NDArray[np.int32]:
     """Turn one text into what a model reads: the ids that loading it as part of a data set gives.
 
     Args:
         text: A review, as it is written.
         vocabulary: Word to token id, as `pruneflow.Data.vocabulary`.
         length: Ids that the model reads, at least 1: ``dataset.length`` of its run.
+        split: `characters` where its run had ``dataset.words=characters``.
 
     Returns:
         (length,) int32: zeros in front, the start mark 1, then a word's id, 2 where it has none. A text that
@@ -119,7 +136,7 @@ def encode_text(text: str, vocabulary: Mapping[str, int], *, length: int) -> npt
     >>> encode_text("A GREAT film!", {"a": 6, "film": 20}, length=6).tolist()
     [0, 0, 1, 6, 2, 20]
     """
-    ids = [START, *(vocabulary.get(word, UNKNOWN) for word in words(text))][-length:]
+    ids = [START, *(vocabulary.get(word, UNKNOWN) for word in split(text))][-length:]
     return np.array([PAD] * (length - len(ids)) + ids, np.int32)
 
 
