@@ -54,11 +54,16 @@ def check_files(folder: Path) -> None:
 
 def _depth(file: Path) -> int:
     """Levels of lists and mappings in each other; reading stops where it is too deep, or no YAML."""
-    depth = deepest = 0
+    inside: list[str | None] = []  # anchors of what is open
+    deepest = 0
     with suppress(YAMLError, UnicodeDecodeError):  # Hydra says so
         for event in yaml.parse(file.read_text(encoding="utf-8"), yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            deepest = max(deepest, depth)
+            if isinstance(event, yaml.CollectionStartEvent):
+                inside.append(event.anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                inside.pop()
+            within_itself = isinstance(event, yaml.AliasEvent) and event.anchor in inside
+            deepest = max(deepest, DEEPEST + 1 if within_itself else len(inside))
             if deepest > DEEPEST:
                 break
     return deepest
@@ -180,6 +185,10 @@ def _not_utf8(match: re.Match[str]) -> str:
     return f"A YAML file holds {match[1]}, which is not UTF-8. {remedy}."
 
 
+def _null_key(match: re.Match[str]) -> str:
+    return "A YAML file of yours has null as a key. Write a name there, in quotes if it is to be 'null'."
+
+
 _IN = r"^In '(?P<path>.+?)': "
 _COMPOSING = rf"{_IN}\w+ raised while composing config:\n"
 
@@ -203,6 +212,7 @@ ANSWERS: Answers = (
     (r"^Invalid defaults list in '(?P<path>.+?)'", _no_list),
     (r"^In (?P<path>.+?): Too many keys in default item", _no_lines),
     (r"^Config group override must be a string or a list", _no_choice),
+    (r"^Incompatible key type 'NoneType'", _null_key),
     (r"^'utf-8' codec can't decode (byte \w+)", _not_utf8),
 )
 """What is wrong with a file; an empty answer leaves the word to the next one."""

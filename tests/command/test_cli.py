@@ -72,12 +72,22 @@ def test_bad_input_gets_one_message_and_leaves_nothing(typed, answer, capsys, tm
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("depth", [21, 500, 5000])
-def test_yaml_that_is_too_deep_is_refused(depth, capsys, tmp_path):
+@pytest.mark.parametrize(
+    "value", [*("[" * deep + "]" * deep for deep in (20, 499, 4999)), "&a [*a]", "&a {b: [*a]}"], ids=len
+)
+def test_yaml_that_is_too_deep_is_refused(value, capsys, tmp_path):
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "deep.yaml").write_text("seed: " + "[" * (depth - 1) + "]" * (depth - 1) + "\n")
+    (tmp_path / "mine" / "deep.yaml").write_text(f"seed: {value}\n")
     assert exit_code(["--config-dir", "mine"]) == 2
     answer = "--config-dir=mine: in mine/deep.yaml, lists and mappings are more than 20 levels deep. Mend it."
+    assert capsys.readouterr().err.strip() == answer
+
+
+def test_null_as_a_key_is_refused(capsys, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "mine.yaml").write_text("# @package _global_\nnull: 1\n")
+    assert exit_code(["--config-dir", "mine", "experiment=mine"]) == 2
+    answer = "A YAML file of yours has null as a key. Write a name there, in quotes if it is to be 'null'."
     assert capsys.readouterr().err.strip() == answer
 
 
