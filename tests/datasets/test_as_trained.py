@@ -242,7 +242,7 @@ def test_each_class_is_told_how_it_fares(composed, tmp_path, monkeypatch):
         *QUICK,
         "trainer.dense_epochs=9",
     ]
-    result = pruneflow.run([*words, "schedule.final_sparsity=0.95"], folder=tmp_path / "run")
+    result = pruneflow.run([*words, "schedule.final_sparsity=0.6"], folder=tmp_path / "run")
     assert [each.name for each in result.classes] == ["left", "right"]
     assert sum(each.examples for each in result.classes) == result.data.test
     for network, found in (("dense", result.dense), ("pruned", result.pruned), ("float", result.tflite[0])):

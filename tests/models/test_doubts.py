@@ -1,9 +1,12 @@
 """Trained networks that do not read the data as they were trained to: what gives them away."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from pruneflow.datasets.spec import Spec
+from pruneflow.flow import as_came
 from pruneflow.models.doubts import guessing, other_words, shrinks_pixels
 from pruneflow.runtime import backend
 
@@ -117,3 +120,14 @@ def test_the_words_beside_a_network_are_compared_with_those_of_the_data(tmp_path
 def test_words_that_cannot_be_read_are_said_to_be_that(tmp_path, content):
     (tmp_path / "vocabulary.json").write_text(content)
     assert "cannot be compared with the words of the data" in other_words(tmp_path / "vocabulary.json", {})
+
+
+def test_the_words_are_looked_for_beside_the_file_of_the_network(tmp_path):
+    (tmp_path / "vocabulary.json").write_text('{"good": 4, "bad": 5}')
+    config = SimpleNamespace(model=SimpleNamespace(path=str(tmp_path / "network.h5")))
+    ready = SimpleNamespace(data=SimpleNamespace(vocabulary={"bad": 4, "good": 5}))
+    assert "the data give 0 of its 2 words the same token id" in as_came._other_words(config, ready)
+    ready.data.vocabulary = {"good": 4, "bad": 5}
+    assert as_came._other_words(config, ready) == ""
+    ready.data.vocabulary = None  # data without words
+    assert as_came._other_words(config, ready) == ""
