@@ -284,14 +284,19 @@ class Pruned:
         self._masked.begin_step()
         self._masked.apply()
 
-    def strip(self) -> Any:
+    def strip(self, *, check: bool = True) -> Any:
         """Take the masks off: the trained model, a plain one with zeros.
 
+        Args:
+            check: Whether the zeros must be those that the schedule asks for; False takes what there is, as
+                after training that stopped early.
+
         Raises:
-            SparsityNotReachedError: if the zeros miss what the schedule asks for, as after too few steps.
+            SparsityNotReachedError: if they are not; the masks stay on.
         """
         require_own_tensorflow("strip")
-        self._masked.require_target()
+        if check:
+            self._masked.require_target()
         return self._masked.strip()
 
 

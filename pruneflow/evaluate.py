@@ -28,7 +28,7 @@ from pruneflow.exports.matching import require_match, task_of_file
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
 from pruneflow.flow.config import config_folder, option_from_hydra
-from pruneflow.models.keras_files import check_file, read_network
+from pruneflow.models.keras_files import check_file
 from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
@@ -47,11 +47,12 @@ Usage: python -m pruneflow.evaluate FILE [FILE ...] [dataset=mnist] [key=value .
   dataset=imdb, dataset.limit=1000    which data, as for python -m pruneflow
   latency.seconds=5                   time spent timing; 0 for none
   device.evaluation_threads=2         interpreters that run side by side
+  model.pixels=[0,255]                what a network from a file of Keras reads; [0,1] if not said
   --json                              print one JSON object instead of tables
 """
 
 KERAS_FILES = (".keras", ".h5", ".hdf5")
-KEYS = ("dataset", "latency", "device.evaluation_threads")
+KEYS = ("dataset", "latency", "device.evaluation_threads", "model.pixels", "model.output")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class _Settings:
     dataset: Any
     latency: Latency
     interpreters: int
+    network: Any  # how files of Keras are read: the option keras_file, whose path is that of each
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,27 +100,34 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     Raises:
         PruneflowError: if a file cannot be used; before any is scored.
     """
-    of_keras = [f for f in files if f.suffix in KERAS_FILES or (f / "saved_model.pb").is_file()]
+    of_keras = [file for file in files if _is_of_keras(file)]
     for file in of_keras:
         check_file(file)
     for file in set(files) - set(of_keras):
         tflite.parse(tflite.read(file), str(file))
     data: Data = settings.dataset.load()
     with TemporaryDirectory() as folder:
-        made = [_as_tflite(file, data, Path(folder)) if file in of_keras else file for file in files]
+        made = [
+            _as_tflite(file, Path(folder, f"{number}.tflite"), data, settings) if file in of_keras else file
+            for number, file in enumerate(files)
+        ]
         return _of_files(made, files, data, settings)
 
 
-def _as_tflite(file: Path, data: Data, folder: Path) -> Path:
+def _is_of_keras(file: Path) -> bool:
+    return file.suffix in KERAS_FILES or (file / "saved_model.pb").is_file()
+
+
+def _as_tflite(file: Path, place: Path, data: Data, settings: Any) -> Path:
     """Convert a file of Keras, of whichever version, to a float TFLite file that is compared with it."""
     from pruneflow.exports import library
     from pruneflow.exports.signatures import signature_of
 
-    model = read_network(file).build()
+    own = as_trained(file, settings.dataset, data)
+    model = replace(settings.network, path=str(file)).build(own.spec)
     signature = signature_of(model)
-    examples = data.spec.model_input(data.test.x[: library.MOST_JUDGED])
+    examples = own.spec.model_input(own.test.x[: library.MOST_JUDGED])
     given = accepted.examples_of(signature, examples)
-    place = folder / f"{file.name}.tflite"
     place.write_bytes(library.exported(model, signature, given, library.Wanted("float", "dense", 0.0)))
     return place
 
@@ -170,13 +179,13 @@ def _chosen(words: Sequence[str]) -> _Chosen:
 def _require_key(key: str, word: str) -> None:
     if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in KEYS):
         raise ConfigError(
-            f"{word}: evaluation takes dataset, dataset.*, latency.* and device.evaluation_threads; the rest "
-            "is in the file."
+            f"{word}: evaluation takes dataset, dataset.*, latency.* and device.evaluation_threads; of a "
+            "file of Keras model.pixels and model.output too; the rest is in the file."
         )
 
 
 def _carry_out(chosen: _Chosen) -> None:
-    settings = _settings(chosen.overrides)
+    settings = _settings(chosen.overrides, of_keras=any(map(_is_of_keras, chosen.files)))
     if not chosen.as_json:
         _show(evaluated(chosen.files, settings))
         return
@@ -186,12 +195,14 @@ def _carry_out(chosen: _Chosen) -> None:
         print(json.dumps({"files": rows}, indent=2))
 
 
-def _settings(overrides: Sequence[str]) -> _Settings:
+def _settings(overrides: Sequence[str], *, of_keras: bool) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        composed = answers.composed("config", overrides)
-    dataset, timed, device = (option_from_hydra(composed, key) for key in ("dataset", "latency", "device"))
-    return _Settings(dataset, timed, device.interpreters())
+        network = ["model=keras_file", "model.path=."] if of_keras else []
+        composed = answers.composed("config", [*overrides, *network])
+    keys = ("dataset", "latency", "device", "model")
+    dataset, timed, device, how = (option_from_hydra(composed, key) for key in keys)
+    return _Settings(dataset, timed, device.interpreters(), how)
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:

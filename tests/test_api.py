@@ -365,6 +365,14 @@ def test_a_copy_that_would_say_something_else_is_refused():
         pruneflow.prune(model, steps=20)
 
 
+def test_a_copy_of_keras_3_has_what_its_normalization_was_adapted_to():
+    layers = backend.keras3().layers
+    normalization = layers.Normalization()
+    normalization.adapt(np.float32([[1, 10], [3, 30]]))
+    model = backend.keras3().Sequential([backend.keras3().Input((2,)), normalization, layers.Dense(2)])
+    assert pruneflow.prune(model, steps=20, copy=True).model is not model
+
+
 ORDERS = {
     "TensorFlow first": ("import tensorflow as tf; tf.keras.layers; import pruneflow", None, "keras"),
     "pruneflow first": ("import pruneflow; pruneflow.compose(); import tensorflow as tf", None, "keras"),

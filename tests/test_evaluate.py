@@ -130,6 +130,27 @@ def test_a_file_of_keras_is_scored_as_keras_scores_it(tmp_path, capsys, number, 
 
 
 @pytest.mark.run
+def test_files_of_keras_with_one_name_and_with_pixels_of_their_own_are_kept_apart(tmp_path, capsys):
+    layers, keras = backend.keras3().layers, backend.keras3()
+    for folder, scale in (("a", 1 / 255), ("b", 1), ("c", 1)):
+        (tmp_path / folder).mkdir()
+        network = [keras.Input((28, 28, 1)), layers.Rescaling(scale), layers.Flatten(), layers.Dense(10)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras 3 reads its variables in a way that NumPy 2 warns of
+            keras.Sequential(network).save(tmp_path / folder / "network.keras")
+    files = [tmp_path / folder / "network.keras" for folder in "abc"]
+    code, _, err = said(capsys, [files[0], FAST])
+    assert (code, "model.pixels=[0.0, 1.0]: the network begins by dividing pixels" in err) == (2, True)
+    code, out, err = said(capsys, [files[0], FAST, "model.pixels=[0,255]", "--json"])
+    assert code == 0, err
+    code, out, err = said(capsys, [*files[1:], FAST, "--json"])
+    assert code == 0, err
+    rows = json.loads(out)["files"]
+    assert [row["file"] for row in rows] == [str(file) for file in files[1:]]
+    assert rows[0]["loss"] != rows[1]["loss"]
+
+
+@pytest.mark.run
 def test_several_files_are_timed_in_turn_against_the_first(foreign, capsys):
     file, _ = foreign
     code, out, _ = said(capsys, [file, file.parent / "batch.tflite", "latency.seconds=0.1", "--json"])

@@ -120,7 +120,7 @@ class _Chance:
 
 def _verdict(level: _Chance, dense: float | None, pruned: float, limit: float | None) -> str:
     if dense is None:
-        return CHANCE if level.is_likely(pruned) else KEPT
+        return GUESSING if level.is_likely(pruned) else KEPT
     if level.is_clear(dense) and not level.is_clear(pruned) and _halved(level, dense, pruned):
         return CHANCE
     if limit is not None and dense - pruned > limit + ROUNDING:
@@ -149,7 +149,7 @@ def _message(verdict: str, of: _Figures) -> str:
     label = HEADLINES[of.metric].label or of.metric
     on, pruned = f"on {of.examples:,} validation examples", f"{of.pruned:.4f}"
     guess = f"guessing gives {of.chance:.4f}"
-    if verdict == CHANCE and of.dense is None:
+    if verdict == GUESSING and of.dense is None:
         return f"The pruned network guesses: {label} {pruned} {on}; {guess}. {REMEDY}"
     if of.dense is None or verdict == KEPT:
         return ""

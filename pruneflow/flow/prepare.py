@@ -11,6 +11,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
 from pruneflow.flow import lengths
 from pruneflow.flow.config import Config, masks_for, plan_for
+from pruneflow.options import require
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
 from pruneflow.runtime.signals import undisturbed
@@ -71,6 +72,14 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     """
     data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
+    limit = config.pruning.max_accuracy_drop
+    problem = (
+        "there is no dense network to compare with, since trainer.dense_epochs=0 and the network is untrained"
+    )
+    has_dense = bool(trainer.dense_epochs) or config.model.starts_trained
+    require(
+        limit is None or has_dense, "pruning.max_accuracy_drop", limit, problem, "Train one, or leave it out."
+    )
     with undisturbed():
         device = config.device.configure(share)
         selection = _selected(config, data, plan)

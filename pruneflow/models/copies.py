@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from pruneflow.errors import ConfigError
+from pruneflow.models.keras3.weights import finalize
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of
 
 __all__ = ["copied"]
 
 EXAMPLES = 4
-REMEDY = "Build the model a second time, give it the weights with set_weights, and prune that one."
+REMEDY = "Build the model a second time with the same weights, and prune that one."
 
 
 def copied(model: Any) -> Any:
@@ -30,6 +31,8 @@ def copied(model: Any) -> Any:
     try:
         copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
+        if keras is not backend.keras():
+            finalize(copy)
         answers = [_answers(each) for each in (model, copy)]
     except Exception as error:  # of any kind, as of the model's own layers
         said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

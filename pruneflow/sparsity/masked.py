@@ -53,6 +53,7 @@ class Masked:
         self.model, self.plan, self.weights = model, plan, weights
         self.step = 0
         self._own_step: Any = None  # the training step of the model while it is under masks
+        self._observed: tuple[Any, str] | None = None  # the optimizer that is observed, and by which method
 
     @property
     def keras(self) -> Any:
@@ -80,11 +81,9 @@ class Masked:
         The step of an instance goes before that of its class in Keras 2 and 3; a ``train_step`` of the
         user's own is called as it is. Masks of an earlier call are taken off.
         """
-        before = self.model.__dict__.get("train_step")
-        earlier = getattr(before, "masked", None)
-        if earlier is self:
+        if self.is_attached:
             return
-        if earlier:
+        if earlier := getattr(self.model.__dict__.get("train_step"), "masked", None):
             earlier.detach()
         self._own_step = self.model.train_step
 
@@ -96,10 +95,17 @@ class Masked:
         self.model.train_step = train_step
         self.model.train_function = None  # Keras may have traced the step without masks
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether the training step of the model applies these masks."""
+        return getattr(self.model.__dict__.get("train_step"), "masked", None) is self
+
     def detach(self) -> None:
-        """Give the model its own training step back."""
-        attached = self.model.__dict__.get("train_step")
-        if getattr(attached, "masked", None) is not self:
+        """Give the model and its optimizer their own methods back."""
+        if self._observed:
+            delattr(*self._observed)
+            self._observed = None
+        if not self.is_attached:
             return
         del self.model.train_step
         if getattr(self._own_step, "__func__", None) is not type(self.model).train_step:
@@ -115,8 +121,10 @@ class Masked:
     def update(self, step: int) -> None:
         """Decide the masks of the update at ``step``, and begin to observe gradients anew."""
         values = _Read({each.name: each.weight for each in self.weights})
-        observed = _Read({each.name: each.saliency for each in self.weights if each.saliency is not None})
-        for name, found in self.plan.update(step, values, observed or None).items():
+        saliencies = {each.name: each.saliency for each in self.weights if each.saliency is not None}
+        observed = _Read(saliencies, of_replicas=True)
+        decided = self.plan.update(step, values, observed or None)
+        for name, found in decided.items():
             each = next(each for each in self.weights if each.name == name)
             each.mask.assign(found.kept)
             each.threshold.assign(found.threshold)
@@ -136,7 +144,7 @@ class Masked:
         optimizer = getattr(optimizer, "inner_optimizer", optimizer) if self._of_keras3 else optimizer
         name = "apply" if self._of_keras3 else "apply_gradients"
         change = getattr(optimizer, name)
-        if not observed or hasattr(change, "observes"):
+        if not observed or (self._observed and self._observed[0] is optimizer):
             return
 
         def observe(pairs: Any) -> None:
@@ -150,14 +158,14 @@ class Masked:
             observe(pairs)
             return change(pairs, *args, **kwargs)
 
-        def apply_to(gradients: Any, variables: Any = None) -> Any:
-            variables = self.model.trainable_variables if variables is None else variables
-            observe(zip(gradients, variables, strict=True))
-            return change(gradients, variables)
+        def apply_to(grads: Any, trainable_variables: Any = None) -> Any:
+            if trainable_variables is None:
+                trainable_variables = self.model.trainable_variables
+            observe(zip(grads, trainable_variables, strict=True))
+            return change(grads, trainable_variables)
 
-        observing: Any = apply_to if self._of_keras3 else apply_gradients
-        observing.observes = True
-        setattr(optimizer, name, observing)
+        self._observed = optimizer, name
+        setattr(optimizer, name, apply_to if self._of_keras3 else apply_gradients)
 
     @property
     def _of_keras3(self) -> bool:
@@ -293,11 +301,16 @@ def _observe(each: MaskedWeight, gradient: Any) -> None:
 class _Read(Mapping[str, npt.NDArray[Any]]):
     """Values of variables by name, read one at a time: copies of all would double the memory of training."""
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
-        self._variables = variables
+    def __init__(self, variables: Mapping[str, Any], *, of_replicas: bool = False) -> None:
+        self._variables, self._of_replicas = variables, of_replicas
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return _values(self._variables[name])
+        variable = self._variables[name]
+        if self._of_replicas and hasattr(variable, "distribute_strategy"):  # each has seen its own examples
+            copies = variable.distribute_strategy.experimental_local_results(variable)
+            summed: npt.NDArray[Any] = np.add.reduce([_values(each) for each in copies])
+            return summed
+        return _values(variable)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._variables)
@@ -314,4 +327,6 @@ def _kept(each: MaskedWeight) -> npt.NDArray[np.bool_]:
 
 def _values(variable: Any) -> npt.NDArray[Any]:
     """The values of a variable, not copied where they lie in memory already; not to be written to."""
+    if variable.dtype == backend.tensorflow().bfloat16:  # which NumPy does not have
+        return np.asarray(backend.tensorflow().cast(variable, "float32"))
     return np.asarray(memoryview(variable.value()))

@@ -116,7 +116,14 @@ class _MaskUpdates:
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin to look at gradients, where the criterion wants them."""
         _require_single_steps(self.masked.model)
-        self.masked.attach()
+        problem = "their masks were taken off the model, by strip or by another call of prune"
+        require(
+            self.masked.is_attached or isinstance(self.masked, Wrapped),
+            "callbacks",
+            "MaskUpdates",
+            problem,
+            "Call prune again.",
+        )
         if self.masked.plan.criterion.uses_gradients:
             self.masked.observe_gradients()
 

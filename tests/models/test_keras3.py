@@ -349,6 +349,23 @@ def test_a_nested_network_stays_nested_shared_and_frozen(tmp_path):
     assert not converted(functional(lambda x: layer.Dense(2)(whole(x)), (4,))).model.layers[1].trainable
 
 
+def test_what_is_frozen_inside_of_a_wrapper_stays_frozen():
+    layer = layers()
+    backbone = sequence(layer.Dense(5, name="a"), layer.Dense(4, name="b"), shape=(4,), name="backbone")
+    backbone.trainable = False
+    both = layer.Bidirectional(layer.LSTM(3), name="both")
+    both.forward_layer.trainable = False
+    dense = layer.TimeDistributed(layer.Dense(4, trainable=False), name="each")
+    model = sequence(layer.TimeDistributed(backbone, name="films"), dense, both, layer.Dense(2), shape=(3, 4))
+    found = converted(model).model
+    assert [tuple(w.shape) for w in found.trainable_weights] == [
+        tuple(w.shape) for w in model.trainable_variables
+    ]
+    assert (
+        len(found.trainable_weights) == 5
+    )  # kernel, recurrent kernel and bias of one half, and the last layer
+
+
 def test_normalization_keeps_what_it_was_adapted_to(tmp_path):
     layer = layers()
     adapted = layer.Normalization()

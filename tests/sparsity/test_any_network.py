@@ -428,6 +428,58 @@ def test_taylor_sees_the_gradients_in_both_keras(number):
 
 
 @pytest.mark.run
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_second_pruning_sees_gradients_too_and_the_optimizer_gets_its_own_method_back(number):
+    keras = keras_of(number)
+    model, x, y = shared(keras)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    name = "apply_gradients" if number == 2 else "apply"
+    for final in (0.25, 0.5):
+        schedule = {"initial_sparsity": 0.1, "final_sparsity": final, "frequency": 2, "begin_step": 2}
+        pruned = pruneflow.prune(model, steps=STEPS, criterion="taylor", schedule=schedule)
+        model.fit(x, y, batch_size=BATCH, epochs=EPOCHS, callbacks=pruned.callbacks, verbose=0)
+        assert all(each.saliency.numpy().any() for each in pruned._masked.weights)
+        pruned.strip()
+        assert name not in vars(model.optimizer)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_callbacks_of_masks_that_were_taken_off_are_refused(number):
+    keras = keras_of(number)
+    model, x, y = shared(keras)
+    first = pruneflow.prune(model, steps=STEPS)
+    second = pruneflow.prune(model, steps=STEPS)
+    model.compile("sgd", "mse")
+    for pruned in (first, second):
+        pruned.strip(check=False)
+        with pytest.raises(pruneflow.ConfigError, match="callbacks=MaskUpdates: their masks were taken off"):
+            model.fit(x, y, callbacks=pruned.callbacks, verbose=0)
+    model.fit(x, y, verbose=0)
+
+
+@pytest.mark.run
+def test_what_training_that_stopped_early_left_can_be_taken():
+    model, x, y = shared(backend.keras3())
+    pruned = pruneflow.prune(model, steps=1000)
+    model.compile("sgd", "mse")
+    model.fit(x, y, callbacks=pruned.callbacks, verbose=0)
+    with pytest.raises(pruneflow.PruneflowError, match="zeros"):
+        pruned.strip()
+    assert pruned.strip(check=False) is model
+    assert "train_step" not in vars(model)
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_weights_in_bfloat16_are_pruned(number):
+    keras = keras_of(number)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4, dtype="bfloat16", name="half")])
+    pruned = pruneflow.prune(model, steps=1, schedule={"name": "constant", "final_sparsity": 0.5})
+    pruned.step()
+    assert pruned._masked.measure(1)[0].zeros == 8
+    pruned.strip()
+
+
+@pytest.mark.run
 def test_losses_metrics_and_sample_weights_go_by_the_names_of_the_outputs():
     for number in (2, 3):
         keras = keras_of(number)

@@ -16,7 +16,7 @@ from pruneflow.models.keras3.layers import (
     without_activation,
 )
 from pruneflow.models.keras3.operators import Operators, require_activation, require_operation
-from pruneflow.models.keras3.weights import Weight, paired
+from pruneflow.models.keras3.weights import Weight, inner_pairs, paired
 from pruneflow.runtime import backend
 
 __all__ = ["converted_graph", "graph_of"]
@@ -245,8 +245,15 @@ def _freeze(walk: _Walk, model: Any) -> bool:
         if _is_model(layer) and copy is not None:
             trained |= _freeze(walk, layer)
         elif _is_layer(layer) and copy is not None:
-            copy.trainable = layer.trainable
-            trained |= bool(layer.trainable and layer.weights)
+            _freeze_layer(layer, copy)
+            trained |= bool(layer.trainable_variables)
     if not trained:
         walk.of(model).trainable = False
     return trained
+
+
+def _freeze_layer(layer: Any, copy: Any) -> None:
+    """Carry over what is trainable, from the outside to the inside: setting a layer sets those in it."""
+    copy.trainable = layer.trainable
+    for one, other in inner_pairs(layer, copy):
+        _freeze_layer(one, other)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pruneflow.models.keras3.layers import ConversionError, shown
 from pruneflow.runtime import backend
 
-__all__ = ["Weight", "finalize", "paired"]
+__all__ = ["Weight", "finalize", "inner_pairs", "paired"]
 
 # By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
 HARD = 5 / 6
@@ -67,14 +67,46 @@ def paired(layer: Any, copy: Any) -> Iterator[Weight]:
     Raises:
         ConversionError: if the two have other weights.
     """
-    weights, copies = list(layer.weights), list(copy.weights)
-    if type(layer).__name__ == "Normalization":
-        copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
-    if [tuple(each.shape) for each in weights] != [tuple(each.shape) for each in copies]:
+    pairs = {id(one): (one, other) for one, other in _pairs(layer, copy)}
+    alike = all(tuple(one.shape) == tuple(other.shape) for one, other in pairs.values())
+    if not alike or set(pairs) != {id(each) for each in layer.weights}:
         raise ConversionError(f"{shown(layer)} has other weights in Keras 2")
     factors = _factors(layer)
-    for one, other in zip(weights, copies, strict=True):
+    for one, other in pairs.values():
         yield Weight(one, other, factors.get(id(one)))
+
+
+def _pairs(layer: Any, copy: Any) -> Iterator[tuple[Any, Any]]:
+    """Weights of a layer itself, then of those inside: Keras 2 lists frozen ones last, Keras 3 does not."""
+    weights = [*layer._trainable_variables, *layer._non_trainable_variables]
+    copies = [*copy._trainable_weights, *copy._non_trainable_weights]
+    if type(layer).__name__ == "Normalization":
+        copies = copies[: len(weights)]  # Keras 2 has a count too, which nothing reads after it was adapted
+    if len(weights) != len(copies):
+        raise ConversionError(f"{shown(layer)} has other weights in Keras 2")
+    yield from zip(weights, copies, strict=True)
+    for one, other in inner_pairs(layer, copy):
+        yield from _pairs(one, other)
+
+
+def inner_pairs(layer: Any, copy: Any) -> Iterator[tuple[Any, Any]]:
+    """Pair the layers directly inside of a layer with those of its copy.
+
+    Args:
+        layer: A layer of Keras 3: a wrapper, a recurrent layer, a model or another one made of layers.
+        copy: The layer of Keras 2 that was made of it.
+
+    Yields:
+        A layer of Keras 3 and its copy; none that either lacks.
+    """
+    names = ("layer", "forward_layer", "backward_layer", "cell")
+    found = [(getattr(layer, n), getattr(copy, n)) for n in names if hasattr(layer, n) and hasattr(copy, n)]
+    found += zip(getattr(layer, "cells", ()), getattr(copy, "cells", ()), strict=True)
+    inside = [list(each._flatten_layers(recursive=False, include_self=False)) for each in (layer, copy)]
+    if not found:
+        copies = {each.name: each for each in inside[1]}
+        found = [(each, copies[each.name]) for each in inside[0] if each.name in copies]
+    yield from found
 
 
 def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
