@@ -195,7 +195,7 @@ def _carry_out(chosen: _Chosen) -> None:
         print(json.dumps({"files": rows}, indent=2))
 
 
-def _settings(overrides: Sequence[str], *, of_keras: bool) -> _Settings:
+def _settings(overrides: Sequence[str], *, of_keras: bool = False) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         network = ["model=keras_file", "model.path=."] if of_keras else []
