@@ -1,4 +1,4 @@
-"""The names of ``pruneflow`` for data of one's own, where earlier versions had them."""
+"""Types for data of the user's own, at the place of earlier versions; import them from ``pruneflow``."""
 
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
 

@@ -1,4 +1,4 @@
-"""What a TFLite file holds: `read` one, or `parse` its bytes."""
+"""Facts of a TFLite file: `read` one, or `parse` its bytes."""
 
 from pruneflow.exports.tflite import Graph, Op, Tensor, Weight, parse, read
 

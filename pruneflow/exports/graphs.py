@@ -1,4 +1,4 @@
-"""What the graph of a traced model says: which inputs are ids, and what an output ends with."""
+"""Facts of the graph of a traced model: inputs that are token ids, and the last operation of an output."""
 
 from __future__ import annotations
 

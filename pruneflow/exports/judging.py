@@ -1,4 +1,4 @@
-"""Whether a file says what its Keras model says: measured on examples, and judged."""
+"""Compare a TFLite file with its Keras model on examples, and judge the difference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file with inputs and outputs by name says of examples."""
+"""Outputs of a TFLite file that has its inputs and outputs by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether forms of one network say the same: under masks, stripped, and as a float file."""
+"""Compare the forms of one network: under masks, stripped, and as a float file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a network that came trained is on the data, said before it is pruned for an hour."""
+"""Print the accuracy of a network that came trained, before it is pruned for an hour."""
 
 from __future__ import annotations
 

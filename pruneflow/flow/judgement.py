@@ -1,4 +1,4 @@
-"""What pruning cost, judged on the validation part beside the dense network and beside guessing."""
+"""Judge the cost of pruning on the validation part, against the dense network and against guessing."""
 
 from __future__ import annotations
 

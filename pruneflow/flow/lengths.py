@@ -1,4 +1,4 @@
-"""What is said before a run of how long its two phases are."""
+"""Sentences about the length of both phases, printed before a run."""
 
 from __future__ import annotations
 

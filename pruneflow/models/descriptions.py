@@ -18,7 +18,17 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.brought import wrapper_of_tfmot
 from pruneflow.runtime import backend
 
-__all__ = ["CONFIG", "OWN", "REMEDY", "ROOTS", "UNSAFE", "description_in", "objects_in", "require_harmless"]
+__all__ = [
+    "CONFIG",
+    "OWN",
+    "REMEDY",
+    "ROOTS",
+    "UNSAFE",
+    "description_in",
+    "in_float32",
+    "objects_in",
+    "require_harmless",
+]
 
 CONFIG = "config.json"
 REMEDY = "Build it in a function, and name that with model=custom."
@@ -180,3 +190,20 @@ def _of_saved_model(path: Path) -> Any:
     if found["class_name"] not in ROOTS and root.get("is_graph_network"):
         return {**found, "class_name": "Functional"}  # a class of its own around plain layers
     return found
+
+
+def in_float32(described: Any) -> Any:
+    """Return the same description of layers, those of mixed precision in float32: exports start from it."""
+    if isinstance(described, list):
+        return [in_float32(each) for each in described]
+    if not isinstance(described, dict):
+        return described
+    return {
+        key: "float32" if key == "dtype" and _is_mixed(value) else in_float32(value)
+        for key, value in described.items()
+    }
+
+
+def _is_mixed(dtype: Any) -> bool:
+    name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else dtype
+    return str(name).startswith("mixed_")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
-from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, require_harmless
+from pruneflow.models.descriptions import CONFIG, REMEDY, description_in, in_float32, require_harmless
 from pruneflow.models.keras3 import ConversionError, converted
 from pruneflow.models.keras3.files import read_keras_3, version_in
 from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room, sized_by
@@ -48,7 +48,7 @@ class SavedNetwork:
 
     def build(self) -> Any:
         """A new ``tf_keras.Model`` in float32, whatever precision it was trained in."""
-        described = json.dumps(_in_float32(json.loads(self.description)))
+        described = json.dumps(in_float32(json.loads(self.description)))
         model = backend.keras().models.model_from_json(described)
         model.set_weights(self.weights)
         return model
@@ -202,20 +202,3 @@ def _check_hdf5(path: Path) -> None:
         raise PruneflowError(
             f"{path} holds weights without layers. Save the whole network: model.save('network.h5')."
         )
-
-
-def _in_float32(described: Any) -> Any:
-    """The same layers, those of half precision in float32: exports start from it."""
-    if isinstance(described, list):
-        return [_in_float32(each) for each in described]
-    if not isinstance(described, dict):
-        return described
-    return {
-        key: "float32" if key == "dtype" and _is_mixed(value) else _in_float32(value)
-        for key, value in described.items()
-    }
-
-
-def _is_mixed(dtype: Any) -> bool:
-    name = dtype.get("config", {}).get("name", "") if isinstance(dtype, dict) else dtype
-    return str(name).startswith("mixed_")

@@ -97,7 +97,7 @@ class Masked:
 
     @property
     def is_attached(self) -> bool:
-        """Whether the training step of the model applies these masks."""
+        """True while the training step of the model applies these masks."""
         return getattr(self.model.__dict__.get("train_step"), "masked", None) is self
 
     def detach(self) -> None:

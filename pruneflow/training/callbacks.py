@@ -105,7 +105,7 @@ class Throughput(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class _MaskUpdates:
-    """What the callbacks of both Keras do."""
+    """The hooks that the callbacks of both Keras share."""
 
     _supports_tf_logs = True
 

@@ -1,4 +1,4 @@
-"""How long a phase is where no settings say it: as many epochs as some hundred steps need."""
+"""Choose the epochs of a phase that no setting gives: enough for some hundred steps."""
 
 from __future__ import annotations
 

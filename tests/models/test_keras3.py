@@ -4,13 +4,13 @@ import json
 import subprocess
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from conftest import QUICK
+from test_hostile_networks import changed
 from test_models import IMAGES, TOKENS, run
 
 from pruneflow.datasets.spec import Spec
@@ -561,21 +561,6 @@ def test_a_file_of_keras_3_is_read_as_a_network_of_keras_2(composed, tmp_path, n
     np.testing.assert_allclose(network(x), model(x), atol=1e-5)
     assert option.identity(spec)["file"] == digest_of_files(file)
     assert is_keras_3(option.original(spec))
-
-
-def changed(file, change):
-    """The same file with another description, as an attacker writes it."""
-    if file.suffix == ".h5":
-        with h5py.File(file, "a") as content:
-            content.attrs["model_config"] = json.dumps(change(json.loads(content.attrs["model_config"])))
-        return file
-    with zipfile.ZipFile(file) as archive:
-        entries = {name: archive.read(name) for name in archive.namelist()}
-    entries["config.json"] = json.dumps(change(json.loads(entries["config.json"]))).encode()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return file
 
 
 def refused(file):

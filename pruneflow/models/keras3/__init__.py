@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.models.base import Model
+from pruneflow.models.descriptions import in_float32
 from pruneflow.models.keras3.graph import converted_graph, graph_of
 from pruneflow.models.keras3.layers import ConversionError
 from pruneflow.models.keras3.weights import Weight, finalize
@@ -153,7 +154,7 @@ def _in_float32(model: Any) -> Any:
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
     if not any(name.startswith("mixed_") for name in policies):
         return model
-    described = json.dumps(_unmixed(json.loads(model.to_json())))
+    described = json.dumps(in_float32(json.loads(model.to_json())))
     copy = backend.keras3().models.model_from_json(described)
     _set_weights(copy, model.get_weights())
     return copy
@@ -162,17 +163,6 @@ def _in_float32(model: Any) -> Any:
 def _set_weights(model: Any, weights: Sequence[npt.NDArray[Any]]) -> None:
     model.set_weights(weights)
     finalize(model)
-
-
-def _unmixed(described: Any) -> Any:
-    if isinstance(described, list):
-        return [_unmixed(each) for each in described]
-    if not isinstance(described, dict):
-        return described
-    return {
-        key: "float32" if key == "dtype" and "mixed_" in json.dumps(value) else _unmixed(value)
-        for key, value in described.items()
-    }
 
 
 def _compared(original: Any, network: Any) -> float:
