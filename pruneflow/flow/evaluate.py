@@ -134,7 +134,7 @@ class Evaluations:
         )
 
     def pruned_result(self, network: Network, artefacts: Artefacts) -> PrunedResult:
-        """The pruned network, stripped, beside itself with tfmot's wrappers."""
+        """The pruned network, stripped, beside itself under its masks."""
         layers, found = network.layers, self.pruned
         size = sum(layer.size for layer in layers)
         zeros = sum(layer.zeros for layer in layers)

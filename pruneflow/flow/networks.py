@@ -62,7 +62,7 @@ NETWORK, MASKS, WRAPPED, EVENTS, FACTS, CHECKPOINT = (
 
 
 SHAPE = ":shape"  # ends the name of the array that holds a mask's shape
-EVALUATING = "Evaluating wrapped, test"
+EVALUATING = "Evaluating under masks, test"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Network:
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
         masks: Mask of every pruned weight, by ``layer/weight``; 1 = kept. Empty for a dense network.
-        wrapped: What it says on the test part before tfmot's wrappers were taken off, as `Task.outcome` gives
+        wrapped: Its outputs on the test part under its masks, as `Task.outcome` gives
             it, (n, ...); None for a dense network.
     """
 

@@ -136,7 +136,7 @@ class PrunedResult:
 
 @dataclass(frozen=True)
 class WrappedResult:
-    """The pruned network before tfmot's wrappers were taken off, and how far the stripped one is from it."""
+    """The pruned network under its masks, and how far the stripped one is from it."""
 
     accuracy: float | None
     metrics: dict[str, float]

@@ -125,7 +125,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
     yield (
-        f"Keras    with tfmot's wrappers {figures.quality(result, pruned['wrapped']):.4f}, stripped "
+        f"Keras    under masks {figures.quality(result, pruned['wrapped']):.4f}, stripped "
         f"{figures.quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test "
         "examples differ."
     )
