@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ __all__ = [
     "litert",
     "operations_of_keras_3",
     "operator_layers",
+    "own_functions",
     "prunable_weights",
     "quiet",
     "reset_names",
@@ -198,6 +200,16 @@ def operator_layers() -> Any:
     from tf_keras.src.layers.core import tf_op_layer
 
     return tf_op_layer
+
+
+def own_functions(of: Any) -> Any:
+    """Return a context in which Keras rebuilds layers with functions of a network that is in memory.
+
+    Args:
+        of: Keras 2 or 3, as `keras` and `keras3` return them.
+    """
+    package = str(of.__name__).partition(".")[0]
+    return import_module(f"{package}.src.saving.serialization_lib").SafeModeScope(False)
 
 
 @cache

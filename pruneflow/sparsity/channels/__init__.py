@@ -1,0 +1,29 @@
+"""Channels and hidden units that are removed: who makes and reads them, how many stay, and the cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pruneflow.sparsity.channels.graph import walk
+from pruneflow.sparsity.channels.groups import Channels, Group, Kept, channels_of
+from pruneflow.sparsity.kernels import kernels, leaves, trained_variables
+
+__all__ = ["Channels", "Group", "Kept", "find"]
+
+
+def find(model: Any, fixed: Mapping[str, str] | None = None) -> Channels:
+    """Find the groups of channels of a network that can be removed.
+
+    Args:
+        model: A built functional or sequential ``tf_keras.Model``.
+        fixed: Layers, ``outer/inner``, whose channels have to stay, and why.
+    """
+    trained = trained_variables(model)
+    maskable = [
+        id(kernel.variable)
+        for _, layer in leaves(model)
+        for kernel in kernels(layer)
+        if not kernel.is_frozen(trained)
+    ]
+    return channels_of(model, walk(model), maskable, fixed or {})

@@ -1,0 +1,135 @@
+"""The cut: the same network, built of smaller layers, with the weights of the units that stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from pruneflow.errors import PruneflowError
+from pruneflow.runtime import backend
+from pruneflow.sparsity.channels.groups import Channels, Kept, Path
+from pruneflow.sparsity.kernels import keras_of, leaves, named_weights, plain
+
+__all__ = ["CutError", "cut", "rebuilt", "sizes_of"]
+
+Sizes = Mapping[Path, Mapping[str, tuple[int | None, ...]]]  # by path and setting; None = as it is
+
+SHAPES = {"batch_input_shape", "batch_shape", "query_shape", "key_shape", "value_shape"}  # they have a batch
+
+
+class CutError(PruneflowError):
+    """The small network cannot be built."""
+
+
+def cut(model: Any, channels: Channels, kept: Kept) -> Any:
+    """Build the network without the units that go.
+
+    Args:
+        model: A network of Keras 2, with the weights that its channels were traced with; it is not changed.
+        channels: Its channels.
+        kept: The units that stay, by id.
+
+    Returns:
+        A ``tf_keras.Model`` of the layers of Keras alone, with the same names.
+
+    Raises:
+        CutError: if Keras cannot build it.
+    """
+    small = rebuilt(model, sizes_of(channels, kept))
+    names = {
+        id(variable): f"{name}/{weight}"
+        for name, layer in leaves(model)
+        for weight, variable in named_weights(layer).items()
+    }
+    weights = [channels.cut(names.get(id(plain(each)), ""), each.numpy(), kept) for each in model.weights]
+    try:
+        small.set_weights(weights)
+    except ValueError as error:
+        raise CutError(f"The small network has weights of other shapes: {_first_line(error)}") from error
+    return small
+
+
+def sizes_of(channels: Channels, kept: Kept) -> Sizes:
+    """Return the settings of each layer that becomes smaller."""
+    counted: dict[Path, dict[str, tuple[int | None, ...]]] = {}
+    changed = set()
+    for (path, key), along in channels.settings.items():
+        counted.setdefault(path, {})[key] = tuple(
+            None if ids is None else int(kept[ids].sum()) for ids in along
+        )
+        if any(ids is not None and not kept[ids].all() for ids in along):
+            changed.add(path)
+    return {path: found for path, found in counted.items() if path in changed}
+
+
+def rebuilt(model: Any, sizes: Sizes) -> Any:
+    """Build a network from its description, with other sizes.
+
+    Args:
+        model: A functional or sequential model of Keras 2 or 3; it is not changed.
+        sizes: Of its layers.
+
+    Raises:
+        CutError: if Keras cannot build it.
+    """
+    config = deepcopy(model.get_config())
+    _resize_layers(config["layers"], (), sizes)
+    own = {type(each).__name__: type(each) for each in model._flatten_layers()}
+    try:
+        keras = keras_of(model)
+        with keras.utils.custom_object_scope(own), backend.own_functions(keras):
+            return type(model).from_config(config)
+    except Exception as error:  # of any kind, as of the user's own layers
+        raise CutError(f"Keras cannot build the small network: {_first_line(error)}") from error
+
+
+def _resize_layers(entries: Sequence[dict[str, Any]], path: Path, sizes: Sizes) -> None:
+    for entry in entries:
+        _resize(entry, (*path, entry["config"]["name"]), sizes)
+
+
+def _resize(entry: dict[str, Any], path: Path, sizes: Sizes) -> None:
+    """Change the description of a layer, and of those inside of it."""
+    entry.pop("build_config", None)  # shapes of the large network
+    config = entry["config"]
+    if "layers" in config:
+        _resize_layers(config["layers"], path, sizes)
+    if entry["class_name"] == "Bidirectional":
+        _resize_halves(config, path, sizes)
+    elif "layer" in config:
+        _resize(config["layer"], (*path, config["layer"]["config"]["name"]), sizes)
+    for key, size in sizes.get(path, {}).items():
+        name = "batch_shape" if key == "batch_input_shape" and key not in config else key
+        if name in config:
+            config[name] = _resized(name, config[name], size)
+
+
+def _resize_halves(config: dict[str, Any], path: Path, sizes: Sizes) -> None:
+    """Describe both directions, of which each may keep another number of units."""
+    forward, backward = (*path, "forward"), (*path, "backward")
+    if "backward_layer" not in config and sizes.get(forward) != sizes.get(backward):
+        other = config["backward_layer"] = deepcopy(config["layer"])
+        other["config"]["go_backwards"] = not other["config"]["go_backwards"]
+    _resize(config["layer"], forward, sizes)
+    if "backward_layer" in config:
+        _resize(config["backward_layer"], backward, sizes)
+
+
+def _resized(key: str, before: Any, size: tuple[int | None, ...]) -> Any:
+    """Return the new value of a setting: a number, or a shape of which some sizes stay."""
+    if key != "target_shape" and key not in SHAPES:
+        return size[0]
+    if isinstance(before, dict):  # a TensorShape as Keras describes it
+        before = before.get("items", before.get("config"))
+    known = list(before)
+    batch = known[: len(known) - len(size)]
+    return [
+        *batch,
+        *(old if new is None else new for old, new in zip(known[len(batch) :], size, strict=True)),
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."

@@ -1,0 +1,245 @@
+"""Groups of channels: which go independently of each other, what they hold and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.sparsity.channels.ids import STAYS, IntArray
+from pruneflow.sparsity.channels.trace import Trace
+from pruneflow.sparsity.kernels import leaves, named_weights
+
+__all__ = ["SHARES", "Channels", "Counts", "Group", "Kept", "Path", "channels_of"]
+
+Path = tuple[str, ...]
+Kept = npt.NDArray[np.bool_]  # by id: true = stays
+Counts = npt.NDArray[np.int64]  # by group: units that stay
+
+MAKERS = {"filters": "", "units": "", "output_dim": "", "num_heads": "/heads", "value_dim": "/values"}
+SHARES = ("multiply_adds", "channels", "parameters")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that can take each other's place: they lie in the same weights.
+
+    Attributes:
+        name: Of the first layer that makes them.
+        makers: Of all layers that make them.
+        units: Their ids, (n,), n >= 2.
+    """
+
+    name: str
+    makers: tuple[str, ...]
+    units: IntArray
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return len(self.units)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """A product of the sizes of axes, each of which is ``stays + by_group @ counts``."""
+
+    times: int
+    stays: npt.NDArray[np.int64]
+    by_group: npt.NDArray[np.int64]
+
+    def of(self, counts: Counts) -> float:
+        return float(self.times * np.prod(self.stays + self.by_group @ counts, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """The channels of one network.
+
+    Attributes:
+        groups: What can be removed.
+        axes: Ids along each axis of each weight, by ``layer/weight``; None for an axis that stays.
+        settings: Ids along sizes in settings of layers, by path and key.
+        kept: Layers whose channels stay, and why.
+        masked: Weights that are put under masks: kernels that make or read what can be removed.
+        ids: How many ids there are.
+        costs: By the names of `SHARES`.
+    """
+
+    groups: tuple[Group, ...]
+    axes: Mapping[str, tuple[IntArray | None, ...]]
+    settings: Mapping[tuple[Path, str], tuple[IntArray | None, ...]]
+    kept: Mapping[str, str]
+    masked: tuple[str, ...]
+    ids: int
+    costs: Mapping[str, Sequence[_Cost]] = field(repr=False)
+
+    @property
+    def sizes(self) -> Counts:
+        """Units of each group."""
+        return np.array([group.size for group in self.groups], np.int64)
+
+    def cost(self, of: str, counts: Counts) -> float:
+        """Return multiply-adds, channels or parameters of the network with so many units of each group."""
+        return sum(each.of(counts) for each in self.costs[of])
+
+    def share(self, of: str, counts: Counts) -> float:
+        """Return the share that is removed where so many units of each group stay, [0, 1)."""
+        whole = self.cost(of, self.sizes)
+        return 1 - self.cost(of, counts) / whole if whole else 0.0
+
+    def all(self) -> Kept:
+        """Return that everything stays."""
+        return np.ones(self.ids, np.bool_)
+
+    def counts(self, kept: Kept) -> Counts:
+        """Return the units of each group that stay."""
+        return np.array([int(kept[group.units].sum()) for group in self.groups], np.int64)
+
+    def mask(self, name: str, kept: Kept) -> Kept:
+        """Return the mask of a weight, to be broadcast to it: true where no axis has a unit that goes."""
+        along = [np.ones(1, np.bool_) if ids is None else kept[ids] for ids in self.axes[name]]
+        mask: Kept = reduce(np.logical_and, np.meshgrid(*along, indexing="ij", sparse=True))
+        return mask
+
+    def cut(self, name: str, array: npt.NDArray[Any], kept: Kept) -> npt.NDArray[Any]:
+        """Return a weight without the units that go."""
+        for axis, ids in enumerate(self.axes.get(name, ())):
+            if ids is not None:
+                array = array.compress(kept[ids], axis)
+        return array
+
+    def kept_by(self, masks: Mapping[str, npt.NDArray[Any]]) -> Kept:
+        """Return the units that masks of weights keep: those with an element that is kept."""
+        alive = np.zeros(self.ids, np.bool_)
+        alive[STAYS] = True
+        of_groups = np.concatenate([np.zeros(0, np.int64), *(group.units for group in self.groups)])
+        for name, mask in masks.items():
+            for axis, ids in enumerate(self.axes[name]):
+                if ids is not None:
+                    others = tuple(other for other in range(mask.ndim) if other != axis)
+                    alive[ids[np.asarray(mask, bool).any(axis=others)]] = True
+        kept = self.all()
+        kept[of_groups] = alive[of_groups]
+        return kept
+
+
+def channels_of(model: Any, trace: Trace, maskable: Iterable[int], fixed: Mapping[str, str]) -> Channels:
+    """Sort the ids of a traced network into groups.
+
+    Args:
+        model: The network.
+        trace: What its layers say.
+        maskable: Identities of the variables that can be put under masks; what others read stays.
+        fixed: Layers, ``outer/inner``, whose channels stay, and why.
+    """
+    kept = dict(trace.kept)
+    named = {
+        id(variable): (name, f"{name}/{weight}", variable)
+        for name, layer in leaves(model)
+        for weight, variable in named_weights(layer).items()
+    }
+    can = frozenset(maskable)
+    for key, (layer, _, _) in named.items():
+        if layer in fixed and key in trace.axes:
+            _stay(trace, trace.axes[key].ids.values(), kept, layer, fixed[layer])
+    for variable, axis in trace.reads:
+        if id(variable) not in can:
+            layer = named[id(variable)][0] if id(variable) in named else variable.name
+            _stay(trace, [trace.axis(variable, axis)], kept, layer, "it cannot be put under a mask")
+    return _sorted(trace, named, kept, can)
+
+
+def _stay(trace: Trace, ids: Iterable[IntArray], kept: dict[str, str], layer: str, reason: str) -> None:
+    for each in ids:
+        if trace.stay(each):
+            kept.setdefault(layer, reason)
+
+
+def _sorted(
+    trace: Trace,
+    named: Mapping[int, tuple[str, str, Any]],
+    kept: Mapping[str, str],
+    maskable: frozenset[int],
+) -> Channels:
+    roots = trace.ids.roots
+    axes = {
+        name: tuple(
+            roots(trace.axes[key].ids[axis]) if axis in trace.axes[key].ids else None
+            for axis in range(len(variable.shape))
+        )
+        for key, (_, name, variable) in named.items()
+        if key in trace.axes
+    }
+    settings = {
+        key: tuple(None if ids is None else roots(ids) for ids in given)
+        for key, given in trace.settings.items()
+    }
+    groups = _grouped(axes, settings)
+    parameters = [
+        (
+            prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None),
+            tuple(ids for ids in along if ids is not None),
+        )
+        for _, name, variable in named.values()
+        for along in [axes.get(name, (None,) * len(variable.shape))]
+    ]
+    products = [(each.times, tuple(map(roots, each.ids))) for each in trace.products]
+    costs = {
+        "multiply_adds": [_cost(groups, *each) for each in products],
+        "parameters": [_cost(groups, *each) for each in parameters],
+        "channels": [_cost(groups, 1, (group.units,)) for group in groups],
+    }
+    can_go = np.zeros(len(trace.ids), np.bool_)
+    for group in groups:
+        can_go[group.units] = True
+    masked = tuple(
+        name
+        for key, (_, name, _) in named.items()
+        if key in maskable and any(ids is not None and can_go[ids].any() for ids in axes.get(name, ()))
+    )
+    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs)
+
+
+def _grouped(
+    axes: Mapping[str, Sequence[IntArray | None]],
+    settings: Mapping[tuple[Path, str], Sequence[IntArray | None]],
+) -> tuple[Group, ...]:
+    """Put units together that lie equally often in the same axes of the same weights."""
+    places: dict[int, list[tuple[str, int, int]]] = {}
+    for name, along in axes.items():
+        for axis, ids in enumerate(along):
+            if ids is not None:
+                for unit, count in zip(*np.unique(ids, return_counts=True), strict=True):
+                    places.setdefault(int(unit), []).append((name, axis, int(count)))
+    makers: dict[int, list[str]] = {}
+    for (path, key), found in settings.items():
+        if key in MAKERS and found[0] is not None:
+            for unit in np.unique(found[0]).tolist():
+                makers.setdefault(unit, []).append("/".join(path) + MAKERS[key])
+    together: dict[Any, list[int]] = {}
+    for unit in sorted(places):
+        if unit != STAYS:
+            together.setdefault((*places[unit], *makers.get(unit, ())), []).append(unit)
+    return tuple(
+        Group(makers[units[0]][0], tuple(makers[units[0]]), np.array(units, np.int64))
+        for units in together.values()
+        if len(units) > 1 and units[0] in makers
+    )
+
+
+def _cost(groups: Sequence[Group], times: int, axes: Sequence[IntArray]) -> _Cost:
+    """Count how often the units of each group lie along each axis."""
+    by_group = np.zeros((len(axes), len(groups)), np.int64)
+    stays = np.array([len(ids) for ids in axes], np.int64)
+    for row, ids in enumerate(axes):
+        for column, group in enumerate(groups):
+            often = int(np.isin(ids, group.units).sum()) // group.size
+            by_group[row, column] = often
+            stays[row] -= often * group.size
+    return _Cost(times, stays, by_group)

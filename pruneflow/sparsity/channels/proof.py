@@ -1,0 +1,109 @@
+"""The proof that a network without some units says what it says under their masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.runtime import backend
+from pruneflow.sparsity.channels.cut import cut
+from pruneflow.sparsity.channels.groups import Channels, Group, Kept
+from pruneflow.sparsity.kernels import leaves, named_weights
+
+__all__ = ["TOLERANCE", "apart", "difference", "guilty", "halved", "mask"]
+
+EXAMPLES = 3
+ANY_PIXELS, ANY_STEPS = 64, 6  # of an input that takes any number of them
+MOST_ID = 50  # token ids that are drawn
+TOLERANCE = 1e-5  # of the largest output, at least 1
+
+
+def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> float:
+    """Draw weights and examples at random, and compare the network under masks with the cut one.
+
+    Args:
+        model: The network; its weights are put back.
+        channels: Its channels.
+        kept: The units that stay, by id.
+        seed: For what is drawn: weights, statistics of batch normalization, examples.
+
+    Returns:
+        Largest difference of two outputs, as a share of the largest output, at least 1.
+    """
+    rng, before = np.random.default_rng(seed), model.get_weights()
+    try:
+        model.set_weights([_drawn(variable, rng) for variable in model.weights])
+        small = cut(model, channels, kept)
+        mask(model, channels, kept)
+        return apart(model, small, rng)
+    finally:
+        model.set_weights(before)
+
+
+def apart(model: Any, other: Any, rng: np.random.Generator) -> float:
+    """Return how far the outputs of two networks are apart on random examples, as `difference` does."""
+    given = list(_examples(model, rng))
+    pairs = zip(_outputs(model, given), _outputs(other, given), strict=True)
+    return max(_apart(*pair) for pair in pairs)
+
+
+def mask(model: Any, channels: Channels, kept: Kept) -> None:
+    """Set to zero what masks hold at zero where some units go."""
+    for name, layer in leaves(model):
+        for weight, variable in named_weights(layer).items():
+            if (full := f"{name}/{weight}") in channels.masked:
+                variable.assign(variable.numpy() * channels.mask(full, kept))
+
+
+def halved(channels: Channels, *, seed: int = 0, only: Group | None = None) -> Kept:
+    """Return a random choice of units: half of each group goes, or of one group."""
+    rng, kept = np.random.default_rng(seed), channels.all()
+    for group in channels.groups:
+        gone = rng.choice(group.units, group.size // 2, replace=False)
+        if only is None or only is group:
+            kept[gone] = False
+    return kept
+
+
+def guilty(model: Any, channels: Channels) -> dict[str, float]:
+    """Return the groups that cannot be cut by themselves, and how far outputs are apart then."""
+    found = {
+        group.name: difference(model, channels, halved(channels, only=group)) for group in channels.groups
+    }
+    return {name: apart for name, apart in found.items() if not apart <= TOLERANCE}
+
+
+def _drawn(variable: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
+    """Draw a weight: a kernel so that numbers neither grow nor vanish, a variance above 0."""
+    shape = tuple(int(size) for size in variable.shape)
+    if "variance" in variable.name or "gamma" in variable.name:
+        return rng.uniform(0.5, 1.5, shape)
+    scale = (2 / max(1, int(np.prod(shape[:-1])))) ** 0.5 if len(shape) > 1 else 0.3
+    return rng.normal(size=shape) * scale
+
+
+def _examples(model: Any, rng: np.random.Generator) -> Any:
+    """Draw an example batch for each input: whole numbers where there is an embedding."""
+    layers = backend.keras().layers
+    rows = [each.input_dim for each in model._flatten_layers() if isinstance(each, layers.Embedding)]
+    for tensor in model.inputs:
+        _, *sizes = tensor.shape
+        free = ANY_PIXELS if len(sizes) == 3 else ANY_STEPS
+        shape = [EXAMPLES, *(free if size is None else size for size in sizes)]
+        whole = rows or not tensor.dtype.is_floating
+        drawn = rng.integers(0, min([MOST_ID, *rows]), shape) if whole else rng.normal(size=shape)
+        yield backend.tensorflow().cast(drawn, tensor.dtype)
+
+
+def _outputs(model: Any, given: list[Any]) -> list[npt.NDArray[Any]]:
+    tf = backend.tensorflow()
+    outputs = model(tf.nest.pack_sequence_as(model.input, given), training=False)
+    return [np.asarray(each, np.float64) for each in tf.nest.flatten(outputs)]
+
+
+def _apart(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Return the largest difference; infinity where it is no number."""
+    found = float(np.abs(one - other).max(initial=0.0)) / max(1.0, float(np.abs(one).max(initial=0.0)))
+    return found if np.isfinite(found) else float("inf")
