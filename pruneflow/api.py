@@ -24,7 +24,7 @@ from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import differing
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain
+from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain, selected
 from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
@@ -285,7 +285,7 @@ class Pruned:
         self._masked.apply()
 
     def strip(self, *, check: bool = True) -> Any:
-        """Take the masks off: the trained model, a plain one with zeros.
+        """Take the masks off: the trained model with zeros; with ``structure="channel"`` a smaller model.
 
         Args:
             check: Whether the zeros must be those that the schedule asks for; False takes what there is, as
@@ -293,11 +293,16 @@ class Pruned:
 
         Raises:
             SparsityNotReachedError: if they are not; the masks stay on.
+            PruneflowError: if a smaller model does not say what the one under masks says.
         """
         require_own_tensorflow("strip")
         if check:
             self._masked.require_target()
-        return self._masked.strip()
+        masks = self._masked.masks()
+        stripped = self._masked.strip()
+        finished = self.plan.finished(stripped, masks)
+        self.plan.require_same(stripped, finished)
+        return finished
 
 
 def prune(
@@ -344,8 +349,8 @@ def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
     from pruneflow.sparsity.masked import mask_in_place
     from pruneflow.training.callbacks import pruning_callbacks
 
-    selection = config.pruning.select(model)
-    masks = masks_for(config, plan, selection.prunables)
+    selection = selected(config, model)
+    masks = masks_for(config, plan, selection)
     masks.check()
     masked = mask_in_place(model, masks)
     return Pruned(model, pruning_callbacks(masked), masks, selection.left, masked)

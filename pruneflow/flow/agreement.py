@@ -11,7 +11,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.tasks import Task
 from pruneflow.training.scoring import FloatArray
 
-__all__ = ["DisagreementError", "Rounding", "require_agreement", "rounding_of"]
+__all__ = ["DisagreementError", "Rounding", "require_agreement", "rounding_of", "rounding_of_cut"]
 
 
 class DisagreementError(PruneflowError):
@@ -36,6 +36,7 @@ class Rounding:
 # Measured with two MLPs, CNN, MobileNet, LSTM and GRU on 2,000 test examples each, the largest difference in
 # probability: float32 5e-6, mixed_float16 0.010, mixed_bfloat16 0.081.
 FLOAT32 = Rounding("float32", 0.01, 0.001)
+OF_CUT = Rounding("float32", 1e-4, 0.0)  # measured: 5e-7, since only sums are taken in another order
 OF_10_BITS = Rounding("mixed_float16 or a GPU", 0.05, 0.01)  # a GPU multiplies float32 as TF32
 OF_7_BITS = Rounding("mixed_bfloat16", 0.2, 0.02)
 
@@ -54,6 +55,15 @@ def rounding_of(device: dict[str, Any]) -> Rounding:
         return OF_7_BITS
     ten_bits = device["precision"] == "mixed_float16" or device["kind"] == "gpu"
     return OF_10_BITS if ten_bits else FLOAT32
+
+
+def rounding_of_cut(device: dict[str, Any]) -> Rounding:
+    """What rounding may make between a network under masks and the one without what is masked, in float32.
+
+    Args:
+        device: Its ``kind``.
+    """
+    return OF_10_BITS if device["kind"] == "gpu" else OF_CUT
 
 
 def require_agreement(

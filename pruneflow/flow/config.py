@@ -21,9 +21,11 @@ from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
 from pruneflow.sparsity import criteria, distributions, schedules, structures
-from pruneflow.sparsity.masks import MaskPlan, Prunable
+from pruneflow.sparsity.channels.option import Channel
+from pruneflow.sparsity.channels.plan import ChannelPlan
+from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
-from pruneflow.sparsity.selected_layers import Pruning
+from pruneflow.sparsity.selected_layers import Pruning, Selection
 from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
 
@@ -40,7 +42,16 @@ if TYPE_CHECKING:
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
 
-__all__ = ["Config", "config_folder", "from_hydra", "masks_for", "option_from_hydra", "plain", "plan_for"]
+__all__ = [
+    "Config",
+    "config_folder",
+    "from_hydra",
+    "masks_for",
+    "option_from_hydra",
+    "plain",
+    "plan_for",
+    "selected",
+]
 
 
 @dataclass(kw_only=True)
@@ -199,28 +210,41 @@ def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
     fit = trainer.pruned_fit(config.seed)
     steps = steps_per_epoch(len(data.train), fit.batch_size) * fit.epochs
     plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
-    masks = masks_for(config, plan, ())
+    masks = masks_for(config, plan, None)
     masks.check_options()
     config.pruning.check(masks)
     return trainer, plan
 
 
-def masks_for(config: Config, plan: Plan, prunables: tuple[Prunable, ...]) -> MaskPlan:
+def selected(config: Config, model: Any) -> Selection:
+    """Choose what is pruned of a network.
+
+    Args:
+        config: The settings.
+        model: The network, built.
+    """
+    return config.structure.narrowed(model, config.pruning.select(model))
+
+
+def masks_for(config: Config, plan: Plan, selection: Selection | None) -> MaskPlan:
     """Put the options that decide masks together.
 
     Args:
         config: The settings.
         plan: When masks change.
-        prunables: The weights that are pruned.
+        selection: What is pruned; None where no network is known yet.
     """
-    return MaskPlan(
-        plan=plan,
-        structure=config.structure,
-        criterion=config.criterion,
-        distribution=config.distribution,
-        prunables=prunables,
-        seed=config.seed,
-    )
+    options: dict[str, Any] = {
+        "plan": plan,
+        "structure": config.structure,
+        "criterion": config.criterion,
+        "distribution": config.distribution,
+        "prunables": selection.prunables if selection else (),
+        "seed": config.seed,
+    }
+    if isinstance(config.structure, Channel):
+        return ChannelPlan(**options, channels=selection.channels if selection else None)
+    return MaskPlan(**options)
 
 
 def plain(config: Any) -> dict[str, Any]:

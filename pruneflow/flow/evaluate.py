@@ -21,6 +21,7 @@ from pruneflow.flow.agreement import Rounding, require_agreement
 from pruneflow.flow.export import Artefacts, Shipped
 from pruneflow.flow.networks import Network
 from pruneflow.flow.results import (
+    ChannelsResult,
     ClassResult,
     DenseResult,
     LatencyResult,
@@ -32,7 +33,6 @@ from pruneflow.flow.store import Stage, Store
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.versions import library_versions
-from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
 
@@ -145,10 +145,11 @@ class Evaluations:
             metrics=found.scores["test"].metrics,
             validation_metrics=found.scores["validation"].metrics,
             requested_sparsity=network.requested_sparsity,
-            measured_sparsity=total_sparsity(layers),
+            measured_sparsity=network.measured_sparsity,
             compression_ratio=size / max(1, size - zeros),
             layers=layers,
             not_pruned=network.not_pruned,
+            channels=ChannelsResult.of_cut(network.channels),
             wrapped=self._wrapped(network),
             **_sizes(tflite=artefacts.pruned.size, h5=network.size),
         )
@@ -184,7 +185,7 @@ class Evaluations:
             size_ratios=_ratios(dense, size),
             encodings=list(shipped.exported.candidates),
             inside=inside,
-            theoretical_speedup=inside.multiply_adds / max(1, inside.nonzero_multiply_adds),
+            theoretical_speedup=shipped.dense_multiply_adds / max(1, inside.nonzero_multiply_adds),
             latency=latency,
             stages={"export": shipped.exported.stage, "evaluate": found.stage},
         )

@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pruneflow.datasets.spec import Data
+from pruneflow.exports import tflite
 from pruneflow.exports.encodings import Candidate, encode
 from pruneflow.exports.exporters import Export, Float
 from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
@@ -67,6 +69,11 @@ class Shipped:
     exported: Exported
     dense_file: Path
     dense: Exported
+
+    @cached_property
+    def dense_multiply_adds(self) -> int:
+        """Multiply-adds of one invocation of the baseline."""
+        return tflite.parse(self.dense.content, self.dense_file.name).multiply_adds
 
 
 @dataclass(frozen=True)

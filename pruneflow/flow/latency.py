@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Latency, Timing, measure
 from pruneflow.exports.verdict import facts_of, speedup, verdict
 from pruneflow.flow.export import Artefacts, Shipped
@@ -16,9 +15,7 @@ from pruneflow.runtime.terminal import bar
 __all__ = ["speeds"]
 
 
-def speeds(
-    settings: Latency, artefacts: Artefacts, inspections: Mapping[str, Inspection], *, vocabulary_size: int
-) -> dict[str, LatencyResult]:
+def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> dict[str, LatencyResult]:
     """Time all files of a run in turn, so that drift of the machine meets all alike.
 
     Nothing of this is kept for other runs: a latency of another moment or machine says nothing here.
@@ -26,7 +23,6 @@ def speeds(
     Args:
         settings: For how long.
         artefacts: The files.
-        inspections: What is inside the exported ones, by kind.
         vocabulary_size: Number of token ids that the files read; 0 where they read images.
 
     Returns:
@@ -39,15 +35,12 @@ def speeds(
         timings = measure(files, settings, token_bound=vocabulary_size or 2)
         advance()
     of_file: dict[Path, Timing] = dict(zip(files, timings, strict=True))
-    return {
-        each.export.kind: _measured(each, of_file, inspections[each.export.kind])
-        for each in artefacts.shipped
-    }
+    return {each.export.kind: _measured(each, of_file) for each in artefacts.shipped}
 
 
-def _measured(shipped: Shipped, timings: Mapping[Path, Timing], inside: Inspection) -> LatencyResult:
+def _measured(shipped: Shipped, timings: Mapping[Path, Timing]) -> LatencyResult:
     dense, pruned = timings[shipped.dense_file], timings[shipped.file]
     ratio = speedup(dense, pruned)
     content, kind = shipped.exported.content, shipped.export.kind
-    facts = facts_of(content, shipped.file.name, dense_multiply_adds=inside.multiply_adds)
+    facts = facts_of(content, shipped.file.name, dense_multiply_adds=shipped.dense_multiply_adds)
     return LatencyResult(dense, pruned, ratio, verdict(ratio, replace(facts, kind=kind, reference_kind=kind)))

@@ -16,12 +16,14 @@ import numpy as np
 from rich.markup import escape
 
 from pruneflow.exports.sizes import Size, size_of
+from pruneflow.flow.agreement import require_agreement, rounding_of_cut
 from pruneflow.flow.config import Config
 from pruneflow.flow.manifests import SCRATCH
 from pruneflow.flow.prepare import Prepared
 from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Stage, Store
-from pruneflow.models.keras3 import give_back
+from pruneflow.models.keras3 import written_back
+from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.surroundings import arithmetic
@@ -29,7 +31,7 @@ from pruneflow.runtime.terminal import console
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masked import Masked, mask_in_place
-from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.sparsity.measure import WeightSparsity, total_sparsity
 from pruneflow.training.dashboard import write_layout
 from pruneflow.training.events import pack, remove, unpack
 from pruneflow.training.fit import Journal, Phase
@@ -77,12 +79,14 @@ class Network:
         cost: What its training took, when it was done.
         parameters: Number of its weights, as Keras counts them.
         requested_sparsity: Of the pruned weights together, what was asked for; 0 for a dense network.
+        measured_sparsity: The same, as measured.
         layers: Zeros of the pruned weights, as counted; empty for a dense network.
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
         masks: Mask of every pruned weight, by ``layer/weight``; 1 = kept. Empty for a dense network.
         wrapped: Its outputs on the test part under its masks, as `Task.outcome` gives
             it, (n, ...); None for a dense network.
+        channels: What was cut out of it, as `MaskPlan.described` says; None where nothing was.
     """
 
     stage: Stage
@@ -92,11 +96,13 @@ class Network:
     cost: PhaseCost
     parameters: int
     requested_sparsity: float
+    measured_sparsity: float
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
     build: Callable[[], Any]
     masks: Mapping[str, Any] = field(default_factory=dict, repr=False)
     wrapped: FloatArray | None = field(default=None, repr=False)
+    channels: dict[str, Any] | None = None
 
     @cached_property
     def model(self) -> Any:
@@ -189,15 +195,44 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
                 )
                 facts = {"trained": True, **_cost(phase), **_sparsity(masked, config)}
                 _keep_masked(masked, ready, folder)
-                with backend.float32():
-                    plain_model = config.model.build(ready.data.spec)
-                plain_model.set_weights(masked.strip().get_weights())
-                _keep(plain_model, facts, folder, events=run_dir / "pruned")
-                del masked, plain_model
+                finished = _finished(config, ready, masked)
+                _keep(finished, facts, folder, events=run_dir / "pruned")
+                del masked, finished
         facts = _deliver_pruned(held.stage, run_dir)
-    give_back(config.model, ready.data.spec, run_dir)
+    masks, build = facts["masks"], _builder(config, ready)
+    facts["masks"] = ready.masks.finished_masks(masks)
+    network = _network(
+        held.stage,
+        facts,
+        run_dir / "pruned.h5",
+        lambda: ready.masks.finished(build(), masks),
+        ready.selection.left,
+    )
+    original = config.model.original(ready.data.spec)
+    if original is not None:
+        written_back(
+            network.model.get_weights(), ready.masks.resized(original, masks), run_dir / "pruned.keras"
+        )
     _say_where_from(held.stage, "pruned")
-    return _network(held.stage, facts, run_dir / "pruned.h5", _builder(config, ready), ready.selection.left)
+    return network
+
+
+def _finished(config: Config, ready: Prepared, masked: Masked) -> Any:
+    """Take the masks off, and cut out what the structure removes, which is proved on the whole test part."""
+    masks, spec = masked.masks(), ready.data.spec
+    with backend.float32():
+        stripped = config.model.build(spec)
+    stripped.set_weights(masked.strip().get_weights())
+    with backend.float32():
+        finished = ready.masks.finished(stripped, masks)
+    if finished is not stripped:
+        one, other = (
+            keras_outcome(each, ready.data.test, spec, description=f"Proving the cut, {what}")
+            for what, each in (("masked", stripped), ("cut", finished))
+        )
+        forms = "The network under masks and the one that it was cut to"
+        require_agreement(forms, (one, other), task_of(finished, spec), rounding_of_cut(ready.device))
+    return finished
 
 
 def _masked(config: Config, ready: Prepared, dense: Network) -> Masked:
@@ -216,7 +251,12 @@ def _sparsity(masked: Masked, config: Config) -> dict[str, Any]:
     """Count the zeros of the trained network, and refuse it where they miss the request."""
     layers = masked.require_target(slack=config.pruning.engine == "tfmot")
     requested = masked.plan.requested_sparsity(masked.plan.plan.total_steps)
-    return {"layers": [asdict(layer) for layer in layers], "requested_sparsity": requested}
+    return {
+        "layers": [asdict(layer) for layer in layers],
+        "requested_sparsity": requested,
+        "measured_sparsity": masked.total(layers),
+        "channels": masked.plan.described(masked.masks()) if masked.plan.structure.cuts else None,
+    }
 
 
 def _keep_masked(masked: Masked, ready: Prepared, folder: Path) -> None:
@@ -287,7 +327,9 @@ def _deliver_pruned(stage: Stage, run_dir: Path) -> dict[str, Any]:
 def _network(
     stage: Stage, facts: dict[str, Any], file: Path, build: Callable[[], Any], left: dict[str, str]
 ) -> Network:
-    layers = [{**layer, "shape": tuple(layer["shape"])} for layer in facts.get("layers", [])]
+    layers = [
+        WeightSparsity(**{**layer, "shape": tuple(layer["shape"])}) for layer in facts.get("layers", [])
+    ]
     return Network(
         stage=stage,
         file=file,
@@ -296,11 +338,13 @@ def _network(
         cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
         parameters=facts["parameters"],
         requested_sparsity=facts.get("requested_sparsity", 0.0),
-        layers=[WeightSparsity(**layer) for layer in layers],
+        measured_sparsity=facts.get("measured_sparsity", total_sparsity(layers)),
+        layers=layers,
         not_pruned=left,
         build=build,
         masks=facts.get("masks", {}),
         wrapped=facts.get("wrapped"),
+        channels=facts.get("channels"),
     )
 
 

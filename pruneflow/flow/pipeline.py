@@ -52,7 +52,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
     scores = evaluate(store, data, (dense, pruned), files, how)
     inside = _inspect(files, pruned)
-    times = speeds(config.latency, files, inside, vocabulary_size=data.spec.vocabulary_size)
+    times = speeds(config.latency, files, vocabulary_size=data.spec.vocabulary_size)
     result = _result(config, ready, _Found(dense, pruned, files, scores, inside, times), start, command)
     result.write(run_dir)
     return result

@@ -10,7 +10,7 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
 from pruneflow.flow import lengths
-from pruneflow.flow.config import Config, masks_for, plan_for
+from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.options import require
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
@@ -86,7 +86,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         if config.model.brought:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
-    masks = masks_for(config, plan, selection.prunables)
+    masks = masks_for(config, plan, selection)
     notes = masks.check()
     interpreters = config.device.interpreters(share)
     difference = config.model.difference
@@ -116,9 +116,9 @@ def forget() -> None:
 def _selected(config: Config, data: Data, plan: Plan) -> Selection:
     """The layers to prune; where tfmot is to wrap them it tries, which may fail."""
     model = _built(config, data)
-    selection = config.pruning.select(model)
+    selection = selected(config, model)
     if config.pruning.engine == "tfmot":
-        tfmot_engine.wrap(model, masks_for(config, plan, selection.prunables))
+        tfmot_engine.wrap(model, masks_for(config, plan, selection))
     return selection
 
 

@@ -26,9 +26,11 @@ from pruneflow.training.metrics import headline_of
 
 __all__ = [
     "FORMAT",
+    "ChannelsResult",
     "ClassResult",
     "DataFacts",
     "DenseResult",
+    "GroupResult",
     "LatencyResult",
     "PhaseCost",
     "PrunedResult",
@@ -132,6 +134,38 @@ class PrunedResult:
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
     wrapped: WrappedResult
+    channels: ChannelsResult | None = None
+
+
+@dataclass(frozen=True)
+class GroupResult:
+    """Channels that lie in the same weights: how many there were, and how many are kept."""
+
+    name: str
+    units: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class ChannelsResult:
+    """What was cut out of a network: ``requested`` and ``removed`` are shares of what ``of`` says, [0, 1).
+
+    ``multiply_adds`` (of one example) and ``parameters`` are those of the dense network and of the cut one.
+    """
+
+    of: str
+    requested: float
+    removed: float
+    multiply_adds: list[int]
+    parameters: list[int]
+    groups: list[GroupResult]
+
+    @classmethod
+    def of_cut(cls, facts: dict[str, Any] | None) -> ChannelsResult | None:
+        """Read it as a stage has kept it; None where nothing was cut."""
+        if facts is None:
+            return None
+        return cls(**{**facts, "groups": [GroupResult(**group) for group in facts["groups"]]})
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,12 @@ class Criterion:
     Attributes:
         name: Label in tables.
         uses_gradients: Whether `scores` needs what was accumulated over the training steps.
+        reads_weights: Whether scores depend on more of a weight than its name and shape.
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
     uses_gradients: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = True
 
     name: str
 
@@ -68,6 +70,8 @@ class Random(Criterion):
 
     Since the numbers stay, masks only grow with the sparsity.
     """
+
+    reads_weights: ClassVar[bool] = False
 
     def scores(
         self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None

@@ -26,7 +26,7 @@ from pruneflow.sparsity.selection import (
 )
 from pruneflow.sparsity.structures import Layout, Shape, Structure, Units, finite_scores, lowest
 
-__all__ = ["Mask", "MaskPlan", "Prunable"]
+__all__ = ["SAME", "Arrays", "Mask", "MaskPlan", "Prunable", "settings_of"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -235,8 +235,44 @@ class MaskPlan:
                 curves.append(curve)
             floor = {"floor": self.distribution.floor(prunable.size)} if None in known else {}
             weights.append({**_described(prunable), "curve": curves.index(curve), **floor})
-        options = {"structure": _settings(self.structure), "criterion": _settings(self.criterion)}
+        options = {"structure": settings_of(self.structure), "criterion": settings_of(self.criterion)}
         return {**options, "weights": weights, "curves": curves}
+
+    def removed(self, masks: Arrays) -> float | None:
+        """Share of the network that masks remove, [0, 1); None where zeros are counted.
+
+        Args:
+            masks: Of every weight, by name.
+        """
+        return None
+
+    def described(self, masks: Arrays) -> dict[str, Any] | None:
+        """Say what masks remove of the network, as JSON takes it; None where zeros say it."""
+        return None
+
+    def resized(self, model: Any, masks: Arrays) -> Any:
+        """Return a network with the same layers in the sizes of the finished one; its weights are new."""
+        return model
+
+    def finished(self, model: Any, masks: Arrays) -> Any:
+        """Return the network that is delivered: the one that was trained, or a smaller one made of it.
+
+        Args:
+            model: The network, its masks applied.
+            masks: Of every weight, by name.
+        """
+        return model
+
+    def require_same(self, model: Any, finished: Any) -> None:
+        """Refuse a finished network that says something else on random examples.
+
+        Raises:
+            PruneflowError: naming the difference.
+        """
+
+    def finished_masks(self, masks: Arrays) -> Arrays:
+        """Return the masks of the network that is delivered."""
+        return masks
 
     @property
     def _final_sparsity(self) -> float:
@@ -406,7 +442,7 @@ def _joined_sizes(units: Sequence[Units]) -> Sizes:
     return np.concatenate([np.broadcast_to(u.sizes, len(u.scores)) for u in units])
 
 
-def _settings(option: Structure | Criterion) -> dict[str, Any]:
+def settings_of(option: Structure | Criterion | Distribution) -> dict[str, Any]:
     """Name on the command line and settings that decide something."""
     names = [field.name for field in fields(option) if field.name not in ("name", "indivisible")]
     return {"option": option.option_name, **{name: getattr(option, name) for name in names}}

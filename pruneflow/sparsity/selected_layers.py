@@ -9,6 +9,7 @@ from typing import Any
 
 from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
+from pruneflow.sparsity.channels.groups import Channels
 from pruneflow.sparsity.distributions import spelled
 from pruneflow.sparsity.kernels import kernels, leaves, reason_to_leave, trained_variables
 from pruneflow.sparsity.masks import MaskPlan, Prunable
@@ -16,6 +17,7 @@ from pruneflow.sparsity.masks import MaskPlan, Prunable
 __all__ = ["ENGINES", "Pruning", "Selection"]
 
 ENGINES = ("pruneflow", "tfmot")
+NOT_INCLUDED = "not in pruning.include"
 FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
 
 
@@ -128,7 +130,7 @@ class Pruning:
             if fnmatchcase(name, pattern):
                 return f"pruning.skip={pattern}"
         if not any(fnmatchcase(name, pattern) for pattern in self.include):
-            return "not in pruning.include"
+            return NOT_INCLUDED
         return ""
 
 
@@ -140,11 +142,19 @@ class Selection:
         pruned: Names of the layers to prune.
         left: Name of each other layer, and why it is left as it is.
         prunables: The weights of the layers to prune.
+        channels: What can be removed of the network, where that is the structure.
     """
 
     pruned: tuple[str, ...]
     left: dict[str, str]
     prunables: tuple[Prunable, ...]
+    channels: Channels | None = None
+
+    @property
+    def held(self) -> dict[str, str]:
+        """Layers that could be pruned and are left as they are, and why."""
+        chosen = (FROZEN, "pruning.skip=", NOT_INCLUDED)
+        return {name: reason for name, reason in self.left.items() if reason.startswith(chosen)}
 
 
 def _prunables(layers: Iterator[tuple[str, Any]], trained: Container[int]) -> Iterator[Prunable]:

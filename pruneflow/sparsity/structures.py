@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ import numpy.typing as npt
 from pruneflow.errors import ConfigError
 from pruneflow.options import option, require, require_one_of
 from pruneflow.sparsity.selection import Kept, Scores, Sizes, keep_by_size, kept_count
+
+if TYPE_CHECKING:
+    from pruneflow.sparsity.selected_layers import Selection
 
 __all__ = ["Block", "Layout", "NOfM", "Structure", "Units", "Unstructured"]
 
@@ -78,6 +81,7 @@ class Structure:
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    cuts: ClassVar[bool] = False  # whether what is masked is taken out of the network at the end
 
     name: str
 
@@ -90,6 +94,15 @@ class Structure:
     def limit(self) -> str:
         """What keeps the sparsity at `max_sparsity`, to begin a sentence with; empty where nothing does."""
         return ""
+
+    def narrowed(self, model: Any, selection: Selection) -> Selection:
+        """Leave out what this structure cannot prune of a network.
+
+        Args:
+            model: The network, built.
+            selection: The layers that may be pruned.
+        """
+        return selection
 
     def unit(self, shape: Shape) -> int:
         """Elements of the largest unit of a weight of ``shape``, rows and columns."""

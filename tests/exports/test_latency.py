@@ -400,7 +400,7 @@ UNEXPLAINED = "zeros do not explain it, but noise or arithmetic that depends on 
         ),
         (
             FASTER,
-            KernelFacts("float", 0, (), 0, 2),
+            KernelFacts("float", 0, (), 0, 2, shrunk=2),
             "1.60x faster (1.50 to 1.70): the network itself is smaller; multiply-adds fell 2.0x.",
         ),
         (
@@ -487,7 +487,7 @@ def test_only_an_interval_without_1_and_three_hundredths_are_a_difference(ratio,
     ],
 )
 def test_wide_spread_is_called_noise(found, sentence):
-    said = verdict.verdict(found, KernelFacts("float", 0, (), 0, 2))
+    said = verdict.verdict(found, KernelFacts("float", 0, (), 0, 2, shrunk=2))
     assert said.startswith(sentence)
     assert said.endswith(
         f"; the ratio varies {found.spread:.1f}-fold between rounds, so measure longer on an idle machine."
@@ -502,7 +502,7 @@ def test_facts_are_read_off_a_file():
     spec = Spec(kind="image", shape=(8,), classes=4)
     content = Float(name="float").convert(network, spec, np.empty(0))
     facts = verdict.facts_of(content, "a.tflite", dense_multiply_adds=96)
-    assert facts == KernelFacts("float", 0.25, (), 0, 4.0)  # 24 of 32 weights are left
+    assert facts == KernelFacts("float", 0.25, (), 0, 4.0, shrunk=3.0)  # 24 of 32 weights are left
 
 
 def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once():
@@ -513,6 +513,7 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
     graph = SimpleNamespace(
         weights=weights,
         sparse_kernel_ops=("FULLY_CONNECTED",) * 2,
+        multiply_adds=400,
         nonzero_multiply_adds=0,
         inputs=(),
         outputs=(),

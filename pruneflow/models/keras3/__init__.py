@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.models.base import Model
 from pruneflow.models.descriptions import in_float32
 from pruneflow.models.keras3.graph import converted_graph, graph_of
 from pruneflow.models.keras3.layers import ConversionError
@@ -24,7 +22,7 @@ from pruneflow.models.keras3.weights import Weight, finalize
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 
-__all__ = ["ConversionError", "Converted", "converted", "give_back", "is_keras_3", "said", "written_back"]
+__all__ = ["ConversionError", "Converted", "converted", "is_keras_3", "said", "written_back"]
 
 EXAMPLES = 3
 TOLERANCE = 1e-4  # of the largest output, at least 1, by which the two may differ
@@ -111,22 +109,6 @@ def written_back(pruned: Sequence[npt.NDArray[Any]], original: Any, file: Path) 
     difference = _compared(_in_float32(read), both.model)
     write_file(file, content)
     return difference
-
-
-def give_back(option: Model, spec: Spec, run_dir: Path) -> None:
-    """Write ``pruned.keras`` beside ``pruned.h5``, where the network came as Keras 3.
-
-    Args:
-        option: The option that built it.
-        spec: The data.
-        run_dir: Folder of the run.
-    """
-    original = option.original(spec)
-    if original is not None:
-        with backend.float32():
-            network = option.build(spec)
-        network.load_weights(run_dir / "pruned.h5")
-        written_back(network.get_weights(), original, run_dir / "pruned.keras")
 
 
 def _saved_and_read(model: Any) -> tuple[Any, bytes]:

@@ -46,7 +46,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class _Cost:
+class Cost:
     """A product of the sizes of axes, each of which is ``stays + by_group @ counts``."""
 
     times: int
@@ -54,6 +54,7 @@ class _Cost:
     by_group: npt.NDArray[np.int64]
 
     def of(self, counts: Counts) -> float:
+        """Return it for so many units of each group."""
         return float(self.times * np.prod(self.stays + self.by_group @ counts, dtype=np.float64))
 
 
@@ -69,6 +70,7 @@ class Channels:
         masked: Weights that are put under masks: kernels that make or read what can be removed.
         ids: How many ids there are.
         costs: By the names of `SHARES`.
+        elements: Of each weight.
     """
 
     groups: tuple[Group, ...]
@@ -77,7 +79,8 @@ class Channels:
     kept: Mapping[str, str]
     masked: tuple[str, ...]
     ids: int
-    costs: Mapping[str, Sequence[_Cost]] = field(repr=False)
+    costs: Mapping[str, Sequence[Cost]] = field(repr=False)
+    elements: Mapping[str, Cost] = field(repr=False)
 
     @property
     def sizes(self) -> Counts:
@@ -181,18 +184,19 @@ def _sorted(
         for key, given in trace.settings.items()
     }
     groups = _grouped(axes, settings)
-    parameters = [
-        (
+    elements = {
+        name: _cost(
+            groups,
             prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None),
-            tuple(ids for ids in along if ids is not None),
+            [ids for ids in along if ids is not None],
         )
         for _, name, variable in named.values()
         for along in [axes.get(name, (None,) * len(variable.shape))]
-    ]
+    }
     products = [(each.times, tuple(map(roots, each.ids))) for each in trace.products]
     costs = {
         "multiply_adds": [_cost(groups, *each) for each in products],
-        "parameters": [_cost(groups, *each) for each in parameters],
+        "parameters": list(elements.values()),
         "channels": [_cost(groups, 1, (group.units,)) for group in groups],
     }
     can_go = np.zeros(len(trace.ids), np.bool_)
@@ -203,7 +207,7 @@ def _sorted(
         for key, (_, name, _) in named.items()
         if key in maskable and any(ids is not None and can_go[ids].any() for ids in axes.get(name, ()))
     )
-    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs)
+    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements)
 
 
 def _grouped(
@@ -233,7 +237,7 @@ def _grouped(
     )
 
 
-def _cost(groups: Sequence[Group], times: int, axes: Sequence[IntArray]) -> _Cost:
+def _cost(groups: Sequence[Group], times: int, axes: Sequence[IntArray]) -> Cost:
     """Count how often the units of each group lie along each axis."""
     by_group = np.zeros((len(axes), len(groups)), np.int64)
     stays = np.array([len(ids) for ids in axes], np.int64)
@@ -242,4 +246,4 @@ def _cost(groups: Sequence[Group], times: int, axes: Sequence[IntArray]) -> _Cos
             often = int(np.isin(ids, group.units).sum()) // group.size
             by_group[row, column] = often
             stays[row] -= often * group.size
-    return _Cost(times, stays, by_group)
+    return Cost(times, stays, by_group)

@@ -8,16 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.runtime import backend
-from pruneflow.sparsity.channels.cut import cut
+from pruneflow.sparsity.channels.cut import CutError, cut
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["TOLERANCE", "apart", "difference", "guilty", "halved", "mask"]
+__all__ = ["TOLERANCE", "apart", "difference", "guilty", "halved", "mask", "require_same", "tolerance"]
 
 EXAMPLES = 3
 ANY_PIXELS, ANY_STEPS = 64, 6  # of an input that takes any number of them
 MOST_ID = 50  # token ids that are drawn
 TOLERANCE = 1e-5  # of the largest output, at least 1
+OF_HALVES = 0.05  # where layers compute with numbers of 16 bits
 
 
 def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> float:
@@ -49,6 +50,26 @@ def apart(model: Any, other: Any, rng: np.random.Generator) -> float:
     return max(_apart(*pair) for pair in pairs)
 
 
+def require_same(model: Any, small: Any) -> None:
+    """Refuse a cut network that does not say what the one under masks says on random examples.
+
+    Raises:
+        CutError: naming the difference.
+    """
+    found = apart(model, small, np.random.default_rng(0))
+    if not found <= tolerance(model):
+        raise CutError(
+            f"The network under masks and the one it was cut to differ by {found:.2g} on random examples. "
+            "Leave layers whole with skip, and report it."
+        )
+
+
+def tolerance(model: Any) -> float:
+    """Return how far rounding may bring the outputs of two forms of a network apart, as `apart` measures."""
+    halves = any(str(layer.compute_dtype) != "float32" for layer in model._flatten_layers() if layer.weights)
+    return OF_HALVES if halves else TOLERANCE
+
+
 def mask(model: Any, channels: Channels, kept: Kept) -> None:
     """Set to zero what masks hold at zero where some units go."""
     for name, layer in leaves(model):
@@ -72,7 +93,7 @@ def guilty(model: Any, channels: Channels) -> dict[str, float]:
     found = {
         group.name: difference(model, channels, halved(channels, only=group)) for group in channels.groups
     }
-    return {name: apart for name, apart in found.items() if not apart <= TOLERANCE}
+    return {name: apart for name, apart in found.items() if not apart <= tolerance(model)}
 
 
 def _drawn(variable: Any, rng: np.random.Generator) -> npt.NDArray[Any]:

@@ -1,0 +1,122 @@
+"""The option ``structure=channel``: channels and hidden units, which are cut out after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pruneflow.errors import ConfigError
+from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.runtime import backend
+from pruneflow.sparsity.channels.groups import SHARES, Channels
+from pruneflow.sparsity.kernels import keras_of
+from pruneflow.sparsity.structures import Structure
+
+if TYPE_CHECKING:
+    from pruneflow.sparsity.selected_layers import Selection
+
+__all__ = ["Channel"]
+
+STEP_OF_HARDWARE = 16  # channels: TFLite's kernels take as long for 17 as for 32 (benchmarks/channels.py)
+MOST_UNITS = 1_000_000
+
+
+@option("structure", "channel")
+@dataclass(kw_only=True)
+class Channel(Structure):
+    """Channels of convolutions, units of dense and recurrent layers, heads and values of attention.
+
+    Attributes:
+        of: What the sparsity is a share of: ``"multiply_adds"``, ``"channels"`` or ``"parameters"``.
+        multiple: What counts of kept units are multiples of, in groups of more units; 1 allows any number,
+            null takes 16.
+    """
+
+    cuts: ClassVar[bool] = True
+
+    of: str
+    multiple: int | None = at_most(MOST_UNITS)
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown share, and a multiple below 1."""
+        require_one_of("structure.of", self.of, SHARES)
+        require(
+            self.multiple is None or self.multiple >= 1,
+            "structure.multiple",
+            self.multiple,
+            "allowed are whole numbers from 1, or null",
+            "1 allows any number of kept units, null takes 16 in groups of more units.",
+        )
+
+    @property
+    def step(self) -> int:
+        """What counts of kept units are multiples of, in groups of more units."""
+        return STEP_OF_HARDWARE if self.multiple is None else self.multiple
+
+    def narrowed(self, model: Any, selection: Selection) -> Selection:
+        """Find the channels, prove one random cut of all groups, and choose the weights to mask.
+
+        Args:
+            model: A built network; its weights are as before afterwards.
+            selection: The layers that may be pruned.
+
+        Raises:
+            ConfigError: if nothing can be removed, or the cut network would be another one.
+        """
+        from pruneflow.sparsity import channels
+
+        if keras_of(model) is not backend.keras():
+            problem = "it removes channels of networks of Keras 2 (tf_keras), and this one is of Keras 3"
+            remedy = "Save it, and take model=keras_file, which converts it."
+            raise ConfigError.of("structure", self.option_name, problem, remedy)
+        found = channels.find(model, selection.held)
+        self._require_groups(found)
+        _prove(model, found)
+        prunables = tuple(each for each in selection.prunables if each.name in found.masked)
+        pruned = tuple(dict.fromkeys(each.name.rpartition("/")[0] for each in prunables))
+        pruned = tuple(name for name in selection.pruned if _is_among(name, pruned))
+        stay = {name: "no channel of it can be removed" for name in selection.pruned if name not in pruned}
+        said = {name: reason for name, reason in found.kept.items() if name not in pruned}
+        return replace(
+            selection,
+            pruned=pruned,
+            left={**selection.left, **stay, **said},
+            prunables=prunables,
+            channels=found,
+        )
+
+    def _require_groups(self, found: Channels) -> None:
+        if not found.groups:
+            said = "; ".join(f"{name}: {reason}" for name, reason in found.kept.items())
+            problem = f"no channel of this network can be removed ({said or 'no layer makes any'})"
+            raise ConfigError.of("structure", self.option_name, problem, "Take structure=unstructured.")
+        largest = max(found.groups, key=lambda group: group.size)
+        require(
+            self.multiple is None or self.multiple <= largest.size,
+            "structure.multiple",
+            self.multiple,
+            f"it is more than the {largest.size} units of {largest.name}, the largest group",
+            f"Lower it to {largest.size} or less; 1 allows any number.",
+        )
+
+
+def _is_among(layer: str, owners: tuple[str, ...]) -> bool:
+    """Return whether a weight, ``layer/forward`` too, is of the layer."""
+    return any(owner == layer or owner.startswith(f"{layer}/") for owner in owners)
+
+
+def _prove(model: Any, found: Channels) -> None:
+    """Cut half of each group at random, and refuse the network where that changes what it says."""
+    from pruneflow.sparsity.channels import proof
+    from pruneflow.sparsity.channels.cut import CutError
+
+    try:
+        apart = proof.difference(model, found, proof.halved(found))
+    except CutError as error:
+        problem = f"the network cannot be built without some channels: {error}"
+        raise ConfigError.of("structure", "channel", problem, "Take structure=unstructured.") from error
+    if not apart <= proof.tolerance(model):
+        wrong = ", ".join(proof.guilty(model, found)) or "all together"
+        problem = f"without half of the units of {wrong} the network says something else, by {apart:.2g}"
+        remedy = "Leave these layers whole with pruning.skip, and report it."
+        raise ConfigError.of("structure", "channel", problem, remedy)

@@ -1,0 +1,275 @@
+"""The plan of ``structure=channel``: which units are masked at which step, over all weights at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.errors import ConfigError
+from pruneflow.options import require
+from pruneflow.sparsity.channels.groups import Channels, Counts, Kept
+from pruneflow.sparsity.channels.option import Channel
+from pruneflow.sparsity.channels.shares import counts_for, fewest, ladder, steps
+from pruneflow.sparsity.distributions import Global, Uniform
+from pruneflow.sparsity.masks import SAME, Arrays, Mask, MaskPlan, settings_of
+from pruneflow.sparsity.selection import Scores, keep_largest
+from pruneflow.sparsity.structures import finite_scores
+
+__all__ = ["ChannelPlan"]
+
+COUNTED = ("multiply_adds", "parameters")
+
+
+@dataclass(frozen=True)
+class ChannelPlan(MaskPlan):
+    """Which units are masked at which step.
+
+    Attributes:
+        channels: What can be removed; None where the network is not known yet.
+    """
+
+    structure: Channel
+    channels: Channels | None = None
+    _known: dict[float, Counts] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def _found(self) -> Channels:
+        assert self.channels is not None, "the network is known once masks are decided"
+        return self.channels
+
+    def check(self) -> list[str]:
+        """Check that the options fit each other and the network.
+
+        Returns:
+            What is asked and what will be reached.
+
+        Raises:
+            ConfigError: for what contradicts, and a share that no choice of units reaches.
+        """
+        self.check_options()
+        asked, of = self.plan.schedule.final_sparsity, self.structure.of
+        most = self._found.share(of, self._fewest())
+        words = of.replace("_", "-")
+        problem = f"structure=channel can remove at most {most:.4f} of the {words} of this network"
+        finer = " with structure.multiple=1 more" if self.structure.step > 1 else ""
+        remedy = f"Lower it to {np.floor(most * 1e4) / 1e4:g} or less{f', or try{finer}' if finer else ''}."
+        require(asked <= most + SAME, "schedule.final_sparsity", asked, problem, remedy)
+        return [] if self._is_global else [self._said(asked, words)]
+
+    def _said(self, asked: float, words: str) -> str:
+        counts = self._counts(self.plan.total_steps)
+        reached = self._found.share(self.structure.of, counts)
+        if asked and not reached:
+            problem = f"no choice of units comes nearer to {asked:g} of the {words} than none"
+            step = self.structure.multiple
+            raise ConfigError.of("structure.multiple", step, problem, "Lower it; 1 allows any number.")
+        return f"{asked:.4f} of the {words} are asked for, the nearest choice of units removes {reached:.4f}."
+
+    def check_options(self) -> None:
+        """Check that the options fit each other, for which the network need not be known.
+
+        Raises:
+            ConfigError: for what contradicts.
+        """
+        self._require_gradients()
+        require(
+            isinstance(self.distribution, (Uniform, Global)),
+            "distribution",
+            self.distribution.option_name,
+            "structure=channel shares what is removed among groups of units, and not among weights",
+            "Take uniform or global.",
+        )
+
+    def sparsities(self, step: int) -> dict[str, float | None]:
+        """Share of zeros of each weight after the update at ``step``; None where all are ranked together."""
+        return self.sparsities_after(step)
+
+    def sparsities_after(self, step: int) -> dict[str, float | None]:
+        """Share of zeros of each weight in force after ``step`` steps; see `MaskPlan.sparsities_after`."""
+        if self._is_global and step >= self.plan.updates.start:
+            return {p.name: None for p in self.prunables}
+        return {p.name: (self._zeros(p.name, step) or 0) / p.size for p in self.prunables}
+
+    def requested_sparsity(self, step: int) -> float:
+        """Share of the network that is asked to be removed after ``step`` steps, [0, 1)."""
+        return self.plan.sparsity_after(step)
+
+    def update(self, step: int, weights: Arrays, accumulated: Arrays | None = None) -> dict[str, Mask]:
+        """Decide the masks of the update at ``step``; see `MaskPlan.update`."""
+        scores = self._scores_of_units(weights, accumulated)
+        counts = self._counts(step, scores)
+        kept, lowest = self._found.all(), np.zeros(len(counts))
+        for index, (group, count) in enumerate(zip(self._found.groups, counts, strict=True)):
+            kept[group.units], lowest[index] = keep_largest(scores[index], int(count))
+        return {
+            p.name: Mask(self._mask(p.name, p.shape, kept), self._lowest(p.name, lowest))
+            for p in self.prunables
+        }
+
+    def expected_zeros(self, name: str, step: int) -> int | None:
+        """Zeros of the mask of one weight; None where units are ranked together."""
+        return None if self.sparsities_after(step)[name] is None else self._zeros(name, step)
+
+    def tolerance(self, name: str) -> int:
+        """Masks hold exactly what counts of units say."""
+        return 0
+
+    def total_tolerance(self, step: int) -> int:
+        """Where units are ranked together, their number is known and not that of their weights."""
+        return sum(p.size for p in self.prunables) if self._is_global else 0
+
+    def total_expected_zeros(self, step: int) -> int:
+        """Zeros of all masks, within `total_tolerance`."""
+        return sum(self.expected_zeros(p.name, step) or 0 for p in self.prunables)
+
+    def removed(self, masks: Mapping[str, npt.NDArray[Any]]) -> float | None:
+        """Share of the network that masks remove, of what ``structure.of`` says, [0, 1)."""
+        return self._found.share(self.structure.of, self._found.counts(self._found.kept_by(masks)))
+
+    def described(self, masks: Arrays) -> dict[str, Any] | None:
+        """What goes of each group, of multiply-adds and of parameters; see `results.ChannelsResult`."""
+        found, counts = self._found, self._found.counts(self._found.kept_by(masks))
+        groups = zip(found.groups, counts.tolist(), strict=True)
+        return {
+            "of": self.structure.of,
+            "requested": self.plan.sparsity_after(self.plan.total_steps),
+            "removed": found.share(self.structure.of, counts),
+            **{key: [round(found.cost(key, each)) for each in (found.sizes, counts)] for key in COUNTED},
+            "groups": [{"name": each.name, "units": each.size, "kept": kept} for each, kept in groups],
+        }
+
+    def resized(self, model: Any, masks: Arrays) -> Any:
+        """Build another network with the same layers as small as the finished one; its weights are new.
+
+        Args:
+            model: Of Keras 2 or 3; what is traced may have it inside of another one.
+            masks: Of every weight, by name.
+        """
+        from pruneflow.sparsity.channels.cut import rebuilt, sizes_of
+
+        names = {layer.name for layer in model.layers}
+        sizes = sizes_of(self._found, self._found.kept_by(masks))
+        return rebuilt(model, {p if p[0] in names else p[1:]: each for p, each in sizes.items()})
+
+    def finished(self, model: Any, masks: Mapping[str, npt.NDArray[Any]]) -> Any:
+        """Build the network without the units that are masked."""
+        from pruneflow.sparsity.channels.cut import cut
+
+        return cut(model, self._found, self._found.kept_by(masks))
+
+    def require_same(self, model: Any, finished: Any) -> None:
+        """Refuse a cut network that says something else on random examples.
+
+        Raises:
+            CutError: naming the difference.
+        """
+        from pruneflow.sparsity.channels import proof
+
+        proof.require_same(model, finished)
+
+    def finished_masks(self, masks: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Return masks of the small network, which keep everything."""
+        kept = self._found.kept_by(masks)
+        return {name: self._found.cut(name, mask, kept) for name, mask in masks.items()}
+
+    def inputs(self) -> dict[str, Any]:
+        """All that decides the masks but weights, gradients and seed, as JSON takes it."""
+        updates = self.plan.updates
+        return {
+            "structure": {"option": "channel", "of": self.structure.of, "multiple": self.structure.step},
+            "criterion": settings_of(self.criterion),
+            "distribution": settings_of(self.distribution),
+            "groups": [[group.name, group.size] for group in self._found.groups],
+            "curve": [[step, self.plan.sparsity_of_update(step)] for step in updates],
+        }
+
+    @property
+    def _is_global(self) -> bool:
+        return isinstance(self.distribution, Global)
+
+    def _zeros(self, name: str, step: int) -> int:
+        size = next(p.size for p in self.prunables if p.name == name)
+        return size - round(self._found.elements[name].of(self._counts(step)))
+
+    def _mask(self, name: str, shape: tuple[int, ...], kept: Kept) -> Kept:
+        return np.broadcast_to(self._found.mask(name, kept), shape)
+
+    def _lowest(self, name: str, lowest: npt.NDArray[Any]) -> float:
+        """Return the lowest score among the groups of a weight."""
+        of_weight = self._found.elements[name].by_group.any(axis=0)
+        return float(lowest[of_weight].min())
+
+    def _scores_of_units(self, weights: Arrays, accumulated: Arrays | None) -> list[Scores]:
+        """Mean score over all slices of a unit, rows and columns alike, group by group."""
+        found = self._found
+        if not self.criterion.reads_weights:
+            return [self._drawn(group.name, group.size) for group in found.groups]
+        sums, counts = np.zeros(found.ids), np.zeros(found.ids)
+        for p in self.prunables:
+            seen = accumulated[p.name] if accumulated else None
+            scores = self.criterion.scores(weights[p.name], name=p.name, seed=self.seed, accumulated=seen)
+            for axis, ids in enumerate(found.axes[p.name]):
+                if ids is not None:
+                    others = tuple(other for other in range(scores.ndim) if other != axis)
+                    of_slices = finite_scores(scores).sum(axis=others, dtype=np.float64)
+                    sums += np.bincount(ids, of_slices, found.ids)
+                    counts += np.bincount(ids, minlength=found.ids) * (scores.size // len(ids))
+        means = sums / np.maximum(counts, 1)
+        return [means[group.units] for group in found.groups]
+
+    def _drawn(self, name: str, size: int) -> Scores:
+        return self.criterion.scores(np.zeros(size), name=name, seed=self.seed, accumulated=None)
+
+    def _counts(self, step: int, scores: Sequence[Scores] | None = None) -> Counts:
+        """Return the units of each group that stay after ``step`` steps."""
+        if step < self.plan.updates.start:
+            return self._found.sizes
+        if self._is_global:
+            assert scores is not None, "units are ranked together"
+            return self._decided(step, self._by_score(scores))
+        share = self.plan.sparsity_after(step)
+        if share not in self._known:
+            sizes = self._found.sizes
+            self._known[share] = self._decided(step, lambda group, now, then: -(now + then) / sizes[group])
+        return self._known[share]
+
+    def _by_score(self, scores: Sequence[Scores]) -> Callable[[int, int, int], float]:
+        ranked = [np.sort(each)[::-1] for each in scores]
+        return lambda group, now, then: float(ranked[group][then:now].mean())
+
+    def _decided(self, step: int, when: Callable[[int, int, int], float]) -> Counts:
+        own = self._own(step)
+        ladders = [[own[index]] if index in own else each for index, each in enumerate(self._ladders())]
+        start = np.array([each[0] for each in ladders], np.int64)
+        share = self.plan.sparsity_after(step)
+        return counts_for(self._found, self.structure.of, share, start, steps(ladders, when))
+
+    def _ladders(self) -> list[list[int]]:
+        """Counts that each group may have."""
+        floor = self.distribution.min_density if isinstance(self.distribution, Global) else 0
+        return [
+            ladder(group.size, max(1, ceil(round(floor * group.size, 6))), self.structure.step)
+            for group in self._found.groups
+        ]
+
+    def _fewest(self) -> Counts:
+        own = self._own(self.plan.total_steps)
+        return fewest([[own[i]] if i in own else each for i, each in enumerate(self._ladders())])
+
+    def _own(self, step: int) -> dict[int, int]:
+        """Return the units that stay of groups with a sparsity of their own."""
+        groups = self._found.groups
+        names = [maker for group in groups for maker in group.makers]
+        own = self.distribution.overrides(names)
+        found = {}
+        for index, (group, counts) in enumerate(zip(groups, self._ladders(), strict=True)):
+            finals = [own[maker] for maker in group.makers if maker in own]
+            if finals:
+                wanted = (1 - self._following(finals[0]).sparsity_after(step)) * group.size
+                found[index] = min([group.size, *counts], key=lambda count: abs(count - wanted))
+        return found
