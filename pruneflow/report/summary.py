@@ -119,13 +119,15 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
         f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
     )
-    if any(file["encoding"] == "dense" for file in files):
+    yield from _channel_lines(pruned.get("channels"))
+    if not pruned.get("channels") and any(file["encoding"] == "dense" for file in files):
         yield (
             "A raw dense-encoded file does not shrink: its zeros take as many bytes as other numbers. "
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
     yield (
-        f"Keras    under masks {figures.quality(result, pruned['wrapped']):.4f}, stripped "
+        f"Keras    under masks {figures.quality(result, pruned['wrapped']):.4f}, "
+        f"{'cut' if pruned.get('channels') else 'stripped'} "
         f"{figures.quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test "
         "examples differ."
     )
@@ -133,6 +135,19 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
+
+
+def _channel_lines(cut: Mapping[str, Any] | None) -> Iterator[str]:
+    """What was cut out of the network, asked for and reached; none where nothing was (results of before)."""
+    if cut is None:
+        return
+    of = cut["of"].replace("_", "-")
+    yield f"Cut      {cut['requested']:.4f} of the {of} were asked for, {cut['removed']:.4f} are gone."
+    counted = {"multiply-adds": cut["multiply_adds"], "parameters": cut["parameters"]}
+    for name, (before, after) in counted.items():
+        yield f"         {before:,} {name} before, {after:,} after: {before / max(1, after):.1f}x fewer."
+    kept = ", ".join(f"{each['name']} {each['units']} to {each['kept']}" for each in cut["groups"])
+    yield f"         Units: {kept}."
 
 
 def _class_line(result: Mapping[str, Any]) -> Iterator[str]:
@@ -178,10 +193,8 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
     )
     if inside["stateful"]:
         yield "State    kept between invocations: reset_all_variables() belongs before each sample."
-    yield (
-        f"Zeros    all {inside['masked']:,} masked weights are zero in the file; quantization added "
-        f"{inside['added']:,}."
-    )
+    masked = f"all {inside['masked']:,} masked weights are zero in the file; " if inside["masked"] else ""
+    yield f"Zeros    {masked}quantization added {inside['added']:,}."
     for tried in file["encodings"]:
         if not tried["kept"]:
             reason = tried["reason"].rstrip(".")

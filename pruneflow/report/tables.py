@@ -22,6 +22,7 @@ from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import alarm, console, print_whole, warn
+from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import Prunable
 
 __all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
@@ -101,11 +102,24 @@ def _mask_lines(ready: Prepared) -> list[str]:
     plan, end = ready.masks, ready.plan.total_steps
     options = plan.structure.name, plan.criterion.name, plan.distribution.name
     lines = [f"Masks      {', '.join(options)}"]
+    if isinstance(plan, ChannelPlan):
+        return [*lines, *_group_lines(plan, end), *(f"Note       {note}" for note in ready.notes)]
     requested, width = plan.sparsities_after(end), max(len(p.name) for p in plan.prunables)
     for prunable in plan.prunables:
         shape = " x ".join(map(str, prunable.shape))
         lines.append(f"           {prunable.name:<{width}}  {shape:<18} {_asked(ready, prunable, requested)}")
     return lines + [f"Note       {note}" for note in ready.notes]
+
+
+def _group_lines(plan: ChannelPlan, step: int) -> list[str]:
+    """What is asked of each group of channels."""
+    counts = plan.units_after(step)
+    width = max(len(name) for name, _ in counts)
+    return [
+        f"           {name:<{width}}  {f'{size} units':<18} "
+        + ("ranked with the others" if kept is None else f"{kept} stay")
+        for (name, size), kept in counts.items()
+    ]
 
 
 def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | None]) -> str:

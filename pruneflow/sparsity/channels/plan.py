@@ -99,6 +99,13 @@ class ChannelPlan(MaskPlan):
         """Share of the network that is asked to be removed after ``step`` steps, [0, 1)."""
         return self.plan.sparsity_after(step)
 
+    def units_after(self, step: int) -> dict[tuple[str, int], int | None]:
+        """Units that stay after ``step`` steps, by name and size of each group; None where scores decide."""
+        groups = [(group.name, group.size) for group in self._found.groups]
+        if self._is_global:
+            return dict.fromkeys(groups)
+        return dict(zip(groups, self._counts(step).tolist(), strict=True))
+
     def update(self, step: int, weights: Arrays, accumulated: Arrays | None = None) -> dict[str, Mask]:
         """Decide the masks of the update at ``step``; see `MaskPlan.update`."""
         scores = self._scores_of_units(weights, accumulated)
