@@ -158,9 +158,10 @@ def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, over
         ["criterion=random", "distribution=global"],
         ["structure=n_of_m", "model.filters=[4]"],
         ["structure=block_4x1", "distribution=erk"],
+        ["structure=channel", "structure.multiple=1", "criterion=taylor", "schedule.frequency=2"],
         ["pruning.engine=tfmot"],
     ],
-    ids=["taylor", "random", "n_of_m", "blocks", "tfmot"],
+    ids=["taylor", "random", "n_of_m", "blocks", "channels", "tfmot"],
 )
 def test_masks_of_every_kind_are_taken_up_in_the_middle_of_pruning(
     composed, monkeypatch, tmp_path, overrides

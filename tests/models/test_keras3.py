@@ -885,3 +885,14 @@ def test_a_file_of_keras_3_is_pruned_from_its_weights_and_given_back(composed, t
     read = backend.keras3().saving.load_model(tmp_path / "run" / "pruned.keras")
     kernel = np.asarray(read.get_layer("conv").kernel)
     assert (kernel == 0).mean() == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.run
+def test_a_network_of_keras_3_is_given_back_as_small_as_it_was_cut(composed, tmp_path):
+    file = saved(image_network(), tmp_path / "came.keras")
+    overrides = [*QUICK, "model=keras_file", f"model.path={file}", "trainer.dense_epochs=0"]
+    result = run(composed, tmp_path / "run", *overrides, "structure=channel", "schedule.final_sparsity=0.5")
+    kept = {each.name: each.kept for each in result.pruned.channels.groups}
+    read = backend.keras3().saving.load_model(tmp_path / "run" / "pruned.keras")
+    assert read.get_layer("conv").filters == kept["conv"]
+    assert read.count_params() == result.pruned.channels.parameters[1]

@@ -56,8 +56,9 @@ class ChannelPlan(MaskPlan):
         most = self._found.share(of, self._fewest())
         words = of.replace("_", "-")
         problem = f"structure=channel can remove at most {most:.4f} of the {words} of this network"
-        finer = " with structure.multiple=1 more" if self.structure.step > 1 else ""
-        remedy = f"Lower it to {np.floor(most * 1e4) / 1e4:g} or less{f', or try{finer}' if finer else ''}."
+        is_coarse = self.structure.step > 1 and (self._found.sizes > self.structure.step).any()
+        finer = ", or set structure.multiple=1" if is_coarse else ""
+        remedy = f"Lower it to {np.floor(most * 1e4) / 1e4:g} or less{finer}."
         require(asked <= most + SAME, "schedule.final_sparsity", asked, problem, remedy)
         return [] if self._is_global else [self._said(asked, words)]
 
@@ -66,7 +67,7 @@ class ChannelPlan(MaskPlan):
         reached = self._found.share(self.structure.of, counts)
         if asked and not reached:
             problem = f"no choice of units comes nearer to {asked:g} of the {words} than none"
-            step = self.structure.multiple
+            step = self.structure.step
             raise ConfigError.of("structure.multiple", step, problem, "Lower it; 1 allows any number.")
         return f"{asked:.4f} of the {words} are asked for, the nearest choice of units removes {reached:.4f}."
 
