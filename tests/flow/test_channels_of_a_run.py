@@ -1,13 +1,17 @@
 """``structure=channel`` in whole runs: the small network in every file, its proof, stages and reports."""
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 from test_flow import run
 
+from pruneflow.errors import ConfigError
+from pruneflow.flow import pipeline
 from pruneflow.flow.agreement import DisagreementError
 from pruneflow.report import summary
 from pruneflow.runtime import backend
@@ -53,9 +57,6 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
 
 
 def summary_of(result):
-    import json
-    from dataclasses import asdict
-
     return json.loads(json.dumps(asdict(result)))
 
 
@@ -81,8 +82,6 @@ def test_units_of_an_lstm_are_removed_with_all_their_gates(composed, tmp_path, m
 @pytest.mark.run
 def test_a_cut_that_changes_the_network_fails_the_run(composed, monkeypatch, tmp_path):
     config = composed(*QUICK, *CNN)
-    from pruneflow.flow import pipeline
-
     ready = pipeline.prepare(config)
     right = groups.Channels.cut
 
@@ -93,5 +92,5 @@ def test_a_cut_that_changes_the_network_fails_the_run(composed, monkeypatch, tmp
     monkeypatch.setattr(groups.Channels, "cut", rolled)
     with pytest.raises(DisagreementError, match="masks and the one that it was cut to differ by more than"):
         pipeline.run(config, ready, tmp_path, command="test")
-    with pytest.raises(Exception, match="without half of the units of"):
+    with pytest.raises(ConfigError, match="without half of the units of"):
         pipeline.prepare(config)

@@ -161,7 +161,7 @@ def channels_of(model: Any, trace: Trace, maskable: Iterable[int], fixed: Mappin
 def _stay(trace: Trace, ids: Iterable[IntArray], kept: dict[str, str], layer: str, reason: str) -> None:
     for each in ids:
         if trace.stay(each):
-            kept.setdefault(layer, reason)
+            kept[layer] = reason
 
 
 def _sorted(
