@@ -95,7 +95,7 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             probes = search.probes(swept) if searches else cells
-            composed = [compose(cell) for cell in probes]
+            composed = [compose(cell) for cell in probes] if sweep else [settings]
             configs = [from_hydra(_bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
@@ -176,13 +176,14 @@ class Job:
         stages = self.configs[0].stages
         return Store(stages.folder, reuse=stages.reuse)
 
-    def run(self, start_hydra: Callable[[list[str]], None]) -> bool:
+    def run(self, start_hydra: Callable[[list[str], RunMode | None], None]) -> bool:
         """Let Hydra run it, and say how it went; for a sweep in one table and in ``sweep.csv``.
 
         The same command goes on in the folder where it was cut off.
 
         Args:
-            start_hydra: Starts Hydra with the command line and the overrides that it is given.
+            start_hydra: Starts Hydra with the command line, the overrides that it is given, and the value of
+                ``hydra.mode``.
 
         Returns:
             Whether every cell is done.
@@ -196,7 +197,7 @@ class Job:
             job = self._in_its_folder(claim.left)
             claim.begin(job.folder)
             with job._engine_running() as cells:
-                start_hydra(job.pinned)
+                start_hydra(job.pinned, job.settings.mode)
             done = job._shown(cells)
             if done:
                 claim.finish()
