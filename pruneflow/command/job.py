@@ -152,7 +152,7 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """What tells this command from others: its cells, how they are launched, the versions at work."""
+        """Digest of this command: its cells, its launcher, and the versions at work."""
         from pruneflow.flow.pipeline import STAGE_VERSIONS
 
         cells = [{**plain(config), "stages": None} for config in self.configs]
@@ -273,7 +273,7 @@ def _compose(
 
 
 def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
-    """Whether a sweep is asked for, by -m or as Hydra documents it, by ``hydra.mode``."""
+    """Return whether a sweep is asked for, by -m or by ``hydra.mode``."""
     asked = RunMode.RUN if parsed.run else RunMode.MULTIRUN if parsed.multirun else mode
     if mode is not None and asked != mode:
         flag = "--run" if parsed.run else "-m"
@@ -309,7 +309,7 @@ def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
 
 
 def _is_of_hydra(override: str) -> bool:
-    """Whether an override is for Hydra, which keeps such apart from those of the job."""
+    """Return whether an override is for Hydra itself."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
@@ -320,7 +320,7 @@ def _search_path(parsed: Any) -> list[str]:
 
 
 def _folder(settings: DictConfig, key: str) -> Path:
-    """Where the run or the sweep is to go."""
+    """Return the folder of the run or the sweep."""
     value = OmegaConf.select(settings, key)
     require(bool(value), key, value, "no folder is named", "Name one, or leave it out.")
     return Path(value)
