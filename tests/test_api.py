@@ -297,6 +297,17 @@ def test_a_model_is_pruned_in_a_fit_of_ones_own(copy):
     assert [type(layer).__name__ for layer in plain.layers] == ["Dense", "Dense"]
 
 
+def test_a_model_whose_units_are_removed_is_given_back_smaller():
+    model = network()
+    structure = {"name": "channel", "of": "channels"}
+    schedule = {"final_sparsity": 0.75}
+    pruned = fitted(pruneflow.prune(model, steps=40, schedule=schedule, structure=structure), epochs=4)
+    small = pruned.strip()
+    assert (model.get_layer("hidden").units, small.get_layer("hidden").units) == (16, 4)
+    x = np.random.default_rng(0).normal(size=(20, *model.input_shape[1:])).astype("float32")
+    assert np.abs(model.predict(x, verbose=0) - small.predict(x, verbose=0)).max() < 1e-5
+
+
 def test_options_are_names_dictionaries_or_objects():
     config = pruneflow.compose(["schedule=constant", "schedule.final_sparsity=0.5"])
     structure = {"name": "block", "inputs": 2, "outputs": 1}
