@@ -136,7 +136,7 @@ def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
     head, *body = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
     table = "\n".join([head, "|---|---|--:|--:|--:|--:|", *body])
     latency = file["latency"]
-    said = summary.latency_line(latency, file["theoretical_speedup"]) if latency else "not measured."
+    said = summary.latency_line(latency, summary.theory_of(result, file)) if latency else "not measured."
     judged = marked(result)
     alarm = f"**Marked: {judged['verdict']}. {judged['message']}**\n\n" if judged else ""
     text = f"{alarm}{table}\n\n**Latency** {said}\n\n    {result['command']}\n"

@@ -21,7 +21,7 @@ __all__ = [
         "label_of",
         "latency_line",
     ),
-    *("metric_rows", "run_rows", "size_rows"),
+    *("metric_rows", "run_rows", "size_rows", "theory_of"),
 ]
 
 COLUMNS = ("dataset", "model", "sparsity", "size", "compression")
@@ -200,10 +200,17 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
             reason = tried["reason"].rstrip(".")
             yield f"Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
     if latency:
-        yield f"Latency  {latency_line(latency, file['theoretical_speedup'])}"
+        yield f"Latency  {latency_line(latency, theory_of(result, file))}"
 
 
-def latency_line(latency: Mapping[str, Any], theoretical: float) -> str:
+def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+    """What the speed-up would be if zeros cost nothing; nothing of a network that is smaller instead."""
+    if result["pruned"].get("channels"):
+        return ""
+    return f" In theory {file['theoretical_speedup']:.1f}x, if every zero were skipped for nothing."
+
+
+def latency_line(latency: Mapping[str, Any], theory: str) -> str:
     """The latency of a file beside the baseline's, with its spread, and the verdict with its reason."""
     dense, pruned = latency["dense"], latency["pruned"]
     memory = pruned["peak_memory_bytes"]
@@ -211,5 +218,5 @@ def latency_line(latency: Mapping[str, Any], theoretical: float) -> str:
     return (
         f"{pruned['median_ms']:.3g} ms (p10 to p90 {pruned['p10_ms']:.3g} to {pruned['p90_ms']:.3g}, "
         f"n {pruned['n']:,}), dense {dense['median_ms']:.3g} ms, threads {pruned['threads']}{peak}. "
-        f"{latency['verdict']} In theory {theoretical:.1f}x, if every zero were skipped for nothing."
+        f"{latency['verdict']}{theory}"
     )

@@ -94,8 +94,11 @@ def test_kept_counts_are_multiples_where_a_group_has_more():
     assert 1 <= counts["b"] <= 12
 
 
-def test_null_takes_steps_of_sixteen():
-    assert plan(network(40), 0.5, multiple=None).structure.step == 16
+@pytest.mark.parametrize(
+    ("sparsity", "step"), [(0.6, 16), (0.2, 16), (0.8, 8), (0.9, 4), (0.5, 4), (0.975, 1)]
+)
+def test_null_takes_the_largest_step_that_comes_near(sparsity, step):
+    assert plan(network(40), sparsity, multiple=None).step == step  # 40 units cost alike
 
 
 def test_a_unit_is_worth_the_mean_of_its_weights_on_both_sides():

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-STEP_OF_HARDWARE = 16  # channels: TFLite's kernels take as long for 17 as for 32 (benchmarks/channels.py)
 MOST_UNITS = 1_000_000
 
 
@@ -29,7 +28,7 @@ class Channel(Structure):
     Attributes:
         of: What the sparsity is a share of: ``"multiply_adds"``, ``"channels"`` or ``"parameters"``.
         multiple: What counts of kept units are multiples of, in groups of more units; 1 allows any number,
-            null takes 16.
+            null takes the first of 16, 8, 4 and 2 that comes near enough to the share.
     """
 
     cuts: ClassVar[bool] = True
@@ -45,13 +44,8 @@ class Channel(Structure):
             "structure.multiple",
             self.multiple,
             "allowed are whole numbers from 1, or null",
-            "1 allows any number of kept units, null takes 16 in groups of more units.",
+            "1 allows any number of kept units, null takes 16 where that comes near enough to the share.",
         )
-
-    @property
-    def step(self) -> int:
-        """What counts of kept units are multiples of, in groups of more units."""
-        return STEP_OF_HARDWARE if self.multiple is None else self.multiple
 
     def narrowed(self, model: Any, selection: Selection) -> Selection:
         """Find the channels, prove one random cut of all groups, and choose the weights to mask.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil
 from typing import Any
 
@@ -23,6 +24,8 @@ from pruneflow.sparsity.structures import finite_scores
 __all__ = ["ChannelPlan"]
 
 COUNTED = ("multiply_adds", "parameters")
+STEPS = (16, 8, 4, 2)  # units: TFLite takes as long for 17 channels as for 32 (benchmarks/channels.py)
+NEAR = 0.02  # of the whole network, by which the share may be missed for the sake of such a step
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,20 @@ class ChannelPlan(MaskPlan):
     structure: Channel
     channels: Channels | None = None
     _known: dict[float, Counts] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def step(self) -> int:
+        """What counts of kept units are multiples of, in groups of more units."""
+        if self.structure.multiple is not None:
+            return self.structure.multiple
+        return next((step for step in STEPS if self._is_near(step)), 1)
+
+    def _is_near(self, step: int) -> bool:
+        """Return whether such counts come near to the share, each group keeping the same part of itself."""
+        end = self.plan.total_steps
+        counts = self._decided(end, self._evenly, self._ladders(step))
+        share = self._found.share(self.structure.of, counts)
+        return abs(share - self.plan.sparsity_after(end)) <= NEAR
 
     @property
     def _found(self) -> Channels:
@@ -56,7 +73,7 @@ class ChannelPlan(MaskPlan):
         most = self._found.share(of, self._fewest())
         words = of.replace("_", "-")
         problem = f"structure=channel can remove at most {most:.4f} of the {words} of this network"
-        is_coarse = self.structure.step > 1 and (self._found.sizes > self.structure.step).any()
+        is_coarse = self.step > 1 and (self._found.sizes > self.step).any()
         finer = ", or set structure.multiple=1" if is_coarse else ""
         remedy = f"Lower it to {np.floor(most * 1e4) / 1e4:g} or less{finer}."
         require(asked <= most + SAME, "schedule.final_sparsity", asked, problem, remedy)
@@ -67,9 +84,10 @@ class ChannelPlan(MaskPlan):
         reached = self._found.share(self.structure.of, counts)
         if asked and not reached:
             problem = f"no choice of units comes nearer to {asked:g} of the {words} than none"
-            step = self.structure.step
-            raise ConfigError.of("structure.multiple", step, problem, "Lower it; 1 allows any number.")
-        return f"{asked:.4f} of the {words} are asked for, the nearest choice of units removes {reached:.4f}."
+            raise ConfigError.of("structure.multiple", self.step, problem, "Lower it; 1 allows any number.")
+        steps = f" in steps of {self.step}" if self.step > 1 else ""
+        said = f"{asked:.4f} of the {words} are asked for, the nearest choice of units{steps} removes"
+        return f"{said} {reached:.4f}."
 
     def check_options(self) -> None:
         """Check that the options fit each other, for which the network need not be known.
@@ -189,7 +207,7 @@ class ChannelPlan(MaskPlan):
         """All that decides the masks but weights, gradients and seed, as JSON takes it."""
         updates = self.plan.updates
         return {
-            "structure": {"option": "channel", "of": self.structure.of, "multiple": self.structure.step},
+            "structure": {"option": "channel", "of": self.structure.of, "multiple": self.step},
             "criterion": settings_of(self.criterion),
             "distribution": settings_of(self.distribution),
             "groups": [[group.name, group.size] for group in self._found.groups],
@@ -239,43 +257,49 @@ class ChannelPlan(MaskPlan):
             return self._found.sizes
         if self._is_global:
             assert scores is not None, "units are ranked together"
-            return self._decided(step, self._by_score(scores))
+            return self._decided(step, self._by_score(scores), self._ladders(self.step))
         share = self.plan.sparsity_after(step)
         if share not in self._known:
-            sizes = self._found.sizes
-            self._known[share] = self._decided(step, lambda group, now, then: -(now + then) / sizes[group])
+            self._known[share] = self._decided(step, self._evenly, self._ladders(self.step))
         return self._known[share]
+
+    def _evenly(self, group: int, now: int, then: int) -> float:
+        """Order steps so that each group keeps the same part of itself."""
+        return float(-(now + then) / self._found.groups[group].size)
 
     def _by_score(self, scores: Sequence[Scores]) -> Callable[[int, int, int], float]:
         ranked = [np.sort(each)[::-1] for each in scores]
         return lambda group, now, then: float(ranked[group][then:now].mean())
 
-    def _decided(self, step: int, when: Callable[[int, int, int], float]) -> Counts:
-        own = self._own(step)
-        ladders = [[own[index]] if index in own else each for index, each in enumerate(self._ladders())]
+    def _decided(
+        self, step: int, when: Callable[[int, int, int], float], ladders: Sequence[list[int]]
+    ) -> Counts:
+        own = self._own(step, ladders)
+        ladders = [[own[index]] if index in own else each for index, each in enumerate(ladders)]
         start = np.array([each[0] for each in ladders], np.int64)
         share = self.plan.sparsity_after(step)
         return counts_for(self._found, self.structure.of, share, start, steps(ladders, when))
 
-    def _ladders(self) -> list[list[int]]:
+    def _ladders(self, multiple: int) -> list[list[int]]:
         """Counts that each group may have."""
         floor = self.distribution.min_density if isinstance(self.distribution, Global) else 0
         return [
-            ladder(group.size, max(1, ceil(round(floor * group.size, 6))), self.structure.step)
+            ladder(group.size, max(1, ceil(round(floor * group.size, 6))), multiple)
             for group in self._found.groups
         ]
 
     def _fewest(self) -> Counts:
-        own = self._own(self.plan.total_steps)
-        return fewest([[own[i]] if i in own else each for i, each in enumerate(self._ladders())])
+        ladders = self._ladders(self.step)
+        own = self._own(self.plan.total_steps, ladders)
+        return fewest([[own[i]] if i in own else each for i, each in enumerate(ladders)])
 
-    def _own(self, step: int) -> dict[int, int]:
+    def _own(self, step: int, ladders: Sequence[Sequence[int]]) -> dict[int, int]:
         """Return the units that stay of groups with a sparsity of their own."""
         groups = self._found.groups
         names = [maker for group in groups for maker in group.makers]
         own = self.distribution.overrides(names)
         found = {}
-        for index, (group, counts) in enumerate(zip(groups, self._ladders(), strict=True)):
+        for index, (group, counts) in enumerate(zip(groups, ladders, strict=True)):
             finals = [own[maker] for maker in group.makers if maker in own]
             if finals:
                 wanted = (1 - self._following(finals[0]).sparsity_after(step)) * group.size
