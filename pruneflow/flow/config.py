@@ -223,7 +223,8 @@ def selected(config: Config, model: Any) -> Selection:
         config: The settings.
         model: The network, built.
     """
-    return config.structure.narrowed(model, config.pruning.select(model))
+    selection: Selection = config.structure.narrowed(model, config.pruning.select(model))
+    return selection
 
 
 def masks_for(config: Config, plan: Plan, selection: Selection | None) -> MaskPlan:

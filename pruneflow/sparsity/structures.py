@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ import numpy.typing as npt
 from pruneflow.errors import ConfigError
 from pruneflow.options import option, require, require_one_of
 from pruneflow.sparsity.selection import Kept, Scores, Sizes, keep_by_size, kept_count
-
-if TYPE_CHECKING:
-    from pruneflow.sparsity.selected_layers import Selection
 
 __all__ = ["Block", "Layout", "NOfM", "Structure", "Units", "Unstructured"]
 
@@ -95,12 +92,12 @@ class Structure:
         """What keeps the sparsity at `max_sparsity`, to begin a sentence with; empty where nothing does."""
         return ""
 
-    def narrowed(self, model: Any, selection: Selection) -> Selection:
+    def narrowed(self, model: Any, selection: Any) -> Any:
         """Leave out what this structure cannot prune of a network.
 
         Args:
             model: The network, built.
-            selection: The layers that may be pruned.
+            selection: The layers that may be pruned, a `Selection`.
         """
         return selection
 

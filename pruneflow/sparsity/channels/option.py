@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from pruneflow.errors import ConfigError
 from pruneflow.options import at_most, option, require, require_one_of
@@ -11,9 +11,6 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import SHARES, Channels
 from pruneflow.sparsity.kernels import keras_of
 from pruneflow.sparsity.structures import Structure
-
-if TYPE_CHECKING:
-    from pruneflow.sparsity.selected_layers import Selection
 
 __all__ = ["Channel"]
 
@@ -47,12 +44,12 @@ class Channel(Structure):
             "1 allows any number of kept units, null takes 16 where that comes near enough to the share.",
         )
 
-    def narrowed(self, model: Any, selection: Selection) -> Selection:
+    def narrowed(self, model: Any, selection: Any) -> Any:
         """Find the channels, prove one random cut of all groups, and choose the weights to mask.
 
         Args:
             model: A built network; its weights are as before afterwards.
-            selection: The layers that may be pruned.
+            selection: The layers that may be pruned, a `Selection`.
 
         Raises:
             ConfigError: if nothing can be removed, or the cut network would be another one.
