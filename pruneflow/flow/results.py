@@ -113,6 +113,8 @@ class PrunedResult:
     """The pruned network as Keras runs it, and its sizes as float TFLite and as ``.h5``.
 
     Sparsity and compression ratio are over pruned weights; biases and layers that were left are not counted.
+    Of ``structure=channel`` the sparsity is the share of the network that was cut out, as `channels` says;
+    ``layers`` are those before the cut.
     """
 
     accuracy: float | None
@@ -197,7 +199,7 @@ class TfliteResult:
     ``max_difference`` the largest difference in probability, or in a predicted number. ``validation_drop`` is
     what the file loses against Keras on the validation part, in accuracy or r2. ``dense_*`` is the baseline
     exported in the same way, with which ``size_ratios`` compare, like for like. ``theoretical_speedup`` is
-    multiply-adds of all weights over those of weights other than zero.
+    multiply-adds of the baseline over those of this file with weights other than zero.
     """
 
     kind: str

@@ -888,11 +888,13 @@ def test_a_file_of_keras_3_is_pruned_from_its_weights_and_given_back(composed, t
 
 
 @pytest.mark.run
-def test_a_network_of_keras_3_is_given_back_as_small_as_it_was_cut(composed, tmp_path):
+@pytest.mark.parametrize("pixels", ["[0,1]", "[0,255]"])
+def test_a_network_of_keras_3_is_given_back_as_small_as_it_was_cut(composed, tmp_path, pixels):
     file = saved(image_network(), tmp_path / "came.keras")
-    overrides = [*QUICK, "model=keras_file", f"model.path={file}", "trainer.dense_epochs=0"]
-    result = run(composed, tmp_path / "run", *overrides, "structure=channel", "schedule.final_sparsity=0.5")
-    kept = {each.name: each.kept for each in result.pruned.channels.groups}
+    overrides = [*QUICK, "model=keras_file", f"model.path={file}", f"model.pixels={pixels}"]
+    cut = ["structure=channel", "schedule.final_sparsity=0.5", "trainer.dense_epochs=0"]
+    result = run(composed, tmp_path / "run", *overrides, *cut)
+    kept = {each.name.split("/")[-1]: each.kept for each in result.pruned.channels.groups}
     read = backend.keras3().saving.load_model(tmp_path / "run" / "pruned.keras")
     assert read.get_layer("conv").filters == kept["conv"]
     assert read.count_params() == result.pruned.channels.parameters[1]
