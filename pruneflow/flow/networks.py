@@ -251,12 +251,8 @@ def _sparsity(masked: Masked, config: Config) -> dict[str, Any]:
     """Count the zeros of the trained network, and refuse it where they miss the request."""
     layers = masked.require_target(slack=config.pruning.engine == "tfmot")
     requested = masked.plan.requested_sparsity(masked.plan.plan.total_steps)
-    return {
-        "layers": [asdict(layer) for layer in layers],
-        "requested_sparsity": requested,
-        "measured_sparsity": masked.total(layers),
-        "channels": masked.plan.described(masked.masks()) if masked.plan.structure.cuts else None,
-    }
+    found = {"layers": [asdict(layer) for layer in layers], "requested_sparsity": requested}
+    return {**found, "channels": masked.described()}
 
 
 def _keep_masked(masked: Masked, ready: Prepared, folder: Path) -> None:
@@ -330,6 +326,7 @@ def _network(
     layers = [
         WeightSparsity(**{**layer, "shape": tuple(layer["shape"])}) for layer in facts.get("layers", [])
     ]
+    channels = facts.get("channels")
     return Network(
         stage=stage,
         file=file,
@@ -338,13 +335,13 @@ def _network(
         cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
         parameters=facts["parameters"],
         requested_sparsity=facts.get("requested_sparsity", 0.0),
-        measured_sparsity=facts.get("measured_sparsity", total_sparsity(layers)),
+        measured_sparsity=channels["removed"] if channels else total_sparsity(layers),
         layers=layers,
         not_pruned=left,
         build=build,
         masks=facts.get("masks", {}),
         wrapped=facts.get("wrapped"),
-        channels=facts.get("channels"),
+        channels=channels,
     )
 
 

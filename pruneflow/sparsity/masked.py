@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of, kernels, leaves, plain
 from pruneflow.sparsity.masks import MaskPlan
-from pruneflow.sparsity.measure import Total, WeightSparsity, require_target, total_sparsity
+from pruneflow.sparsity.measure import Total, WeightSparsity, require_target
 
 __all__ = ["Masked", "MaskedWeight", "apply", "mask_in_place"]
 
@@ -208,14 +208,9 @@ class Masked:
         requested = self.plan.sparsities_after(step)
         return [self._measured(each, step, requested[each.name]) for each in self.weights]
 
-    def total(self, weights: Iterable[WeightSparsity]) -> float:
-        """Measured sparsity of all weights together: of their zeros, or of what the structure removes.
-
-        Args:
-            weights: As `measure` gives them.
-        """
-        removed = self.plan.removed(self.masks()) if self.plan.structure.cuts else None
-        return total_sparsity(weights) if removed is None else removed
+    def described(self) -> dict[str, Any] | None:
+        """Return what masks remove of the network, as `MaskPlan.described`; None where zeros say it."""
+        return self.plan.described(self.masks()) if self.plan.structure.cuts else None
 
     def _measured(self, each: MaskedWeight, step: int, requested: float | None) -> WeightSparsity:
         kept, values = _kept(each), _values(each.weight)

@@ -238,14 +238,6 @@ class MaskPlan:
         options = {"structure": settings_of(self.structure), "criterion": settings_of(self.criterion)}
         return {**options, "weights": weights, "curves": curves}
 
-    def removed(self, masks: Arrays) -> float | None:
-        """Share of the network that masks remove, [0, 1); None where zeros are counted.
-
-        Args:
-            masks: Of every weight, by name.
-        """
-        return None
-
     def described(self, masks: Arrays) -> dict[str, Any] | None:
         """Say what masks remove of the network, as JSON takes it; None where zeros say it."""
         return None

@@ -51,6 +51,7 @@ _MEANINGS_OF_PARTS = {
 _MEANINGS_OF_WEIGHTS = {
     "sparsity": "Share of zeros in {name}, counted with its mask applied.",
     "threshold": "Lowest score that was kept in {name} at the last mask update; by default a magnitude.",
+    "units": "Units of {name} that are kept; the others are cut out at the end.",
     "weights": "Weights of {name} that are kept; those that are masked would be one bar at zero.",
     "masks": "Mask of {name}, inputs downwards, outputs across: white is kept, black is masked.",
 }

@@ -14,6 +14,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
 from pruneflow.sparsity.masked import Masked
+from pruneflow.sparsity.measure import total_sparsity
 from pruneflow.sparsity.pictures import picture
 from pruneflow.training.callbacks import Throughput
 from pruneflow.training.dashboard import TensorBoard, description, write_layout
@@ -103,10 +104,13 @@ class SparsityLog(ScalarLog):
     def _figures(self) -> dict[str, float]:
         weights = self.masked.measure(self.step)
         figures = {f"sparsity/{w.name}/{w.weight}": w.measured_sparsity for w in weights}
-        figures["sparsity/total"] = self.masked.total(weights)
+        figures["sparsity/total"] = total_sparsity(weights)
         figures["sparsity/planned"] = self.plan.requested_sparsity(self.step)
         for name, value in self.masked.thresholds().items():
             figures[f"threshold/{name}"] = value
+        if cut := self.masked.described():
+            figures["sparsity/total"] = cut["removed"]
+            figures |= {f"units/{group['name']}": group["kept"] for group in cut["groups"]}
         return figures
 
 

@@ -14,6 +14,7 @@ from pruneflow.errors import ConfigError
 from pruneflow.flow import pipeline
 from pruneflow.flow.agreement import DisagreementError
 from pruneflow.report import summary
+from pruneflow.report.curves import read_curves
 from pruneflow.runtime import backend
 from pruneflow.sparsity.channels import groups
 
@@ -49,6 +50,9 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
     assert again.stages["pruned"].reused
     assert again.pruned.channels == cut
     assert (tmp_path / "again" / "pruned.h5").read_bytes() == (tmp_path / "run" / "pruned.h5").read_bytes()
+    curves = read_curves(tmp_path / "run" / "pruned")
+    assert curves["units/conv2d"].values[-1] == conv2d
+    assert curves["sparsity/total"].values[-1] == pytest.approx(cut.removed)
     lines = list(summary.findings(summary_of(result)))
     assert f"Cut      0.6000 of the multiply-adds were asked for, {cut.removed:.4f} are gone." in lines
     small = [f"model.path={tmp_path / 'run' / 'pruned.h5'}", "model=keras_file", *CNN[:2], CNN[3]]

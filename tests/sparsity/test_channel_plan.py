@@ -79,7 +79,9 @@ def test_the_share_is_of_what_is_asked_for(of, sparsity, a, b):
         for x in range(1, 9)
         for y in range(max(1, x - 1), min(8, x + 1) + 1)
     }
-    assert abs(found.removed(masks_of(found, model)) - sparsity) <= min(shares[n, n] for n in range(1, 9))
+    assert abs(found.described(masks_of(found, model))["removed"] - sparsity) <= min(
+        shares[n, n] for n in range(1, 9)
+    )
     assert all(abs(counts[name] - other) <= 1 for name, other in (("a", a), ("b", b)))
 
 

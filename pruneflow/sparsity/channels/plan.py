@@ -153,10 +153,6 @@ class ChannelPlan(MaskPlan):
         """Zeros of all masks, within `total_tolerance`."""
         return sum(self.expected_zeros(p.name, step) or 0 for p in self.prunables)
 
-    def removed(self, masks: Mapping[str, npt.NDArray[Any]]) -> float | None:
-        """Share of the network that masks remove, of what ``structure.of`` says, [0, 1)."""
-        return self._found.share(self.structure.of, self._found.counts(self._found.kept_by(masks)))
-
     def described(self, masks: Arrays) -> dict[str, Any] | None:
         """What goes of each group, of multiply-adds and of parameters; see `results.ChannelsResult`."""
         found, counts = self._found, self._found.counts(self._found.kept_by(masks))
