@@ -181,6 +181,14 @@ def operators(keras, layers):
 
 
 @network
+def masked_steps(keras, layers):
+    i, steps = keras.Input((6, 4)), keras.Input((6,), dtype="bool")
+    x = layers.LSTM(6, return_sequences=True, name="b")(layers.Dense(8, name="a")(i), mask=steps)
+    x = layers.GlobalAveragePooling1D()(x, mask=steps)
+    return keras.Model([i, steps], layers.Dense(2, name="d")(x))
+
+
+@network
 def with_a_function(keras, layers):
     i = keras.Input((5,))
     x = layers.Lambda(lambda t: t * 2, name="lambda")(layers.Dense(6, name="a")(i))

@@ -15,6 +15,7 @@ from pruneflow.sparsity.channels.trace import Call, Trace
 
 __all__ = ["walk"]
 
+MASKS = ("mask", "attention_mask")
 OUTPUTS = "its outputs are those of the network"
 
 
@@ -58,7 +59,9 @@ def _note(call: Call, node: Any, known: dict[int, Tensor]) -> None:
     shapes = tuple(_shape(each) for each in outputs)
     args, named = (tf.nest.map_structure(in_place, each) for each in (node.call_args, node.call_kwargs))
     inside = call.inside(node.layer.name, shapes).with_arguments(args, named)
+    masks = [named[key] for key in MASKS if named.get(key) is not None]  # they have no channels
     tensors = [known[id(each)] for each in node.keras_inputs]
+    tensors = [each for each in tensors if not any(each is mask for mask in masks)]
     for each, ids, shape in zip(outputs, _ids(inside, node.layer, tensors), shapes, strict=True):
         known[id(each)] = Tensor(ids, shape)
 

@@ -115,6 +115,8 @@ def _examples(model: Any, rng: np.random.Generator) -> Any:
         shape = [EXAMPLES, *(free if size is None else size for size in sizes)]
         whole = rows or not tensor.dtype.is_floating
         drawn = rng.integers(0, min([MOST_ID, *rows]), shape) if whole else rng.normal(size=shape)
+        if tensor.dtype.is_bool:
+            drawn = drawn % 2  # of a mask, which may be of any steps
         yield backend.tensorflow().cast(drawn, tensor.dtype)
 
 
