@@ -184,9 +184,13 @@ def _sorted(
         for key, given in trace.settings.items()
     }
     groups = _grouped(axes, settings)
+    group_of = np.full(len(trace.ids), len(groups), np.int64)
+    for index, group in enumerate(groups):
+        group_of[group.units] = index
     elements = {
         name: _cost(
             groups,
+            group_of,
             prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None),
             [ids for ids in along if ids is not None],
         )
@@ -195,13 +199,11 @@ def _sorted(
     }
     products = [(each.times, tuple(map(roots, each.ids))) for each in trace.products]
     costs = {
-        "multiply_adds": [_cost(groups, *each) for each in products],
+        "multiply_adds": [_cost(groups, group_of, *each) for each in products],
         "parameters": list(elements.values()),
-        "channels": [_cost(groups, 1, (group.units,)) for group in groups],
+        "channels": [_cost(groups, group_of, 1, (group.units,)) for group in groups],
     }
-    can_go = np.zeros(len(trace.ids), np.bool_)
-    for group in groups:
-        can_go[group.units] = True
+    can_go = group_of < len(groups)
     masked = tuple(
         name
         for key, (_, name, _) in named.items()
@@ -237,13 +239,16 @@ def _grouped(
     )
 
 
-def _cost(groups: Sequence[Group], times: int, axes: Sequence[IntArray]) -> Cost:
-    """Count how often the units of each group lie along each axis."""
-    by_group = np.zeros((len(axes), len(groups)), np.int64)
-    stays = np.array([len(ids) for ids in axes], np.int64)
-    for row, ids in enumerate(axes):
-        for column, group in enumerate(groups):
-            often = int(np.isin(ids, group.units).sum()) // group.size
-            by_group[row, column] = often
-            stays[row] -= often * group.size
-    return Cost(times, stays, by_group)
+def _cost(groups: Sequence[Group], group_of: IntArray, times: int, axes: Sequence[IntArray]) -> Cost:
+    """Count how often the units of each group lie along each axis.
+
+    Args:
+        groups: The groups.
+        group_of: Index of the group of each id; their number where it has none.
+        times: What is multiplied with the sizes of the axes.
+        axes: The ids along each.
+    """
+    sizes = np.array([group.size for group in groups], np.int64)
+    found = np.array([np.bincount(group_of[ids], minlength=len(groups) + 1) for ids in axes], np.int64)
+    found = found.reshape(len(axes), len(groups) + 1)
+    return Cost(times, found[:, -1], found[:, :-1] // sizes)
