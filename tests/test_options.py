@@ -16,6 +16,7 @@ SPECS = {
     "image": Spec("image", (32, 32, 3), 3),
     "tokens": Spec("tokens", (12,), 3, 70),
     "numbers": Spec("numbers", (6,), 3),
+    "signal": Spec("signal", (12, 5), 3),
 }
 BROUGHT = ("custom", "keras_file")  # networks of the user's own have tests of their own
 

@@ -61,9 +61,9 @@ class Spec:
     """What a model must know of the data it reads.
 
     Attributes:
-        kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
-        shape: Shape of one example: (height, width, channels), (length,) or (features,); of a signal, which
-            is of the kind ``"numbers"``, (..., channels).
+        kind: ``"image"``, ``"tokens"``, ``"numbers"`` (rows of them) or ``"signal"``.
+        shape: Shape of one example: (height, width, channels), (length,) or (features,); of a signal
+            (steps, channels) or more dimensions, the last of which is that of the channels.
         classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
         vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
         targets: What a regression predicts; None for classes.
@@ -81,8 +81,13 @@ class Spec:
         return len(self.targets) if self.targets else self.classes
 
     @property
+    def is_measured(self) -> bool:
+        """Whether examples are measurements, which are standardised: rows of numbers, or signals."""
+        return self.kind in ("numbers", "signal")
+
+    @property
     def input_dtype(self) -> str:
-        """dtype of the model's input: float32 for numbers and, in [0, 1], for images; int32 for token ids."""
+        """dtype of the model's input: int32 for token ids, else float32, for images in [0, 1]."""
         return "int32" if self.kind == "tokens" else "float32"
 
     @property
@@ -95,7 +100,7 @@ class Spec:
 
         Args:
             x: (n, *shape); uint8 or float32 in [0, 255] for images, int32 token ids for tokens, float32 for
-                numbers.
+                numbers and signals.
 
         Returns:
             (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
@@ -112,12 +117,15 @@ class Part:
 
     Attributes:
         x: (n, *shape), uint8 for images, or float32 in [0, 255] where they were resized without rounding,
-            int32 for tokens, float32 for numbers; in memory or in files.
+            int32 for tokens, float32 for numbers and signals; in memory or in files.
         y: (n,) int64 labels, or (n, targets) float32 numbers for a regression.
+        weights: (n,) float32, how much each example counts in the training loss; None counts each once. Those
+            of validation and test are not read.
     """
 
     x: Examples
     y: npt.NDArray[Any]
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.datasets.spec import Data
+from pruneflow.datasets.weights import weighed
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
 from pruneflow.flow import lengths
@@ -160,7 +161,7 @@ def _load(dataset: Any) -> tuple[Data, float]:
     found = _loaded.get(key)
     if not found:
         start = time.perf_counter()
-        data = dataset.load()
+        data = weighed(dataset.load(), dataset.class_weights)
         while len(_loaded) >= 2:  # a sweep over many data settings must not keep them all
             del _loaded[next(iter(_loaded))]
         found = _loaded[key] = data, time.perf_counter() - start

@@ -39,8 +39,8 @@ class Model:
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
-    # Kinds of data, of `Spec`: "image", "tokens", "numbers"; one of them or several.
-    reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers")
+    # Kinds of data, of `Spec`: "image", "tokens", "numbers", "signal"; one of them or several.
+    reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers", "signal")
     # Whether the user brought it, so that nobody knows whether it can be exported before that is tried.
     brought: ClassVar[bool] = False
     # Of the network that `build` returned last and that came as Keras 3: the largest difference between its
@@ -144,7 +144,12 @@ class Model:
         """
 
 
-_WORDS = {"image": "images", "tokens": "sequences of tokens", "numbers": "rows of numbers"}
+_WORDS = {
+    "image": "images",
+    "tokens": "sequences of tokens",
+    "numbers": "rows of numbers",
+    "signal": "signals",
+}
 
 
 def _kinds(model: Any) -> tuple[str, ...]:

@@ -131,6 +131,7 @@ _MISREAD = {
     "image": "pixels in another range (model.pixels), images that were resized or cropped in another way "
     "(dataset.height, dataset.width, dataset.resize), or colours in another order",
     "numbers": "numbers that were standardised in another way (dataset.standardise)",
+    "signal": "channels that were standardised in another way (dataset.standardise)",
     "tokens": "words with other token ids (dataset.index_path, dataset.vocabulary_size, dataset.length)",
 }
 

@@ -15,12 +15,13 @@ from support import ROOT
 DOCS = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 SECTION = DOCS.split("## Data of your own")[1].split("\n## ")[0]
 BLOCKS = re.findall(r"```sh\n(.*?)```", SECTION, re.S)
-COMMANDS = [line.removeprefix("python -m pruneflow ") for block in BLOCKS for line in block.splitlines()]
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line.removeprefix("python -m pruneflow ") for line in LINES if " -m pruneflow " in line]
 (MODULE,) = re.findall(r"```python\n# mine\.py\n(.*?)```", SECTION, re.S)
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 19
     for option in ("image_folder", "arrays", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION
@@ -40,7 +41,8 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, part in (("y", "y"), ("x_test", "x"), ("y_test", "y")):
         np.save(tmp_path / f"{name}.npy", numbers()[part])
     windows = np.random.default_rng(1).normal(size=(80, 12, 3))
-    np.savez(tmp_path / "windows.npz", x=windows, y=kinds, speaker=np.arange(80) // 4)
+    np.savez(tmp_path / "windows.npz", x=windows, y=kinds, speaker=np.arange(80) // 4, weights=np.ones(80))
+    np.savez(tmp_path / "digits.npz", x=windows, y=kinds, groups=np.arange(80) // 4)
     quoted = [rf'"a \"{word}\" film, {i}",{word}' for i in range(40) for word in ("bad", "good")]
     rows(tmp_path / "reviews.csv", ["review,sentiment", *quoted])
     for name in ("opinions.csv", "later.csv"):
@@ -56,7 +58,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_composes_loads_and_fits_its_model(command: str, composed: Callable[..., Any]) -> None:
     config = composed(*shlex.split(command))
     data = config.dataset.load()
-    assert (data.spec.kind == "numbers") == ("model=mlp" in command)
+    assert data.spec.is_measured == ("model=mlp" in command or "model=ds_cnn" in command)
     config.model.check(data.spec)
     assert data.class_names or data.spec.kind != "tokens"
     if "dataset=custom" in command:

@@ -84,7 +84,7 @@ def test_a_signal_is_standardised_by_channel_over_the_training_part_and_never_ro
     x = windows()
     test = np.full((4, 12, 3), 1e6)
     data = arrays(saved(tmp_path, x=x, y=Y, x_test=test, y_test=Y[:4]), examples="signal").load()
-    assert (data.spec.kind, data.spec.shape, data.train.x.dtype) == ("numbers", (12, 3), np.float32)
+    assert (data.spec.kind, data.spec.shape, data.train.x.dtype) == ("signal", (12, 3), np.float32)
     np.testing.assert_allclose(data.train.x.mean(axis=(0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(data.train.x.std(axis=(0, 1)), 1, atol=1e-5)
     assert data.standardisation is not None
@@ -105,10 +105,12 @@ def test_a_data_of_signals_is_taken_as_it_is() -> None:
     def of(n: int) -> Part:
         return Part(windows(n).astype(np.float32), np.arange(n) % 2)
 
-    data = Data("mine", Spec("numbers", (12, 3), 2), of(40), of(6), of(8))
+    data = Data("mine", Spec("signal", (12, 3), 2), of(40), of(6), of(8))
     check_data("here", data)
-    with pytest.raises(DataError, match=r"spec\.shape: expected a tuple of one or more int"):
-        check_data("here", replace(data, spec=Spec("numbers", (), 2)))
+    with pytest.raises(DataError, match=r"spec\.shape: expected a tuple of 2 or more int, each from 1"):
+        check_data("here", replace(data, spec=Spec("signal", (12,), 2)))
+    with pytest.raises(DataError, match=r"a tuple of 1 int \(spec\.kind=signal has more\), each from 1"):
+        check_data("here", replace(data, spec=Spec("numbers", (12, 3), 2)))
 
 
 def test_a_number_that_is_none_is_named_by_its_place(tmp_path: Path) -> None:
@@ -180,7 +182,8 @@ def test_settings_that_nothing_reads_are_refused(tmp_path: Path) -> None:
         checked_pixels("here", [("x", np.zeros((4, 6, 5), np.uint8))], Reading(channels_first=True))
     held = {"x_test": RNG.random((4, 3)), "y_test": Y[:4], "x_val": RNG.random((4, 3)), "y_val": Y[:4]}
     path = saved(tmp_path, x=RNG.random((60, 3)), y=Y, g=Y, **held)
-    assert "Groups were not used: all parts are given." in arrays(path, groups="g").load().note
+    said = "dataset.groups was not used: the groups of the test and validation part are not known."
+    assert said in arrays(path, groups="g").load().note
 
 
 @pytest.mark.parametrize(
