@@ -18,6 +18,7 @@ from pruneflow.datasets.reading.pixels import Reading, checked_pixels
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import joined
 from pruneflow.errors import ConfigError, DataError
+from pruneflow.evaluate import main as evaluate
 
 RNG = np.random.default_rng(0)
 Y = np.arange(60) % 2
@@ -360,19 +361,30 @@ def test_several_labels_at_once_are_no_task(tmp_path: Path, task: str, several: 
 
 
 @pytest.mark.run
-def test_a_signal_is_trained_exported_and_evaluated(tmp_path: Path) -> None:
-    np.savez(tmp_path / "mine.npz", x=windows(200), y=np.arange(200) % 2)
-    typed = [
-        *(
-            *QUICK,
-            "model=mlp",
-            "model.hidden_units=[16]",
-            "dataset=arrays",
-            f"dataset.path={tmp_path / 'mine.npz'}",
-        ),
-        *("dataset.examples=signal", "trainer.batch_size=16", "trainer.dense_batch_size=16"),
-    ]
-    result = pruneflow.run(typed, folder=tmp_path / "run")
+def test_a_signal_is_trained_exported_and_evaluated_by_the_scales_of_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y, y_test = np.arange(200) % 2, np.arange(100) % 2
+    x, test = (windows(len(each)) + 400 * each[:, None, None] for each in (y, y_test))
+    np.savez(tmp_path / "mine.npz", x=x, y=y, x_test=test, y_test=y_test)
+    data = ["dataset=arrays", "dataset.examples=signal"]
+    small = ["model=mlp", "model.hidden_units=[16]", "trainer.batch_size=16", "trainer.dense_batch_size=16"]
+    longer = ["trainer.dense_epochs=12", "trainer.epochs=6", f"dataset.path={tmp_path / 'mine.npz'}"]
+    result = pruneflow.run([*QUICK, *data, *small, *longer], folder=tmp_path / "run")
     scales = json.loads((tmp_path / "run" / "standardisation.json").read_text())
     assert len(scales["mean"]) == 3
-    assert result.tflite[0].metrics["accuracy"] == pytest.approx(result.pruned.metrics["accuracy"], abs=0.05)
+    accuracy = result.tflite[0].metrics["accuracy"]
+    assert accuracy == pytest.approx(result.pruned.metrics["accuracy"], abs=0.05)
+    assert accuracy > 0.8
+    # Beside another training part, of other scales, the same test part gets those of the first.
+    np.savez(tmp_path / "other.npz", x=9 * x, y=y, x_test=test, y_test=y_test)
+    file = tmp_path / "run" / result.tflite[0].file
+    others = f"dataset.path={tmp_path / 'other.npz'}"
+    capsys.readouterr()
+    assert evaluate(["--json", str(file), *data, others, "latency.seconds=0"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["files"]
+    assert row["accuracy"] == accuracy
+    (tmp_path / "run" / "standardisation.json").unlink()
+    assert evaluate(["--json", str(file), *data, others, "latency.seconds=0"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["files"]
+    assert row["accuracy"] < accuracy - 0.1
