@@ -353,14 +353,13 @@ def _require_some(chosen: int, examples: int, fraction: float, *, part: str) -> 
 
 
 def digest_of(*parts: Part) -> str:
-    """Name data by content: SHA-256 over dtype, shape and bytes of x, y and any weights of each part in turn.
+    """Name data by content: SHA-256 over dtype, shape and bytes of x and y of each part in turn, no weights.
 
     Of examples that stay in files, it is over the SHA-256 of each in place of the bytes.
     """
     digest = hashlib.sha256()
     for part in parts:
-        arrays = (part.x, part.y) if part.weights is None else (part.x, part.y, part.weights)
-        for array in arrays:
+        for array in (part.x, part.y):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             content = array.digests if isinstance(array, Rows) else array
             digest.update(np.ascontiguousarray(content).data)

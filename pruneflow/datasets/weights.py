@@ -12,7 +12,6 @@ import numpy.typing as npt
 from pruneflow.datasets.reading.checks import Array, described, expect
 from pruneflow.datasets.reading.names import listed, unquoted
 from pruneflow.datasets.spec import Data
-from pruneflow.datasets.split import digest_of
 from pruneflow.options import require
 
 __all__ = ["check_class_weights", "checked_weights", "said_of_weights", "weighed"]
@@ -54,8 +53,8 @@ def weighed(data: Data, class_weights: Any) -> Data:
             numbers; or weights by the names of classes, 1 for those that are not named.
 
     Returns:
-        The data with `Part.weights` of the training part, the weights in the note, and another digest; the
-        same data where there are no class weights.
+        The data with `Part.weights` of the training part, and the weights in the note; the same data where
+        there are no class weights.
 
     Raises:
         ConfigError: if the data have no classes, or others than are named.
@@ -71,7 +70,7 @@ def weighed(data: Data, class_weights: Any) -> Data:
     require(bool(weights.any()), KEY, class_weights, problem, "Give a class that occurs a weight above 0.")
     train = replace(data.train, weights=weights.astype(np.float32))
     note = f"{data.note} {_said(data, of_class)}".strip()
-    return replace(data, train=train, note=note, digest=digest_of(train, data.validation, data.test))
+    return replace(data, train=train, note=note)
 
 
 def checked_weights(where: object, name: str, weights: Array, count: int) -> npt.NDArray[np.float32]:

@@ -69,13 +69,10 @@ def test_the_weight_of_a_class_and_that_of_an_example_are_multiplied() -> None:
     assert data.train.weights.tolist() == [10, 200, 30]
 
 
-def test_without_weights_nothing_changes_and_with_them_the_digest_does() -> None:
+def test_without_weights_nothing_changes_and_with_them_the_data_have_the_same_digest() -> None:
     data = data_of([0, 1, 0])
     assert weighed(data, None) is data
-    digests = {weighed(data, given).digest for given in (None, "balanced", [1, 1], [1, 2])}
-    assert len(digests) == 4
-    weights = np.ones(3, np.float32)
-    assert digest_of(Part(data.train.x, data.train.y)) != digest_of(Part(data.train.x, data.train.y, weights))
+    assert {weighed(data, given).digest for given in ("balanced", [1, 1], [1, 2])} == {data.digest}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +137,7 @@ def test_weights_go_with_their_examples_into_the_training_part(tmp_path: Path) -
     assert f"The training loss counts examples by weights from {low:g} to {high:g}," in data.note
     assert "not used" not in data.note
     plain = arrays(path, standardise=False).load()
-    assert plain.train.weights is None and plain.digest != data.digest
+    assert plain.train.weights is None and plain.digest == data.digest
     np.testing.assert_array_equal(plain.train.x, data.train.x)
 
 
@@ -150,7 +147,8 @@ def test_weights_of_a_npy_file_are_those_of_a_npz_file(tmp_path: Path) -> None:
         for name in ("x", "y", "w"):
             np.save(tmp_path / f"{name}.npy", held[name])
     files = {"labels_path": str(tmp_path / "y.npy"), "sample_weights": str(tmp_path / "w.npy")}
-    assert arrays(tmp_path / "x.npy", **files).load().digest == arrays(path, sample_weights="w").load().digest
+    npy, npz = arrays(tmp_path / "x.npy", **files).load(), arrays(path, sample_weights="w").load()
+    assert npy.train.weights.tolist() == npz.train.weights.tolist() and npy.digest == npz.digest
 
 
 def test_a_function_gives_weights_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
