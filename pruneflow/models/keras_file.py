@@ -18,7 +18,6 @@ from pruneflow.models.keras_files import (
     digest_of_files,
     original_in,
     read_network,
-    registered,
 )
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
@@ -71,7 +70,7 @@ class KerasFile(Model):
     def identity(self, spec: Spec) -> dict[str, Any]:
         """Content of the file, wherever it lies, how it is read, and the code that the user registered."""
         read: dict[str, Any] = {"output": self.output, "pixels": [float(value) for value in self.pixels]}
-        if own := [code for code in registered().values() if not is_of_keras(code)]:
+        if own := [code for code in backend.registered().values() if not is_of_keras(code)]:
             read["code"] = digest_of_code(own)
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
