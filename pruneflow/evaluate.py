@@ -66,7 +66,7 @@ class _Chosen:
 class _Settings:
     dataset: Any
     latency: Latency
-    interpreters: int
+    device: Any
     network: Any  # how files of Keras are read: the option keras_file, whose path is that of each
 
 
@@ -92,7 +92,7 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
 
     Args:
         files: ``.tflite`` files, and files of Keras.
-        settings: ``dataset``, ``latency`` and ``interpreters``.
+        settings: ``dataset``, ``latency``, ``device`` and ``network``.
 
     Returns:
         What ``--json`` prints of each.
@@ -105,7 +105,8 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
         check_file(file)
     for file in set(files) - set(of_keras):
         tflite.parse(tflite.read(file), str(file))
-    data: Data = settings.dataset.load()
+    with settings.device.awaited():
+        data: Data = settings.dataset.load()
     with TemporaryDirectory() as folder:
         made = [
             _as_tflite(file, Path(folder, f"{number}.tflite"), data, settings) if file in of_keras else file
@@ -146,7 +147,7 @@ def _of_files(
             foreign_outputs(file, first, units=task_of_file(graph, own.spec).units, threads=1)
         read.append(own)
     rows = [
-        {**_scored(file, graph, own, interpreters=settings.interpreters), "file": str(original)}
+        {**_scored(file, graph, own, interpreters=settings.device.interpreters()), "file": str(original)}
         for file, original, graph, own in zip(files, originals, graphs, read, strict=True)
     ]
     if not settings.latency.seconds:
@@ -202,7 +203,7 @@ def _settings(overrides: Sequence[str], *, of_keras: bool = False) -> _Settings:
         composed = answers.composed("config", [*overrides, *network])
     keys = ("dataset", "latency", "device", "model")
     dataset, timed, device, how = (option_from_hydra(composed, key) for key in keys)
-    return _Settings(dataset, timed, device.interpreters(), how)
+    return _Settings(dataset, timed, device, how)
 
 
 def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:

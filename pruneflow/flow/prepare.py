@@ -70,7 +70,8 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     Raises:
         PruneflowError: whatever would stop the run later.
     """
-    data, seconds = _load(config.dataset)
+    with config.device.awaited(share):
+        data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
     limit = config.pruning.max_accuracy_drop
     problem = (
