@@ -110,8 +110,8 @@ def _looked_up(part: Part, spec: Spec) -> Callable[[Any], tuple[Any, Any]]:
 
     def look_up(index: Any) -> tuple[Any, Any]:
         examples = from_files(index) if x is None else tf.gather(x, index)
-        if spec.divisor:
-            examples = tf.cast(examples, tf.float32) / spec.divisor
+        if spec.kind == "image":
+            examples = spec.scaled(tf.cast(examples, tf.float32))
         return examples, tf.gather(y, index)
 
     return look_up

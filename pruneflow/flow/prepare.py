@@ -88,7 +88,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
     masks = masks_for(config, plan, selection.prunables)
-    notes = masks.check()
+    notes = [*filter(None, [config.model.note]), *masks.check()]
     interpreters = config.device.interpreters(share)
     difference = config.model.difference
     return Prepared(

@@ -54,6 +54,20 @@ def test_a_folder_has_the_pixels_that_keras_reads_bit_for_bit(
     assert sorted(row.tobytes() for row in all_rows(data)) == sorted(row.tobytes() for row in expected)
 
 
+@pytest.mark.parametrize(("channels", "colours"), [(1, "grayscale"), (3, "rgb")])
+def test_files_of_16_bits_have_the_pixels_that_keras_reads(
+    tmp_path: Path, channels: int, colours: str
+) -> None:
+    deep = np.random.default_rng(4).integers(0, 65536, (12, 8, 6), dtype=np.uint16)
+    for number, pixels in enumerate(deep):
+        file = tmp_path / "scans" / ("cat", "dog")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    data = images(tmp_path / "scans", height=5, width=4, channels=channels).load()
+    expected = of_keras(tmp_path / "scans", (5, 4), colours)
+    assert sorted(row.tobytes() for row in all_rows(data)) == sorted(row.tobytes() for row in expected)
+
+
 JPEGS: list[tuple[str, dict[str, Any]]] = [
     ("RGB", {"subsampling": "4:2:0"}),
     ("RGB", {"subsampling": "4:2:2"}),

@@ -75,7 +75,7 @@ def network(photographs):
 def words(photographs, network):
     cache = f"dataset.cache_dir={photographs.parent / 'cache'}"
     data = ["dataset=image_folder", f"dataset.path={photographs}", cache]
-    return [*data, "model=keras_file", f"model.path={network}", "model.pixels=[0,255]", "latency.seconds=0"]
+    return [*data, "model=keras_file", f"model.path={network}", "latency.seconds=0"]
 
 
 def judgement(folder):

@@ -82,6 +82,7 @@ def _check_spec(where: object, spec: Spec) -> None:
     fits = fits and all(map(_is_size, sizes))
     expected = f"a tuple of {dimensions or 'one or more'} int, each from 1"
     expect(fits, where, "spec.shape", expected, repr(sizes))
+    expect(spec.pixels is None, where, "spec.pixels", "None: pixels are given from 0 to 1", spec.pixels)
     fits = spec.kind != "tokens" or _is_size(spec.vocabulary_size)
     expect(fits, where, "spec.vocabulary_size", "an int from 1", repr(spec.vocabulary_size))
     if targets is None:
