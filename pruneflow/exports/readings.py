@@ -77,7 +77,7 @@ class Scored:
 
     @property
     def pixels(self) -> Span | None:
-        """What its network read pixels as; None where the data have none."""
+        """The range in which its network read pixels; None where the data have none."""
         return (self.data.spec.pixels or self.rescales) if self.data.spec.kind == "image" else None
 
     def accuracy_of(self, span: Span) -> float:

@@ -149,7 +149,7 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """What a file holds.
+    """The tensors and operations of a file.
 
     Attributes:
         inputs: Of the first subgraph.
@@ -173,12 +173,12 @@ class Graph:
 
     @property
     def nonzero_multiply_adds(self) -> int:
-        """Those by weights that are not zero."""
+        """The multiply-adds by weights that are not zero."""
         return sum(op.nonzero_multiply_adds for op in self.ops)
 
     @property
     def op_counts(self) -> dict[str, int]:
-        """How often each operation stands in the first subgraph."""
+        """The count of each operation in the first subgraph."""
         return dict(Counter(op.name for op in self.ops))
 
     @property
@@ -450,7 +450,7 @@ def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.floa
 
 
 def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:
-    """What the smallest and the largest integer of a tensor stand for."""
+    """Return what the smallest and the largest integer of a tensor stand for."""
     how = tensor.Quantization()
     if how is None or how.ScaleLength() != 1 or dtype not in INTEGERS:
         return None

@@ -61,11 +61,11 @@ class Reading:
 
     @property
     def setting(self) -> str:
-        """What says so on the command line."""
+        """The words that say so on the command line."""
         return "model.pixels=[{:g},{:g}]".format(*self.span)
 
     def __str__(self) -> str:
-        """Return what it gives."""
+        """Return accuracy and range in words."""
         return f"{self.accuracy:.1%} of {self.examples:,} examples with pixels {in_words(self.span)}"
 
 

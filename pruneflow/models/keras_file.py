@@ -10,7 +10,15 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
-from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, original_in, read_network
+from pruneflow.models.fingerprints import digest_of_code, is_of_keras
+from pruneflow.models.keras_files import (
+    FORMATS,
+    check_file,
+    digest_of_files,
+    original_in,
+    read_network,
+    registered,
+)
 from pruneflow.models.pixels import UNIT, Span, in_words, pixels_said
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
@@ -59,10 +67,13 @@ class KerasFile(Model):
         return True
 
     def identity(self, spec: Spec) -> dict[str, Any]:
-        """Content of the file, wherever it lies, and how it is read."""
+        """Content of the file, wherever it lies, how it is read, and the code that the user registered."""
         if self.pixels is None and self.span is None:
             self.build(spec)
-        read = {"output": self.output, "pixels": list(map(float, self.pixels or self.span or UNIT))}
+        pixels = list(map(float, self.pixels or self.span or UNIT))
+        read: dict[str, Any] = {"output": self.output, "pixels": pixels}
+        if own := [code for code in registered().values() if not is_of_keras(code)]:
+            read["code"] = digest_of_code(own)
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
     def check(self, spec: Spec) -> None:
@@ -106,7 +117,7 @@ class KerasFile(Model):
         return model
 
     def _pixels(self, model: Any) -> tuple[Span, str]:
-        """What the network reads pixels as, and a note where that is not what was typed."""
+        """Return the range of pixels that the network reads, and a note where that was not typed."""
         said, name = pixels_said(model), self._path.name
         self.unsaid = not (said or self.pixels)
         if self.pixels and (tuple(self.pixels) != UNIT or not said or said.span == UNIT):

@@ -26,7 +26,7 @@ ROUNDED = 0.01  # of a range, by which its ends may be off, as by 1 / 256 in pla
 
 @dataclass(frozen=True)
 class Said:
-    """What the first layer of a network that changes values says of the pixels that it reads.
+    """The statement of a network, by the first layer that changes values, on the pixels that it reads.
 
     Attributes:
         layer: Its name.
@@ -76,7 +76,7 @@ def in_words(span: Sequence[float]) -> str:
 
 
 def _looked_through(model: Any) -> tuple[Said | None, bool]:
-    """What it says, and whether what it gives are the same pixels still."""
+    """Return what it says, and whether what it gives are the same pixels still."""
     pixels = {id(model.inputs[0])}
     for layer in model.layers:  # in the order in which they are computed
         for node in layer._inbound_nodes:
@@ -139,7 +139,7 @@ def _normalizes(name: str, mean: Array, variance: Array) -> tuple[Said | None, b
 
 
 def _operates(function: str, constants: list[float]) -> tuple[bool, bool]:
-    """Whether it divides by a large number or takes one off, and whether what it gives are pixels still."""
+    """Return whether it divides by a large number or takes one off, and whether it gives pixels still."""
     name = function.rsplit(".", maxsplit=1)[-1]
     if name in ("multiply", "mul"):
         return any(0 < size < 1 / LARGE for size in constants), False
