@@ -114,8 +114,8 @@ def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[[Any], tuple[An
 
     def look_up(index: Any) -> tuple[Any, ...]:
         examples = from_files(index) if x is None else tf.gather(x, index)
-        if spec.divisor:
-            examples = tf.cast(examples, tf.float32) / spec.divisor
+        if spec.kind == "image":
+            examples = spec.scaled(tf.cast(examples, tf.float32))
         return (examples, *(tf.gather(each, index) for each in answers))
 
     return look_up

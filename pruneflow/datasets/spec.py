@@ -12,6 +12,8 @@ from pruneflow.datasets.rows import Examples
 
 __all__ = ["Data", "Part", "Spec", "Targets"]
 
+WHITE = 255.0  # value of a white pixel as it is stored
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -67,6 +69,8 @@ class Spec:
         classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
         vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
         targets: What a regression predicts; None for classes.
+        pixels: Lowest and highest value that pixels are given in; None is 0 and 1, as for every network that
+            pruneflow trains.
     """
 
     kind: str
@@ -74,6 +78,7 @@ class Spec:
     classes: int
     vocabulary_size: int = 0
     targets: Targets | None = None
+    pixels: tuple[float, float] | None = None
 
     @property
     def outputs(self) -> int:
@@ -90,11 +95,6 @@ class Spec:
         """dtype of the model's input: int32 for token ids, else float32, for images in [0, 1]."""
         return "int32" if self.kind == "tokens" else "float32"
 
-    @property
-    def divisor(self) -> float | None:
-        """What stored values are divided by for the model; None where they are read as they are."""
-        return 255.0 if self.kind == "image" else None
-
     def model_input(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn stored examples into what the model reads.
 
@@ -103,12 +103,21 @@ class Spec:
                 numbers and signals.
 
         Returns:
-            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
+            (n, *shape); float32 in [0, 1], or in `pixels`, for images, the same int32 ids for tokens, the
+            same numbers.
         """
-        if self.divisor is None:
+        if self.kind != "image":
             return x.astype(self.input_dtype, copy=False)
-        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(self.divisor)
+        scaled: npt.NDArray[np.float32] = self.scaled(x.astype(np.float32))
         return scaled
+
+    def scaled(self, pixels: Any) -> Any:
+        """Bring float32 pixels from 0 to 255, an array or a tensor, to what the model reads."""
+        scaled = pixels / WHITE
+        if self.pixels is None:
+            return scaled
+        low, high = self.pixels
+        return scaled * (high - low) + low
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,11 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def sampled(self, most: int) -> Part:
+        """At most ``most`` examples, evenly spread, in memory."""
+        at = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+        return Part(self.x[at], self.y[at])
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,8 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     Raises:
         PruneflowError: whatever would stop the run later.
     """
-    data, seconds = _load(config.dataset)
+    with config.device.awaited(share):
+        data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
     limit = config.pruning.max_accuracy_drop
     problem = (
@@ -88,7 +89,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
     masks = masks_for(config, plan, selection.prunables)
-    notes = masks.check()
+    notes = [*filter(None, [config.model.note]), *masks.check()]
     interpreters = config.device.interpreters(share)
     difference = config.model.difference
     return Prepared(

@@ -46,6 +46,8 @@ class Model:
     # Of the network that `build` returned last and that came as Keras 3: the largest difference between its
     # outputs and those of the original. No annotation, which would make it a setting.
     difference = None  # type: float | None
+    # What `build` saw in a network that the user brought, in a sentence; likewise.
+    note = ""
 
     name: str
 

@@ -88,6 +88,7 @@ def _check_spec(where: object, spec: Spec) -> None:
     sizes, targets, (dimensions, shown) = spec.shape, spec.targets, SHAPES[spec.kind]
     fits = isinstance(sizes, tuple) and len(sizes) in dimensions and all(map(_is_size, sizes))
     expect(fits, where, "spec.shape", f"a tuple of {shown}, each from 1", repr(sizes))
+    expect(spec.pixels is None, where, "spec.pixels", "None: pixels are given from 0 to 1", spec.pixels)
     fits = spec.kind != "tokens" or _is_size(spec.vocabulary_size)
     expect(fits, where, "spec.vocabulary_size", "an int from 1", repr(spec.vocabulary_size))
     if targets is None:
