@@ -5,9 +5,10 @@ from __future__ import annotations
 from pruneflow.models.base import Model
 from pruneflow.models.cnn import Cnn
 from pruneflow.models.custom import Custom
+from pruneflow.models.ds_cnn import DsCnn
 from pruneflow.models.keras_file import KerasFile
 from pruneflow.models.mlp import Mlp
 from pruneflow.models.mobilenet import Mobilenet
 from pruneflow.models.recurrent import Gru, Lstm
 
-__all__ = ["Cnn", "Custom", "Gru", "KerasFile", "Lstm", "Mlp", "Mobilenet", "Model"]
+__all__ = ["Cnn", "Custom", "DsCnn", "Gru", "KerasFile", "Lstm", "Mlp", "Mobilenet", "Model"]

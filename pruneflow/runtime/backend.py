@@ -33,6 +33,7 @@ __all__ = [
     "own_functions",
     "prunable_weights",
     "quiet",
+    "registered",
     "reset_names",
     "set_seed",
     "tensorflow",
@@ -210,6 +211,14 @@ def own_functions(of: Any) -> Any:
     """
     package = str(of.__name__).partition(".")[0]
     return import_module(f"{package}.src.saving.serialization_lib").SafeModeScope(False)
+
+
+def registered() -> dict[str, Any]:
+    """Return the classes and functions that Keras finds by name when it reads a file."""
+    objects = keras().saving.get_custom_objects()
+    from tf_keras.src.saving import object_registration  # whose objects of a scope have no public name (2.21)
+
+    return {**objects, **vars(object_registration._THREAD_LOCAL_CUSTOM_OBJECTS)}
 
 
 @cache
