@@ -132,6 +132,15 @@ def broken(monkeypatch, name):
         monkeypatch.setattr(rules_of_sequences, "_by_gate", np.repeat)
 
 
+def test_examples_of_the_proof_reach_the_outputs_of_a_deep_network():
+    """Kernels of depthwise convolutions have few inputs: drawn too small, all outputs would be constants."""
+    keras.backend.clear_session()
+    model, rng = NETWORKS["mobilenet"](), np.random.default_rng(0)
+    model.set_weights([proof._drawn(variable, rng) for variable in model.weights])
+    (outputs,) = proof._outputs(model, list(proof._examples(model, rng)))
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.05 * np.abs(outputs).max()
+
+
 def hidden_softmax():
     i = keras.Input((5,))
     x = layers.Dense(8, activation="softmax")(i)

@@ -101,7 +101,8 @@ def _drawn(variable: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
     shape = tuple(int(size) for size in variable.shape)
     if "variance" in variable.name or "gamma" in variable.name:
         return rng.uniform(0.5, 1.5, shape)
-    scale = (2 / max(1, int(np.prod(shape[:-1])))) ** 0.5 if len(shape) > 1 else 0.3
+    inputs = shape[:-2] if "depthwise" in variable.name else shape[:-1]
+    scale = (2 / max(1, int(np.prod(inputs)))) ** 0.5 if len(shape) > 1 else 0.3
     return rng.normal(size=shape) * scale
 
 
