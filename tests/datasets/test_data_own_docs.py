@@ -20,7 +20,7 @@ COMMANDS = [line.removeprefix("python -m pruneflow ") for block in BLOCKS for li
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 17
     for option in ("image_folder", "arrays", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION
