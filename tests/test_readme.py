@@ -216,7 +216,7 @@ def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
         assert example.replace("<metric>", "f1") in written
     final = set(re.findall(r"`(final/\w+)`", README))
     named = {"final/f1", "final/validation_f1"}
-    assert final | named == set(read_scalars(result.parent / "float")) and len(final) == 7
+    assert final | named == set(read_scalars(result.parent / "float")) and len(final) == 8
     assert (result.parent / "pruned" / "tfmot").is_dir()
     assert set(json.loads(result.read_text())) >= {"config", "plan", "ratios", "phases"}
 

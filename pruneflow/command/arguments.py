@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
 
 
 def shows(parsed: Any) -> bool:
-    """Whether Hydra is only asked to print something."""
+    """Return whether Hydra is only asked to print something."""
     return bool(parsed.hydra_help or parsed.info or parsed.cfg or parsed.shell_completion)
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
@@ -102,15 +104,17 @@ def _show(arguments: list[str]) -> int:
     return 0
 
 
-def start_hydra(words: Sequence[str], pinned: Sequence[str] = ()) -> None:
+def start_hydra(words: Sequence[str], pinned: Sequence[str] = (), mode: RunMode | None = None) -> None:
     """Let Hydra parse the words and start the job or jobs.
 
     Args:
         words: Of the command line.
         pinned: Overrides that follow them.
+        mode: Value of ``hydra.mode``, which Hydra would compose everything once more to find.
     """
     sys.argv = ["pruneflow", *words, *pinned]
     prefer_own_yaml()
+    Hydra.get_mode = lambda *_, **__: mode  # type: ignore[method-assign]
     hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)()
 
 

@@ -60,7 +60,7 @@ class Engine:
         return []
 
     def told(self, cells: int) -> str:
-        """What is said before the cells start."""
+        """Return the message before the cells start."""
         return ""
 
     @contextmanager
@@ -186,7 +186,7 @@ class Ray(Engine):
         return address
 
     def _set_environment(self) -> None:
-        """What Ray reads from the environment only: nothing is reported, nothing is written at home."""
+        """Set the environment of Ray: it reports nothing, and writes nothing at home."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # it takes lines that differ in numbers for the same
         if not sys.stdout.isatty():

@@ -20,7 +20,7 @@ MOST_CELLS = 1_000  # each is composed and checked before the first one starts
 
 
 def swept_in_yaml(settings: DictConfig) -> list[Override]:
-    """What ``hydra.sweeper.params`` adds to a sweep."""
+    """Return the overrides that ``hydra.sweeper.params`` adds to a sweep."""
     params = OmegaConf.select(settings, "hydra.sweeper.params") or {}
     return OverridesParser.create().parse_overrides([f"{key}={value}" for key, value in params.items()])
 
@@ -68,7 +68,7 @@ def _ends(sweep: RangeSweep) -> bool:
 
 
 def _count(override: Override) -> int:
-    """How many values an override has; 1 of an interval."""
+    """Return the number of values of an override; 1 for an interval."""
     value = override.value()
     if isinstance(value, RangeSweep):
         steps: Any = value.range()  # of whole numbers, or of decimals

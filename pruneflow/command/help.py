@@ -76,7 +76,7 @@ def help_text(folders: Iterable[Path]) -> str:
 
 
 def _defaults() -> dict[str, str | None]:
-    """What ``config.yaml`` chooses of each group; None for no option."""
+    """Return the option that ``config.yaml`` chooses in each group; None for no option."""
     listed = yaml.safe_load((config_folder() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     chosen = [item for item in listed if isinstance(item, dict)]
     return {group: choice for item in chosen for group, choice in item.items() if re.fullmatch(r"\w+", group)}

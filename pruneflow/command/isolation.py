@@ -80,7 +80,7 @@ def carry_out(work: Work) -> None:
 
 
 def is_due() -> bool:
-    """Whether this process has lost so much memory since its first cell that the next one gets a child."""
+    """Return whether this process lost so much memory since its first cell that the next gets a child."""
     return _after_first is not None and memory.resident_bytes() - _after_first > BUDGET_BYTES
 
 

@@ -95,7 +95,7 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             probes = search.probes(swept) if searches else cells
-            composed = [compose(cell) for cell in probes]
+            composed = [compose(cell) for cell in probes] if sweep else [settings]
             configs = [from_hydra(_bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
@@ -152,7 +152,7 @@ class Job:
 
     @property
     def identity(self) -> str:
-        """What tells this command from others: its cells, how they are launched, the versions at work."""
+        """Digest of this command: its cells, its launcher, and the versions at work."""
         from pruneflow.flow.pipeline import STAGE_VERSIONS
 
         cells = [{**plain(config), "stages": None} for config in self.configs]
@@ -176,13 +176,14 @@ class Job:
         stages = self.configs[0].stages
         return Store(stages.folder, reuse=stages.reuse)
 
-    def run(self, start_hydra: Callable[[list[str]], None]) -> bool:
+    def run(self, start_hydra: Callable[[list[str], RunMode | None], None]) -> bool:
         """Let Hydra run it, and say how it went; for a sweep in one table and in ``sweep.csv``.
 
         The same command goes on in the folder where it was cut off.
 
         Args:
-            start_hydra: Starts Hydra with the command line and the overrides that it is given.
+            start_hydra: Starts Hydra with the command line, the overrides that it is given, and the value of
+                ``hydra.mode``.
 
         Returns:
             Whether every cell is done.
@@ -196,7 +197,7 @@ class Job:
             job = self._in_its_folder(claim.left)
             claim.begin(job.folder)
             with job._engine_running() as cells:
-                start_hydra(job.pinned)
+                start_hydra(job.pinned, job.settings.mode)
             done = job._shown(cells)
             if done:
                 claim.finish()
@@ -272,7 +273,7 @@ def _compose(
 
 
 def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
-    """Whether a sweep is asked for, by -m or as Hydra documents it, by ``hydra.mode``."""
+    """Return whether a sweep is asked for, by -m or by ``hydra.mode``."""
     asked = RunMode.RUN if parsed.run else RunMode.MULTIRUN if parsed.multirun else mode
     if mode is not None and asked != mode:
         flag = "--run" if parsed.run else "-m"
@@ -308,7 +309,7 @@ def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
 
 
 def _is_of_hydra(override: str) -> bool:
-    """Whether an override is for Hydra, which keeps such apart from those of the job."""
+    """Return whether an override is for Hydra itself."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
@@ -319,7 +320,7 @@ def _search_path(parsed: Any) -> list[str]:
 
 
 def _folder(settings: DictConfig, key: str) -> Path:
-    """Where the run or the sweep is to go."""
+    """Return the folder of the run or the sweep."""
     value = OmegaConf.select(settings, key)
     require(bool(value), key, value, "no folder is named", "Name one, or leave it out.")
     return Path(value)

@@ -37,12 +37,12 @@ def unknown_key(key: str, owner: str = "") -> str:
 
 
 def is_group(key: str) -> bool:
-    """Whether a key chooses options, such as ``export`` or ``trainer/recipe@trainer``."""
+    """Return whether a key chooses options, such as ``export`` or ``trainer/recipe@trainer``."""
     return bool(choices(key)) or key == "experiment" or "/" in key
 
 
 def takes(key: str, kind: type[Node]) -> bool:
-    """Whether some option has the key, for values of this kind, such as ``ListConfig``."""
+    """Return whether some option has the key, for values of this kind, such as ``ListConfig``."""
     return isinstance(_keys().get(key), kind)
 
 

@@ -66,7 +66,7 @@ class Labelled(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
+        """Return the one of the stream."""
         return self._stream.encoding
 
     def write(self, text: str) -> int:
@@ -82,5 +82,5 @@ class Labelled(io.TextIOBase):
         self._stream.flush()
 
     def fileno(self) -> int:
-        """That of the stream."""
+        """Return the one of the stream."""
         return self._stream.fileno()

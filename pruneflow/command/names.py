@@ -29,7 +29,7 @@ def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
 
 
 def run_name(overrides: Sequence[str]) -> str:
-    """What the folder name of a single run ends with: what was typed, as `cell_name` writes it.
+    """Return the end of the folder name of a single run: the overrides, as `cell_name` writes them.
 
     >>> run_name(["model=lstm", "schedule.final_sparsity=0.5"]), run_name([])
     (',model=lstm,final_sparsity=0.5', '')
@@ -38,7 +38,7 @@ def run_name(overrides: Sequence[str]) -> str:
 
 
 def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[str, str | float | bool]:
-    """What differs from the other cells, by the names that `cell_name` gives it, numbers as numbers.
+    """Return the settings that differ from the other cells, by the names of `cell_name`.
 
     Args:
         overrides: The overrides of this cell.

@@ -20,7 +20,7 @@ RAY_LONGEST_PATH = 43  # with the name of a session and a socket, a path may hav
 
 @dataclass(frozen=True)
 class Rule:
-    """What a key may hold.
+    """The values that a key may hold.
 
     Attributes:
         allowed: In words.

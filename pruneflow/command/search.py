@@ -28,7 +28,7 @@ HYDRAS_OWN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def is_search(settings: DictConfig) -> bool:
-    """Whether Hydra's settings name a sweeper that chooses cells itself, unlike Hydra's own grid."""
+    """Return whether the sweeper chooses cells itself, unlike Hydra's own grid."""
     return str(settings.sweeper._target_) != HYDRAS_OWN
 
 

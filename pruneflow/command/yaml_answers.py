@@ -80,7 +80,7 @@ def of_syntax(error: YAMLError) -> str:
 
 
 def allowed_by(text: str) -> str:
-    """What may stand in a key, after what OmegaConf says of a value that may not."""
+    """Return the values that a key allows, from OmegaConf's message about one that it does not."""
     for sign, allowed in _ALLOWED.items():
         if sign in text:
             return allowed

@@ -26,7 +26,7 @@ Samples = npt.NDArray[Any]
 
 @dataclass(kw_only=True)
 class Export:
-    """What every export has.
+    """The settings of every export.
 
     Attributes:
         name: Label in tables and in the file name.
@@ -236,7 +236,7 @@ def _converter(model: Any, function: Any) -> Any:
 
 
 def _has_lstm(model: Any) -> bool:
-    """Whether int8 needs the converter's older quantizer.
+    """Return whether int8 needs the converter's older quantizer.
 
     The newer one of TensorFlow 2.21 gets a fused LSTM wrong. Where the outputs of two are joined, it declares
     another scale for one of them than the operation writes; where outputs are small, they come out as noise.

@@ -108,7 +108,7 @@ def _answers(values: Array) -> FloatArray:
 
 
 def _decided(a: FloatArray, b: FloatArray, ending: str) -> tuple[Array, FloatArray] | None:
-    """Which answers name another unit, and by how much the right one leads there in Keras."""
+    """Return the answers that name another unit, and the lead of the right one there in Keras."""
     if a.shape[1] == 1:
         if ending != "Sigmoid":
             return None

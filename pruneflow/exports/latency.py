@@ -24,7 +24,7 @@ LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0
 
 @dataclass(kw_only=True)
 class Latency:
-    """How the exported files are timed.
+    """Settings of the latency measurement.
 
     Attributes:
         seconds: Time spent timing, all files together; 0 measures nothing. Starting a dozen processes and
@@ -49,7 +49,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """How long one file takes.
+    """The measured latency of one file.
 
     Attributes:
         file: Its name.

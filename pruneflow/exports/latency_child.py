@@ -32,7 +32,7 @@ Run = Callable[[], int]
 
 @dataclass(frozen=True)
 class Job:
-    """What the process is to do.
+    """The work of the process that measures.
 
     Attributes:
         task: ``"time"`` all the files, or find the ``"memory"`` that the first one takes.

@@ -16,7 +16,7 @@ PASSES = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 
 
 def task_of_file(graph: Graph, spec: Spec) -> Task:
-    """What the outputs mean: numbers, probabilities after a softmax or a sigmoid, or logits."""
+    """Return the meaning of the outputs: numbers, probabilities (softmax or sigmoid), or logits."""
     if spec.targets:
         return Regression(spec.targets)
     names = [op.name for op in graph.ops if op.name not in PASSES]

@@ -43,7 +43,7 @@ EXAMPLES = "examples"  # the file that a child reads them from
 
 
 def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
-    """What a TFLite file that pruneflow made says, one example at a time, state reset before each.
+    """Run a TFLite file of pruneflow's on one example at a time, its state reset before each.
 
     Args:
         file: A ``.tflite`` file with one input of batch 1 and one output.
@@ -163,7 +163,7 @@ def _foreign(file: str, dtype: str, shape: tuple[int, ...], spec: Spec, threads:
 
 
 def in_words(error: str) -> str:
-    """What LiteRT says, which joins its messages without a space, on one line without a final stop.
+    """Return a message of LiteRT's on one line, without a final stop.
 
     >>> in_words("X failed.\\nThe node #1Node number 5 failed to prepare.")
     'X failed. The node #1. Node number 5 failed to prepare'

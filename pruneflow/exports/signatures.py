@@ -41,7 +41,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model reads and gives.
+    """The inputs and outputs of a model.
 
     Attributes:
         inputs: In the order of the model.
@@ -74,7 +74,7 @@ class Traced:
     endings: dict[str, str]
 
     def outputs(self, examples: Arrays) -> dict[str, Array]:
-        """What Keras says of examples, in float32 also where a GPU would round products to 10 bits.
+        """Return the outputs of Keras, in float32 also where a GPU would round products to 10 bits.
 
         Args:
             examples: (n, *shape) by the names of inputs.

@@ -48,7 +48,7 @@ class Level:
 
 @dataclass(frozen=True)
 class SparseLayout:
-    """Where the stored values of a sparse tensor belong.
+    """The positions of the stored values of a sparse tensor.
 
     TFLite's format (``SparsityParameters`` in schema.fbs) is that of TACO (Kjolstad et al. 2017, "The Tensor
     Algebra Compiler"): a tree with one level for each dimension. A dense level has all its coordinates below

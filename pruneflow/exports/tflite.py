@@ -146,7 +146,7 @@ class Weight:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """What a file holds.
+    """The tensors and operations of a file.
 
     Attributes:
         inputs: Of the first subgraph.
@@ -170,12 +170,12 @@ class Graph:
 
     @property
     def nonzero_multiply_adds(self) -> int:
-        """Those by weights that are not zero."""
+        """The multiply-adds by weights that are not zero."""
         return sum(op.nonzero_multiply_adds for op in self.ops)
 
     @property
     def op_counts(self) -> dict[str, int]:
-        """How often each operation stands in the first subgraph."""
+        """The count of each operation in the first subgraph."""
         return dict(Counter(op.name for op in self.ops))
 
     @property

@@ -23,7 +23,7 @@ FEW_ZEROS = 0.01  # of all weights
 
 @dataclass(frozen=True)
 class Speedup:
-    """How much faster one file is than another, measured in turn.
+    """The measured speedup of one file over another, timed in turn.
 
     Attributes:
         ratio: Time of the dense file over that of the pruned one, median over the rounds; above 1 the pruned
@@ -59,7 +59,7 @@ def speedup(dense: Timing, pruned: Timing) -> Speedup:
 
 
 def _left_out(count: int) -> int:
-    """How many values lie outside on each side of an interval for the median.
+    """Return the number of values on each side outside of an interval for the median.
 
     The number of values below the median has the binomial distribution of ``count`` fair coins.
 
@@ -76,7 +76,7 @@ def _left_out(count: int) -> int:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What a file holds that decides its speed.
+    """The facts of a file that decide its speed.
 
     Attributes:
         kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.

@@ -94,7 +94,7 @@ def require_masked(traced: Iterable[TracedWeight], file_name: str) -> None:
 
 
 class _Layout(NamedTuple):
-    """How a weight of Keras may lie in a file: as which tensors, and along which axis it may be rescaled."""
+    """One way in which a file may store a Keras weight: its tensors, and the axis of its scales."""
 
     pieces: Callable[[Array], list[Array]]
     channel_axis: (
@@ -166,7 +166,7 @@ def _like(
 
 
 def _named_after(tensor: str, layer: str) -> bool:
-    """Whether a tensor such as ``net/outer/dense/MatMul;net/outer/dense/BiasAdd`` is ``outer/dense``'s.
+    """Return whether a tensor ``net/outer/dense/MatMul;net/outer/dense/BiasAdd`` is of ``outer/dense``.
 
     Keras calls the halves of a bidirectional layer after the layer in it: ``bidirectional/forward_lstm``.
     """

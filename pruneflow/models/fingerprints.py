@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +17,7 @@ from pruneflow.models.brought import Origin
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["fingerprint"]
+__all__ = ["digest_of_code", "fingerprint", "is_of_keras"]
 
 PROBES = 4  # examples of chance that it is asked about
 DIGITS = 4  # of what it says, relative to the largest: the last bits differ between processors
@@ -54,8 +54,13 @@ def fingerprint(build: Callable[[], Any], spec: Spec, origin: Origin) -> dict[st
         "layers": sha256(layers[0].encode()).hexdigest(),
         "weights": _digest(first.get_weights()),
         "answers": _digest(_answers(first, spec)),
-        "code": sha256("\n".join(sorted(_own_code(first))).encode()).hexdigest(),
+        "code": digest_of_code(_own_classes(first)),
     }
+
+
+def digest_of_code(objects: Iterable[Any]) -> str:
+    """Return the SHA-256 of the source of classes and functions, in any order."""
+    return sha256("\n".join(sorted({_source(each) for each in objects})).encode()).hexdigest()
 
 
 def _built(build: Callable[[], Any], seed: int) -> Any:
@@ -100,18 +105,21 @@ def _digest(arrays: Any) -> str:
     return digest.hexdigest()
 
 
-def _own_code(model: Any) -> set[str]:
-    """Source of classes of layers that are not Keras' own, and of those that they are made from."""
-    found = set()
+def is_of_keras(code: Any) -> bool:
+    """Return whether a class or function comes with Keras, TensorFlow or Python."""
+    return code.__module__.split(".")[0] in ("tf_keras", "tensorflow", "builtins")
+
+
+def _own_classes(model: Any) -> Iterator[type]:
+    """Classes of layers that are not Keras' own, and those that they are made from."""
     for layer in model._flatten_layers():
         for kind in type(layer).__mro__:
-            if kind.__module__.split(".")[0] not in ("tf_keras", "tensorflow", "builtins"):
-                found.add(_source(kind))
-    return found
+            if not is_of_keras(kind):
+                yield kind
 
 
-def _source(kind: type) -> str:
+def _source(code: Any) -> str:
     try:
-        return inspect.getsource(kind)
+        return inspect.getsource(code)
     except (OSError, TypeError):  # typed in a console, or made by code
-        return f"{kind.__module__}.{kind.__qualname__}"
+        return f"{code.__module__}.{code.__qualname__}"

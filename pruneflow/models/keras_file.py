@@ -11,7 +11,15 @@ from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
 from pruneflow.models.doubts import shrinks_pixels
-from pruneflow.models.keras_files import FORMATS, check_file, digest_of_files, original_in, read_network
+from pruneflow.models.fingerprints import digest_of_code, is_of_keras
+from pruneflow.models.keras_files import (
+    FORMATS,
+    check_file,
+    digest_of_files,
+    original_in,
+    read_network,
+    registered,
+)
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
@@ -61,8 +69,10 @@ class KerasFile(Model):
         return True
 
     def identity(self, spec: Spec) -> dict[str, Any]:
-        """Content of the file, wherever it lies, and how it is read."""
-        read = {"output": self.output, "pixels": [float(value) for value in self.pixels]}
+        """Content of the file, wherever it lies, how it is read, and the code that the user registered."""
+        read: dict[str, Any] = {"output": self.output, "pixels": [float(value) for value in self.pixels]}
+        if own := [code for code in registered().values() if not is_of_keras(code)]:
+            read["code"] = digest_of_code(own)
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
     def check(self, spec: Spec) -> None:

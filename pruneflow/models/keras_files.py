@@ -24,7 +24,15 @@ from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room,
 from pruneflow.runtime import backend, extensions
 from pruneflow.runtime.files import require_regular
 
-__all__ = ["FORMATS", "SavedNetwork", "check_file", "digest_of_files", "original_in", "read_network"]
+__all__ = [
+    "FORMATS",
+    "SavedNetwork",
+    "check_file",
+    "digest_of_files",
+    "original_in",
+    "read_network",
+    "registered",
+]
 
 FORMATS = "a .keras or .h5 file of Keras 2 (tf_keras) or 3, or a SavedModel folder of Keras 2"
 LONGEST = 200  # characters of what Keras says, which may repeat a whole network
@@ -81,7 +89,18 @@ def read_network(path: Path) -> SavedNetwork:
         PruneflowError: if Keras cannot load it, or if it is of Keras 3 and has no equal in Keras 2.
     """
     check_file(path)
-    return _read(path, digest_of_files(path))
+    return _read(path, digest_of_files(path), tuple(registered().items()))
+
+
+def registered() -> dict[str, Any]:
+    """Return the classes and functions that Keras finds by name when it reads a file."""
+    objects = backend.keras().saving.get_custom_objects()
+    from tf_keras.src.saving import object_registration
+
+    return {
+        **objects,
+        **vars(object_registration._THREAD_LOCAL_CUSTOM_OBJECTS),
+    }  # those of custom_object_scope
 
 
 def original_in(path: Path) -> Any:
@@ -101,7 +120,7 @@ def digest_of_files(path: Path) -> str:
 
 
 @lru_cache(maxsize=1)  # a run builds the network several times
-def _read(path: Path, digest: str) -> SavedNetwork:
+def _read(path: Path, digest: str, own: tuple[tuple[str, Any], ...]) -> SavedNetwork:
     try:
         with redirect_stderr(io.StringIO()), backend.quiet(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -42,7 +42,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What cannot be shown, why, and whether that is for something broken or unreadable."""
+    """A folder that is not shown, the reason, and whether it is broken or unreadable."""
 
     notice: str
     broken: bool
@@ -50,7 +50,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Collected:
-    """What lies below some folders.
+    """The runs below some folders.
 
     Attributes:
         folders: The folders.
@@ -66,7 +66,7 @@ class Collected:
 
     @property
     def notices(self) -> list[str]:
-        """What there is to say of what was left out, a line each."""
+        """Notices about the folders that were left out, a line each."""
         return [each.notice for each in self.left_out]
 
 
@@ -102,7 +102,7 @@ def collect(folders: Sequence[Path]) -> Collected:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run, of whatever state, has this folder."""
+    """Return whether a folder belongs to a run, finished or not."""
     marks = ("result.json", FAILURE_FILE, ".hydra/overrides.yaml")
     return any(os.path.lexists(folder / mark) for mark in marks)
 

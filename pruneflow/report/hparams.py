@@ -96,7 +96,7 @@ def _write(place: Path, content: bytes) -> None:
 
 
 def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dict[str, str | float | bool]:
-    """What every run shows, and what this one differs in."""
+    """Return the settings that every run shows, and those in which this one differs."""
     own = {"model": config["model"]["name"], "dataset": config["dataset"]["name"], "export": kind}
     return {**differing, **own}
 

@@ -20,7 +20,7 @@ __all__ = ["CellOutcome", "found", "outcomes", "write_csv"]
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """How one cell ended.
+    """The outcome of one cell of a sweep.
 
     Attributes:
         name: Folder name of the cell.

@@ -136,7 +136,7 @@ def _is_own(file: Path) -> bool:
 
 
 def link(target: Path, page: Path) -> str:
-    """Where a file lies as seen from a page, as a browser takes it."""
+    """Return the relative link from a page to a file, quoted for a browser."""
     return quote(os.fsencode(Path(os.path.relpath(target, page.parent)).as_posix()))
 
 

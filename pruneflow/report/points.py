@@ -57,12 +57,12 @@ class Point:
 
     @property
     def metric(self) -> str:
-        """What it is compared by, as charts call it: accuracy or R2."""
+        """Name of the metric that charts compare: accuracy or R2."""
         return summary.label_of(figures.metric_of(self.run.result))
 
     @property
     def quality(self) -> float:
-        """That metric of the TFLite file on the test part, at most 1."""
+        """The value of that metric for the TFLite file on the test part, at most 1."""
         reached = figures.quality(self.run.result, self.file)
         assert reached is not None, "what is exported was trained"
         return reached
@@ -128,7 +128,7 @@ class Mark:
 
     @property
     def counted(self) -> str:
-        """How many seeds or runs it is of, in words; empty for one."""
+        """The number of seeds or runs in words; empty for one."""
         if self.seeds > 1:
             return f"{self.seeds} seeds"
         return f"{len(self.points)} runs of one seed" if len(self.points) > 1 else ""
@@ -164,7 +164,7 @@ class Grid:
 
     @property
     def metric(self) -> str:
-        """What its points are compared by."""
+        """Name of the metric that compares its points."""
         return self.marks[0].points[0].metric
 
     @property
@@ -279,7 +279,7 @@ def differing(points: Sequence[Point]) -> list[str]:
 
 
 def _brought(key: str, options: Sequence[str], points: Sequence[Point]) -> bool:
-    """Whether a setting goes with the option of its own group: a label, a recipe of the option.
+    """Return whether a setting follows from the option of its own group, such as a label or a recipe.
 
     ``schedule.final_sparsity`` is what people set and compare, whichever schedule has it.
     """

@@ -29,7 +29,7 @@ FORMS = {"raw": "bytes", "gzip": "gzip_bytes", "zip": "zip_bytes", "zstd": "zstd
 
 
 def label_of(name: str) -> str:
-    """What tables and charts call a metric."""
+    """Return the name of a metric in tables and charts."""
     return HEADLINES[name].label or name if name in HEADLINES else name.replace("_", " ")
 
 
@@ -113,7 +113,7 @@ def size_rows(result: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def findings(result: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader wants to know beside the tables, a line each; what is of one file is indented."""
+    """Yield findings beside the tables, a line each; lines about one file are indented."""
     pruned, files, examples = result["pruned"], result["tflite"], result["data"]["test"]
     yield (
         "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
@@ -155,7 +155,7 @@ def _class_line(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def class_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """How each class fares, a head and a row each; none of a regression."""
+    """Return a table of accuracy by class: a head, and a row for each class; empty for a regression."""
     classes = result.get("classes", ())  # results of before had none
     if not classes:
         return []

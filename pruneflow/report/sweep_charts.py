@@ -21,7 +21,7 @@ LOG_ABOVE = 3.0  # largest over smallest from which on an axis is logarithmic
 
 @dataclass(frozen=True)
 class _Axis:
-    """What is drawn from left to right."""
+    """The horizontal axis of a chart."""
 
     name: str
     label: str
@@ -189,7 +189,7 @@ def _caption(grid: Grid) -> str:
 
 
 def _chance(grid: Grid) -> str:
-    """How much of a difference in accuracy the number of test examples alone explains (Wilson 1927)."""
+    """Return in words the difference in accuracy that chance alone explains (Wilson 1927)."""
     if grid.metric != "accuracy":
         return ""
     best = max(mark.quality for mark in grid.marks)

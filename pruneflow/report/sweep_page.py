@@ -93,7 +93,7 @@ def _values(
 
 
 def _title(collected: Collected, grids: Mapping[str, Grid]) -> str:
-    """How many runs, and what they differ in; of failed ones the names say it."""
+    """Return the title: the number of runs, and the settings in which they differ."""
     count, failed = len(collected.runs) + len(collected.failed), len(collected.failed)
     points = [point for grid in grids.values() for mark in grid.marks for point in mark.points]
     keys = list(labels(differing(points)).values()) if points else []
@@ -104,7 +104,7 @@ def _title(collected: Collected, grids: Mapping[str, Grid]) -> str:
 
 
 def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
-    """What has to be known when runs of several sweeps stand side by side."""
+    """Yield notices for a page that shows runs of several sweeps side by side."""
     if len(grids) > 1:
         yield f"There are runs on {len(grids)} sets of data; each has pictures and a table of its own."
     if len(collected.folders) > 1:
@@ -121,7 +121,7 @@ def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
 
 
 def _alarms(runs: Sequence[Run]) -> Iterator[str]:
-    """How many networks pruning made much worse; their rows are red, and say why."""
+    """Yield a notice that counts the networks that pruning made much worse."""
     lost = sum(marked(run.result) is not None for run in runs)
     if lost:
         yield (

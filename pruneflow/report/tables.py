@@ -97,7 +97,7 @@ def _plan_lines(ready: Prepared) -> list[str]:
 
 
 def _mask_lines(ready: Prepared) -> list[str]:
-    """What is asked of each weight at the end of the plan, and what has to be said of it."""
+    """Return a line for each weight: its sparsity at the end of the plan, and notes."""
     plan, end = ready.masks, ready.plan.total_steps
     options = plan.structure.name, plan.criterion.name, plan.distribution.name
     lines = [f"Masks      {', '.join(options)}"]

@@ -27,7 +27,7 @@ RAISED = 1  # exit status of Python where an exception ended it
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it.
+    """The outcome of a function in a child process.
 
     Attributes:
         values: What the function yielded, until it ended or crashed.
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def crash(self) -> str:
-        """How the process crashed, such as ``"signal 11, SIGSEGV"``; empty where it did not."""
+        """The crash in words, such as ``"signal 11, SIGSEGV"``; empty without one."""
         if self.status in (0, RAISED):
             return ""
         if self.status > 0:  # as a crash ends on Windows
@@ -53,12 +53,12 @@ class Outcome:
 
     @property
     def killed(self) -> bool:
-        """Whether another process ended it, as the system does when memory is short."""
+        """Whether another process ended the child, as the system does when memory is short."""
         return self.status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
 
     @property
     def problem(self) -> str:
-        """How its process ended before its time, and what that may come from; empty where it did not."""
+        """The reason why the process ended early, in words; empty where it did not."""
         last = f" ({self.log})" if self.log else ""
         if self.silent_s:
             return f"its process was ended, since it gave no answer in {self.silent_s:g} seconds"
@@ -105,7 +105,7 @@ def values_of(
 
 
 class _Answers:
-    """What a child has yielded so far, and whether it is late with the next value."""
+    """The values that a child has yielded so far, and whether it is late with the next one."""
 
     def __init__(self, file: IO[bytes], silent_s: float, watch: Callable[[Any], object]) -> None:
         self.values: list[Any] = []

@@ -26,7 +26,7 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 @option("device", "default")
 @dataclass(kw_only=True)
 class Device:
-    """Where and how arithmetic runs. Settings hold for the whole process.
+    """The device, threads and precision of the arithmetic, for the whole process.
 
     Attributes:
         kind: ``"auto"`` (a GPU where there is one), ``"cpu"`` or ``"gpu"``.

@@ -142,7 +142,7 @@ def _told(error: BaseException) -> str:
 
 
 def _is_own(file: Path) -> bool:
-    """Whether a file lies in or below the current folder, and belongs to no installed package."""
+    """Return whether a file lies in or below the current folder, and in no installed package."""
     return file.is_relative_to(Path.cwd()) and "site-packages" not in file.parts
 
 

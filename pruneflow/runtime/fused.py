@@ -29,7 +29,7 @@ Values = tuple[Any, ...]
 
 
 def suits(variable: Any) -> bool:
-    """Whether the functions of this module take ``variable``, a weight, and are worth it.
+    """Return whether the functions of this module take ``variable``, a weight, and are worth it.
 
     Args:
         variable: A ``tf.Variable`` or what stands for one.
@@ -104,13 +104,13 @@ def adam(weight: Any, first: Any, second: Any, gradient: Any, rates: Any) -> Val
 
 @_on_variables(2)
 def decay(first: Any, second: Any, rates: Any) -> Values:
-    """What `adam` does with the moments of an embedding where there is no gradient; arguments as there."""
+    """Move the moments of an embedding where there is no gradient, as `adam` does; arguments as there."""
     return first + _rounded(-first * rates[0], rates), second + _rounded(-second * rates[1], rates)
 
 
 @_on_variables(3)
 def move(weight: Any, first: Any, second: Any, rates: Any) -> Values:
-    """What `adam` does with the weight once its moments are moved; arguments as there."""
+    """Move the weight after its moments, as `adam` does; arguments as there."""
     return (_moved(weight, first, second, rates),)
 
 
@@ -126,7 +126,7 @@ def _rounded(product: Any, rates: Any) -> Any:
 
 @cache
 def _has_the_same_bits() -> bool:
-    """Whether XLA is there for this processor, and gives what TensorFlow's operations give.
+    """Return whether XLA runs on this processor, and gives the bits of TensorFlow's operations.
 
     It is tried as steps use it, in a graph, and as what is between them does. That is in a thread of its own:
     a graph that is being traced would take the variables for its own, and be traced twice.

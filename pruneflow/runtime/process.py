@@ -36,7 +36,7 @@ def run_command(command: Callable[[], int]) -> NoReturn:
 
 @dataclass
 class Ending:
-    """How a process ends: the code that it exits with."""
+    """The exit code of the process."""
 
     code: Any = 0
 

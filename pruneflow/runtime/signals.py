@@ -58,7 +58,7 @@ def pass_over() -> None:
 
 
 def received() -> tuple[str, int]:
-    """What to call the signal that was answered, and the exit code that tells it; else those of Ctrl-C.
+    """Return the name and the exit code of the signal that was answered; else those of Ctrl-C.
 
     It is not known from the exception: Ray replaces that by another.
     """

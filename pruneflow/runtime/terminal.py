@@ -162,7 +162,7 @@ class Advance:
 
     @property
     def whole(self) -> bool:
-        """Whether all the work is done, as far as that is known."""
+        """Return whether all the work is done, as far as that is known."""
         return self.total is None or self.done >= self.total
 
 

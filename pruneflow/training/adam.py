@@ -13,7 +13,7 @@ tf: Any = backend.tensorflow()
 
 
 class _InOnePass:
-    """What `Adam` and `AdamW` share: they differ in weight decay, which Keras applies before these steps.
+    """Base of `Adam` and `AdamW`, which differ in weight decay alone; Keras applies that before.
 
     Keras 2.21 takes some thirty passes over a weight and its moments, and copies those of an embedding each
     time it reads them.

@@ -53,7 +53,7 @@ def know_their_size(model: Any, *, total: int) -> None:
 
 
 def _is_indifferent(layer: Any) -> bool:
-    """Whether a layer, or tfmot's wrapper of one that is looked at by itself, is one of `_INDIFFERENT`."""
+    """Return whether a layer, or the layer in tfmot's wrapper, is one of `_INDIFFERENT`."""
     if hasattr(layer, "pruned_names"):
         return True
     kind, activation = type(layer), getattr(layer, "activation", None)

@@ -259,7 +259,7 @@ def _metrics(model: Any) -> dict[str, Any]:
 
 
 def _generators(model: Any) -> list[Any]:
-    """What dropout draws from; Keras leaves it out of its own checkpoints."""
+    """Return the generators of dropout, which Keras leaves out of its own checkpoints."""
     found = []
     for layer in model._flatten_layers():
         random = getattr(layer, "_random_generator", None)

@@ -16,7 +16,7 @@ __all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
 
 @dataclass(kw_only=True)
 class TensorBoard:
-    """What the pruning phase shows beside its curves, at the price of space on the disk.
+    """The additions to the curves of the pruning phase; each takes space on the disk.
 
     Attributes:
         histograms: Whether the weights that are kept are shown at the end of each epoch.
@@ -28,7 +28,7 @@ class TensorBoard:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What is on, since a stage keeps it; empty where nothing is."""
+        """Return the additions that are on, for the digest of the stage; empty where none is."""
         return {name: on for name, on in asdict(self).items() if on}
 
 

@@ -17,7 +17,7 @@ FORMAT = "brain.Event:2"  # what TensorBoard expects the first event of a file t
 
 
 def event_file(summaries: Iterable[Any], *, step: int, seconds: float) -> bytes:
-    """What a whole event file holds.
+    """Return the bytes of a whole event file.
 
     Args:
         summaries: ``Summary`` messages of TensorBoard, with one value each.

@@ -55,7 +55,7 @@ class EarlyStopping:
 
 @dataclass(frozen=True)
 class Phase:
-    """What one training phase cost.
+    """The cost of one training phase.
 
     Attributes:
         seconds: Wall time of the phase, validation included.
@@ -70,7 +70,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Journal:
-    """Where a phase writes while it is under way.
+    """The files that a phase writes while it runs.
 
     Attributes:
         events: Folder of its TensorBoard files.
@@ -87,7 +87,7 @@ class Journal:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a network is trained in one phase; with network, data and plan, all that decides the result.
+    """The settings of one training phase; with network, data and plan they decide the result.
 
     Attributes:
         name: ``"dense"`` or ``"pruned"``.
@@ -119,7 +119,7 @@ class Fit:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What decides the result, and nothing that does not, as JSON takes it."""
+        """Return all settings that decide the result, and no others, as JSON takes them."""
         if not self.epochs:
             return {"epochs": 0}
         augmentation = self.augmentation.inputs if self.augmentation else {}
@@ -187,7 +187,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class _Begun:
-    """Where a phase starts."""
+    """The state that a phase starts from."""
 
     epoch: int = 0
     step: int = 0
@@ -271,7 +271,7 @@ class _Callbacks:
         return [writer for writer in found if writer]
 
     def phase(self, seconds: float) -> Phase:
-        """What the phase cost."""
+        """Return the cost of the phase."""
         throughput = self.throughput
         epochs = throughput.examples // throughput.examples_per_epoch
         return Phase(seconds, throughput.examples_per_second, epochs)

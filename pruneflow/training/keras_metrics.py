@@ -32,7 +32,7 @@ def loss(task: Task, name: str) -> Any:
 
 
 def metrics(task: Task, names: Sequence[str]) -> list[Any]:
-    """What to watch in training: the headline of the task, then what is named.
+    """Return the metrics of training: the headline of the task, then those that are named.
 
     Args:
         task: What the network is asked for.
@@ -137,7 +137,7 @@ class _OnOutputs(keras.metrics.Metric):  # type: ignore[misc]
 
 
 def _meant(task: Task, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """What `Task.truth` and `Task.outcome` say, as tensors; classes as a column each."""
+    """Return `Task.truth` and `Task.outcome` as tensors; classes as a column each."""
     if isinstance(task, Classification):
         return _one_hot(task, y_true), _probabilities(task, y_pred)
     assert isinstance(task, Regression)

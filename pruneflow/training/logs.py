@@ -83,7 +83,7 @@ class SparsityLog(ScalarLog):
 
     @property
     def has_updated(self) -> bool:
-        """Whether masks changed at the last step."""
+        """Return whether masks changed at the last step."""
         return self.step in self.plan.plan.updates
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -150,7 +150,7 @@ class WeightLog(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _scalars(figures: dict[str, float]) -> bytes:
-    """What ``tf.summary.scalar`` would write of each, as one summary."""
+    """Return as one summary the bytes that ``tf.summary.scalar`` would write for each figure."""
     summary = Summary()
     for tag, value in figures.items():
         of_tag = summary.value.add()

@@ -95,7 +95,7 @@ def metric(name: str) -> Metric:
 
 
 def meaning_of(name: str) -> str:
-    """What a metric is, a sentence; empty for one that a newer version brought."""
+    """Return the meaning of a metric, a sentence; empty for one of a newer version."""
     return metric(name).meaning if name in {**HEADLINES, **METRICS} else ""
 
 

@@ -33,7 +33,7 @@ DECAYS = ("constant", "cosine", "stepwise")
 
 @dataclass(frozen=True)
 class Decay:
-    """How a learning rate falls over the steps of a phase.
+    """The decay of a learning rate over the steps of a phase.
 
     Attributes:
         name: ``"constant"``, ``"cosine"`` (to 0) or ``"stepwise"``.
@@ -47,7 +47,7 @@ class Decay:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What decides the rate, as JSON takes it."""
+        """Return the settings that decide the rate, as JSON takes them."""
         if self.name != "stepwise":
             return {"name": self.name}
         return {"name": self.name, "at": list(self.at), "factor": self.factor}
@@ -144,7 +144,7 @@ def _class_of(optimizer: str) -> Any:
 
 
 def _range_of(key: str) -> tuple[Callable[[float], bool], str]:
-    """Whether a value of the parameter ``key`` is allowed, and in words which are."""
+    """Return a check of values of the parameter ``key``, and the allowed values in words."""
     if key in {"rho", "beta_1", "beta_2"}:
         return lambda value: 0 <= value < 1, "from 0 up to, not including, 1"
     if key == "momentum":

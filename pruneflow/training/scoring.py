@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a network does on the examples of a part.
+    """The scores of a network on the examples of a part.
 
     Attributes:
         loss: Mean cross-entropy in nats, or mean squared error, whatever was trained with.
@@ -62,7 +62,7 @@ def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[
 
 @dataclass(frozen=True)
 class Parity:
-    """How far two networks are from each other on the same examples.
+    """The distance between two networks on the same examples.
 
     Attributes:
         disagreements: Examples that they answer differently: another most probable class, or a number that
@@ -89,7 +89,7 @@ def parity(task: Task, a: FloatArray, b: FloatArray) -> Parity:
 
 
 def keras_outcome(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
-    """What a Keras network says: probabilities, or predicted numbers.
+    """Return the outputs of a Keras network: probabilities, or predicted numbers.
 
     Returns:
         (n, classes) or (n, targets).

@@ -131,7 +131,7 @@ class Trainer:
         metrics.check_task(data.spec, self.loss, self.metrics, monitor)
 
     def dense_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
-        """How the dense network is trained."""
+        """Return the settings of the dense phase."""
         return Fit(
             name="dense",
             epochs=_known("dense_epochs", self.dense_epochs),
@@ -148,7 +148,7 @@ class Trainer:
         )
 
     def pruned_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
-        """How the pruned network is trained."""
+        """Return the settings of the pruning phase."""
         return Fit(
             name="pruned",
             epochs=_known("epochs", self.epochs),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from results_fixtures import result
 from support import ROOT
 
@@ -70,6 +71,21 @@ def test_bad_input_gets_one_message_and_leaves_nothing(typed, answer, capsys, tm
     assert exit_code(typed.split()) == 2
     assert_answered(capsys.readouterr(), answer)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_is_composed_once_to_check_it_and_once_by_hydra_to_run_it(monkeypatch, tmp_path):
+    composed, load = [], ConfigLoaderImpl.load_configuration
+    monkeypatch.setattr(
+        ConfigLoaderImpl,
+        "load_configuration",
+        lambda *a, **k: composed.append(k["overrides"]) or load(*a, **k),
+    )
+    monkeypatch.setattr(cli, "task", lambda _: None)
+    assert exit_code(["seed=3", "hydra.run.dir=run"]) == 1  # nothing ran
+    assert composed == [
+        ["seed=3", "hydra.run.dir=run"],
+        [*composed[0], 'hydra.run.dir="run"', "hydra.mode=RUN"],
+    ]
 
 
 @pytest.mark.parametrize(

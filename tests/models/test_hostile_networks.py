@@ -11,8 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
 from pruneflow.models.descriptions import require_harmless
+from pruneflow.models.keras_file import KerasFile
 from pruneflow.models.keras_files import read_network
 from pruneflow.runtime import backend
 
@@ -303,6 +305,26 @@ def test_layers_and_functions_that_the_user_has_registered_are_made(mark):
     x = np.float32([[1, -2, 3, -4]])
     for name in ("net.keras", "net.h5", "net"):
         np.testing.assert_array_equal(read_network(saved(model, name).absolute()).build()(x), model(x))
+
+
+def test_code_that_the_user_has_registered_is_part_of_what_identifies_a_file(mark):
+    keras = backend.keras()
+    file = saved(network(keras.layers.Dense(3, name="hidden")), "net.keras").absolute()
+    option = KerasFile(name="keras_file", path=str(file), output="auto", pixels=[0.0, 1.0], dense_epochs=0)
+
+    def identity(**own):
+        with keras.saving.custom_object_scope(own):
+            return option.identity(Spec("numbers", (4,), 2))
+
+    assert identity() == identity()
+
+    def half(x):
+        return x / 2
+
+    def third(x):
+        return x / 3
+
+    assert identity(bent=half) == identity(bent=half) != identity(bent=third)
 
 
 def test_operations_that_only_compute_are_made(mark):

@@ -93,7 +93,13 @@ def test_their_settings_are_answered_as_ours_are(installed, tmp_path, words, sai
 
 @pytest.mark.long
 def test_a_file_is_evaluated_on_a_data_set_of_another_package(installed, tmp_path):
-    words = ["model=two_layers", "dataset=stripes", *QUICK, "hydra.run.dir=run"]
+    words = [
+        "model=two_layers",
+        "dataset=stripes",
+        *QUICK,
+        "schedule.final_sparsity=0.5",
+        "hydra.run.dir=run",
+    ]
     assert command(installed, *words).returncode == 0
     words = ["run/pruned-float.tflite", "dataset=stripes", "latency.seconds=0", "--json"]
     done = command(installed, *words, module="pruneflow.evaluate")

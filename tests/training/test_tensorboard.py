@@ -357,6 +357,7 @@ def test_a_sweep_fills_the_page_of_hparams(tmp_path):
             {
                 "final/accuracy": file["accuracy"],
                 "final/validation_accuracy": file["validation_accuracy"],
+                "final/validation_drop": result["judgement"]["drop"],
                 "final/sparsity": result["pruned"]["measured_sparsity"],
                 "final/gzip_bytes": file["gzip_bytes"],
                 "final/compression": result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"],
