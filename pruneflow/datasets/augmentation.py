@@ -18,7 +18,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 @dataclass(kw_only=True)
 class Augmentation:
-    """What every option has.
+    """Base class of augmentations: it names them, and accepts every kind of data.
 
     Attributes:
         name: Label in tables.
@@ -47,7 +47,7 @@ class Augmentation:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """What decides the changes, beside the seed, as JSON takes it; empty where nothing is changed."""
+        """Return what decides the changes, beside the seed, as JSON takes it; empty where there are none."""
         settings = {key: value for key, value in asdict(self).items() if value is not None and key != "name"}
         return {"option": self.option_name, **settings}
 
@@ -63,7 +63,7 @@ class Unchanged(Augmentation):
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Nothing, so that stages trained without augmentation keep their digest."""
+        """Return nothing, so that stages trained without augmentation keep their digest."""
         return {}
 
 
