@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Pruned", "compose", "export", "prune", "run"]
 
 # Settings that are a mapping with keys of the user's own.
-OPEN = ("distribution.layers", "dataset.arguments", "model.arguments")
+OPEN = ("distribution.layers", "dataset.class_weights", "dataset.arguments", "model.arguments")
 MOST_STEPS = 2**31 - 1
 GROUPS = ("schedule", "structure", "criterion", "distribution")
 

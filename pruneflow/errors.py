@@ -52,4 +52,6 @@ def _spelled(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(_spelled(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_spelled(item)}" for key, item in value.items()) + "}"
     return str(value)

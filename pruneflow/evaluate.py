@@ -20,15 +20,20 @@ from rich.table import Table
 from pruneflow import accepted, latency
 from pruneflow.command import answers
 from pruneflow.datasets.as_trained import as_trained
+from pruneflow.datasets.image_folder import SHAPE, ImageFolder
+from pruneflow.datasets.reading.decoding import MODES
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import tflite
 from pruneflow.exports.latency import Latency, measure
 from pruneflow.exports.matching import require_match, task_of_file
+from pruneflow.exports.readings import Scored, doubt_of, given_pixels
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
 from pruneflow.flow.config import config_folder, option_from_hydra
 from pruneflow.models.keras_files import check_file
+from pruneflow.models.pixels import UNIT, Span, in_words
+from pruneflow.options import require
 from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
@@ -47,10 +52,11 @@ Usage: python -m pruneflow.evaluate FILE [FILE ...] [dataset=mnist] [key=value .
   dataset=imdb, dataset.limit=1000    which data, as for python -m pruneflow
   latency.seconds=5                   time spent timing; 0 for none
   device.evaluation_threads=2         interpreters that run side by side
-  model.pixels=[0,255]                what a network from a file of Keras reads; [0,1] if not said
+  model.pixels=[0,255]                what it reads a pixel as; if not said, as the file says, else [0,1]
   --json                              print one JSON object instead of tables
 """
 
+NO_NETWORK = "."  # that model.path says before a file is looked at
 KERAS_FILES = (".keras", ".h5", ".hdf5")
 KEYS = ("dataset", "latency", "device.evaluation_threads", "model.pixels", "model.output")
 
@@ -66,8 +72,25 @@ class _Chosen:
 class _Settings:
     dataset: Any
     latency: Latency
-    interpreters: int
-    network: Any  # how files of Keras are read: the option keras_file, whose path is that of each
+    device: Any
+    network: Any  # how files are read: the option keras_file, whose path is that of each
+
+
+@dataclass(frozen=True)
+class _File:
+    """A TFLite file that is scored.
+
+    Attributes:
+        path: Where it lies.
+        original: The file that was named; of Keras, where ``path`` was made of it.
+        graph: What it holds.
+        rescales: What it makes of pixels from 0 to 1 before its network reads them.
+    """
+
+    path: Path
+    original: Path
+    graph: tflite.Graph
+    rescales: Span = UNIT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +115,7 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
 
     Args:
         files: ``.tflite`` files, and files of Keras.
-        settings: ``dataset``, ``latency`` and ``interpreters``.
+        settings: ``dataset``, ``latency``, ``device`` and ``network``.
 
     Returns:
         What ``--json`` prints of each.
@@ -100,59 +123,76 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
     Raises:
         PruneflowError: if a file cannot be used; before any is scored.
     """
-    of_keras = [file for file in files if _is_of_keras(file)]
-    for file in of_keras:
-        check_file(file)
-    for file in set(files) - set(of_keras):
-        tflite.parse(tflite.read(file), str(file))
-    data: Data = settings.dataset.load()
+    for file in files:
+        check_file(file) if _is_of_keras(file) else _graph(file)
+    settings = replace(settings, dataset=_sized(settings.dataset, files[0]))
+    with settings.device.awaited():
+        data: Data = settings.dataset.load()
     with TemporaryDirectory() as folder:
+        places = [Path(folder, f"{number}.tflite") for number in range(len(files))]
         made = [
-            _as_tflite(file, Path(folder, f"{number}.tflite"), data, settings) if file in of_keras else file
-            for number, file in enumerate(files)
+            _as_tflite(file, place, data, settings) if _is_of_keras(file) else _File(file, file, _graph(file))
+            for file, place in zip(files, places, strict=True)
         ]
-        return _of_files(made, files, data, settings)
+        return _of_files(made, data, settings)
+
+
+def _graph(file: Path) -> tflite.Graph:
+    return tflite.parse(tflite.read(file), str(file))
+
+
+def _sized(dataset: Any, file: Path) -> Any:
+    """Have an image folder give images of the size that a file reads, where no setting names another."""
+    if not isinstance(dataset, ImageFolder) or dataset.network != NO_NETWORK:
+        return dataset
+    if _is_of_keras(file):
+        return replace(dataset, network=str(file))
+    dataset, inputs = replace(dataset, network=None), _graph(file).inputs
+    shape = inputs[0].shape[1:] if inputs else ()
+    if dataset.height or len(shape) != len(SHAPE) or shape[2] not in MODES:
+        return dataset
+    return replace(dataset, height=shape[0], width=shape[1], channels=dataset.channels or shape[2])
 
 
 def _is_of_keras(file: Path) -> bool:
     return file.suffix in KERAS_FILES or (file / "saved_model.pb").is_file()
 
 
-def _as_tflite(file: Path, place: Path, data: Data, settings: Any) -> Path:
+def _as_tflite(file: Path, place: Path, data: Data, settings: Any) -> _File:
     """Convert a file of Keras, of whichever version, to a float TFLite file that is compared with it."""
     from pruneflow.exports import library
     from pruneflow.exports.signatures import signature_of
 
     own = as_trained(file, settings.dataset, data)
-    model = replace(settings.network, path=str(file)).build(own.spec)
+    how = replace(settings.network, path=str(file))
+    model = how.build(own.spec)
     signature = signature_of(model)
     examples = own.spec.model_input(own.test.x[: library.MOST_JUDGED])
     given = accepted.examples_of(signature, examples)
     place.write_bytes(library.exported(model, signature, given, library.Wanted("float", "dense", 0.0)))
-    return place
+    return _File(place, file, _graph(place), how.span or UNIT)
 
 
-def _of_files(
-    files: Sequence[Path], originals: Sequence[Path], data: Data, settings: Any
-) -> list[dict[str, Any]]:
+def _of_files(files: Sequence[_File], data: Data, settings: Any) -> list[dict[str, Any]]:
     """Score TFLite files; rows bear the names of the originals, beside which facts of the data lie."""
-    graphs = [tflite.parse(tflite.read(file), str(file)) for file in files]
     read = []
-    for file, original, graph in zip(files, originals, graphs, strict=True):
-        own = as_trained(original, settings.dataset, data)
-        require_match(graph, str(file), own.spec, settings.dataset.option_name)
+    for file in files:
+        own = as_trained(file.original, settings.dataset, data)
+        require_match(file.graph, str(file.original), own.spec, settings.dataset.option_name)
+        if file.path == file.original:
+            own = replace(own, spec=given_pixels(file.graph, own.spec, _asked(settings)))
         if len(files) > 1:  # one that does not run is refused at once
             first = replace(own, test=Part(own.test.x[:1], own.test.y[:1]))
-            foreign_outputs(file, first, units=task_of_file(graph, own.spec).units, threads=1)
+            foreign_outputs(file.path, first, units=task_of_file(file.graph, own.spec).units, threads=1)
         read.append(own)
-    rows = [
-        {**_scored(file, graph, own, interpreters=settings.interpreters), "file": str(original)}
-        for file, original, graph, own in zip(files, originals, graphs, read, strict=True)
-    ]
+    interpreters = settings.device.interpreters()
+    rows = [_scored(file, own, interpreters=interpreters) for file, own in zip(files, read, strict=True)]
     if not settings.latency.seconds:
         return rows
-    timings = measure(files, settings.latency, token_bound=data.spec.vocabulary_size or 2)
-    timed = latency.compared(files, timings)
+    timings = measure(
+        [file.path for file in files], settings.latency, token_bound=data.spec.vocabulary_size or 2
+    )
+    timed = latency.compared([file.path for file in files], timings)
     return [{**row, "latency": {**time}} for row, time in zip(rows, timed, strict=True)]
 
 
@@ -179,13 +219,16 @@ def _chosen(words: Sequence[str]) -> _Chosen:
 def _require_key(key: str, word: str) -> None:
     if not any(key == allowed or key.startswith(f"{allowed}.") for allowed in KEYS):
         raise ConfigError(
-            f"{word}: evaluation takes dataset, dataset.*, latency.* and device.evaluation_threads; of a "
-            "file of Keras model.pixels and model.output too; the rest is in the file."
+            f"{word}: evaluation takes dataset, dataset.*, latency.*, device.evaluation_threads, "
+            "model.pixels and, of a file of Keras, model.output; the rest is in the file."
         )
 
 
 def _carry_out(chosen: _Chosen) -> None:
-    settings = _settings(chosen.overrides, of_keras=any(map(_is_of_keras, chosen.files)))
+    settings = _settings(chosen.overrides)
+    refused = None if any(map(_is_of_keras, chosen.files)) else settings.network.output
+    problem = "a TFLite file says by its last operation what its outputs are"
+    require(refused in (None, "auto"), "model.output", refused, problem, "Leave it out.")
     if not chosen.as_json:
         _show(evaluated(chosen.files, settings))
         return
@@ -195,36 +238,46 @@ def _carry_out(chosen: _Chosen) -> None:
         print(json.dumps({"files": rows}, indent=2))
 
 
-def _settings(overrides: Sequence[str], *, of_keras: bool = False) -> _Settings:
+def _settings(overrides: Sequence[str]) -> _Settings:
     extensions.load()
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        network = ["model=keras_file", "model.path=."] if of_keras else []
-        composed = answers.composed("config", [*overrides, *network])
+        how = ["model=keras_file", f"model.path={NO_NETWORK}"]
+        composed = answers.composed("config", [*overrides, *how])
     keys = ("dataset", "latency", "device", "model")
-    dataset, timed, device, how = (option_from_hydra(composed, key) for key in keys)
-    return _Settings(dataset, timed, device.interpreters(), how)
+    dataset, timed, device, network = (option_from_hydra(composed, key) for key in keys)
+    return _Settings(dataset, timed, device, network)
 
 
-def _scored(file: Path, graph: tflite.Graph, data: Data, *, interpreters: int) -> dict[str, Any]:
+def _asked(settings: Any) -> Span | None:
+    """The setting ``model.pixels``."""
+    low, high = settings.network.pixels or (0.0, 0.0)
+    return None if low == high else (low, high)
+
+
+def _scored(file: _File, data: Data, *, interpreters: int) -> dict[str, Any]:
+    graph, name = file.graph, str(file.original)
     task = task_of_file(graph, data.spec)
-    said = f"Evaluating {file.name}"
-    outputs = foreign_outputs(file, data, units=task.units, threads=interpreters, description=said)
+    said = f"Evaluating {file.original.name}"
+    outputs = foreign_outputs(file.path, data, units=task.units, threads=interpreters, description=said)
     with np.errstate(all="ignore"):
         outcome = task.outcome(outputs)
     if odd := int((~np.isfinite(outcome)).any(axis=1).sum()):
         raise PruneflowError(
-            f"{file} answers {odd:,} of {len(outcome):,} examples with NaN or infinity, which have no score. "
+            f"{name} answers {odd:,} of {len(outcome):,} examples with NaN or infinity, which have no score. "
             "Look for weights that are no finite numbers, and export it again."
         )
     scores = scoring.score(task, outcome, data.test.y)
     size = sum(weight.size for weight in graph.weights)
+    found = Scored(file.path, file.original.name, data, task, file.rescales, interpreters)
     return {
-        "file": str(file),
+        "file": name,
+        "pixels": found.pixels and list(found.pixels),
+        "doubt": doubt_of(found, scores.headline),
         "data": {"name": data.name, "digest": data.digest, "note": data.note, "examples": len(data.test)},
         "accuracy": scores.metrics.get("accuracy"),
         "metrics": scores.metrics,
         "loss": scores.loss,
-        **asdict(size_of(file.read_bytes())),
+        **asdict(size_of(file.path.read_bytes())),
         "sparsity": sum(weight.zeros for weight in graph.weights) / max(1, size),
         "weights": [_weight(weight) for weight in graph.weights],
         "ops": graph.op_counts,
@@ -265,6 +318,12 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(f"on {data['examples']:,} test examples of {escape(data['name'])}", soft_wrap=True)
     if data["note"]:
         warn(data["note"])
+    for row in rows:
+        if row["pixels"]:
+            pixels = in_words(row["pixels"])
+            console.print(f"{Path(row['file']).name} reads pixels {pixels}", soft_wrap=True, markup=False)
+        if row["doubt"]:
+            warn(row["doubt"])
     for row in rows:
         _show_inside(row)
     if "latency" in rows[0]:

@@ -46,12 +46,14 @@ def picture(value: int, *, height: int = 6, width: int = 5) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def class_folders(root: Path, *, classes: tuple[str, ...] = ("cat", "dog"), count: int = 10) -> Path:
-    """PNG files of different reds, ``count`` in each class."""
+def class_folders(
+    root: Path, *, classes: tuple[str, ...] = ("cat", "dog"), count: int = 10, suffix: str = "png"
+) -> Path:
+    """Files of different reds, ``count`` in each class."""
     for number, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for each in range(count):
-            picture(100 * number + each).save(root / name / f"{each:03}.png")
+            picture(100 * number + each).save(root / name / f"{each:03}.{suffix}")
     return root
 
 

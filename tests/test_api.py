@@ -177,7 +177,12 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path):
     "words",
     [
         ["model=mlp", "dataset=arrays", "dataset.path=nowhere.npz"],
-        ["model=gru", "dataset=csv_text", "dataset.path=nowhere.csv"],
+        [
+            "model=gru",
+            "dataset=csv_text",
+            "dataset.path=nowhere.csv",
+            "dataset.class_weights={good:2.5,no:0}",
+        ],
         ["model=mobilenet", "dataset=image_folder", "dataset.path=no where/"],
         ["model=resnet8", "dataset=image_folder", "dataset.path=no where/", "augmentation=images"],
         ["model=keras_file", "model.path=nowhere.h5", "model.pixels=[0,255]"],

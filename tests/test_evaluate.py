@@ -139,10 +139,10 @@ def test_files_of_keras_with_one_name_and_with_pixels_of_their_own_are_kept_apar
             warnings.simplefilter("ignore")  # Keras 3 reads its variables in a way that NumPy 2 warns of
             keras.Sequential(network).save(tmp_path / folder / "network.keras")
     files = [tmp_path / folder / "network.keras" for folder in "abc"]
-    code, _, err = said(capsys, [files[0], FAST])
-    assert (code, "the network begins by dividing pixels by a large number" in err) == (2, True)
-    code, out, err = said(capsys, [files[0], FAST, "model.pixels=[0,255]", "--json"])
-    assert code == 0, err
+    code, _, err = said(capsys, [files[0], FAST, "model.pixels=[0,1]"])
+    assert (code, "the network begins with the layer rescaling" in err) == (2, True)
+    code, out, err = said(capsys, [files[0], FAST, "--json"])
+    assert (code, json.loads(out)["files"][0]["pixels"]) == (0, [0, 255]), err
     code, out, err = said(capsys, [*files[1:], FAST, "--json"])
     assert code == 0, err
     rows = json.loads(out)["files"]

@@ -9,6 +9,7 @@ from own_fixtures import class_folders, numbers, opinions, rows
 import pruneflow
 from pruneflow import Spec
 from pruneflow.datasets.augmentation import augment
+from pruneflow.datasets.weights import weighed
 from pruneflow.flow.config import config_folder
 from pruneflow.options import choices
 from pruneflow.runtime.device import processors
@@ -17,6 +18,7 @@ SPECS = {
     "image": Spec("image", (32, 32, 3), 3),
     "tokens": Spec("tokens", (12,), 3, 70),
     "numbers": Spec("numbers", (6,), 3),
+    "signal": Spec("signal", (12, 5), 3),
 }
 BROUGHT = ("custom", "keras_file")  # networks of the user's own have tests of their own
 
@@ -108,6 +110,8 @@ def test_a_data_set_has_three_parts_that_its_spec_describes(name, tmp_path):
         assert part.x[:1].shape[1:] == data.spec.shape
         assert set(part.y) <= set(range(data.spec.classes))
     assert data.digest and data.source
+    weights = weighed(data, "balanced").train.weights
+    assert len(weights) == len(data.train) and weights.mean() == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", options("augmentation"))

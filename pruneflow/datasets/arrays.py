@@ -33,7 +33,10 @@ class Arrays(Answered):
         test_labels_path: The .npy file with the labels of the test part, where ``test_path`` names one.
         class_names: The labels of classes in the order of their numbers; null takes their own order.
         groups: Array of the .npz file, or a .npy file, with the group (speaker, patient, recording) of each
-            training example; those of one group come into one part. Null knows no groups.
+            training example; those of one group come into one part. Arrays whose names end with ``_test`` and
+            ``_validation`` have those of these parts, where they are given. Null knows no groups.
+        sample_weights: Array of the .npz file, or a .npy file, with how much each training example counts in
+            the training loss. Null counts each once.
         x_key: Array with the training examples; null takes x_train, x or another usual name.
         y_key: Array with their labels.
         x_test_key: Array with the test examples.
@@ -50,6 +53,7 @@ class Arrays(Answered):
     test_labels_path: str | None
     class_names: list[str] | None
     groups: str | None
+    sample_weights: str | None
     x_key: str | None
     y_key: str | None
     x_test_key: str | None
@@ -59,7 +63,7 @@ class Arrays(Answered):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_names("test_path", "groups")
+        self._check_names("test_path", "groups", "sample_weights")
         self._named("path", arrays.FORMATS)
         self._check_files()
         names, problem = self.class_names or [], "dataset.task=regression has no classes"
@@ -75,7 +79,7 @@ class Arrays(Answered):
         if self.labels_path is not None:
             problem = "is for a .npz file of several arrays, and dataset.labels_path names a file for each"
             remedy = "Set it to null; dataset.test_path and dataset.test_labels_path name the test part."
-            self._refuse_keys(vars(self._keys), problem, remedy)
+            self._refuse_keys(arrays.USUAL, problem, remedy)
         if self.test_path is not None:
             problem, remedy = "dataset.test_path names the test part already", "Set one of the two to null."
             self._refuse_keys(("x_test", "y_test"), problem, remedy)
@@ -105,11 +109,12 @@ class Arrays(Answered):
     def _given(self, place: Place) -> Given:
         """The arrays of all parts that files have."""
         if self.labels_path is None:
-            given = place.read(partial(arrays.read_npz, keys=self._keys, groups=self.groups))
+            given = place.read(partial(arrays.read_npz, keys=self._keys))
         else:
             train = self._labelled(place.read(arrays.read_one), "labels_path", "x")
             groups = None if self.groups is None else self._array("groups")
-            given = Given(place.path, train, groups=groups)
+            weights = None if self.sample_weights is None else self._array("sample_weights")
+            given = Given(place.path, replace(train, groups=groups, weights=weights))
         if self.test_path is None:
             return given
         if given.test is not None:
@@ -126,7 +131,7 @@ class Arrays(Answered):
             "a .npz file with x_test and y_test or x and y, or a .npy file beside dataset.test_labels_path"
         )
         place = named(str(self.test_path), key="dataset.test_path", formats=f"{formats}, or null")
-        return place.read(arrays.read_test)
+        return place.read(partial(arrays.read_test, groups=self.groups))
 
     def _labelled(self, x: Array, labels: str, name: str) -> Labelled:
         called = f"y{name[1:]} ({Path(getattr(self, labels)).name})"
@@ -139,8 +144,8 @@ class Arrays(Answered):
 
     @property
     def _keys(self) -> arrays.Keys:
-        keys = [f"{letter}{part}" for part in ("", "_test", "_validation") for letter in "xy"]
-        return arrays.Keys(**{key: getattr(self, f"{key}_key") for key in keys})
+        named_arrays = {key: getattr(self, f"{key}_key") for key in arrays.USUAL}
+        return arrays.Keys(**named_arrays, groups=self.groups, sample_weights=self.sample_weights)
 
 
 def _check_labels(key: str, path: str | None, labels: str, labels_path: str | None) -> None:

@@ -53,7 +53,7 @@ def _with_scales(file: Path, data: Data) -> Data:
         return data
     console.print(f"Scales     {file}: numbers as in training", soft_wrap=True, markup=False)
     try:
-        x = _moved(data.test.x, own, saved, "") if spec.kind == "numbers" else data.test.x
+        x = _moved(data.test.x, own, saved, "") if spec.is_measured else data.test.x
         y = data.test.y
         if spec.targets:
             y = _moved(y, own, saved, "target_")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pruneflow.datasets.reading.cache import Origin, Place, cache_folder, named, stored
 from pruneflow.datasets.reading.given import Aim
@@ -11,6 +11,7 @@ from pruneflow.datasets.reading.kinds import KINDS
 from pruneflow.datasets.reading.pixels import Reading
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.datasets.split import Halves, Plan, validation_size
+from pruneflow.datasets.weights import check_class_weights
 from pruneflow.options import require, require_one_of
 
 __all__ = ["MOST_TOKENS", "MOST_WORDS", "Answered", "Dataset", "Own", "Stored", "check_tokens", "check_white"]
@@ -26,12 +27,19 @@ class Dataset:
 
     Attributes:
         name: Label in tables.
+        class_weights: How much examples of each class count in the training loss; see
+            `pruneflow.datasets.weights.weighed`. None counts each example once.
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
-    kind: ClassVar[str | None]  # of Spec: "image", "tokens" or "numbers"; None where only the data tell
+    kind: ClassVar[str | None]  # of Spec, such as "image"; None where only the data tell
 
     name: str
+    class_weights: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse a setting that can be that of no data."""
+        check_class_weights(self.class_weights)
 
     def load(self) -> Data:
         """Read the three parts.
@@ -71,6 +79,7 @@ class Stored(Dataset):
     download: bool
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_names("path", "cache_dir")
         _check_fraction("validation", self.validation_fraction)
         _check_draws(self.split_seed, self.limit, self.validation_fraction)
@@ -104,6 +113,7 @@ class Own(Dataset):
     limit: int | None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_names()
         _check_fraction("test", self.test_fraction)
         _check_fraction("validation", self.validation_fraction)

@@ -67,7 +67,8 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
         augmentation: How examples are changed at random; None leaves them as they are.
 
     Returns:
-        A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64.
+        A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64; or of
+        (x, y, weights) where the part has weights, (batch,) float32.
     """
     tf = backend.tensorflow()
 
@@ -79,7 +80,7 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
         return tf.data.Dataset.from_tensor_slices(examples).batch(order.batch_size)
 
     epochs = tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
-    batches = _read(epochs.flat_map(indices).skip(order.skip), part, spec)
+    batches = _read(epochs.flat_map(indices).skip(order.skip), part, spec, weights=part.weights)
     layers = augmentation.layers() if augmentation else []
     if not layers:
         return batches
@@ -90,21 +91,24 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
 
 
 def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:
-    """The examples of a part once, in order, as (x, y) batches; smaller ones of large examples in files."""
+    """The examples of a part once, in order, as (x, y) batches; smaller ones of large examples in files.
+
+    Each counts once, whatever the weights of the part.
+    """
     tf = backend.tensorflow()
     if isinstance(part.x, Rows):
         batch_size = min(batch_size, max(1, MOST_BYTES // (4 * int(np.prod(spec.shape)))))
     return _read(tf.data.Dataset.range(len(part)).batch(batch_size), part, spec)
 
 
-def _read(dataset: Any, part: Part, spec: Spec) -> Any:
+def _read(dataset: Any, part: Part, spec: Spec, weights: Any = None) -> Any:
     """Look indices up; the same arithmetic as ``Spec.model_input``."""
     tf = backend.tensorflow()
     # tf.data's autotuning thread may sleep on for a minute after the last batch, and its iterator waits for
     # it (TensorFlow 2.21: a phase of 87 s took 143 s). There is nothing to tune in one map and one buffer.
     options = tf.data.Options()
     options.autotune.enabled = False
-    look_up = _looked_up(part, spec)
+    look_up = _looked_up(part, spec, weights)
     if isinstance(part.x, Rows):
         # Threads of their own: readers that wait for files must not take those that the steps run on.
         options.threading.private_threadpool_size = READERS + 1
@@ -112,20 +116,20 @@ def _read(dataset: Any, part: Part, spec: Spec) -> Any:
     return dataset.map(look_up).prefetch(PREFETCHED).with_options(options)
 
 
-def _looked_up(part: Part, spec: Spec) -> Callable[[Any], tuple[Any, Any]]:
-    """A function of tensors: indices (batch,) to (x, y)."""
+def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[[Any], tuple[Any, ...]]:
+    """A function of tensors: indices (batch,) to (x, y), or (x, y, weights) where weights are given."""
     tf = backend.tensorflow()
-    y, rows = tf.constant(part.y), part.x
+    answers, rows = [tf.constant(each) for each in (part.y, weights) if each is not None], part.x
     x = None if isinstance(rows, Rows) else tf.constant(rows)
 
     def from_files(index: Any) -> Any:
         read = tf.numpy_function(lambda at: rows[at], [index], tf.as_dtype(rows.dtype), stateful=False)
         return tf.ensure_shape(read, [None, *spec.shape])
 
-    def look_up(index: Any) -> tuple[Any, Any]:
+    def look_up(index: Any) -> tuple[Any, ...]:
         examples = from_files(index) if x is None else tf.gather(x, index)
-        if spec.divisor:
-            examples = tf.cast(examples, tf.float32) / spec.divisor
-        return examples, tf.gather(y, index)
+        if spec.kind == "image":
+            examples = spec.scaled(tf.cast(examples, tf.float32))
+        return (examples, *(tf.gather(each, index) for each in answers))
 
     return look_up

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Own, check_tokens
+from pruneflow.datasets.groups import refuse_shared_groups, said_of_groups
 from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Texts
@@ -18,7 +20,7 @@ from pruneflow.datasets.reading.table import Columns, Table, two_halves
 from pruneflow.datasets.reading.text import characters, words
 from pruneflow.datasets.reading.vocabulary import FORM, Ranks, read_index
 from pruneflow.datasets.spec import Data
-from pruneflow.datasets.split import copies_of, said_of_groups, said_of_test
+from pruneflow.datasets.split import copies_of, said_of_test
 from pruneflow.options import at_most, option, require, require_one_of
 
 __all__ = ["CsvText"]
@@ -123,13 +125,20 @@ class CsvText(Own):
         data = place.read(lambda path: of_halves(path, (train, test), self._plan, names, encoding))
         data = replace(data, name=self.name, source=place.source(""))
         require_every_class(data, names)
-        drawn = "test and validation" if how else "validation"
-        groups = said_of_groups(copies_of(table.groups), drawn) if self.groups else ""
-        said = [said_of_test(data, "rows", how) if how else "", groups]
+        said = [said_of_test(data, "rows", how) if how else "", self._said_of_groups(tables)]
         said += [self._said_of_columns(table), *map(_left_out, tables), *map(_swallowed, tables)]
         note = " ".join(filter(None, said))
         gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
         return looked(replace(data, note=note, left_out=gone))
+
+    def _said_of_groups(self, tables: Sequence[Table]) -> str:
+        """Say that nobody is in two parts, once that is made sure of the two files."""
+        if not self.groups:
+            return ""
+        named = dict(zip(("training", "test"), (table.groups for table in tables), strict=False))
+        refuse_shared_groups(tables[-1].path, named)
+        drawn = "test and validation" if len(tables) == 1 else "validation"
+        return said_of_groups(copies_of(tables[0].groups), drawn)
 
     def _said_of_columns(self, table: Table) -> str:
         """Name the columns where no setting does, and they have other names than those that come first."""

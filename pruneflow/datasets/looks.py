@@ -117,14 +117,14 @@ def shared_rows(data: Data) -> str:
 
 def constant_features(data: Data) -> str:
     """Name features, or channels of a signal, with one value in the whole training part."""
-    if data.spec.kind != "numbers":
+    if not data.spec.is_measured:
         return ""
     x = np.asarray(data.train.x).reshape(-1, data.spec.shape[-1])
     some = x[:ROWS_AT_ONCE]  # most features are seen to change there
     constant = [int(each) for each in np.flatnonzero((some == x[0]).all(axis=0)) if np.ptp(x[:, each]) == 0]
     if not constant:
         return ""
-    what = "Feature" if len(data.spec.shape) == 1 else "Channel"
+    what = "Channel" if data.spec.kind == "signal" else "Feature"
     shown = ", ".join(map(str, constant[:SHOWN])) + (", ..." if len(constant) > SHOWN else "")
     named = (
         f"{what} {shown} has" if len(constant) == 1 else f"{what}s {shown} ({len(constant):,} in all) have"

@@ -12,6 +12,8 @@ from pruneflow.datasets.rows import Examples
 
 __all__ = ["Data", "Part", "Spec", "Targets"]
 
+WHITE = 255.0  # value of a white pixel as it is stored
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -61,12 +63,14 @@ class Spec:
     """What a model must know of the data it reads.
 
     Attributes:
-        kind: ``"image"``, ``"tokens"`` or ``"numbers"``.
-        shape: Shape of one example: (height, width, channels), (length,) or (features,); of a signal, which
-            is of the kind ``"numbers"``, (..., channels).
+        kind: ``"image"``, ``"tokens"``, ``"numbers"`` (rows of them) or ``"signal"``.
+        shape: Shape of one example: (height, width, channels), (length,) or (features,); of a signal
+            (steps, channels) or more dimensions, the last of which is that of the channels.
         classes: Number of classes, whose labels are 0 .. classes - 1; 0 for a regression.
         vocabulary_size: Number of token ids for ``"tokens"``, 0 for others.
         targets: What a regression predicts; None for classes.
+        pixels: Lowest and highest value that pixels are given in; None is 0 and 1, as for every network that
+            pruneflow trains.
     """
 
     kind: str
@@ -74,6 +78,7 @@ class Spec:
     classes: int
     vocabulary_size: int = 0
     targets: Targets | None = None
+    pixels: tuple[float, float] | None = None
 
     @property
     def outputs(self) -> int:
@@ -81,29 +86,38 @@ class Spec:
         return len(self.targets) if self.targets else self.classes
 
     @property
-    def input_dtype(self) -> str:
-        """dtype of the model's input: float32 for numbers and, in [0, 1], for images; int32 for token ids."""
-        return "int32" if self.kind == "tokens" else "float32"
+    def is_measured(self) -> bool:
+        """Whether examples are measurements, which are standardised: rows of numbers, or signals."""
+        return self.kind in ("numbers", "signal")
 
     @property
-    def divisor(self) -> float | None:
-        """What stored values are divided by for the model; None where they are read as they are."""
-        return 255.0 if self.kind == "image" else None
+    def input_dtype(self) -> str:
+        """dtype of the model's input: int32 for token ids, else float32, for images in [0, 1]."""
+        return "int32" if self.kind == "tokens" else "float32"
 
     def model_input(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Turn stored examples into what the model reads.
 
         Args:
             x: (n, *shape); uint8 or float32 in [0, 255] for images, int32 token ids for tokens, float32 for
-                numbers.
+                numbers and signals.
 
         Returns:
-            (n, *shape); float32 in [0, 1] for images, the same int32 ids for tokens, the same numbers.
+            (n, *shape); float32 in [0, 1], or in `pixels`, for images, the same int32 ids for tokens, the
+            same numbers.
         """
-        if self.divisor is None:
+        if self.kind != "image":
             return x.astype(self.input_dtype, copy=False)
-        scaled: npt.NDArray[np.float32] = x.astype(np.float32) / np.float32(self.divisor)
+        scaled: npt.NDArray[np.float32] = self.scaled(x.astype(np.float32))
         return scaled
+
+    def scaled(self, pixels: Any) -> Any:
+        """Bring float32 pixels from 0 to 255, an array or a tensor, to what the model reads."""
+        scaled = pixels / WHITE
+        if self.pixels is None:
+            return scaled
+        low, high = self.pixels
+        return scaled * (high - low) + low
 
 
 @dataclass(frozen=True)
@@ -112,15 +126,23 @@ class Part:
 
     Attributes:
         x: (n, *shape), uint8 for images, or float32 in [0, 255] where they were resized without rounding,
-            int32 for tokens, float32 for numbers; in memory or in files.
+            int32 for tokens, float32 for numbers and signals; in memory or in files.
         y: (n,) int64 labels, or (n, targets) float32 numbers for a regression.
+        weights: (n,) float32, how much each example counts in the training loss; None counts each once. Those
+            of validation and test are not read.
     """
 
     x: Examples
     y: npt.NDArray[Any]
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def sampled(self, most: int) -> Part:
+        """At most ``most`` examples, evenly spread, in memory."""
+        at = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
+        return Part(self.x[at], self.y[at])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pruneflow.options import require
 
 __all__ = [
     *("Cut", "Halves", "Indices", "Labels", "Plan", "copies_of", "digest_of", "draw", "draw_whole"),
-    *("held_out_by_seed", "joined", "part_size", "quotas", "said_of_groups", "said_of_test", "taken"),
+    *("held_out_by_seed", "joined", "part_size", "quotas", "said_of_test", "taken"),
     *("taken_whole", "validation_size"),
 ]
 
@@ -319,18 +319,6 @@ def joined(first: Indices, second: Indices) -> Indices:
     return np.array([root(place) for place in range(len(parent))], np.int64)
 
 
-def said_of_groups(groups: Indices | None, drawn: str) -> str:
-    """Say that groups were kept together in the parts that were drawn, if any were.
-
-    Args:
-        groups: (n,) numbers of groups; None where there are none.
-        drawn: The parts, such as ``"test and validation"``.
-    """
-    if groups is None or not drawn:
-        return ""
-    return f"No group of dataset.groups ({len(np.unique(groups)):,} in all) is in two parts ({drawn} drawn)."
-
-
 def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = True) -> str:
     """Say that the test part was taken out of the examples, and how many of those in use that are.
 
@@ -365,7 +353,7 @@ def _require_some(chosen: int, examples: int, fraction: float, *, part: str) -> 
 
 
 def digest_of(*parts: Part) -> str:
-    """Name data by content: SHA-256 over dtype, shape and bytes of x and y of each part in turn.
+    """Name data by content: SHA-256 over dtype, shape and bytes of x and y of each part in turn, no weights.
 
     Of examples that stay in files, it is over the SHA-256 of each in place of the bytes.
     """
@@ -383,4 +371,4 @@ def taken(part: Part, at: Indices) -> Part:
     if len(at) == len(part):
         return part
     x = part.x.taken(at) if isinstance(part.x, Rows) else part.x[at]
-    return Part(x, part.y[at])
+    return Part(x, part.y[at], None if part.weights is None else part.weights[at])

@@ -220,13 +220,13 @@ def _enough(threads: int, x: Any, chunk: int) -> int:
 
 
 def quantized(values: npt.NDArray[Any], tensor: dict[str, Any]) -> npt.NDArray[Any]:
-    """Turn numbers into what an input takes; whole numbers without a scale are pixels from 0 to 255."""
+    """Turn numbers into what an input takes; one without a scale takes them rounded."""
     scale, zero_point = tensor["quantization"]
     dtype = np.dtype(tensor["dtype"])
     if not np.issubdtype(values.dtype, np.floating) or np.issubdtype(dtype, np.floating):
         return np.asarray(values, dtype)
     limits = np.iinfo(dtype)
-    levels = np.clip(np.round(values / (scale or 1 / 255)) + zero_point, limits.min, limits.max)
+    levels = np.clip(np.round(values / (scale or 1)) + zero_point, limits.min, limits.max)
     return np.asarray(levels, dtype)
 
 

@@ -61,6 +61,7 @@ WEIGHT_OPERANDS: dict[str, tuple[int, ...]] = {
     "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
     "SVDF": (1, 2),
 }
+INTEGERS = ("int8", "uint8", "int16")  # of inputs and outputs with a scale
 PASSED_THROUGH = ("DENSIFY", "DEQUANTIZE")
 
 
@@ -74,6 +75,7 @@ class Tensor:
         shape: As the file is converted; 1 where any size will do.
         shape_signature: The same with -1 where any size will do.
         dtype: Such as ``"float32"``.
+        span: Lowest and highest number that its integers stand for; None where it has no scale, or several.
     """
 
     index: int
@@ -81,6 +83,7 @@ class Tensor:
     shape: tuple[int, ...]
     shape_signature: tuple[int, ...]
     dtype: str
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -331,7 +334,8 @@ class _Subgraph:
     def described(self, index: int) -> Tensor:
         tensor, shape = self.tensors[index], self.shape(index)
         signature = self.file.numbers(tensor, "ShapeSignature") or shape
-        return Tensor(index, self.file.text(tensor.Name()), shape, signature, _dtype(tensor))
+        name, dtype = self.file.text(tensor.Name()), _dtype(tensor)
+        return Tensor(index, name, shape, signature, dtype, _span(self.file, tensor, dtype))
 
 
 @dataclass(frozen=True)
@@ -443,6 +447,16 @@ def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.floa
         )
     scale, zero_point = _vector(how.ScaleAsNumpy()), _vector(how.ZeroPointAsNumpy())
     return dequantize(stored, scale, zero_point, how.QuantizedDimension())
+
+
+def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:
+    """Return what the smallest and the largest integer of a tensor stand for."""
+    how = tensor.Quantization()
+    if how is None or how.ScaleLength() != 1 or dtype not in INTEGERS:
+        return None
+    limits = np.iinfo(dtype)
+    low, high = _dequantized(file, tensor, np.array([limits.min, limits.max], dtype)).tolist()
+    return low, high
 
 
 def _layout(file: _File, tensor: Any) -> SparseLayout | None:

@@ -130,7 +130,7 @@ def export(
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
         write_file(run_dir / "vocabulary.json", words.encode())
-    if data.spec.kind == "numbers" or data.spec.targets:
+    if data.spec.is_measured or data.spec.targets:
         write_file(run_dir / "standardisation.json", json.dumps(data.standardisation or {}).encode())
     if data.class_names:
         write_file(run_dir / "labels.txt", "".join(f"{_line(name)}\n" for name in data.class_names).encode())

@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.markup import escape
 
+from pruneflow.datasets.spec import Part
 from pruneflow.exports.sizes import Size, size_of
 from pruneflow.flow.config import Config
 from pruneflow.flow.manifests import SCRATCH
@@ -114,6 +116,7 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
         "libraries": library_versions("tensorflow", "tf_keras", "numpy"),
         "device": _arithmetic(ready.device),
         "data": ready.data.digest,
+        **_weights(ready.data.train),
         "spec": {key: value for key, value in asdict(ready.data.spec).items() if value is not None},
         "model": config.model.identity(ready.data.spec),
         "seed": config.seed,
@@ -237,6 +240,11 @@ def _say_where_from(stage: Stage, name: str) -> None:
 
 def _builder(config: Config, ready: Prepared) -> Callable[[], Any]:
     return lambda: config.model.build(ready.data.spec)
+
+
+def _weights(train: Part) -> dict[str, Any]:
+    """What names the weights of training examples; left out where there are none, as `_arithmetic` does."""
+    return {} if train.weights is None else {"weights": sha256(train.weights.tobytes()).hexdigest()}
 
 
 def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:

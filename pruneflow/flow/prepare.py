@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.datasets.spec import Data
+from pruneflow.datasets.weights import weighed
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
 from pruneflow.flow import lengths
@@ -70,7 +71,8 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     Raises:
         PruneflowError: whatever would stop the run later.
     """
-    data, seconds = _load(config.dataset)
+    with config.device.awaited(share):
+        data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
     limit = config.pruning.max_accuracy_drop
     problem = (
@@ -87,7 +89,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             _try_exports(config, data)
         backend.keras().backend.clear_session()
     masks = masks_for(config, plan, selection.prunables)
-    notes = masks.check()
+    notes = [*filter(None, [config.model.note]), *masks.check()]
     interpreters = config.device.interpreters(share)
     difference = config.model.difference
     return Prepared(
@@ -160,7 +162,7 @@ def _load(dataset: Any) -> tuple[Data, float]:
     found = _loaded.get(key)
     if not found:
         start = time.perf_counter()
-        data = dataset.load()
+        data = weighed(dataset.load(), dataset.class_weights)
         while len(_loaded) >= 2:  # a sweep over many data settings must not keep them all
             del _loaded[next(iter(_loaded))]
         found = _loaded[key] = data, time.perf_counter() - start

@@ -39,13 +39,15 @@ class Model:
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
-    # Kinds of data, of `Spec`: "image", "tokens", "numbers"; one of them or several.
-    reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers")
+    # Kinds of data, of `Spec`: "image", "tokens", "numbers", "signal"; one of them or several.
+    reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers", "signal")
     # Whether the user brought it, so that nobody knows whether it can be exported before that is tried.
     brought: ClassVar[bool] = False
     # Of the network that `build` returned last and that came as Keras 3: the largest difference between its
     # outputs and those of the original. No annotation, which would make it a setting.
     difference = None  # type: float | None
+    # What `build` saw in a network that the user brought, in a sentence; likewise.
+    note = ""
 
     name: str
 
@@ -144,7 +146,12 @@ class Model:
         """
 
 
-_WORDS = {"image": "images", "tokens": "sequences of tokens", "numbers": "rows of numbers"}
+_WORDS = {
+    "image": "images",
+    "tokens": "sequences of tokens",
+    "numbers": "rows of numbers",
+    "signal": "signals",
+}
 
 
 def _kinds(model: Any) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ class Origin:
     def _check_values(self, model: Any, spec: Spec) -> None:
         dtype = model.inputs[0].dtype
         if not (dtype.is_floating or (dtype.is_integer and spec.kind == "tokens")):
-            what = {"image": "pixels in [0, 1]", "numbers": "numbers", "tokens": "token ids"}[spec.kind]
+            what = {"image": "pixels in [0, 1]", "tokens": "token ids"}.get(spec.kind, "numbers")
             raise self.refused(
                 f"it reads {dtype.name}, and the data set gives {what} as {spec.input_dtype}",
                 f"Let its input be {spec.input_dtype}{AS_IDS if spec.kind == 'numbers' else ''}.",
@@ -140,7 +140,7 @@ class Origin:
                 self._check_vocabulary(layer, spec)
 
     def _check_vocabulary(self, embedding: Any, spec: Spec) -> None:
-        if spec.kind == "numbers":
+        if spec.is_measured:
             raise self.refused(
                 f"{embedding.name} looks token ids up, and the data set gives numbers, standardised or not",
                 f"Let it read numbers{AS_IDS}.",

@@ -10,9 +10,9 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
-from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import fingerprint
 from pruneflow.models.keras3 import ConversionError, converted, is_keras_3
+from pruneflow.models.pixels import UNIT, pixels_said
 from pruneflow.options import open_mapping, option, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.factories import called, check_name, checked_arguments
@@ -69,11 +69,12 @@ class Custom(Model):
         """
         network = self._origin.connected(self._as_keras_2(self._called(spec)), spec)
         fitted = self._origin.fitted(network, spec, output=self.output)
-        if spec.kind == "image" and shrinks_pixels(fitted):
+        said = pixels_said(fitted) if spec.kind == "image" else None
+        if said and said.span != UNIT:
             raise self._origin.refused(
-                "it begins by dividing pixels by a large number, or taking one off, and the data set gives "
-                "them in [0, 1]",
-                "Leave that layer out, or multiply by 255 before it.",
+                f"it begins with the layer {said.layer}, which reads pixels that lie in another range, and "
+                "the data set gives them in [0, 1]",
+                "Leave that layer out, or multiply by 255 before it where it reads 0 to 255.",
             )
         return fitted
 

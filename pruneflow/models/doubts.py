@@ -3,109 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pruneflow.datasets.spec import Spec
-from pruneflow.runtime import backend
+from pruneflow.models.pixels import USUAL, Span, in_words
 from pruneflow.runtime.records import read_json, require_fits
 
-__all__ = ["guessing", "other_words", "shrinks_pixels"]
+__all__ = ["SAMPLED", "Reading", "better_reading", "guessing", "other_words"]
 
-LARGE = 10.0  # no number by which values in [0, 1] are divided, or that is taken off them
+SAMPLED = 1000  # examples on which another range of pixels is tried
 STANDARD_ERRORS = 3.0  # by which an accuracy must be above chance, not to be taken for guessing
 
-# Layers and operations behind which pixels are still pixels.
-KEEPING = {
-    *("InputLayer", "SlicingOpLambda", "Concatenate", "Permute", "Reshape", "Flatten", "Dropout"),
-    *("SpatialDropout2D", "GaussianNoise", "Resizing", "CenterCrop", "Cropping2D", "ZeroPadding2D"),
-    *("UpSampling2D", "MaxPooling2D", "AveragePooling2D", "RandomFlip", "RandomRotation", "RandomZoom"),
-    *("RandomTranslation", "RandomCrop", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth"),
-}
-KEEPING_FUNCTIONS = {
-    "cast",
-    "identity",
-    "reshape",
-    "transpose",
-    "reverse",
-    "concat",
-    "stack",
-    "clip_by_value",
-}
 
-
-def shrinks_pixels(model: Any) -> bool:
-    """Whether a network begins by making values small, as one does that reads pixels from 0 to 255.
-
-    It divides them by a large number or takes one off: in a ``Rescaling``, in a ``Normalization`` that is
-    adapted to such pixels, or in operations as those of ``preprocess_input``; also behind layers that move
-    pixels only, such as those that augment images, and inside of models in the model.
-
-    Args:
-        model: A functional or sequential ``tf_keras.Model`` with one input.
-    """
-    return _looked_through(model)[0]
-
-
-def _looked_through(model: Any) -> tuple[bool, bool]:
-    """Whether it shrinks pixels, and whether what it gives are pixels still."""
-    pixels = {id(model.inputs[0])}
-    for layer in model.layers:  # in the order in which they are computed
-        for node in layer._inbound_nodes:
-            inputs = node.keras_inputs
-            if not inputs or any(id(tensor) not in pixels for tensor in inputs):
-                continue
-            inner = isinstance(layer, backend.keras().Model) and bool(getattr(layer, "layers", None))
-            shrinks, keeps = _looked_through(layer) if inner and layer.inputs else _does(layer, node)
-            if shrinks:
-                return True, False
-            if keeps:
-                pixels |= {id(tensor) for tensor in backend.tensorflow().nest.flatten(node.outputs)}
-    return False, id(model.outputs[0]) in pixels
-
-
-def _does(layer: Any, node: Any) -> tuple[bool, bool]:
-    kind = type(layer).__name__
-    if kind == "Rescaling":
-        return _largest(layer.scale) < 1 / LARGE, False
-    if kind == "Normalization":
-        return max(_largest(layer.mean), math.sqrt(_largest(layer.variance))) > LARGE, False
-    if kind == "TFOpLambda":
-        return _operates(str(layer.get_config()["function"]), [_largest(each) for each in _constants(node)])
-    return False, kind in KEEPING
-
-
-def _operates(function: str, constants: list[float]) -> tuple[bool, bool]:
-    name = function.rsplit(".", maxsplit=1)[-1]
-    if name in ("multiply", "mul"):
-        return any(0 < size < 1 / LARGE for size in constants), False
-    if name in ("truediv", "divide", "div", "subtract", "sub", "add", "bias_add"):
-        return any(size > LARGE for size in constants), False
-    return False, name in KEEPING_FUNCTIONS or function.startswith("image.")
-
-
-def _constants(node: Any) -> Iterator[Any]:
-    """Numbers that an operation is given beside tensors of Keras."""
-    for value in backend.tensorflow().nest.flatten([node.call_args, node.call_kwargs]):
-        number = isinstance(value, (int, float, np.ndarray)) and not isinstance(value, bool)
-        if number or hasattr(value, "numpy"):
-            yield value
-
-
-def _largest(values: Any) -> float:
-    return float(np.abs(np.asarray(values, np.float64)).max())
-
-
-def guessing(accuracy: float, spec: Spec, examples: int) -> str:
+def guessing(accuracy: float, spec: Spec, examples: int, who: str = "The network as it came") -> str:
     """A sentence where a network that came trained knows the classes no better than chance.
 
     Args:
         accuracy: On examples that it is to know, [0, 1].
         spec: The data.
         examples: Their number.
+        who: What the network is called.
 
     Returns:
         What is likely to be wrong; empty where it is better than chance, and for numbers to predict.
@@ -120,17 +39,62 @@ def guessing(accuracy: float, spec: Spec, examples: int) -> str:
     if accuracy > chance + STANDARD_ERRORS * error:
         return ""
     return (
-        f"The network as it came gives the right one of {spec.classes} classes for {accuracy:.1%} of "
+        f"{who} gives the right one of {spec.classes} classes for {accuracy:.1%} of "
         f"{examples:,} examples; guessing gives {chance:.1%}. Likely causes: classes in another order "
-        f"(dataset.class_names, where the data have it), {_MISREAD[spec.kind]}. "
-        "Pruning cannot mend this; look for the cause first."
+        f"(dataset.class_names, where the data have it), {_MISREAD[spec.kind]}."
     )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A range of pixels in which a network knows the classes.
+
+    Attributes:
+        span: Lowest and highest value of a pixel.
+        accuracy: With it, [0, 1].
+        examples: On how many examples.
+    """
+
+    span: Span
+    accuracy: float
+    examples: int
+
+    @property
+    def setting(self) -> str:
+        """The words that say so on the command line."""
+        return "model.pixels=[{:g},{:g}]".format(*self.span)
+
+    def __str__(self) -> str:
+        """Return accuracy and range in words."""
+        return f"{self.accuracy:.1%} of {self.examples:,} examples with pixels {in_words(self.span)}"
+
+
+def better_reading(
+    accuracy_of: Callable[[Span], float], given: Span, spec: Spec, examples: int
+) -> Reading | None:
+    """Find the usual range of pixels by which a network that guesses knows the classes best.
+
+    Args:
+        accuracy_of: Of a range, on examples whose pixels are given in it.
+        given: The range by which it guesses.
+        spec: The data.
+        examples: Their number.
+
+    Returns:
+        None where it guesses in every range, and for data without pixels.
+    """
+    if spec.kind != "image":
+        return None
+    found = [Reading(span, accuracy_of(span), examples) for span in USUAL if span != given]
+    best = max(found, key=lambda reading: reading.accuracy)
+    return None if guessing(best.accuracy, spec, examples) else best
 
 
 _MISREAD = {
     "image": "pixels in another range (model.pixels), images that were resized or cropped in another way "
     "(dataset.height, dataset.width, dataset.resize), or colours in another order",
     "numbers": "numbers that were standardised in another way (dataset.standardise)",
+    "signal": "channels that were standardised in another way (dataset.standardise)",
     "tokens": "words with other token ids (dataset.index_path, dataset.vocabulary_size, dataset.length)",
 }
 

@@ -10,7 +10,6 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import Model
 from pruneflow.models.brought import OUTPUTS, Origin
-from pruneflow.models.doubts import shrinks_pixels
 from pruneflow.models.fingerprints import digest_of_code, is_of_keras
 from pruneflow.models.keras_files import (
     FORMATS,
@@ -18,8 +17,8 @@ from pruneflow.models.keras_files import (
     digest_of_files,
     original_in,
     read_network,
-    registered,
 )
+from pruneflow.models.pixels import UNIT, Span, in_words, pixels_said
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
@@ -27,7 +26,6 @@ from pruneflow.runtime.surroundings import expanded
 __all__ = ["KerasFile"]
 
 KEY = "model.path"
-UNIT = [0.0, 1.0]  # what the data give pixels in
 
 
 @option("model", "keras_file")
@@ -39,7 +37,8 @@ class KerasFile(Model):
         path: A .keras or .h5 file, or a SavedModel folder. ``~`` is expanded.
         output: What its outputs are: ``"auto"`` (as its last layers say), ``"logits"`` or
             ``"probabilities"``.
-        pixels: Lowest and highest value that it was trained to read a pixel as.
+        pixels: Lowest and highest value that it was trained to read a pixel as; null takes what its first
+            layers say, see `pruneflow.models.pixels`, or 0 and 1 where they say nothing.
         dense_epochs: What ``trainer.dense_epochs`` is where nothing else is asked for.
     """
 
@@ -47,21 +46,19 @@ class KerasFile(Model):
 
     path: str | None
     output: str
-    pixels: list[float]
+    pixels: list[float] | None
     dense_epochs: int
+
+    # Of the network that `build` returned last; no annotations, which would make them settings.
+    unsaid = False  # whether neither its file nor a setting says what it reads pixels as
+    span = None  # type: Span | None
 
     def __post_init__(self) -> None:
         """Refuse what no file could make right."""
         shown = "null" if self.path is None else self.path
         require(bool(self.path), KEY, shown, f"it takes {FORMATS}", "Name yours.")
         require_one_of("model.output", self.output, OUTPUTS)
-        require(
-            len(self.pixels) == 2 and self.pixels[0] < self.pixels[1],
-            "model.pixels",
-            self.pixels,
-            "allowed are two numbers, the lowest and the highest value of a pixel",
-            "Usual are [0,1], [0,255] and [-1,1].",
-        )
+        check_pixels(self.pixels)
 
     @property
     def starts_trained(self) -> bool:
@@ -70,8 +67,11 @@ class KerasFile(Model):
 
     def identity(self, spec: Spec) -> dict[str, Any]:
         """Content of the file, wherever it lies, how it is read, and the code that the user registered."""
-        read: dict[str, Any] = {"output": self.output, "pixels": [float(value) for value in self.pixels]}
-        if own := [code for code in registered().values() if not is_of_keras(code)]:
+        if self.pixels is None and self.span is None:
+            self.build(spec)
+        pixels = list(map(float, self.pixels or self.span or UNIT))
+        read: dict[str, Any] = {"output": self.output, "pixels": pixels}
+        if own := [code for code in backend.registered().values() if not is_of_keras(code)]:
             read["code"] = digest_of_code(own)
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
@@ -100,29 +100,43 @@ class KerasFile(Model):
         saved = read_network(self._path)
         self.difference = saved.difference
         model = origin.fitted(saved.build(), spec, output=self.output)
-        return self._as_given(model, spec) if list(self.pixels) == UNIT else self._rescaled(model, spec)
+        if spec.kind != "image":
+            return self._without_pixels(model)
+        self.span, self.note = self._pixels(model)
+        return model if self.span == UNIT else self._rescaled(model, spec, self.span)
 
     def original(self, spec: Spec) -> Any:
         """The network as Keras 3 reads it; None where Keras 2 wrote the file."""
         return original_in(self._path)
 
-    def _as_given(self, model: Any, spec: Spec) -> Any:
-        if spec.kind == "image" and shrinks_pixels(model):
-            raise ConfigError.of(
-                "model.pixels",
-                self.pixels,
-                "the network begins by dividing pixels by a large number, or taking one off, so that it was "
-                "trained on others",
-                "Set it to [0,255].",
-            )
+    def _without_pixels(self, model: Any) -> Any:
+        given = self.pixels and tuple(self.pixels) != UNIT
+        require(not given, "model.pixels", self.pixels, "the data have no pixels", "Leave it out.")
+        self.span = UNIT
         return model
 
-    def _rescaled(self, model: Any, spec: Spec) -> Any:
+    def _pixels(self, model: Any) -> tuple[Span, str]:
+        """Return the range of pixels that the network reads, and a note where that was not typed."""
+        said, name = pixels_said(model), self._path.name
+        self.unsaid = not (said or self.pixels)
+        if self.pixels and (tuple(self.pixels) != UNIT or not said or said.span == UNIT):
+            return (self.pixels[0], self.pixels[1]), ""
+        if said is None:
+            return UNIT, f"{name} does not say which values its pixels have: they are given {in_words(UNIT)}."
+        if said.span and not self.pixels:
+            given = f"Pixels are given {in_words(said.span)}"
+            return said.span, f"{given}, as the layer {said.layer} at the beginning of {name} reads them."
+        shown = "null" if self.pixels is None else self.pixels
+        raise ConfigError.of(
+            "model.pixels",
+            shown,
+            f"the network begins with the layer {said.layer}, by which it was trained on others",
+            "Leave it out." if said.span else "Set it to the lowest and the highest value, such as [0,4095].",
+        )
+
+    def _rescaled(self, model: Any, spec: Spec, span: Span) -> Any:
         """Put what turns [0, 1] into the values that the network reads in front of it."""
-        if spec.kind != "image":
-            raise ConfigError.of("model.pixels", self.pixels, "the data have no pixels", "Leave it out.")
-        keras = backend.keras()
-        low, high = self.pixels
+        keras, (low, high) = backend.keras(), span
         inputs = keras.Input(spec.shape, name="input")
         rescaled = keras.layers.Rescaling(high - low, low, name="rescaling")(inputs)
         return keras.Model(inputs, model(rescaled), name=f"{model.name}_rescaled")
@@ -130,3 +144,18 @@ class KerasFile(Model):
     @property
     def _path(self) -> Path:
         return expanded(KEY, str(self.path))
+
+
+def check_pixels(pixels: list[float] | None) -> None:
+    """Refuse a range of pixels that is none.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(
+        pixels is None or (len(pixels) == 2 and pixels[0] < pixels[1]),
+        "model.pixels",
+        pixels,
+        "allowed are two numbers, the lowest and the highest value of a pixel, or null",
+        "Usual are [0,1], [0,255] and [-1,1].",
+    )

@@ -31,7 +31,6 @@ __all__ = [
     "digest_of_files",
     "original_in",
     "read_network",
-    "registered",
 ]
 
 FORMATS = "a .keras or .h5 file of Keras 2 (tf_keras) or 3, or a SavedModel folder of Keras 2"
@@ -89,18 +88,7 @@ def read_network(path: Path) -> SavedNetwork:
         PruneflowError: if Keras cannot load it, or if it is of Keras 3 and has no equal in Keras 2.
     """
     check_file(path)
-    return _read(path, digest_of_files(path), tuple(registered().items()))
-
-
-def registered() -> dict[str, Any]:
-    """Return the classes and functions that Keras finds by name when it reads a file."""
-    objects = backend.keras().saving.get_custom_objects()
-    from tf_keras.src.saving import object_registration
-
-    return {
-        **objects,
-        **vars(object_registration._THREAD_LOCAL_CUSTOM_OBJECTS),
-    }  # those of custom_object_scope
+    return _read(path, digest_of_files(path), tuple(backend.registered().items()))
 
 
 def original_in(path: Path) -> Any:

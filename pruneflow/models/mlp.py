@@ -26,7 +26,7 @@ __all__ = ["Mlp"]
 @option("model", "mlp")
 @dataclass(kw_only=True)
 class Mlp(Model):
-    """Fully connected layers over rows of numbers, or over the pixels of an image in a row.
+    """Fully connected layers over rows of numbers, or over an image or a signal as a row.
 
     Attributes:
         hidden_units: Units of each hidden layer; may be empty.
@@ -37,7 +37,7 @@ class Mlp(Model):
         output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
-    reads = ("image", "numbers")
+    reads = ("image", "numbers", "signal")
 
     hidden_units: list[int] = at_most(MOST_UNITS)
     activation: str
@@ -53,7 +53,7 @@ class Mlp(Model):
         require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
 
     def check(self, spec: Spec) -> None:
-        """Refuse other data than images and numbers, and probabilities of numbers."""
+        """Refuse token ids, and probabilities of numbers."""
         super().check(spec)
         check_output_activation(self.output_activation, spec)
 

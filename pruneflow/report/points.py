@@ -261,8 +261,11 @@ def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, A
     return {**settings, "export": file["kind"], "dataset": result["data"]["name"]}
 
 
+WHOLE = ("distribution.layers", "dataset.class_weights")  # mappings that are one value
+
+
 def _flatten(key: str, value: Any, into: dict[str, Any]) -> None:
-    if isinstance(value, Mapping) and key != "distribution.layers":
+    if isinstance(value, Mapping) and key not in WHOLE:
         for inner, each in value.items():
             _flatten(f"{key}.{inner}", each, into)
     else:

@@ -31,6 +31,7 @@ __all__ = [
     "operator_layers",
     "prunable_weights",
     "quiet",
+    "registered",
     "reset_names",
     "set_seed",
     "tensorflow",
@@ -198,6 +199,14 @@ def operator_layers() -> Any:
     from tf_keras.src.layers.core import tf_op_layer
 
     return tf_op_layer
+
+
+def registered() -> dict[str, Any]:
+    """Return the classes and functions that Keras finds by name when it reads a file."""
+    objects = keras().saving.get_custom_objects()
+    from tf_keras.src.saving import object_registration  # whose objects of a scope have no public name (2.21)
+
+    return {**objects, **vars(object_registration._THREAD_LOCAL_CUSTOM_OBJECTS)}
 
 
 @cache

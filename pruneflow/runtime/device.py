@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,10 @@ import numpy as np
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
 from pruneflow.runtime import backend
+from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import printable
 
-__all__ = ["Device", "left_as_found", "processors"]
+__all__ = ["Device", "left_as_found", "processors", "started"]
 
 KINDS = ("auto", "cpu", "gpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -107,6 +109,40 @@ class Device:
             "inter_op_threads": inter_op,
             "memory_growth": bool(gpus) and self.memory_growth,
         }
+
+    @contextmanager
+    def awaited(self, share: int | None = None) -> Iterator[None]:
+        """Have `started` configure TensorFlow with these settings inside the block, if anything needs it.
+
+        Args:
+            share: As `configure` takes it.
+        """
+        _awaited.append(lambda: self.configure(share))
+        try:
+            yield
+        finally:
+            _awaited.clear()
+
+
+_awaited: list[Callable[[], object]] = []
+_started: list[Any] = []
+_starting = Lock()
+
+
+def started() -> Any:
+    """Return TensorFlow, ready to compute before a run has prepared it; any thread may call this.
+
+    The first computation in a process decides on threads. So the settings of `Device.awaited` come first.
+
+    Raises:
+        PruneflowError: as `Device.configure`.
+    """
+    if not _started:
+        with _starting, undisturbed():
+            for configure in _awaited:
+                configure()
+            _started.append(backend.tensorflow())
+    return _started[0]
 
 
 @contextmanager

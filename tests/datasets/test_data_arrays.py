@@ -340,12 +340,12 @@ GOOD = Data("theirs", Spec("numbers", (3,), 2), *[Part(ROWS, np.arange(4) % 2)] 
     [
         ({"train": (ROWS, np.arange(4) % 2)}, "array train: expected a pruneflow.Part, found tuple"),
         ({"validation": None}, "array validation: expected a pruneflow.Part, found NoneType"),
-        ({"spec": None}, "spec.kind: expected image, tokens, numbers, found None"),
+        ({"spec": None}, "spec.kind: expected image, tokens, numbers, signal, found None"),
         ({"spec": Spec(["image"], (3,), 2)}, r"spec.kind: expected .*, found \['image'\]"),
         ({"spec": Spec("numbers", (3,), "3")}, "spec.classes: expected an int, 2 or more, found '3'"),
         (
             {"spec": Spec("numbers", 3, 2)},
-            "spec.shape: expected a tuple of one or more int, each from 1, found 3",
+            "spec.shape: expected a tuple of 1 int .*, each from 1, found 3",
         ),
         ({"spec": Spec("numbers", (3,), 3), "class_names": ()}, "no example of 2 is in the training part"),
         ({"class_names": ("a", "b", "c")}, "class_names: expected none, or one for each of the 2 classes"),

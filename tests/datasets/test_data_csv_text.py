@@ -33,6 +33,21 @@ def test_words_are_counted_on_the_training_part_alone(tmp_path: Path) -> None:
     assert not (data.train.x == 2).any()
 
 
+def test_the_file_of_imdb_reviews_of_kaggle_is_read_as_it_is(tmp_path: Path) -> None:
+    """Its columns are review and sentiment; it has tags, and doubled quotes, in quoted fields."""
+    said = ('"Bad.<br /><br />He said ""no, %d"", and I left.",negative', "A good film %d,positive")
+    file = rows(tmp_path / "IMDB Dataset.csv", ["review,sentiment", *(said[i % 2] % i for i in range(40))])
+    data = texts(file, text_column=None, label_column=None, vocabulary_size=1000, length=12).load()
+    assert data.class_names == ("negative", "positive")
+    assert len(data.train) + len(data.validation) + len(data.test) == 40
+    ids = data.vocabulary
+    negative = data.train.x[data.train.y == 0][0].tolist()
+    read = ["bad", "br", "br", "he", "said", "no"]
+    assert negative[-10:-4] == [ids[word] for word in read] and negative[-11] == 1  # the start of the text
+    assert negative[-3:] == [ids[word] for word in ("and", "i", "left")]
+    assert data.note.endswith("Texts are of column review, labels of column sentiment.")
+
+
 def test_a_test_file_is_the_test_half_and_its_words_have_no_rank(tmp_path: Path) -> None:
     test = rows(tmp_path / "t.csv", ["text,label", "novelty,GOOD", "a film,bad"])
     data = texts(rows(tmp_path / "o.csv", opinions(30)), test_path=str(test)).load()

@@ -110,7 +110,9 @@ def test_constant_features_and_channels_are_named() -> None:
     )
     signal = RNG.random((40, 5, 4))
     signal[..., 0] = signal[..., 3] = 0.0
-    assert looks.constant_features(data_of(signal)).startswith("Channels 0, 3 (2 in all) have one value")
+    assert looks.constant_features(data_of(signal, kind="signal")).startswith(
+        "Channels 0, 3 (2 in all) have one value"
+    )
 
 
 @pytest.mark.parametrize(("rest", "told"), [(5, False), (4, True)])

@@ -21,6 +21,7 @@ from own_fixtures import (
 )
 from support import ROOT
 
+from pruneflow.datasets.weights import weighed
 from pruneflow.errors import PruneflowError
 
 DOCS = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", SECTION, re.M)[1:]
 Load = Callable[[], Any]
 
 
-SETTINGS = ("task", "examples", "white", "groups")
+SETTINGS = ("task", "examples", "white", "groups", "sample_weights", "class_weights")
 
 
 def npz(folder: Path, **changes: Any) -> Load:
@@ -39,7 +40,7 @@ def npz(folder: Path, **changes: Any) -> Load:
     held = {**numbers(), **changes}
     path = folder / "mine.npz"
     np.savez(path, **{name: array for name, array in held.items() if array is not None})
-    return lambda: arrays(path, **settings).load()
+    return lambda: weighed((option := arrays(path, **settings)).load(), option.class_weights)
 
 
 def pair_of(folder: Path, load: Load) -> Load:
@@ -161,6 +162,17 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
     "`arrays`: signals without channels": lambda f: npz(f, examples="signal"),
     "`arrays`: a white level without pixels": lambda f: npz(f, examples="signal", white=16.0),
     "`arrays`: groups of another number": lambda f: npz(f, g=np.arange(39), groups="g"),
+    "`arrays`: a group in training and test part": lambda f: npz(
+        f, g=Y * 0, groups="g", x_test=X, y_test=Y, g_test=Y * 0
+    ),
+    "`arrays`: weights of another number": lambda f: npz(f, w=np.ones(39), sample_weights="w"),
+    "`arrays`: a weight below 0": lambda f: npz(f, w=-np.ones(40), sample_weights="w"),
+    "`arrays`: weights that are not there": lambda f: npz(f, sample_weights="w"),
+    "`arrays`: class weights of numbers to predict": lambda f: npz(
+        f, y=X[:, 0], task="regression", class_weights="balanced"
+    ),
+    "`arrays`: a weight of a class that there is not": lambda f: npz(f, class_weights={2: 1.0}),
+    "`arrays`: weights of other classes": lambda f: npz(f, class_weights=[1, 2, 3]),
     "`arrays`: keys beside a .npy file": lambda f: pair(f, Y, x_test_key="x_test"),
     "`arrays`: test examples in a .npy file without labels": lambda f: pair(f, Y, test_path="x_test.npy"),
     "`arrays`: examples of one dimension": lambda f: npz(f, x=X[:, 0]),

@@ -11,13 +11,13 @@ from PIL import Image
 from pruneflow.datasets.reading.decoding import Decoding
 from pruneflow.datasets.reading.resizing import resized_as_keras
 from pruneflow.datasets.spec import Data
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, DataError
 from pruneflow.runtime import backend
 
 RNG = np.random.default_rng(0)
 
 
-def of_each_size(root: Path, mode: str = "RGB", suffix: str = "png") -> Path:
+def of_each_size(root: Path, mode: str = "RGB", suffix: str = "png", **saved: Any) -> Path:
     """Six noisy pictures of six sizes in each of two classes."""
     rng = np.random.default_rng(3)
     for name in ("cat", "dog"):
@@ -25,7 +25,7 @@ def of_each_size(root: Path, mode: str = "RGB", suffix: str = "png") -> Path:
         for each in range(6):
             height, width = 5 + 3 * each, 17 - 2 * each
             pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-            Image.fromarray(pixels).convert(mode).save(root / name / f"{each}.{suffix}")
+            Image.fromarray(pixels).convert(mode).save(root / name / f"{each}.{suffix}", **saved)
     return root
 
 
@@ -54,12 +54,72 @@ def test_a_folder_has_the_pixels_that_keras_reads_bit_for_bit(
     assert sorted(row.tobytes() for row in all_rows(data)) == sorted(row.tobytes() for row in expected)
 
 
-def test_jpeg_is_the_same_to_a_few_levels(tmp_path: Path) -> None:
-    """TensorFlow decodes JPEG by the fast transform, Pillow by the accurate one."""
+@pytest.mark.parametrize(("channels", "colours"), [(1, "grayscale"), (3, "rgb")])
+def test_files_of_16_bits_have_the_pixels_that_keras_reads(
+    tmp_path: Path, channels: int, colours: str
+) -> None:
+    deep = np.random.default_rng(4).integers(0, 65536, (12, 8, 6), dtype=np.uint16)
+    for number, pixels in enumerate(deep):
+        file = tmp_path / "scans" / ("cat", "dog")[number % 2] / f"{number:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    data = images(tmp_path / "scans", height=5, width=4, channels=channels).load()
+    expected = of_keras(tmp_path / "scans", (5, 4), colours)
+    assert sorted(row.tobytes() for row in all_rows(data)) == sorted(row.tobytes() for row in expected)
+
+
+JPEGS: list[tuple[str, dict[str, Any]]] = [
+    ("RGB", {"subsampling": "4:2:0"}),
+    ("RGB", {"subsampling": "4:2:2"}),
+    ("RGB", {"subsampling": "4:4:4", "quality": 100}),
+    ("RGB", {"progressive": True, "quality": 20}),
+    ("L", {}),
+    ("L", {"progressive": True}),
+    ("CMYK", {}),
+]
+COLOURS = {1: "grayscale", 3: "rgb"}
+OF_JPEG = [(*each, channels) for each in JPEGS for channels in COLOURS if (each[0], channels) != ("CMYK", 1)]
+
+
+@pytest.mark.parametrize(("mode", "saved", "channels"), OF_JPEG)
+def test_jpeg_files_have_the_pixels_that_keras_reads_bit_for_bit(
+    tmp_path: Path, mode: str, saved: dict[str, Any], channels: int
+) -> None:
+    root = of_each_size(tmp_path / "pets", mode, "jpg", **saved)
+    data = images(root, height=7, width=9, channels=channels).load()
+    expected = of_keras(root, (7, 9), COLOURS[channels])
+    assert sorted(row.tobytes() for row in all_rows(data)) == sorted(row.tobytes() for row in expected)
+
+
+def test_jpeg_of_its_own_size_stays_bytes_and_gets_opaque_where_transparency_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    file = next(of_each_size(tmp_path / "pets", suffix="jpg").rglob("*.jpg"))
+    expected = backend.tensorflow().io.decode_image(file.read_bytes(), channels=3).numpy()
+    np.testing.assert_array_equal(Decoding(None, 3, "keras").decode(file), expected)
+    four = Decoding(None, 4, "keras").decode(file)
+    np.testing.assert_array_equal(four[..., :3], expected)
+    assert (four[..., 3] == 255).all()
+
+
+def test_grey_of_cmyk_which_keras_refuses_comes_from_pillow(tmp_path: Path) -> None:
+    file = tmp_path / "print.jpg"
+    Image.new("CMYK", (4, 3), (0, 0, 0, 0)).save(file)
+    assert Decoding(None, 1, "keras").decode(file).ravel().tolist() == [255] * 12
+
+
+def test_broken_jpeg_files_are_told_as_pillow_tells_them_and_nothing_else_is_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     root = of_each_size(tmp_path / "pets", suffix="jpg")
-    how = Decoding((7, 9), 3, "keras")
-    own = np.stack([how.decode(file) for file in sorted(root.rglob("*.jpg"))])
-    assert np.abs(own - of_keras(root, (7, 9), "rgb")).max() < 8
+    for name in ("cat/1.jpg", "dog/2.jpg"):
+        content = (root / name).read_bytes()
+        (root / name).write_bytes(content[: len(content) - 40])
+    with pytest.raises(
+        DataError, match=r"2 of 12 files .*cat/1\.jpg \(image file is truncated .*dog/2\.jpg \("
+    ):
+        images(root, height=7, width=9).load()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("sizes", [((1, 1), (4, 3)), ((5, 7), (5, 7)), ((90, 3), (2, 80)), ((8, 8), (3, 3))])

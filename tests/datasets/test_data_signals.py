@@ -18,6 +18,7 @@ from pruneflow.datasets.reading.pixels import Reading, checked_pixels
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import joined
 from pruneflow.errors import ConfigError, DataError
+from pruneflow.evaluate import main as evaluate
 
 RNG = np.random.default_rng(0)
 Y = np.arange(60) % 2
@@ -84,7 +85,7 @@ def test_a_signal_is_standardised_by_channel_over_the_training_part_and_never_ro
     x = windows()
     test = np.full((4, 12, 3), 1e6)
     data = arrays(saved(tmp_path, x=x, y=Y, x_test=test, y_test=Y[:4]), examples="signal").load()
-    assert (data.spec.kind, data.spec.shape, data.train.x.dtype) == ("numbers", (12, 3), np.float32)
+    assert (data.spec.kind, data.spec.shape, data.train.x.dtype) == ("signal", (12, 3), np.float32)
     np.testing.assert_allclose(data.train.x.mean(axis=(0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(data.train.x.std(axis=(0, 1)), 1, atol=1e-5)
     assert data.standardisation is not None
@@ -105,10 +106,12 @@ def test_a_data_of_signals_is_taken_as_it_is() -> None:
     def of(n: int) -> Part:
         return Part(windows(n).astype(np.float32), np.arange(n) % 2)
 
-    data = Data("mine", Spec("numbers", (12, 3), 2), of(40), of(6), of(8))
+    data = Data("mine", Spec("signal", (12, 3), 2), of(40), of(6), of(8))
     check_data("here", data)
-    with pytest.raises(DataError, match=r"spec\.shape: expected a tuple of one or more int"):
-        check_data("here", replace(data, spec=Spec("numbers", (), 2)))
+    with pytest.raises(DataError, match=r"spec\.shape: expected a tuple of 2 or more int, each from 1"):
+        check_data("here", replace(data, spec=Spec("signal", (12,), 2)))
+    with pytest.raises(DataError, match=r"a tuple of 1 int \(spec\.kind=signal has more\), each from 1"):
+        check_data("here", replace(data, spec=Spec("numbers", (12, 3), 2)))
 
 
 def test_a_number_that_is_none_is_named_by_its_place(tmp_path: Path) -> None:
@@ -180,7 +183,8 @@ def test_settings_that_nothing_reads_are_refused(tmp_path: Path) -> None:
         checked_pixels("here", [("x", np.zeros((4, 6, 5), np.uint8))], Reading(channels_first=True))
     held = {"x_test": RNG.random((4, 3)), "y_test": Y[:4], "x_val": RNG.random((4, 3)), "y_val": Y[:4]}
     path = saved(tmp_path, x=RNG.random((60, 3)), y=Y, g=Y, **held)
-    assert "Groups were not used: all parts are given." in arrays(path, groups="g").load().note
+    said = "dataset.groups was not used: the groups of the test and validation part are not known."
+    assert said in arrays(path, groups="g").load().note
 
 
 @pytest.mark.parametrize(
@@ -357,19 +361,30 @@ def test_several_labels_at_once_are_no_task(tmp_path: Path, task: str, several: 
 
 
 @pytest.mark.run
-def test_a_signal_is_trained_exported_and_evaluated(tmp_path: Path) -> None:
-    np.savez(tmp_path / "mine.npz", x=windows(200), y=np.arange(200) % 2)
-    typed = [
-        *(
-            *QUICK,
-            "model=mlp",
-            "model.hidden_units=[16]",
-            "dataset=arrays",
-            f"dataset.path={tmp_path / 'mine.npz'}",
-        ),
-        *("dataset.examples=signal", "trainer.batch_size=16", "trainer.dense_batch_size=16"),
-    ]
-    result = pruneflow.run(typed, folder=tmp_path / "run")
+def test_a_signal_is_trained_exported_and_evaluated_by_the_scales_of_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y, y_test = np.arange(200) % 2, np.arange(100) % 2
+    x, test = (windows(len(each)) + 400 * each[:, None, None] for each in (y, y_test))
+    np.savez(tmp_path / "mine.npz", x=x, y=y, x_test=test, y_test=y_test)
+    data = ["dataset=arrays", "dataset.examples=signal"]
+    small = ["model=mlp", "model.hidden_units=[16]", "trainer.batch_size=16", "trainer.dense_batch_size=16"]
+    longer = ["trainer.dense_epochs=12", "trainer.epochs=6", f"dataset.path={tmp_path / 'mine.npz'}"]
+    result = pruneflow.run([*QUICK, *data, *small, *longer], folder=tmp_path / "run")
     scales = json.loads((tmp_path / "run" / "standardisation.json").read_text())
     assert len(scales["mean"]) == 3
-    assert result.tflite[0].metrics["accuracy"] == pytest.approx(result.pruned.metrics["accuracy"], abs=0.05)
+    accuracy = result.tflite[0].metrics["accuracy"]
+    assert accuracy == pytest.approx(result.pruned.metrics["accuracy"], abs=0.05)
+    assert accuracy > 0.8
+    # Beside another training part, of other scales, the same test part gets those of the first.
+    np.savez(tmp_path / "other.npz", x=9 * x, y=y, x_test=test, y_test=y_test)
+    file = tmp_path / "run" / result.tflite[0].file
+    others = f"dataset.path={tmp_path / 'other.npz'}"
+    capsys.readouterr()
+    assert evaluate(["--json", str(file), *data, others, "latency.seconds=0"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["files"]
+    assert row["accuracy"] == accuracy
+    (tmp_path / "run" / "standardisation.json").unlink()
+    assert evaluate(["--json", str(file), *data, others, "latency.seconds=0"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["files"]
+    assert row["accuracy"] < accuracy - 0.1

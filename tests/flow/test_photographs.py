@@ -75,11 +75,32 @@ def network(photographs):
 def words(photographs, network):
     cache = f"dataset.cache_dir={photographs.parent / 'cache'}"
     data = ["dataset=image_folder", f"dataset.path={photographs}", cache]
-    return [*data, "model=keras_file", f"model.path={network}", "model.pixels=[0,255]", "latency.seconds=0"]
+    return [*data, "model=keras_file", f"model.path={network}", "latency.seconds=0"]
 
 
 def judgement(folder):
     return json.loads((folder / "result.json").read_text())["judgement"]
+
+
+def test_the_dense_row_is_what_keras_itself_finds_of_jpeg_files_of_any_size(network, tmp_path):
+    rng, keras = np.random.default_rng(1), backend.keras()
+    for part in ("train", "test"):
+        for shape in SHAPES:
+            (tmp_path / "mine" / part / shape).mkdir(parents=True)
+            for number in range(30):
+                image = photograph(rng, shape).resize((20 + number, 50 - number))
+                image.save(tmp_path / "mine" / part / shape / f"{number:03}.jpg")
+    data = ["dataset=image_folder", "dataset.path=mine", "dataset.cache_dir=cache", "latency.seconds=0"]
+    words = ["model=keras_file", f"model.path={network}", "trainer.epochs=1", "trainer.batch_size=27"]
+    quick = ["schedule=constant", "schedule.final_sparsity=0.1", "schedule.frequency=1", "report=false"]
+    assert exit_code([*data, *words, *quick, "hydra.run.dir=run"]) == 0
+    model = keras.models.load_model(network, compile=False)
+    files = keras.utils.image_dataset_from_directory(
+        tmp_path / "mine" / "test", image_size=(SIZE, SIZE), shuffle=False
+    )
+    right = sum(int((model(x).numpy().argmax(axis=1) == y.numpy()).sum()) for x, y in files)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["dense"]["accuracy"] == right / 90 > 0.5
 
 
 def test_at_a_moderate_sparsity_the_defaults_keep_the_accuracy(words, tmp_path, capsys):

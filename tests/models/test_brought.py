@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from conftest import QUICK
-from test_models import IMAGES, TOKENS, assert_whole, learning, run
+from test_models import IMAGES, assert_whole, learning, run
 
 from pruneflow.datasets.spec import Part
 from pruneflow.errors import ConfigError, PruneflowError
@@ -364,7 +364,7 @@ def test_initializers_and_activations_of_ones_own_need_not_be_known_to_keras(com
         (["relu"], r"model\.output=auto: the last layer of the network, dense_1, does not say"),
         (["flat", "model.output=probabilities"], "the network ends with linear, which gives logits"),
         (["of_bytes"], r"it reads uint8, and the data set gives pixels in \[0, 1\] as float32"),
-        (["divided"], "it begins by dividing pixels by a large number"),
+        (["divided"], "it begins with the layer rescaling, which reads pixels that lie in another range"),
         (["shared"], "it gives one and the same network at each call"),
         (["changing"], "it gives another network at each call"),
         (
@@ -512,9 +512,16 @@ def test_a_dense_phase_of_a_network_from_a_file_must_be_asked_for(composed, save
 
 @pytest.mark.run
 def test_pixels_are_given_as_the_network_was_trained_to_read_them(composed, saved, tmp_path):
-    with pytest.raises(ConfigError, match=r"model\.pixels=\[0\.0,1\.0\]: the network begins by dividing"):
-        prepared(composed, *from_file(saved / "shrinking.h5"))
-    config, ready = prepared(composed, *from_file(saved / "shrinking.h5", "model.pixels=[0,255]"))
+    with pytest.raises(
+        ConfigError, match=r"model\.pixels=\[0\.0,1\.0\]: the network begins with the layer resc"
+    ):
+        prepared(composed, *from_file(saved / "shrinking.h5", "model.pixels=[0,1]"))
+    config, ready = prepared(composed, *from_file(saved / "shrinking.h5"))
+    assert ready.notes[0] == (
+        "Pixels are given from 0 to 255, as the layer rescaling at the beginning of shrinking.h5 reads them."
+    )
+    typed = composed(*from_file(saved / "shrinking.h5", "model.pixels=[0,255]")).model
+    assert typed.identity(IMAGES) == config.model.identity(IMAGES)
     (tmp_path / "run").mkdir()
     result = pipeline.run(config, ready, tmp_path / "run", command="test")
     assert result.dense.accuracy == 0.9
@@ -659,4 +666,4 @@ def test_a_file_whose_network_does_not_fit_is_refused(composed, saved):
             backend.keras().mixed_precision.set_global_policy("float32")
     with pytest.raises(ConfigError, match=r"model\.pixels=\[0\.0,255\.0\]: the data have no pixels"):
         model = composed(*from_file(saved / "network.h5", "model.pixels=[0,255]")).model
-        model._rescaled(trained(), TOKENS)
+        model._without_pixels(trained())

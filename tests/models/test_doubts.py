@@ -7,7 +7,8 @@ import pytest
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.flow import as_came
-from pruneflow.models.doubts import guessing, other_words, shrinks_pixels
+from pruneflow.models.doubts import better_reading, guessing, other_words
+from pruneflow.models.pixels import pixels_said
 from pruneflow.runtime import backend
 
 SHAPE = (8, 8, 3)
@@ -60,11 +61,16 @@ def keeping():
     yield "times 255", function(lambda x: keras.applications.mobilenet_v2.preprocess_input(x * 255.0))
 
 
+def span(model):
+    said = pixels_said(model)
+    return said and said.span
+
+
 def test_networks_that_read_pixels_up_to_255_are_recognised_wherever_they_make_them_smaller():
     models = list(shrinking())
-    assert [name for name, model in models if not shrinks_pixels(model)] == []
+    assert [name for name, model in models if span(model) != (0, 255)] == []
     again = backend.keras().models.model_from_json
-    assert [name for name, model in models[4:] if not shrinks_pixels(rebuilt(again, model))] == []
+    assert [name for name, model in models[4:] if span(rebuilt(again, model)) != (0, 255)] == []
 
 
 def rebuilt(again, model):
@@ -74,7 +80,53 @@ def rebuilt(again, model):
 
 
 def test_networks_that_read_pixels_as_they_are_given_are_not_doubted():
-    assert [name for name, model in keeping() if shrinks_pixels(model)] == []
+    assert [name for name, model in keeping() if span(model) not in (None, (0, 1))] == []
+
+
+def normalized(mean, variance):
+    return backend.keras().layers.Normalization(mean=mean, variance=variance)
+
+
+def rescaled(scale, offset=0.0):
+    return backend.keras().layers.Rescaling(scale, offset)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (lambda: rescaled(1 / 256), (0, 255)),
+        (lambda: rescaled(1 / 128, -1), (0, 255)),
+        (lambda: rescaled(255), (0, 1)),
+        (lambda: rescaled(2, -1), (0, 1)),
+        (lambda: rescaled(0.5, 0.5), (-1, 1)),
+        (lambda: rescaled(127.5, 127.5), (-1, 1)),
+        (lambda: rescaled(1 / 65535), None),  # not 0 to 255, and nobody knows what
+        (lambda: normalized([0.4] * 3, [0.06] * 3), (0, 1)),
+        (lambda: normalized([0.4] * 3, [0.3] * 3), (-1, 1)),  # from 0 to 1 at most 0.24
+        (lambda: normalized([-0.1] * 3, [0.2] * 3), (-1, 1)),
+        (lambda: normalized([33.0] * 3, [6200.0] * 3), (0, 255)),  # MNIST
+        (lambda: normalized([9000.0] * 3, [1e6] * 3), None),
+    ],
+)
+def test_the_first_layer_says_what_range_it_reads(layer, expected):
+    said = pixels_said(sequence(layer(), backend.keras().layers.Conv2D(2, 3)))
+    assert said is not None and said.span == expected
+    assert said.layer.startswith(("rescaling", "normalization"))
+
+
+def test_layers_that_change_nothing_are_looked_through():
+    model = sequence(rescaled(1), normalized([0.0] * 3, [1.0] * 3), rescaled(0.5, 0.5))
+    assert span(model) == (-1, 1)
+    assert pixels_said(sequence(rescaled(1.0, -0.5))) is None
+
+
+def test_the_range_by_which_a_network_knows_the_classes_is_the_best_of_the_others():
+    spec, known = Spec(kind="image", shape=SHAPE, classes=4), {(-1, 1): 0.5, (0, 255): 0.75, (0, 1): 1.0}
+    found = better_reading(known.__getitem__, (0, 1), spec, 300)
+    assert (found.span, found.accuracy, found.setting) == ((0, 255), 0.75, "model.pixels=[0,255]")
+    assert str(found) == "75.0% of 300 examples with pixels from 0 to 255"
+    assert better_reading(lambda span: 0.32, (0, 1), spec, 300) is None  # by chance 0.325 at most
+    assert better_reading(known.__getitem__, (0, 1), Spec("numbers", (3,), 4), 300) is None
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,40 @@ import json
 
 import pytest
 from conftest import QUICK
+from own_fixtures import class_folders
 from test_cli import command
 
 from pruneflow.errors import PruneflowError
-from pruneflow.runtime import backend
+from pruneflow.runtime import backend, device
+
+
+@pytest.mark.run
+def test_images_that_tensorflow_decodes_leave_the_threads_to_the_settings(tmp_path):
+    class_folders(tmp_path / "pets", suffix="jpg")
+    data = [
+        "dataset=image_folder",
+        f"dataset.path={tmp_path / 'pets'}",
+        "dataset.height=8",
+        "dataset.width=8",
+    ]
+    done = command(
+        [*data, "trainer.dense_epochs=1", "trainer.epochs=1", "latency.seconds=0", "device.threads=1"]
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.rglob("result.json")
+    assert json.loads(file.read_text())["device"]["threads"] == 1
+
+
+def test_the_first_computation_waits_for_the_settings_of_the_run_and_no_later_one_does(composed, monkeypatch):
+    monkeypatch.setattr(device, "_started", [])
+    chosen, asked = composed().device, []
+    monkeypatch.setattr(device.Device, "configure", lambda self, share: asked.append((self, share)))
+    with chosen.awaited(3):
+        assert device.started() is device.started() is backend.tensorflow()
+    assert asked == [(chosen, 3)]
+    monkeypatch.setattr(device, "_started", [])
+    device.started()
+    assert asked == [(chosen, 3)]
 
 
 @pytest.mark.run

@@ -24,7 +24,7 @@ from pruneflow.datasets.reading.given import Given, Labelled
 from pruneflow.datasets.reading.names import listed
 from pruneflow.options import require
 
-__all__ = ["FORMATS", "Keys", "read_npz", "read_one", "read_test"]
+__all__ = ["FORMATS", "USUAL", "Keys", "read_npz", "read_one", "read_test"]
 
 FORMATS = "a .npz file with examples and labels, or a .npy file beside dataset.labels_path"
 OTHERS = "Folders of images need dataset=image_folder, texts dataset=csv_text."
@@ -52,6 +52,9 @@ class Keys:
         y_test: Their labels.
         x_validation: Examples for validation.
         y_validation: Their labels.
+        groups: Groups of the examples for training; those of other parts end with ``_test`` or
+            ``_validation``. None where there are none.
+        sample_weights: Weights of the examples for training; None where there are none.
     """
 
     x: str | None = None
@@ -60,19 +63,20 @@ class Keys:
     y_test: str | None = None
     x_validation: str | None = None
     y_validation: str | None = None
+    groups: str | None = None
+    sample_weights: str | None = None
 
     def named(self) -> dict[str, str]:
         """Those that a setting names."""
         return {key: name for key, name in vars(self).items() if name is not None}
 
 
-def read_npz(path: Path, keys: Keys, groups: str | None = None) -> Given:
+def read_npz(path: Path, keys: Keys) -> Given:
     """Read the arrays that the settings name, or those that are usual.
 
     Args:
         path: The file.
         keys: What its arrays are called.
-        groups: Array with the group of each training example; None where there are no groups.
 
     Raises:
         ConfigError: if the file has no array of a name that a setting gives.
@@ -85,22 +89,23 @@ def read_npz(path: Path, keys: Keys, groups: str | None = None) -> Given:
     for key in ("x", "y"):
         expected = f"to be there, or another name in dataset.{key}_key"
         expect(key in names, path, USUAL[key][0], expected, "only " + (", ".join(held) or "an empty archive"))
-    if groups is not None:
-        _require_array("dataset.groups", groups, held)
-    wanted = [*names.values(), *([groups] if groups is not None else [])]
-    _check_headers(path, wanted)
-    arrays = read_arrays(path, wanted)
+    _check_headers(path, list(names.values()))
+    arrays = read_arrays(path, list(names.values()))
     parts = {part: _part(path, names, arrays, part) for part in ("", "_test", "_validation")}
     train = parts[""]
     assert train is not None
-    unused = sorted(set(held) - set(wanted))
+    unused = sorted(set(held) - set(names.values()))
     note = f"Arrays of {path.name} that were not used: {listed(unused)}." if unused else ""
-    of_groups = None if groups is None else arrays[groups]
-    return Given(path, train, parts["_test"], parts["_validation"], note=note, groups=of_groups)
+    return Given(path, train, parts["_test"], parts["_validation"], note=note)
 
 
-def read_test(path: Path) -> Labelled:
+def read_test(path: Path, groups: str | None = None) -> Labelled:
     """Read a test part of its own: x_test and y_test of a .npz file, else x and y or other usual names.
+
+    Args:
+        path: The file.
+        groups: What the array of its groups is called, with ``_test`` at its end beside x_test; None where
+            there are none. It may lack one.
 
     Raises:
         DataError: as `read_npz`.
@@ -113,9 +118,12 @@ def read_test(path: Path) -> Labelled:
         found = [name for name in usual if name in held]
         expect(bool(found), path, usual[0], "to be there", "only " + (", ".join(held) or "an empty archive"))
         names[letter] = found[0]
-    _check_headers(path, list(names.values()))
-    arrays = read_arrays(path, list(names.values()))
-    return Labelled(arrays[names["x"]], arrays[names["y"]], (names["x"], names["y"]))
+    called = f"{groups}_test" if names["x"] in USUAL["x_test"] else str(groups)
+    wanted = [*names.values(), *([called] if groups and called in held else [])]
+    _check_headers(path, wanted)
+    arrays = read_arrays(path, wanted)
+    x, y = names["x"], names["y"]
+    return Labelled(arrays[x], arrays[y], (x, y), arrays.get(called) if groups else None)
 
 
 def read_one(path: Path) -> Array:
@@ -162,6 +170,13 @@ def _chosen(held: Sequence[str], keys: Keys) -> dict[str, str]:
             chosen[key] = name
         elif found := [name for name in usual if name in held]:
             chosen[key] = found[0]
+    for key in ("groups", "sample_weights"):
+        if name := keys.named().get(key):
+            _require_array(f"dataset.{key}", name, held)
+            chosen[key] = name
+    for part in ("_test", "_validation"):
+        if keys.groups and f"x{part}" in chosen and f"{keys.groups}{part}" in held:
+            chosen[f"groups{part}"] = f"{keys.groups}{part}"
     return chosen
 
 
@@ -178,7 +193,8 @@ def _part(path: Path, names: dict[str, str], arrays: dict[str, Array], part: str
     expected = f"to be there beside {there}, or another name in dataset.{missing}_key"
     expect(x is not None and y is not None, path, USUAL[missing][0], expected, "none")
     assert x is not None and y is not None
-    return Labelled(arrays[x], arrays[y], (x, y))
+    groups, weights = (arrays.get(names.get(f"{key}{part}", "")) for key in ("groups", "sample_weights"))
+    return Labelled(arrays[x], arrays[y], (x, y), groups, weights)
 
 
 def _check_headers(path: Path, names: Sequence[str]) -> None:

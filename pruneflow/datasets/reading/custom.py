@@ -13,18 +13,27 @@ from pruneflow.datasets.reading.given import Given, Labelled
 from pruneflow.datasets.reading.names import listed, refuse_twins, require_every_class
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
+from pruneflow.datasets.weights import checked_weights
 from pruneflow.errors import DataError
 
 __all__ = ["EXPECTED", "check_data", "given_of"]
 
 EXPECTED = (
     "a pruneflow.Data, a mapping with the NumPy arrays x_train and y_train (and x_test, y_test, "
-    "x_validation, y_validation, class_names, groups where you have them), or a tuple (x_train, y_train) or "
-    "((x_train, y_train), (x_test, y_test))"
+    "x_validation, y_validation, class_names, groups, groups_test, groups_validation, sample_weights where "
+    "you have them), or a tuple (x_train, y_train) or ((x_train, y_train), (x_test, y_test))"
 )
-KEYS = ("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation", "class_names", "groups")
-DTYPES = {"image": np.uint8, "tokens": np.int32, "numbers": np.float32}
-DIMENSIONS = {"image": 3, "tokens": 1}  # of numbers one or, in signals, more
+KEYS = (
+    *("x_train", "y_train", "x_test", "y_test", "x_validation", "y_validation"),
+    *("class_names", "groups", "groups_test", "groups_validation", "sample_weights"),
+)
+DTYPES = {"image": np.uint8, "tokens": np.int32, "numbers": np.float32, "signal": np.float32}
+SHAPES = {  # of one example: how many dimensions
+    "image": ((3,), "3 int"),
+    "tokens": ((1,), "1 int"),
+    "numbers": ((1,), "1 int (spec.kind=signal has more)"),
+    "signal": (range(2, 33), "2 or more int"),
+}
 
 
 def given_of(where: object, value: object) -> Given:
@@ -49,8 +58,7 @@ def given_of(where: object, value: object) -> Given:
             f"{where}: expected x_train and y_train, found {', '.join(named) or 'an empty mapping'}."
         )
     test, validation = (_labelled(where, named, part) for part in ("test", "validation"))
-    groups = _array(where, "groups", named["groups"]) if "groups" in named else None
-    return Given(where, train, test, validation, tuple(map(str, names)), groups=groups)
+    return Given(where, train, test, validation, tuple(map(str, names)))
 
 
 def check_data(where: object, data: Data) -> None:
@@ -77,11 +85,10 @@ def check_data(where: object, data: Data) -> None:
 
 
 def _check_spec(where: object, spec: Spec) -> None:
-    sizes, targets, dimensions = spec.shape, spec.targets, DIMENSIONS.get(spec.kind)
-    fits = isinstance(sizes, tuple) and len(sizes) == (dimensions or max(1, len(sizes)))
-    fits = fits and all(map(_is_size, sizes))
-    expected = f"a tuple of {dimensions or 'one or more'} int, each from 1"
-    expect(fits, where, "spec.shape", expected, repr(sizes))
+    sizes, targets, (dimensions, shown) = spec.shape, spec.targets, SHAPES[spec.kind]
+    fits = isinstance(sizes, tuple) and len(sizes) in dimensions and all(map(_is_size, sizes))
+    expect(fits, where, "spec.shape", f"a tuple of {shown}, each from 1", repr(sizes))
+    expect(spec.pixels is None, where, "spec.pixels", "None: pixels are given from 0 to 1", spec.pixels)
     fits = spec.kind != "tokens" or _is_size(spec.vocabulary_size)
     expect(fits, where, "spec.vocabulary_size", "an int from 1", repr(spec.vocabulary_size))
     if targets is None:
@@ -151,7 +158,16 @@ def _check_part(where: object, name: str, part: Part, spec: Spec) -> None:
     expect(fits, where, f"{name}.x", expected, f"{x.dtype} {x.shape}")
     expect(isinstance(y, np.ndarray), where, f"{name}.y", "a NumPy array (n,)", type(y).__name__)
     _check_answers(where, f"{name}.y", part, spec)
+    if part.weights is not None:
+        _check_weights(where, f"{name}.weights", part.weights, len(part))
     _check_values(where, f"{name}.x", x, spec)
+
+
+def _check_weights(where: object, name: str, weights: Any, count: int) -> None:
+    fits = isinstance(weights, np.ndarray) and weights.dtype == np.float32
+    expected = f"None, or a NumPy array of float32 ({count},)"
+    expect(fits, where, name, expected, getattr(weights, "dtype", type(weights).__name__))
+    checked_weights(where, name, weights, count)
 
 
 def _check_answers(where: object, name: str, part: Part, spec: Spec) -> None:
@@ -168,7 +184,7 @@ def _check_answers(where: object, name: str, part: Part, spec: Spec) -> None:
 
 def _check_values(where: object, name: str, x: Any, spec: Spec) -> None:
     """Refuse numbers that are none, and ids beyond the vocabulary, which would read other memory."""
-    if spec.kind == "numbers":
+    if spec.is_measured:
         expect(bool(np.isfinite(x).all()), where, name, "finite numbers", "NaN or infinity")
     if spec.kind == "tokens":
         fits = int(x.min()) >= 0 and int(x.max()) < spec.vocabulary_size
@@ -189,13 +205,14 @@ def _mapping(where: object, value: object) -> dict[str, Any]:
 
 def _labelled(where: object, named: Mapping[str, Any], part: str) -> Labelled | None:
     x_name, y_name = f"x_{part}", f"y_{part}"
-    if x_name not in named and y_name not in named:
+    beside = ["groups", "sample_weights"] if part == "train" else [f"groups_{part}"]
+    found = {name: _array(where, name, named[name]) for name in (x_name, y_name, *beside) if name in named}
+    if not found:
         return None
-    for name, other in ((x_name, y_name), (y_name, x_name)):
-        expect(name in named, where, name, f"to be there beside {other}", "none")
-    return Labelled(
-        _array(where, x_name, named[x_name]), _array(where, y_name, named[y_name]), (x_name, y_name)
-    )
+    first = next(iter(found))
+    for name in (x_name, y_name):
+        expect(name in found, where, name, f"to be there beside {first}", "none")
+    return Labelled(found[x_name], found[y_name], (x_name, y_name), *(found.get(name) for name in beside))
 
 
 def _array(where: object, name: str, value: object) -> Array:

@@ -28,12 +28,13 @@ from pruneflow.datasets.reading.image_rows import CachedRows, DecodedRows, verif
 from pruneflow.datasets.reading.names import listed, printable
 from pruneflow.datasets.rows import Source
 from pruneflow.errors import DataError
+from pruneflow.runtime import backend
 from pruneflow.runtime.locks import locked
 from pruneflow.runtime.terminal import bar, console
 
 __all__ = ["Cache", "Decoded", "decoded"]
 
-VERSION = 3  # raise it where other pixels come out of the same files, or the index has another form
+VERSION = 4  # raise it where other pixels come out of the same files, or the index has another form
 
 Indices = npt.NDArray[np.int64]
 
@@ -217,6 +218,7 @@ def _decode(stream: IO[bytes], work: _Work) -> Arrays:
     first: tuple[str, tuple[int, ...]] | None = None
     with (
         bar(f"Decoding {len(listing):,} images", total=len(listing)) as advance,
+        backend.quiet(),  # libjpeg in TensorFlow speaks of broken files on standard error
         strictly(),
         closing(_each(work)) as images,
     ):

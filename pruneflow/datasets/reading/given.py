@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pruneflow.datasets.groups import refuse_shared_groups, said_of_groups
 from pruneflow.datasets.looks import looked
 from pruneflow.datasets.reading.checks import Array, described, expect
 from pruneflow.datasets.reading.ids import checked_ids
@@ -23,9 +24,10 @@ from pruneflow.datasets.split import (
     Plan,
     copies_of,
     held_out_by_seed,
-    said_of_groups,
     said_of_test,
+    taken,
 )
+from pruneflow.datasets.weights import checked_weights, said_of_weights
 from pruneflow.options import require
 
 __all__ = ["Aim", "Given", "Labelled", "assembled"]
@@ -62,11 +64,15 @@ class Labelled:
         x: (n, ...) examples.
         y: (n,) labels, or (n, targets) numbers to predict.
         names: What messages call the two.
+        groups: (n,) of which person, or recording, each example is; None where that is not known.
+        weights: (n,) how much each example counts in the training loss; None counts each once.
     """
 
     x: Array
     y: Array
     names: tuple[str, str]
+    groups: Array | None = None
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,6 @@ class Given:
         class_order: The setting ``dataset.class_names``: the labels in the order of their numbers; empty
             takes their own order.
         note: What else is to be said of them.
-        groups: (n,) of which person, or recording, each example of ``train`` is; those of one come into one
-            part. None where that is not asked.
     """
 
     where: object
@@ -93,12 +97,17 @@ class Given:
     class_names: tuple[str, ...] = ()
     class_order: tuple[str, ...] = ()
     note: str = ""
-    groups: Array | None = None
+
+    @property
+    def named(self) -> dict[str, Labelled]:
+        """The parts that there are, by their names."""
+        found = {"training": self.train, "test": self.test, "validation": self.validation}
+        return {name: part for name, part in found.items() if part is not None}
 
     @property
     def parts(self) -> list[Labelled]:
         """Those that there are: training, test, validation."""
-        return [part for part in (self.train, self.test, self.validation) if part is not None]
+        return list(self.named.values())
 
 
 def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
@@ -118,11 +127,14 @@ def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
         _check_pair(given, part)
     kind, xs, said, ids = _examples(given, aim)
     ys, names = _answers(given, numbers=aim.numbers)
-    halves = _halves(given, plan, [Part(x, y) for x, y in zip(xs, ys, strict=True)])
-    spec = Spec("numbers" if kind == "signal" else kind, xs[0].shape[1:], len(names), ids)
+    weights, groups = _weights(given), _groups(given)
+    parts = [Part(x, y) for x, y in zip(xs, ys, strict=True)]
+    halves = _halves(given, plan, [replace(parts[0], weights=weights), *parts[1:]], groups.get("training"))
+    spec = Spec(kind, xs[0].shape[1:], len(names), ids)
     data = plan.apply(halves, name=aim.name, spec=spec, source=aim.source)
-    data = replace(data, note=" ".join(filter(None, (said, _drawn(given, data), given.note))))
-    if spec.kind == "numbers":
+    notes = (said, _drawn(given, data), _said_of_groups(given, groups), said_of_weights(weights), given.note)
+    data = replace(data, note=" ".join(filter(None, notes)))
+    if spec.is_measured:
         data = standardised(data, wanted=aim.standardise)
     if aim.numbers:
         return looked(learnable(data, standardise=aim.standardise_targets))
@@ -176,39 +188,58 @@ def _check_pair(given: Given, part: Labelled) -> None:
     expect(alike, where, x_name, f"examples of {first.shape[1:]} as in {given.train.names[0]}", described(x))
 
 
-def _halves(given: Given, plan: Plan, parts: Sequence[Part]) -> Halves:
+def _halves(given: Given, plan: Plan, parts: Sequence[Part], groups: Indices | None) -> Halves:
     """The parts that there are, or a test part drawn from the first one."""
-    validation, groups = parts[-1] if given.validation else None, _groups(given)
+    validation = parts[-1] if given.validation else None
     if given.test:
         return Halves(parts[0], parts[1], "", validation=validation, copies=groups)
     whole, fraction = parts[0], plan.test_fraction
     chosen = held_out_by_seed(whole.y, fraction, plan.split_seed, groups)
     rest = np.delete(np.arange(len(whole)), chosen)
-    train, test = (Part(whole.x[at], whole.y[at]) for at in (rest, chosen))
+    train, test = taken(whole, rest), replace(taken(whole, chosen), weights=None)
     copies = None if groups is None else groups[rest]
     return Halves(train, test, "", validation=validation, copies=copies)
 
 
-def _groups(given: Given) -> Indices | None:
-    """Numbers of the groups of the training examples."""
-    groups, count = given.groups, len(given.train.y)
-    if groups is None:
+def _weights(given: Given) -> Array | None:
+    """Weights of the training examples."""
+    weights = given.train.weights
+    if weights is None:
         return None
+    return checked_weights(given.where, "of sample weights", weights, len(given.train.y))
+
+
+def _groups(given: Given) -> dict[str, Indices]:
+    """Numbers of the groups of each part where they are known; nobody is in two parts that are given."""
+    known = {name: part for name, part in given.named.items() if part.groups is not None}
+    texts = {name: _texts_of_groups(given, name, part) for name, part in known.items()}
+    refuse_shared_groups(given.where, texts)
+    return {name: copies_of(each) for name, each in texts.items()}
+
+
+def _texts_of_groups(given: Given, name: str, part: Labelled) -> list[str]:
+    groups, count = part.groups, len(part.y)
+    assert groups is not None
     fits = groups.shape == (count,) and groups.dtype.kind in "biuUS"
-    expected = f"whole numbers or texts ({count},), one for each training example"
+    expected = f"whole numbers or texts ({count},), one for each {name} example"
     expect(fits, given.where, "of groups", expected, described(groups))
-    return copies_of(list(map(str, groups.tolist())))
+    return list(map(str, groups.tolist()))
 
 
 def _drawn(given: Given, data: Data) -> str:
     """A note where the test part was drawn."""
+    if given.test:
+        return ""
     how = "drawn by dataset.split_seed: there is none of its own"
-    said = "" if given.test else said_of_test(data, "examples", how, validation_too=given.validation is None)
-    groups = _groups(given)
-    drawn = " and ".join(
-        part for part, there in (("test", given.test), ("validation", given.validation)) if not there
-    )
-    of_groups = said_of_groups(groups, drawn)
-    if groups is not None and not drawn:
-        of_groups = "Groups were not used: all parts are given."
-    return f"{said} {of_groups}".strip()
+    return said_of_test(data, "examples", how, validation_too=given.validation is None)
+
+
+def _said_of_groups(given: Given, groups: dict[str, Indices]) -> str:
+    """Say that nobody is in two parts, and of which parts that is not known."""
+    if "training" not in groups:
+        return ""
+    drawn = " and ".join(name for name in ("test", "validation") if name not in given.named)
+    unknown = " and ".join(name for name in given.named if name not in groups)
+    if not drawn and len(groups) == 1:
+        return f"dataset.groups was not used: the groups of the {unknown} part are not known."
+    return said_of_groups(groups["training"], drawn, unknown)

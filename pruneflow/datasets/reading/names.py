@@ -26,7 +26,7 @@ __all__ = [
         "listed",
         "printable",
     ),
-    *("refuse_odd_classes", "refuse_twins", "require_every_class", "sorted_classes"),
+    *("refuse_odd_classes", "refuse_twins", "require_every_class", "sorted_classes", "unquoted"),
 ]
 
 KEY = "dataset.class_names"
@@ -90,7 +90,7 @@ def in_order(classes: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
     unknown = [each for each in names if each not in classes]
     if unknown:
         problem = f"the data have no {listed(unknown)}, but {listed(classes)}"
-        raise ConfigError.of(KEY, list(names), problem, f"{_unquoted(unknown)}Name each of these once.")
+        raise ConfigError.of(KEY, list(names), problem, f"{unquoted(unknown)}Name each of these once.")
     if lacking:
         raise ConfigError.of(KEY, list(names), f"it lacks {listed(lacking)}", "Name every class once.")
     return tuple(names)
@@ -157,7 +157,7 @@ def differing(other: str, name: str) -> str:
     return f"{other!a} (this one is {name!a}) differs in {FORM}"
 
 
-def _unquoted(unknown: Sequence[str]) -> str:
+def unquoted(unknown: Sequence[str]) -> str:
     """A sentence where YAML has read names as something else than texts."""
     odd = [each for each in unknown if each in ("True", "False") or is_numeral(each)]
     return (

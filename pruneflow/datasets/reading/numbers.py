@@ -79,7 +79,7 @@ def _listed(place: npt.NDArray[np.int64]) -> str:
 
 def _with(data: Data, mean: Floats, scale: Floats) -> Data:
     def moved(part: Part) -> Part:
-        return Part(((np.asarray(part.x, np.float64) - mean) / scale).astype(np.float32), part.y)
+        return replace(part, x=((np.asarray(part.x, np.float64) - mean) / scale).astype(np.float32))
 
     train, validation, test = map(moved, (data.train, data.validation, data.test))
     digest = digest_of(train, validation, test)

@@ -27,14 +27,17 @@ def resized_as_keras(pixels: npt.NDArray[np.uint8], size: tuple[int, int]) -> Fl
     >>> resized_as_keras(np.array([[[0], [100]]], np.uint8), (1, 4))[0, :, 0].tolist()
     [0.0, 25.0, 75.0, 100.0]
     """
+    if pixels.shape[:2] == size:
+        return pixels.astype(np.float32)
     top, bottom, down = _between(pixels.shape[0], size[0])
     left, right, along = _between(pixels.shape[1], size[1])
     along, down = along[None, :, None], down[:, None, None]
-    values = pixels.astype(np.float32)
-    upper, lower = values[top], values[bottom]
+    upper, lower = (pixels.take(rows, 0).astype(np.float32) for rows in (top, bottom))
     # The order of the arithmetic, all in float32, is that of the kernel ResizeBilinear (TensorFlow 2.21).
-    above: Floats = upper[:, left] + (upper[:, right] - upper[:, left]) * along
-    below: Floats = lower[:, left] + (lower[:, right] - lower[:, left]) * along
+    above, below = (
+        before + (rows.take(right, 1) - before) * along
+        for rows, before in ((upper, upper.take(left, 1)), (lower, lower.take(left, 1)))
+    )
     resized: Floats = above + (below - above) * down
     return resized
 

@@ -11,7 +11,7 @@ from pruneflow.datasets.reading.checks import Array, described, expect
 from pruneflow.datasets.reading.labels import SEVERAL
 from pruneflow.datasets.reading.names import listed
 from pruneflow.datasets.reading.numbers import checked_numbers, mean_and_scale
-from pruneflow.datasets.spec import Data, Part, Targets
+from pruneflow.datasets.spec import Data, Targets
 from pruneflow.datasets.split import digest_of
 
 __all__ = ["checked_targets", "learnable"]
@@ -68,7 +68,7 @@ def learnable(data: Data, *, standardise: bool) -> Data:
         targets = Targets(tuple(mean.tolist()), tuple(scale.tolist()))
     targets = replace(targets, span=(float(numbers.min()), float(numbers.max())))
     parts = [
-        Part(part.x, ((part.y - np.array(targets.mean)) / np.array(targets.scale)).astype(np.float32))
+        replace(part, y=((part.y - np.array(targets.mean)) / np.array(targets.scale)).astype(np.float32))
         for part in (data.train, data.validation, data.test)
     ]
     facts = dict(data.standardisation or {})
