@@ -12,6 +12,7 @@ from pruneflow.runtime import forks as forks  # looks at what a forked process i
 
 if TYPE_CHECKING:
     from pruneflow.api import Pruned, compose, export, prune, run
+    from pruneflow.datasets.augmentation import Augmentation
     from pruneflow.datasets.base import Dataset
     from pruneflow.datasets.spec import Data, Part, Spec, Targets
     from pruneflow.errors import ConfigError, DataError, PruneflowError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Augmentation",
     "ConfigError",
     "Criterion",
     "Data",
@@ -55,6 +57,7 @@ __all__ = [
 
 _HOMES = {
     "api": ("Pruned", "compose", "export", "prune", "run"),
+    "datasets.augmentation": ("Augmentation",),
     "datasets.base": ("Dataset",),
     "datasets.spec": ("Data", "Part", "Spec", "Targets"),
     "errors": ("ConfigError", "DataError", "PruneflowError"),

@@ -184,6 +184,7 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path):
             "dataset.class_weights={good:2.5,no:0}",
         ],
         ["model=mobilenet", "dataset=image_folder", "dataset.path=no where/"],
+        ["model=resnet8", "dataset=image_folder", "dataset.path=no where/", "augmentation=images"],
         ["model=keras_file", "model.path=nowhere.h5", "model.pixels=[0,255]"],
         ["model=custom", "model.factory=nowhere:build", "model.arguments={units:3,sizes:[1,2]}"],
         ["model=mlp", "dataset=custom", "dataset.factory=nowhere:load"],
@@ -584,7 +585,7 @@ def test_public_names_are_few_documented_and_typed():
         *("run", "compose", "prune", "Pruned", "export", "Exported", "__version__"),
         *("PruneflowError", "ConfigError", "DataError"),
         *("option", "require", "Model", "Dataset", "Data", "Part", "Spec", "Targets"),
-        *("Schedule", "Rising", "Criterion", "Structure", "Distribution", "Export"),
+        *("Schedule", "Rising", "Criterion", "Structure", "Distribution", "Export", "Augmentation"),
     }
     named = set(re.findall(r"\bpruneflow\.(\w+)", (ROOT / "docs" / "library.md").read_text()))
     assert named <= {*pruneflow.__all__, "options"}  # the group of entry points
@@ -690,7 +691,7 @@ def test_the_example_of_the_readme_runs_as_written(tmp_path):
 def test_the_table_of_base_classes_is_true():
     text = (ROOT / "docs" / "library.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \|", text, flags=re.M)
-    assert len(rows) == 7
+    assert len(rows) == 8
     for group, path in rows:
         module, _, name = path.rpartition(".")
         base = getattr(importlib.import_module(module), name)

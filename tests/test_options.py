@@ -8,6 +8,7 @@ from own_fixtures import class_folders, numbers, opinions, rows
 
 import pruneflow
 from pruneflow import Spec
+from pruneflow.datasets.augmentation import augment
 from pruneflow.datasets.weights import weighed
 from pruneflow.flow.config import config_folder
 from pruneflow.options import choices
@@ -111,6 +112,16 @@ def test_a_data_set_has_three_parts_that_its_spec_describes(name, tmp_path):
     assert data.digest and data.source
     weights = weighed(data, "balanced").train.weights
     assert len(weights) == len(data.train) and weights.mean() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", options("augmentation"))
+def test_an_augmentation_keeps_the_shape_of_a_batch_and_is_fixed_by_seed_and_step(name):
+    option = composed("augmentation", name)
+    batch = np.random.default_rng(0).random((8, *SPECS["image"].shape)).astype(np.float32)
+    first, again = (np.asarray(augment(option.layers(), (1, 0))(batch, 5)) for _ in range(2))
+    assert first.shape == batch.shape
+    np.testing.assert_array_equal(first, again)
+    assert np.array_equal(first, batch) is (option.inputs == {})
 
 
 @pytest.mark.parametrize("name", options("trainer"))

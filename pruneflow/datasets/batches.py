@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pruneflow.datasets.augmentation import Augmentation, augment
 from pruneflow.datasets.reading.decoding import workers
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Part, Spec
@@ -56,8 +57,14 @@ class Order:
     skip: int = 0
 
 
-def training_batches(part: Part, spec: Spec, order: Order) -> Any:
+def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augmentation | None = None) -> Any:
     """All batches of the epochs in ``order``, each epoch in an order of its own.
+
+    Args:
+        part: The examples.
+        spec: What the model reads.
+        order: Which batches, in which order.
+        augmentation: How examples are changed at random; None leaves them as they are.
 
     Returns:
         A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64; or of
@@ -73,7 +80,14 @@ def training_batches(part: Part, spec: Spec, order: Order) -> Any:
         return tf.data.Dataset.from_tensor_slices(examples).batch(order.batch_size)
 
     epochs = tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
-    return _read(epochs.flat_map(indices).skip(order.skip), part, spec, weights=part.weights)
+    batches = _read(epochs.flat_map(indices).skip(order.skip), part, spec, weights=part.weights)
+    layers = augmentation.layers() if augmentation else []
+    if not layers:
+        return batches
+    changed = augment(layers, order.seed)
+    first = order.epochs.start * steps_per_epoch(len(part), order.batch_size) + order.skip
+    numbered = batches.enumerate(first)
+    return numbered.map(lambda step, batch: (changed(batch[0], step), *batch[1:])).prefetch(PREFETCHED)
 
 
 def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from pruneflow.datasets import augmentation
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
@@ -30,6 +31,7 @@ from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
 
 if TYPE_CHECKING:
+    from pruneflow.datasets.augmentation import Augmentation
     from pruneflow.datasets.base import Dataset
     from pruneflow.exports.exporters import Export
     from pruneflow.models.base import Model
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from pruneflow.training.trainer import Trainer
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
+    Augmentation = Any
 
 __all__ = [
     "Config",
@@ -61,6 +64,7 @@ class Config:
     Attributes:
         model: What is trained.
         dataset: On what.
+        augmentation: How examples of the training part are changed at random.
         schedule: Sparsity over the steps of the pruning phase.
         structure: What is removed together.
         criterion: What is worth keeping.
@@ -74,11 +78,12 @@ class Config:
         stages: Where results of stages are kept, and whether they are used again.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         report: Whether a run and a sweep end with ``report.html``.
-        seed: Fixes initial weights, batch order and dropout.
+        seed: Fixes initial weights, batch order, augmentation and dropout.
     """
 
     model: Model
     dataset: Dataset
+    augmentation: Augmentation
     schedule: Schedule
     structure: Structure
     criterion: Criterion
@@ -99,6 +104,7 @@ class Config:
         for key in _GROUPS:
             _check_option(key, getattr(self, key))
         self.model.check_kind(self.dataset.kind)
+        self.augmentation.check_kind(self.dataset.kind)
         kinds = [each.kind for each in self.export.exports()]
         self.model.check_exports(self.export.option_name, kinds)
         objectives.check(self.objective)
@@ -114,6 +120,7 @@ class Config:
 _GROUPS = {
     "model": models.Model,
     "dataset": datasets.Dataset,
+    "augmentation": augmentation.Augmentation,
     "schedule": schedules.Schedule,
     "structure": structures.Structure,
     "criterion": criteria.Criterion,
@@ -205,6 +212,7 @@ def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
     """
     config.model.check(data.spec)
     config.model.check_memory(data.spec)
+    config.augmentation.check_kind(data.spec.kind)
     trainer = config.trainer.for_examples(len(data.train))
     trainer.check(data)
     fit = trainer.pruned_fit(config.seed)

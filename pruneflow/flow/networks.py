@@ -126,7 +126,7 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
         "spec": {key: value for key, value in asdict(ready.data.spec).items() if value is not None},
         "model": config.model.identity(ready.data.spec),
         "seed": config.seed,
-        "fit": ready.trainer.dense_fit(config.seed).inputs,
+        "fit": ready.trainer.dense_fit(config.seed, config.augmentation).inputs,
     }
 
 
@@ -146,7 +146,7 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
         "engine": config.pruning.engine,
         "masks": ready.masks.inputs(),
         "steps": ready.plan.total_steps,
-        "fit": ready.trainer.pruned_fit(config.seed).inputs,
+        "fit": ready.trainer.pruned_fit(config.seed, config.augmentation).inputs,
         **({"tensorboard": shown} if shown else {}),
     }
 
@@ -157,7 +157,7 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
     Returns:
         The network; ``dense.h5`` and, where it was trained, ``dense/`` with its curves are in ``run_dir``.
     """
-    fit = ready.trainer.dense_fit(config.seed)
+    fit = ready.trainer.dense_fit(config.seed, config.augmentation)
     trained = bool(fit.epochs) or config.model.starts_trained
     with store.held("dense", dense_inputs(config, ready)) as held:
         if held.missing:
@@ -188,7 +188,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
     """
-    fit = ready.trainer.pruned_fit(config.seed)
+    fit = ready.trainer.pruned_fit(config.seed, config.augmentation)
     with store.held("pruned", pruned_inputs(config, ready, dense=dense.stage.digest)) as held:
         if held.missing:
             with held.making() as folder:

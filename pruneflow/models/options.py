@@ -10,5 +10,6 @@ from pruneflow.models.keras_file import KerasFile
 from pruneflow.models.mlp import Mlp
 from pruneflow.models.mobilenet import Mobilenet
 from pruneflow.models.recurrent import Gru, Lstm
+from pruneflow.models.resnet8 import Resnet8
 
-__all__ = ["Cnn", "Custom", "DsCnn", "Gru", "KerasFile", "Lstm", "Mlp", "Mobilenet", "Model"]
+__all__ = ["Cnn", "Custom", "DsCnn", "Gru", "KerasFile", "Lstm", "Mlp", "Mobilenet", "Model", "Resnet8"]

@@ -111,6 +111,7 @@ def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
 
 _COLUMNS = {
     "dataset": "data.name",
+    "augmentation": "config.augmentation.name",
     "model": "config.model.name",
     "schedule": "config.schedule.name",
     "structure": "config.structure.name",

@@ -28,7 +28,10 @@ __all__ = [
 LARGEST_GROUPS = 8  # colours that can be told apart by everybody
 
 # Groups of options. Settings that only one option of a group has do not count as a difference beside it.
-GROUPS = ("dataset", "model", "schedule", "structure", "criterion", "distribution", "export", "trainer")
+GROUPS = (
+    *("dataset", "augmentation", "model", "schedule", "structure", "criterion", "distribution", "export"),
+    "trainer",
+)
 # How a network is stored, timed or searched for is no property of it.
 APART = (
     *("stages.", "latency.seconds", "latency.warmup", "objective", "report", "tensorboard."),

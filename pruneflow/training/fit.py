@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
@@ -97,9 +98,10 @@ class Fit:
         optimizer: Name of the optimizer.
         optimizer_parameters: Its parameters.
         early_stopping: When to stop before the last epoch.
-        seed: Fixes batch order and dropout.
+        seed: Fixes batch order, augmentation and dropout.
         loss: Name of the loss.
         metrics: Names of metrics that are watched beside the headline.
+        augmentation: How examples of the training part are changed at random; None leaves them as they are.
     """
 
     name: str
@@ -113,12 +115,14 @@ class Fit:
     seed: tuple[int, int]
     loss: str = "auto"
     metrics: tuple[str, ...] = ()
+    augmentation: Augmentation | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
         """Return all settings that decide the result, and no others, as JSON takes them."""
         if not self.epochs:
             return {"epochs": 0}
+        augmentation = self.augmentation.inputs if self.augmentation else {}
         return {
             "epochs": self.epochs,
             "batch_size": self.batch_size,
@@ -131,6 +135,7 @@ class Fit:
             # Left out where nothing is chosen, so that stages of before keep their digest.
             **({"loss": self.loss} if self.loss != "auto" else {}),
             **({"metrics": list(self.metrics)} if self.metrics else {}),
+            **({"augmentation": augmentation} if augmentation else {}),
         }
 
     def run(self, model: Any, data: Data, journal: Journal, masked: Masked | None = None) -> Phase:
@@ -156,7 +161,7 @@ class Fit:
         start = time.perf_counter()
         try:
             model.fit(
-                training_batches(data.train, data.spec, order),
+                training_batches(data.train, data.spec, order, self.augmentation),
                 epochs=self.epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,

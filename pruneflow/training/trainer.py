@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime.memory import require_memory
@@ -129,7 +130,7 @@ class Trainer:
         monitor = stopping.monitor if stopping.patience else None
         metrics.check_task(data.spec, self.loss, self.metrics, monitor)
 
-    def dense_fit(self, seed: int) -> Fit:
+    def dense_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
         """Return the settings of the dense phase."""
         return Fit(
             name="dense",
@@ -143,9 +144,10 @@ class Trainer:
             seed=(seed, 0),
             loss=self.loss,
             metrics=tuple(self.metrics),
+            augmentation=augmentation,
         )
 
-    def pruned_fit(self, seed: int) -> Fit:
+    def pruned_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
         """Return the settings of the pruning phase."""
         return Fit(
             name="pruned",
@@ -159,6 +161,7 @@ class Trainer:
             seed=(seed, 1),
             loss=self.loss,
             metrics=tuple(self.metrics),
+            augmentation=augmentation,
         )
 
     def _decay(self, name: str) -> Decay:

@@ -128,6 +128,8 @@ TEXTS = Spec(kind="tokens", shape=(12,), classes=3, vocabulary_size=70)
         (["model=cnn", "model.filters=[3,5]", "model.dense_units=[7,4]"], IMAGES),
         (["model=cnn", "model.filters=[3,5]", "model.padding=same", "model.batch_normalization=all"], IMAGES),
         (["model=cnn", "model.filters=[3,5]", "model.batch_normalization=between"], IMAGES),
+        (["model=resnet8"], IMAGES),
+        (["model=resnet8", "model.filters=[4,6]"], replace(IMAGES, shape=(5, 3, 13))),
         (["model=mlp", "model.hidden_units=[]"], IMAGES),
         (["model=mlp", "model.hidden_units=[6,5]", "model.batch_normalization=true"], IMAGES),
         (["model=lstm", "dataset=imdb"], TEXTS),

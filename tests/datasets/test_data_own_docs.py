@@ -33,7 +33,7 @@ SMALL = {"lstm": ["model.units=4", "model.embedding_dim=4"], "mlp": ["model.hidd
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 19
+    assert len(COMMANDS) == 21
     for option in ("image_folder", "arrays", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION

@@ -140,8 +140,9 @@ def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed
         [*CNN, "trainer.optimizer=rmsprop", "trainer.dense_epochs=0"],
         [*CNN, "schedule=constant", "schedule.frequency=1", "trainer.learning_rate_decay=stepwise"],
         ["trainer.metrics=[f1,auc]", "trainer.loss=focal_crossentropy"],
+        ["augmentation=images", "augmentation.rotation=10", "augmentation.brightness=0.2"],
     ],
-    ids=["float16", "bfloat16", "amsgrad", "from scratch", "constant", "metrics"],
+    ids=["float16", "bfloat16", "amsgrad", "from scratch", "constant", "metrics", "augmentation"],
 )
 def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, overrides):
     train(composed, tmp_path / "whole", *overrides)

@@ -17,7 +17,7 @@ from pruneflow.exports.runner import Runner
 from pruneflow.exports.tflite import parse
 from pruneflow.exports.zeros import trace
 from pruneflow.flow import pipeline
-from pruneflow.models.options import Gru, Lstm, Mlp, Mobilenet
+from pruneflow.models.options import Gru, Lstm, Mlp, Mobilenet, Resnet8
 from pruneflow.models.tasks import Classification, task_of
 from pruneflow.runtime import backend
 from pruneflow.sparsity import kernels
@@ -344,6 +344,73 @@ def test_weights_that_do_not_fit_a_mobilenet_are_refused(tmp_path):
         mobilenet().check(replace(IMAGES, shape=(32, 32, 4)))
 
 
+# resnet8
+
+CIFAR10 = Spec("image", (32, 32, 3), 10)
+
+
+def resnet8(filters=(16, 32, 64)):
+    return Resnet8(name="resnet8", filters=list(filters), output_activation="linear")
+
+
+@pytest.mark.run
+def test_resnet8_has_the_shape_and_the_weights_of_mlperf_tiny():
+    model = resnet8().build(CIFAR10)
+    assert model.count_params() == 78_666
+    sides = {name: model.get_layer(name).output_shape[1:] for name in ("stem_relu", "block1_add")}
+    assert sides == {"stem_relu": (32, 32, 16), "block1_add": (32, 32, 16)}
+    assert model.get_layer("block2_add").output_shape[1:] == (16, 16, 32)
+    assert model.get_layer("block3_add").output_shape[1:] == (8, 8, 64)
+    kernels = {layer.name: layer.kernel_size for layer in model.layers if hasattr(layer, "kernel_size")}
+    assert [name for name, size in kernels.items() if size == (1, 1)] == [
+        "block2_shortcut",
+        "block3_shortcut",
+    ]
+    assert len(kernels) == 9 and model.output_shape == (None, 10)
+
+
+@pytest.mark.run
+def test_without_its_convolutions_a_block_is_its_shortcut():
+    """Where nothing changes in size that is what came in; else a convolution of each second pixel."""
+    keras, model = backend.keras(), seeded(resnet8((2, 3)), replace(CIFAR10, shape=(6, 6, 1)))
+    for name in ("block1_2_conv", "block2_2_conv"):
+        layer = model.get_layer(name)
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    wanted = ["stem_relu", "block1_relu2", "block2_relu2"]
+    x = np.random.default_rng(0).random((2, 6, 6, 1)).astype(np.float32)
+    stem, first, second = keras.Model(model.input, [model.get_layer(name).output for name in wanted])(x)
+    assert np.ptp(stem) > 0
+    np.testing.assert_array_equal(stem, first)
+    kernel = model.get_layer("block2_shortcut").kernel.numpy()[0, 0]
+    np.testing.assert_allclose(second, np.maximum(first.numpy()[:, ::2, ::2] @ kernel, 0), atol=1e-6)
+
+
+def test_resnet8_takes_images_that_each_stack_can_halve():
+    for shape in ((4, 4, 1), (5, 7, 13), (96, 40, 3)):
+        resnet8().check(replace(CIFAR10, shape=shape))
+        assert resnet8((2, 2, 2)).build(replace(CIFAR10, shape=shape)).output_shape == (None, 10)
+    with pytest.raises(ConfigError, match=r"3 stacks need images of 4x4 pixels or more, .* have 3x9"):
+        resnet8().check(replace(CIFAR10, shape=(3, 9, 1)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", EXPORTS)
+def test_batch_normalization_of_a_resnet8_is_folded_and_its_zeros_are_found(kind):
+    model = seeded(resnet8(), CIFAR10)
+    normalize(model)
+    masks = masked(model)
+    assert len(masks) == 10
+    content = file_of(model, CIFAR10, kind)
+    counts = parse(content, "file").op_counts
+    assert (counts["CONV_2D"], counts["ADD"], counts["FULLY_CONNECTED"]) == (9, 3, 1)
+    assert "MUL" not in counts
+    assert_zeros_found(content, model, masks)
+    expected = keras_outputs(model, CIFAR10)
+    assert np.ptp(expected) > 0.1
+    bound = {"float": 1e-5}.get(kind, 0.1 * np.ptp(expected))
+    np.testing.assert_allclose(outputs_of(content, CIFAR10), expected, atol=bound)
+
+
 # All of them
 
 OTHER = {
@@ -369,6 +436,7 @@ OTHER = {
         "model.dropout": "0.5",
         "model.output_activation": "softmax",
     },
+    "resnet8": {"model.filters": "[8,8]", "model.output_activation": "softmax"},
 }
 OTHER["lstm"] = OTHER["gru"]
 
@@ -392,7 +460,7 @@ def test_every_setting_but_the_label_is_part_of_what_identifies_a_network(compos
 
 
 @pytest.mark.run
-@pytest.mark.parametrize("option", ["cnn", "mlp", "lstm", "gru", "mobilenet"])
+@pytest.mark.parametrize("option", ["cnn", "mlp", "lstm", "gru", "mobilenet", "resnet8"])
 def test_a_network_is_built_with_equal_names_each_time(composed, option):
     kinds = {"lstm": TOKENS, "gru": TOKENS}
     data = ["dataset=imdb"] if option in kinds else []
