@@ -96,7 +96,7 @@ def run_folder(key: str, value: Any) -> Path:
 
 
 def new_file(key: str, value: Any) -> Path:
-    """Where a TFLite file goes: in a folder that is there, over nothing else than an older one."""
+    """Return the path of a TFLite file: in a folder that exists, over nothing but an older file."""
     place = path_of(key, value).absolute()
     require(not place.is_dir(), key, value, "it is a folder", "Name a file, such as model.tflite.")
     require(place.parent.is_dir(), key, value, f"there is no folder {place.parent}", "Make it first.")

@@ -105,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 
 def _unchecked(words: Sequence[str]) -> dict[str, Any]:
-    """What words compose to, nested dictionaries, before options look at it: some have to be completed."""
+    """Compose words to nested dictionaries before options check them: some have to be completed."""
     with _hydra():
         found = OmegaConf.to_container(hydra.compose("config", list(words)), resolve=True)
     return found if isinstance(found, dict) else {}  # type: ignore[return-value]
@@ -209,7 +209,7 @@ def _rechecked(settings: Config) -> Config:
 
 
 def _words_of(config: Config) -> list[str]:
-    """What would be typed to get these settings."""
+    """Return the overrides that give these settings."""
     wanted = plain(config)
     groups = [
         f"{group}={getattr(config, group).option_name}"
@@ -224,7 +224,7 @@ def _words_of(config: Config) -> list[str]:
 
 
 def _option(usual: dict[str, Any], word: str) -> str:
-    """What is chosen of a group where nothing is typed."""
+    """Return the option of a group where nothing is typed."""
     group = word.partition("=")[0]
     return str(usual[group].get("name", "default"))
 

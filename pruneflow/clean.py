@@ -73,7 +73,7 @@ IMAGES = Kind("caches of decoded images", image_cache.caches, f"*/{image_cache.I
 
 
 def entries(folder: Path, kind: Kind = STAGES) -> list[Entry]:
-    """What there is of a kind, the longest unused first.
+    """Return the entries of a kind, the longest unused first.
 
     Args:
         folder: The store, or the cache folder.
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
-    """What is cleaned, and where.
+    """Return the kinds that are cleaned, and their folders.
 
     Raises:
         ConfigError: if there is no such folder, or one that is no store.

@@ -23,7 +23,7 @@ TASKS = ("classification", "regression")
 
 @dataclass(kw_only=True)
 class Dataset:
-    """What every data set has.
+    """The settings of every data set.
 
     Attributes:
         name: Label in tables.
@@ -60,7 +60,7 @@ class Dataset:
 
 @dataclass(kw_only=True)
 class Stored(Dataset):
-    """What every data set that lies in a file can be told; chosen values stand in ``conf/dataset``.
+    """The settings of data sets that lie in a file; the values stand in ``conf/dataset``.
 
     Attributes:
         path: File, or folder that holds it; null looks into the cache folder. ``~`` is expanded.
@@ -97,7 +97,7 @@ class Stored(Dataset):
 
 @dataclass(kw_only=True)
 class Own(Dataset):
-    """What every data set of the user's own can be told; chosen values stand in ``conf/dataset``.
+    """The settings of data sets of the user's own; the values stand in ``conf/dataset``.
 
     Attributes:
         test_fraction: Fraction that is held out for testing where there is no test part, (0, 1).

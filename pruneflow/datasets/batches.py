@@ -42,7 +42,7 @@ def epoch_order(examples: int, seed: tuple[int, ...], epoch: int) -> npt.NDArray
 
 @dataclass(frozen=True)
 class Order:
-    """Which batches a phase goes through.
+    """The order of the batches of a phase.
 
     Attributes:
         epochs: Numbers of the epochs.

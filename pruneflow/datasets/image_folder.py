@@ -173,7 +173,7 @@ class ImageFolder(Own):
 
     @property
     def _read_by_network(self) -> dict[str, int]:
-        """What the network reads of height, width and channels that no setting names."""
+        """Return height, width and channels of the network, those that no setting names."""
         found = image_shape_in(expanded("dataset.network", self.network)) if self.network else None
         sizes = dict(zip(SHAPE, found or (), strict=False))
         if self.height or sizes.get("height") is None or sizes.get("width") is None:

@@ -196,7 +196,7 @@ def _unknown(part: Part) -> float:
 
 
 def _digests(x: Examples) -> Iterator[Hashable]:
-    """What tells examples apart in this process: a hash of each, of 64 bits or more."""
+    """Yield a hash of each example, of 64 bits or more, which holds in this process."""
     if isinstance(x, Rows):
         yield from (each.tobytes() for each in x.digests)
     else:

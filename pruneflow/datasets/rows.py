@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Source(Protocol):
-    """Where rows are read from; several threads may read at once."""
+    """A source of rows; several threads may read at once."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -60,7 +60,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a model must know of the data it reads.
+    """The facts about data that a model needs.
 
     Attributes:
         kind: ``"image"``, ``"tokens"``, ``"numbers"`` (rows of them) or ``"signal"``.

@@ -51,7 +51,7 @@ class Halves:
 
 
 class Labels(NamedTuple):
-    """What a half is cut by: (n,) labels, and (n,) which examples are copies, as in `Halves`."""
+    """The key of a split: (n,) labels, and (n,) marks of copies, as in `Halves`."""
 
     y: npt.NDArray[np.int64]
     copies: Indices | None = None
@@ -70,7 +70,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many examples are used, and how the validation part is drawn.
+    """The number of examples that are used, and the draw of the validation part.
 
     Attributes:
         validation_fraction: Fraction of the training half, (0, 1).
@@ -333,12 +333,12 @@ def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = 
 
 
 def _drawn_by(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """What a draw is stratified by: labels, and nothing where ``y`` has numbers to predict."""
+    """Return the labels that stratify a draw; all equal where ``y`` has numbers to predict."""
     return np.zeros(len(y), np.int64) if y.dtype.kind == "f" else y
 
 
 def _wanted(y: npt.NDArray[np.int64], count: int) -> dict[int, int]:
-    """How many of each label, in the order of the labels."""
+    """Return the number of examples of each label, in the order of the labels."""
     labels, counts = np.unique(y, return_counts=True)
     return dict(zip(labels.tolist(), quotas(counts.astype(np.int64), count).tolist(), strict=True))
 

@@ -20,7 +20,7 @@ class DisagreementError(PruneflowError):
 
 @dataclass(frozen=True)
 class Rounding:
-    """What rounding may make.
+    """The largest differences that rounding explains.
 
     Attributes:
         cause: The arithmetic that rounds.
@@ -46,7 +46,7 @@ LEAST_SPREAD = 0.1  # of the largest number that is predicted: what is nearly co
 
 
 def rounding_of(device: dict[str, Any]) -> Rounding:
-    """What rounds where Keras runs.
+    """Return the rounding of the device where Keras runs.
 
     Args:
         device: Its ``kind`` and ``precision``.
@@ -58,7 +58,7 @@ def rounding_of(device: dict[str, Any]) -> Rounding:
 
 
 def rounding_of_cut(device: dict[str, Any]) -> Rounding:
-    """What rounding may make between a network under masks and the one without what is masked, in float32.
+    """Return the rounding between a network under masks and the one that was cut, in float32.
 
     Args:
         device: Its ``kind``.

@@ -76,7 +76,7 @@ def _with_reading(config: Config, ready: Prepared, dense: Network, doubt: str) -
 
 
 def _other_words(config: Config, ready: Prepared) -> str:
-    """What differs between the words of the data and those that lie beside the file of the network."""
+    """Return in words how the vocabulary of the data differs from the one beside the network's file."""
     path = getattr(config.model, "path", None)
     if not path or ready.data.vocabulary is None:
         return ""

@@ -51,7 +51,7 @@ class AccuracyDropError(PruneflowError):
 
 @dataclass(frozen=True)
 class Evaluating:
-    """What is measured, and how.
+    """The settings of evaluation.
 
     Attributes:
         metrics: Names of metrics beside the headline of the task, of `pruneflow.training.metrics.METRICS`.
@@ -96,12 +96,12 @@ class Evaluations:
 
     @property
     def seconds(self) -> float:
-        """What the evaluations took, when they were done."""
+        """Seconds of the evaluations when they were done."""
         done = [self.dense, self.pruned, *self.files.values()]
         return sum(evaluation.seconds for evaluation in done if evaluation)
 
     def classes(self, names: Sequence[str]) -> list[ClassResult]:
-        """How each class fares, those that the test part has; none of a regression.
+        """Return the accuracy of each class in the test part; none of a regression.
 
         Args:
             names: What class 0, 1, ... are called; empty takes their numbers.

@@ -92,7 +92,7 @@ class Artefacts:
 
     @property
     def seconds(self) -> float:
-        """What the conversions took, when they were done."""
+        """Seconds of the conversions when they were done."""
         files = [self.dense, self.pruned]
         files += [file for shipped in self.shipped for file in (shipped.exported, shipped.dense)]
         once = {file.stage.digest: file.seconds for file in files}
@@ -203,7 +203,7 @@ def _exported(store: Store, export: Export, network: Network, data: Data) -> Exp
 
 
 def _settings(export: Export) -> dict[str, Any]:
-    """What decides the bytes of a file: its option and every setting but those that are about the run."""
+    """Return the settings that decide the bytes of a file: all but those about the run."""
     settings = plain(export)
     for key in ("name", "compression", "max_accuracy_drop"):
         del settings[key]

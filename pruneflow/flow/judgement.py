@@ -45,7 +45,7 @@ class WreckError(PruneflowError):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What pruning cost on the validation part.
+    """The cost of pruning on the validation part.
 
     Attributes:
         verdict: ``"kept"``; ``"dropped"``: more than 0.05 was lost, and no limit is set; ``"guessing"``:
@@ -98,7 +98,7 @@ def judge(
 
 @dataclass(frozen=True)
 class _Chance:
-    """What guessing gives, and by how much chance alone may be above it."""
+    """The accuracy of guessing, and how far chance alone may be above it."""
 
     share: float
     error: float

@@ -55,7 +55,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def problem(folder: Path, digest: str) -> str:
-    """What is wrong with the stage in ``folder``; empty where every byte of it is as it was written."""
+    """Return the fault of the stage in ``folder``; empty where every byte is as it was written."""
     manifest = _read(folder)
     if not manifest:
         return f"{MANIFEST} cannot be read"

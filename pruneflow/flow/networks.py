@@ -279,12 +279,12 @@ def _builder(config: Config, ready: Prepared) -> Callable[[], Any]:
 
 
 def _weights(train: Part) -> dict[str, Any]:
-    """What names the weights of training examples; left out where there are none, as `_arithmetic` does."""
+    """Return the digest of the weights of training examples; nothing where there are none."""
     return {} if train.weights is None else {"weights": sha256(train.weights.tobytes()).hexdigest()}
 
 
 def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
-    """What of a device changes bits."""
+    """Return the facts of a device that change bits."""
     keys = ["kind", "precision", "threads", "inter_op_threads"]
     found = {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
     variables = arithmetic()  # left out where it is empty, so that such stages keep their digest

@@ -61,7 +61,7 @@ def check_task(names: Sequence[str], spec: Spec) -> None:
 
 
 def directions(names: Sequence[str]) -> list[str]:
-    """Which way is better, for each objective: ``"maximize"`` or ``"minimize"``.
+    """Return the better direction of each objective: ``"maximize"`` or ``"minimize"``.
 
     >>> directions(["validation_accuracy", "gzip_bytes"])
     ['maximize', 'minimize']
@@ -101,7 +101,7 @@ def shown(figures: Sequence[float], names: Sequence[str]) -> str:
 
 
 def best(points: Sequence[Sequence[float]], names: Sequence[str]) -> list[int]:
-    """Which points no other one beats, by being as good in every objective and better in one (Pareto front).
+    """Return the points that no other one beats: as good in all objectives, better in one (Pareto front).
 
     Args:
         points: Values of the objectives of each point.

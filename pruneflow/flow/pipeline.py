@@ -60,7 +60,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
 
 @dataclass(frozen=True)
 class _Found:
-    """What the stages of a run found out; the times by kind of file."""
+    """The findings of the stages of a run; the times by kind of file."""
 
     dense: Network
     pruned: Network
@@ -100,7 +100,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
 
 
 def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
-    """What pruning cost, on the validation part."""
+    """Judge the cost of pruning on the validation part."""
     dense, pruned = (
         each.scores["validation"].headline if each else None for each in (scores.dense, scores.pruned)
     )
@@ -115,7 +115,7 @@ def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
 
 
 def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluations) -> dict[str, PhaseCost]:
-    """What each phase after loading took when it was computed."""
+    """Return the time of each phase after loading when it was computed."""
     return {
         "dense": dense.cost,
         "pruned": pruned.cost,
@@ -125,7 +125,7 @@ def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluation
 
 
 def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
-    """What is inside each exported file, by kind; warns of weights that are not found there."""
+    """Inspect each exported file, by kind; warn of weights that are not found there."""
     of_keras = weights(pruned.model)
     found = {
         each.export.kind: inspect(each.exported.content, each.file.name, of_keras, pruned.masks)

@@ -43,7 +43,7 @@ class _Ratios(TypedDict):
 
 
 class _Open(TypedDict):
-    """What is read of the parts whose keys a result leaves open."""
+    """The keys that are read of parts whose keys a result leaves open."""
 
     config: _Config
     plan: _Plan

@@ -29,7 +29,7 @@ SHOWN = 200  # characters of what Keras says
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known before any training.
+    """The facts that are known before any training.
 
     Attributes:
         data: The data.

@@ -48,7 +48,7 @@ LATER = ("metrics", "validation_metrics", "expected")  # fields that the first r
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the numbers were measured on: names, origin, SHA-256 of the arrays, examples in each part.
+    """The data that were measured on: names, origin, SHA-256 of the arrays, examples in each part.
 
     ``class_names`` is what the data set calls class 0, 1 and so on; empty where it has numbers only.
     ``metric`` is what networks are compared by: accuracy, or r2 for a regression. ``left_out`` names the
@@ -150,7 +150,7 @@ class GroupResult:
 
 @dataclass(frozen=True)
 class ChannelsResult:
-    """What was cut out of a network: ``requested`` and ``removed`` are shares of what ``of`` says, [0, 1).
+    """The channels cut out of a network: ``requested`` and ``removed`` are shares of ``of``, [0, 1).
 
     ``multiply_adds`` (of one example) and ``parameters`` are those of the dense network and of the cut one.
     """
@@ -233,7 +233,7 @@ class TfliteResult:
 
 @dataclass(frozen=True)
 class ClassResult:
-    """How one class fares: what networks that are good on average may have lost.
+    """The accuracy of one class, which a network that is good on average may have lost.
 
     ``accuracy`` is the share of its test examples that are right, by network: ``"dense"`` (where it was
     trained), ``"pruned"``, and each exported file by its kind. ``name`` is the number of the class where it

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True)
 class Stages:
-    """Where results of stages are kept, and whether they are used again.
+    """The folder of finished stages, and whether they are used again.
 
     Attributes:
         dir: Folder of the store; may be shared between machines.
@@ -214,7 +214,7 @@ def _finish(place: Path) -> None:
 
 @contextmanager
 def unused(place: Path) -> Iterator[bool]:
-    """Whether no run works on the stage in ``place``, finished or not; then none can start to in the block.
+    """Yield whether no run works on the stage in ``place``; then none can start to in the block.
 
     In the store of another version: whether, besides, no run works on any of its stages at this moment.
     """
@@ -277,7 +277,7 @@ def _clear(work: Path) -> None:
 
 
 def _is_whole(place: Path) -> bool:
-    """Whether a finished stage is there and every byte of it is as it was written."""
+    """Return whether a finished stage is there and every byte is as it was written."""
     if not os.path.lexists(place):
         return False
     found = problem(place, place.name)

@@ -32,7 +32,7 @@ ACTIVATIONS = ("relu", "linear", "tanh", "sigmoid", "elu", "gelu", "swish")
 
 @dataclass(kw_only=True)
 class Model:
-    """What every network has.
+    """The base of all networks.
 
     Attributes:
         name: Label in tables.
@@ -76,7 +76,7 @@ class Model:
         return False
 
     def identity(self, spec: Spec) -> dict[str, Any]:
-        """What decides the network and its first weights, beside the seed, as JSON takes it.
+        """Return all that decides the network and its first weights, beside the seed, as JSON takes it.
 
         By default the option and every setting but the label.
 

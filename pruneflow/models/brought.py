@@ -29,7 +29,7 @@ TFMOT = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network comes from, for messages.
+    """The origin of a network, for messages.
 
     Attributes:
         key: The setting, such as ``"model.path"``.

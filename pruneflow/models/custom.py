@@ -26,7 +26,7 @@ KEY = "model.factory"
 @option("model", "custom")
 @dataclass(kw_only=True)
 class Custom(Model):
-    """What a function returns that is called with the `Spec` of the data.
+    """The network that a function returns which is called with the `Spec` of the data.
 
     Attributes:
         factory: The function, spelled ``package.module:function``; modules of the current folder count too.
@@ -52,7 +52,7 @@ class Custom(Model):
 
     @property
     def starts_trained(self) -> bool:
-        """What the setting ``trained`` says."""
+        """The setting ``trained``."""
         return self.trained
 
     def identity(self, spec: Spec) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Custom(Model):
         return fitted
 
     def original(self, spec: Spec) -> Any:
-        """What the function returns, where that is a network of Keras 3; None where it is not."""
+        """Return the network of the function where it is of Keras 3; None where it is not."""
         return None if self.difference is None else self._called(spec)
 
     def _called(self, spec: Spec) -> Any:

@@ -107,7 +107,7 @@ def require_harmless(description: Any, path: Path) -> None:
 
 
 def _problem(kind: str, found: dict[str, Any]) -> str:
-    """What is wrong with an object of a description; empty where nothing is."""
+    """Return the fault of an object of a description; empty where there is none."""
     if kind in UNSAFE:
         return f"({kind}) runs code or reads files, as the file says; nothing in a file is run"
     if kind in OPERATIONS:
@@ -183,7 +183,7 @@ def _of_hdf5(path: Path) -> Any:
 
 
 def _of_saved_model(path: Path) -> Any:
-    """What Keras says beside the graph, which is never loaded: it can hold operations that write files."""
+    """Read Keras' description beside the graph, which is never loaded: its operations could write files."""
     metadata = backend.keras().protobuf.saved_metadata_pb2.SavedMetadata
     root = json.loads(metadata.FromString((path / "keras_metadata.pb").read_bytes()).nodes[0].metadata)
     found = root.get("model_config") or root

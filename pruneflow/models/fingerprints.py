@@ -24,7 +24,7 @@ DIGITS = 4  # of what it says, relative to the largest: the last bits differ bet
 
 
 def fingerprint(build: Callable[[], Any], spec: Spec, origin: Origin) -> dict[str, Any]:
-    """What identifies a network that code builds: neither name nor arguments do, since code changes.
+    """Return the identity of a network that code builds; name and arguments are none, since code changes.
 
     It is built twice, from two seeds, and the first one is asked about a few examples of chance, as in use
     and as in training: a constant, a helper or an activation that changed shows in its answers.
@@ -82,7 +82,7 @@ def _described(model: Any) -> Any:
 
 
 def _answers(model: Any, spec: Spec) -> Iterator[npt.NDArray[Any]]:
-    """What it says in use and in training, and what it adds to the loss."""
+    """Yield the outputs in use and in training, and the losses that layers add."""
     rng = np.random.default_rng(0)
     shape = (PROBES, *spec.shape)
     x = rng.integers(0, spec.vocabulary_size, shape) if spec.kind == "tokens" else rng.random(shape)

@@ -144,7 +144,7 @@ def _loaded(path: Path) -> Any:
 
 
 def _network_in(path: Path, model: Any) -> SavedNetwork:
-    """What was loaded, as something that can be built again, which is tried."""
+    """Return the loaded network as one that can be built again, which is tried."""
     keras, kind = backend.keras(), type(model).__name__
     if not isinstance(model, keras.Model):
         raise PruneflowError(f"{path} holds {kind}, and no network. {REMEDY}")

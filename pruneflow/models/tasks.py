@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class Task(ABC):
-    """What a network is asked for.
+    """The task of a network.
 
     Attributes:
         headline: Name of the one metric that sums up how good it is; the higher the better, at most 1.
@@ -40,7 +40,7 @@ class Task(ABC):
 
     @abstractmethod
     def outcome(self, outputs: FloatArray) -> FloatArray:
-        """What outputs say, (n, ...) float64.
+        """Return the meaning of outputs, (n, ...) float64.
 
         Args:
             outputs: (n, units) as the network gives them.
@@ -48,7 +48,7 @@ class Task(ABC):
 
     @abstractmethod
     def truth(self, y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """What an outcome should have been: class numbers (n,), or numbers in the units of the data.
+        """Return the right outcomes: class numbers (n,), or numbers in the units of the data.
 
         Args:
             y: Of a `Part`.
@@ -64,7 +64,7 @@ class Task(ABC):
 
     @abstractmethod
     def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
-        """Which examples two networks answer differently, (n,)."""
+        """Return the examples that two networks answer differently, (n,)."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def task_of(model: Any, spec: Spec) -> Task:
 
 
 def meaning_of(model: Any) -> str:
-    """What the outputs of a network are, as far as its last layers say.
+    """Return the meaning of the outputs of a network, as far as its last layers say.
 
     Returns:
         ``"logits"``, ``"probabilities"``, or ``""`` where the layers do not say it.

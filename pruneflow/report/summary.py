@@ -138,7 +138,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _channel_lines(cut: Mapping[str, Any] | None) -> Iterator[str]:
-    """What was cut out of the network, asked for and reached; none where nothing was (results of before)."""
+    """Yield the share that was cut out, asked for and reached; nothing for other structures."""
     if cut is None:
         return
     of = cut["of"].replace("_", "-")
@@ -204,7 +204,7 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
 
 
 def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
-    """What the speed-up would be if zeros cost nothing; nothing of a network that is smaller instead."""
+    """Return the speedup if zeros cost nothing, in words; empty for a network that was cut."""
     if result["pruned"].get("channels"):
         return ""
     return f" In theory {file['theoretical_speedup']:.1f}x, if every zero were skipped for nothing."

@@ -112,7 +112,7 @@ def _mask_lines(ready: Prepared) -> list[str]:
 
 
 def _group_lines(plan: ChannelPlan, step: int) -> list[str]:
-    """What is asked of each group of channels."""
+    """Return a line for each group of channels: the units that are to stay."""
     counts = plan.units_after(step)
     width = max(len(name) for name, _ in counts)
     return [

@@ -17,7 +17,7 @@ __all__ = ["Criterion", "Magnitude", "Random", "Taylor"]
 
 @dataclass(kw_only=True)
 class Criterion:
-    """What every criterion has.
+    """The base of all criteria.
 
     Attributes:
         name: Label in tables.
@@ -84,7 +84,7 @@ class Random(Criterion):
 @option("criterion", "taylor")
 @dataclass(kw_only=True)
 class Taylor(Criterion):
-    """How much the loss would change without the element, to first order: |gradient x weight|.
+    """First-order estimate of the change of the loss without the element: |gradient x weight|.
 
     The absolute value of Molchanov et al. 2017 (arXiv 1611.06440), which is there of an activation, taken of
     single weights as in Molchanov et al. 2019 (arXiv 1906.10771), which squares it: that ranks the elements
@@ -96,7 +96,7 @@ class Taylor(Criterion):
     def scores(
         self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
     ) -> Scores:
-        """What was accumulated.
+        """Return the accumulated estimates.
 
         Raises:
             ValueError: if nothing was.

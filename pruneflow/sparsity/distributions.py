@@ -19,7 +19,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(kw_only=True)
 class Distribution:
-    """What every distribution has.
+    """The settings of every distribution.
 
     Attributes:
         name: Label in tables.
@@ -220,7 +220,7 @@ class Matrices(_Floored):
 
 
 def _solve(rising: Callable[[float], float], bends: Sequence[float], wanted: float) -> float:
-    """Where a function that rises in straight lines between its ``bends``, sorted, reaches ``wanted``."""
+    """Return the argument at which a function, piecewise linear between ``bends``, reaches ``wanted``."""
     index = bisect_right(bends, wanted, key=rising)
     if index in (0, len(bends)):
         return bends[max(0, index - 1)]

@@ -60,7 +60,7 @@ class Prunable:
 
 @dataclass(frozen=True)
 class Mask:
-    """What is kept of one weight.
+    """The mask of one weight.
 
     Attributes:
         kept: True for each element that is kept, of the weight's shape.
@@ -73,7 +73,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class MaskPlan:
-    """Which elements of which weight are masked at which step.
+    """The plan of masks: the elements of each weight that are masked at each step.
 
     Attributes:
         plan: When masks change, and the sparsity then.
@@ -193,7 +193,7 @@ class MaskPlan:
         return self.structure.expected_zeros(self._matrix_shape(name), sparsity)
 
     def tolerance(self, name: str) -> int:
-        """How far the zeros of the mask of one weight may be from `expected_zeros`."""
+        """Return how far the zeros of the mask of one weight may be from `expected_zeros`."""
         return self.structure.tolerance(self._matrix_shape(name))
 
     def total_expected_zeros(self, step: int) -> int:
@@ -206,13 +206,13 @@ class MaskPlan:
         return each + self._expected_together(step)[0]
 
     def total_tolerance(self, step: int) -> int:
-        """How far the zeros of all masks after ``step`` steps may be from `total_expected_zeros`."""
+        """Return how far the zeros of all masks after ``step`` steps may be from `total_expected_zeros`."""
         together = self._together(step)
         each = sum(self.tolerance(p.name) for p in self.prunables if p not in together)
         return each + self._expected_together(step)[1]
 
     def inputs(self) -> dict[str, Any]:
-        """All that decides the masks but weights, gradients and seed, as JSON takes it.
+        """Return all that decides the masks, but weights, gradients and seed, as JSON takes it.
 
         Plans that do the same work have the same inputs: labels, and settings on which nothing depends, are
         left out; of schedule and distribution it is the sparsities that count.

@@ -15,7 +15,7 @@ AUTO_UPDATES = 10  # a short pruning phase still climbs in about this many updat
 
 @dataclass(kw_only=True)
 class Schedule:
-    """What every schedule has: how much sparsity, and between which steps of the pruning phase.
+    """The settings of every schedule: sparsities, and steps of the pruning phase.
 
     Attributes:
         name: Label in tables.

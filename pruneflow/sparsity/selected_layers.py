@@ -23,7 +23,7 @@ FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for
 
 @dataclass(kw_only=True)
 class Pruning:
-    """Which layers are pruned, by patterns on their names (``*``, ``?``, ``[...]``), and who decides masks.
+    """The layers to prune, by patterns on their names (``*``, ``?``, ``[...]``), and the engine.
 
     Attributes:
         include: Layers to prune.

@@ -112,7 +112,7 @@ def keep_at_least(scores: Scores, sizes: Sizes, elements: int) -> Kept:
 
 
 def _by_sorting(scores: Scores, count: int) -> tuple[Kept, float]:
-    """What `keep_largest` does, for any scores."""
+    """Do the work of `keep_largest` for any scores."""
     lowest = len(scores) - count
     threshold = (np.sort(scores) if len(scores) <= SAMPLE else np.partition(scores, lowest))[lowest]
     kept = np.isnan(scores) if np.isnan(threshold) else ~(scores < threshold)

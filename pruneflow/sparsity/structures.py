@@ -21,7 +21,7 @@ Element = TypeVar("Element", bound=np.generic)
 
 @dataclass(frozen=True)
 class Layout:
-    """How a weight is read as the matrix, inputs x outputs, that is multiplied.
+    """The reading of a weight as the matrix, inputs x outputs, that is multiplied.
 
     Attributes:
         axes: Order in which the axes are taken, inputs first.
@@ -58,7 +58,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Units:
-    """What is removed together.
+    """The elements of a matrix that are removed together.
 
     Attributes:
         scores: One per unit, 1-D, higher = keep; infinity for what must be kept.
@@ -71,7 +71,7 @@ class Units:
 
 @dataclass(kw_only=True)
 class Structure:
-    """What every structure has: how a matrix, inputs x outputs, is taken apart into units.
+    """The base of all structures: each takes a matrix, inputs x outputs, apart into units.
 
     Attributes:
         name: Label in tables.
@@ -89,7 +89,7 @@ class Structure:
 
     @property
     def limit(self) -> str:
-        """What keeps the sparsity at `max_sparsity`, to begin a sentence with; empty where nothing does."""
+        """Reason for `max_sparsity`, to begin a sentence with; empty where there is none."""
         return ""
 
     def narrowed(self, model: Any, selection: Any) -> Any:
@@ -154,7 +154,7 @@ class Structure:
         return size - kept_count(size, sparsity)
 
     def tolerance(self, shape: Shape) -> int:
-        """How far the zeros of a mask may be from `expected_zeros`: 0 where all units are equally large."""
+        """Return how far zeros may be from `expected_zeros`: 0 where all units are equally large."""
         return 0
 
     def select(self, scores: Scores, sparsity: float) -> tuple[Kept, float]:

@@ -41,7 +41,7 @@ class _Review(NamedTuple):
 
 
 def holds_aclimdb(folder: Path) -> bool:
-    """Whether the folder is ``aclImdb``, or holds it."""
+    """Return whether the folder is ``aclImdb``, or holds it."""
     return any((folder / inner / half).is_dir() for inner in ("", "aclImdb") for half in HALVES)
 
 

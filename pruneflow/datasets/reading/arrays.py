@@ -67,7 +67,7 @@ class Keys:
     sample_weights: str | None = None
 
     def named(self) -> dict[str, str]:
-        """Those that a setting names."""
+        """Return the arrays that a setting names."""
         return {key: name for key, name in vars(self).items() if name is not None}
 
 
@@ -162,7 +162,7 @@ def read_npy(path: Path) -> Array:
 
 
 def _chosen(held: Sequence[str], keys: Keys) -> dict[str, str]:
-    """Which arrays there are, by what they are for."""
+    """Return the names of the arrays, by their use."""
     chosen = {}
     for key, usual in USUAL.items():
         if name := keys.named().get(key):

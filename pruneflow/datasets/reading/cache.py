@@ -41,7 +41,7 @@ class Place:
     remedy: str
 
     def source(self, origin: str) -> str:
-        """Where the file is, and where it came from if it remembers that."""
+        """Return the path of the file, and its origin if it remembers that."""
         return f"{self.found}: {self.path}" + (f" ({origin})" if origin else "")
 
     def read(self, reader: Callable[[Path], T]) -> T:

@@ -32,7 +32,7 @@ HALF = re.compile("[\ud800-\udfff]")  # half of a pair by which UTF-16 writes on
 
 @dataclass(frozen=True)
 class Form:
-    """How a file of rows is written, and what is done about rows that lack something.
+    """The form of a file of rows, and the treatment of rows that lack something.
 
     Attributes:
         encoding: Of its text; a Python name, such as ``"utf-8"``.
@@ -63,7 +63,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Encoding:
-    """How texts become token ids.
+    """The settings that turn texts into token ids.
 
     Attributes:
         vocabulary_size: Number of ids, at least 5.

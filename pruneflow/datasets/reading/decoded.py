@@ -41,7 +41,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cache:
-    """Where decoded images may be kept.
+    """The folder in which decoded images may be kept.
 
     Attributes:
         folder: The cache folder.
@@ -123,7 +123,7 @@ def _unkept(work: _Work, error: OSError) -> Decoded:
 
 @dataclass(frozen=True)
 class _Work:
-    """What is to be decoded, how, into which cache, and whether bad images are left out."""
+    """The images to decode, the settings, the cache, and whether bad images are left out."""
 
     listing: Listing
     how: Decoding
@@ -141,7 +141,7 @@ def _key(*content: bytes) -> str:
 def _kept(
     place: Path, listing: Listing, how: Decoding, cache: Cache, *, checked: bool = True
 ) -> Decoded | None:
-    """What an earlier run left, if it is whole and what is wanted now."""
+    """Return the images of an earlier run, if they are whole and wanted now."""
     if not (place / INDEX).is_file():
         return None
     try:

@@ -49,7 +49,7 @@ class UndecodableError(DataError):
 
 @dataclass(frozen=True)
 class Decoding:
-    """How files become pixels.
+    """The settings that turn files into pixels.
 
     Attributes:
         size: Height and width; None takes those of the file.

@@ -80,7 +80,7 @@ class BrokenOffError(DataError):
 
 @dataclass(frozen=True)
 class _Partial:
-    """What has arrived of a file, and beside it in JSON of which version of the file it is."""
+    """The part of a file that has arrived, and beside it in JSON the version of the file."""
 
     file: Path
     remote: RemoteFile
@@ -123,7 +123,7 @@ class _Partial:
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a file belongs to a download that broke off and can be resumed."""
+    """Return whether a file belongs to a download that broke off and can be resumed."""
     return path.name.endswith((PARTIAL, f"{PARTIAL}.json"))
 
 

@@ -35,7 +35,7 @@ __all__ = ["Aim", "Given", "Labelled", "assembled"]
 
 @dataclass(frozen=True)
 class Aim:
-    """What is made of arrays.
+    """The kind of data that arrays become.
 
     Attributes:
         name: Label in tables.
@@ -106,7 +106,7 @@ class Given:
 
     @property
     def parts(self) -> list[Labelled]:
-        """Those that there are: training, test, validation."""
+        """The parts that exist: training, test, validation."""
         return list(self.named.values())
 
 
@@ -144,7 +144,7 @@ def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
 
 
 def _examples(given: Given, aim: Aim) -> tuple[str, list[Array], str, int]:
-    """What the examples are, they as they are stored, what is to be said of that, and the number of ids."""
+    """Return the kind of the examples, the stored examples, a note on them, and the number of ids."""
     found = [(part.names[0], part.x) for part in given.parts]
     kind, said = kind_of(given.where, found, aim.examples, white=aim.pixels.white)
     _refuse_unused(given, kind, aim)
@@ -166,7 +166,7 @@ def _refuse_unused(given: Given, kind: str, aim: Aim) -> None:
 
 
 def _answers(given: Given, *, numbers: bool) -> tuple[list[Array], tuple[str, ...]]:
-    """What is to be learned, of each part, and the names of the classes where it is classes."""
+    """Return the labels or numbers of each part, and the names of classes."""
     found = [(part.names[1], part.y) for part in given.parts]
     if not numbers:
         ys, names = numbered(given.where, found, Naming(given.class_names, given.class_order))

@@ -49,7 +49,7 @@ WANTED = {
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether at least one of the four files is in the folder."""
+    """Return whether at least one of the four files is in the folder."""
     return any(_matching(folder, wanted) for wanted in WANTED.values())
 
 

@@ -68,13 +68,13 @@ def drop_locks(folder: Path) -> None:
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:
-    """What lies in the folder of all caches, unless that is a link to somewhere else."""
+    """Return the contents of the folder of all caches; nothing where that is a link."""
     return sorted((folder / FOLDER).glob(pattern)) if is_folder(folder / FOLDER) else []
 
 
 @contextmanager
 def unused(home: Path) -> Iterator[bool]:
-    """Whether no run decodes or checks the images of a cache; then none can start to in the block.
+    """Yield whether no run decodes or checks the images of a cache; then none can start to in the block.
 
     A run that trains on them has their file open, and reads on after it was deleted, as POSIX has it. If the
     cache is gone after the block, its lock goes too: who waits for one that was deleted makes another. The
@@ -88,7 +88,7 @@ def unused(home: Path) -> Iterator[bool]:
 
 
 def _is_ours(home: Path) -> bool:
-    """Whether a folder is called as a cache and holds nothing but what is written there."""
+    """Return whether a folder has the name of a cache and holds nothing but its files."""
     try:
         return _is_named_so(home) and is_folder(home) and all(map(is_place, home.iterdir()))
     except FileNotFoundError:  # a run beside this process replaces it

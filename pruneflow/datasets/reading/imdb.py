@@ -67,7 +67,7 @@ def read(path: Path, index: Ranks | None = None) -> Corpus:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is that of a CSV file, by its name."""
+    """Return whether a path is that of a CSV file, by its name."""
     return path.suffix.lower() == ".csv"
 
 

@@ -33,7 +33,7 @@ LARGEST = float(1 << 63)  # the first number that int64 cannot hold
 
 @dataclass(frozen=True)
 class Naming:
-    """What somebody says of the classes.
+    """The settings about classes.
 
     Attributes:
         names: What class 0, 1, ... are called, by whom the labels come from; empty takes the labels that

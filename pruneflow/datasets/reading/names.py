@@ -40,7 +40,7 @@ SHOWN = 5
 
 
 def is_numeral(label: str) -> bool:
-    """Whether a label is a plain number: digits with or without a sign and a point.
+    """Return whether a label is a plain number: digits with or without a sign and a point.
 
     >>> [is_numeral(label) for label in ("10", "-0.5", "nan", "1_0", "1e3")]
     [True, True, False, False, False]
@@ -49,7 +49,7 @@ def is_numeral(label: str) -> bool:
 
 
 def is_missing(label: str, named: Collection[str] = ()) -> bool:
-    """Whether a label stands for none, as tables write it; one that is ``named`` as a class does not.
+    """Return whether a label means none, as tables write it; one that is ``named`` as a class does not.
 
     >>> is_missing(" N/A"), is_missing("none"), is_missing("none", ["none", "some"])
     (True, True, False)
@@ -138,7 +138,7 @@ def composed(name: str) -> str:
 
 
 def alike(name: str) -> str:
-    """What names of classes have in common that people take for one: case and Unicode form do not count.
+    """Return the form that names share which people take for one: without case and Unicode form.
 
     >>> alike("CRE\u0302PE") == alike("cr\u00eape")
     True

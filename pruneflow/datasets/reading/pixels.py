@@ -21,7 +21,7 @@ ROWS_AT_ONCE = 1024  # bounds the memory of the float copies
 
 @dataclass(frozen=True)
 class Reading:
-    """What somebody says of images.
+    """The settings about images.
 
     Attributes:
         white: Value of a white pixel; None takes 1 or 255 where the values leave no doubt.

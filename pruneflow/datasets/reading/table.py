@@ -63,7 +63,7 @@ class Columns:
 
     @property
     def named(self) -> dict[str, str]:
-        """Those that there are, by what they are for."""
+        """Return the columns that exist, by their use."""
         return {key: name for key, name in vars(self).items() if name is not None}
 
 

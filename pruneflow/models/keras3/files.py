@@ -118,7 +118,7 @@ def _require_harmless(description: Any, path: Path) -> None:
 
 
 def _problem(kind: str, found: dict[str, Any]) -> tuple[str, str]:
-    """What is wrong with an object of a description, and what to do; empty where nothing is."""
+    """Return the fault of an object of a description, and the remedy; empty where there is none."""
     if kind in UNSAFE:
         return f"({kind}) runs code or reads files, as the file says; nothing in a file is run", REMEDY
     name, known = (str(found.get("config")), _functions()) if kind == "function" else (kind, _kinds())

@@ -160,7 +160,7 @@ class _Walk:
                 yield one, other
 
     def of(self, layer: Any) -> Any:
-        """What was made of a layer or a model; None where nothing was."""
+        """Return the copy of a layer or a model; None where there is none."""
         return self._made.get(id(layer), (None, None, None))[1]
 
 
@@ -179,7 +179,7 @@ def _needed(graph: Any) -> set[int]:
 
 
 def _arguments(node: Any) -> tuple[Any, dict[str, Any]]:
-    """What a node was called with, without what Keras 3 added to it."""
+    """Return the arguments of a node, without those that Keras 3 added."""
     keras = backend.keras3()
     args, kwargs = node.arguments.args, dict(node.arguments.kwargs)
     if not _is_layer(node.operation):
@@ -198,7 +198,7 @@ def _arguments(node: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _source(tensor: Any) -> Any:
-    """What a mask is computed by: a file that was read has the same mask twice."""
+    """Return the source of a mask: a file that was read has the same mask twice."""
     if not isinstance(tensor, backend.keras3().KerasTensor):
         return repr(tensor)
     operation, index, place = tensor._keras_history

@@ -110,7 +110,7 @@ def inner_pairs(layer: Any, copy: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _factors(layer: Any) -> dict[int, npt.NDArray[np.float64]]:
-    """What the weights of gates are multiplied by whose activation is the hard sigmoid."""
+    """Return the factors of the weights of gates whose activation is the hard sigmoid."""
     hard = backend.keras3().activations.hard_sigmoid
     found = {}
     for cell in layer._flatten_layers():

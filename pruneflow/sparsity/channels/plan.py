@@ -30,7 +30,7 @@ NEAR = 0.02  # of the whole network, by which the share may be missed for the sa
 
 @dataclass(frozen=True)
 class ChannelPlan(MaskPlan):
-    """Which units are masked at which step.
+    """The plan of masks: the units that are masked at each step.
 
     Attributes:
         channels: What can be removed; None where the network is not known yet.
@@ -42,7 +42,7 @@ class ChannelPlan(MaskPlan):
 
     @cached_property
     def step(self) -> int:
-        """What counts of kept units are multiples of, in groups of more units."""
+        """The number whose multiples are kept, in groups of more units."""
         if self.structure.multiple is not None:
             return self.structure.multiple
         return next((step for step in STEPS if self._is_near(step)), 1)
@@ -146,7 +146,7 @@ class ChannelPlan(MaskPlan):
         return 0
 
     def total_tolerance(self, step: int) -> int:
-        """Where units are ranked together, their number is known and not that of their weights."""
+        """Return how far zeros may be off: of units ranked together only the number is known."""
         return sum(p.size for p in self.prunables) if self._is_global else 0
 
     def total_expected_zeros(self, step: int) -> int:
@@ -154,7 +154,7 @@ class ChannelPlan(MaskPlan):
         return sum(self.expected_zeros(p.name, step) or 0 for p in self.prunables)
 
     def described(self, masks: Arrays) -> dict[str, Any] | None:
-        """What goes of each group, of multiply-adds and of parameters; see `results.ChannelsResult`."""
+        """Return the units, multiply-adds and parameters that go; see `results.ChannelsResult`."""
         found, counts = self._found, self._found.counts(self._found.kept_by(masks))
         groups = zip(found.groups, counts.tolist(), strict=True)
         return {
@@ -200,7 +200,7 @@ class ChannelPlan(MaskPlan):
         return {name: self._found.cut(name, mask, kept) for name, mask in masks.items()}
 
     def inputs(self) -> dict[str, Any]:
-        """All that decides the masks but weights, gradients and seed, as JSON takes it."""
+        """Return all that decides the masks, but weights, gradients and seed, as JSON takes it."""
         updates = self.plan.updates
         return {
             "structure": {"option": "channel", "of": self.structure.of, "multiple": self.step},

@@ -66,7 +66,7 @@ class Product:
 
 @dataclass
 class Trace:
-    """What the layers of one network say of its channels.
+    """The notes of the layers of one network about its channels.
 
     Attributes:
         ids: The ids.
