@@ -257,12 +257,14 @@ class Pruned:
         callbacks: What its ``fit`` needs, before other callbacks.
         plan: When masks change, and what of.
         not_pruned: Name of each layer that stays dense, and why.
+        notes: Sentences on what the options come to for this model, such as the share that can be reached.
     """
 
     model: Any
     callbacks: list[Any]
     plan: MaskPlan
     not_pruned: dict[str, str]
+    notes: list[str]
     _masked: Masked
 
     def step(self) -> None:
@@ -285,7 +287,8 @@ class Pruned:
         self._masked.apply()
 
     def strip(self, *, check: bool = True) -> Any:
-        """Take the masks off: the trained model with zeros; with ``structure="channel"`` a smaller model.
+        """Take the masks off: the trained model with zeros; with ``structure="channel"`` a smaller model,
+        which is to be compiled where it is trained or evaluated further.
 
         Args:
             check: Whether the zeros must be those that the schedule asks for; False takes what there is, as
@@ -351,9 +354,9 @@ def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
 
     selection = selected(config, model)
     masks = masks_for(config, plan, selection)
-    masks.check()
+    notes = masks.check()
     masked = mask_in_place(model, masks)
-    return Pruned(model, pruning_callbacks(masked), masks, selection.left, masked)
+    return Pruned(model, pruning_callbacks(masked), masks, selection.left, notes, masked)
 
 
 @left_as_found()
@@ -459,7 +462,7 @@ def _typed(group: str, value: Any) -> list[str]:
 def _spelled(value: Any) -> str:
     """A value as Hydra reads it."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_spelled(key)}:{_spelled(each)}" for key, each in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_spelled(each)}" for key, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(_spelled, value)) + "]"
     if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*|", value):

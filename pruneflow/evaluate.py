@@ -148,8 +148,8 @@ def _sized(dataset: Any, file: Path) -> Any:
     if _is_of_keras(file):
         return replace(dataset, network=str(file))
     dataset, inputs = replace(dataset, network=None), _graph(file).inputs
-    shape = inputs[0].shape[1:] if inputs else ()
-    if dataset.height or len(shape) != len(SHAPE) or shape[2] not in MODES:
+    shape = inputs[0].shape_signature[1:] if inputs else ()
+    if dataset.height or len(shape) != len(SHAPE) or shape[2] not in MODES or -1 in shape:
         return dataset
     return replace(dataset, height=shape[0], width=shape[1], channels=dataset.channels or shape[2])
 

@@ -184,6 +184,7 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path):
             "dataset.class_weights={good:2.5,no:0}",
         ],
         ["model=mobilenet", "dataset=image_folder", "dataset.path=no where/"],
+        ["model=cnn", "dataset=image_folder", "dataset.path=no where/", "dataset.class_weights={1:2,b c:3}"],
         ["model=resnet8", "dataset=image_folder", "dataset.path=no where/", "augmentation=images"],
         ["model=keras_file", "model.path=nowhere.h5", "model.pixels=[0,255]"],
         ["model=custom", "model.factory=nowhere:build", "model.arguments={units:3,sizes:[1,2]}"],

@@ -135,6 +135,8 @@ def test_settings_that_a_file_cannot_follow_are_refused(folder, data, capsys):
         ((-0.99, 1.0), "int8", (-1, 1)),
         ((0.0, 241.0), "int8", (0, 255)),
         ((-2.1, 2.6), "int8", None),
+        ((-1.00003, 1.0), "int16", None),  # from 0 to 1: scales of int16 are symmetric
+        ((-255.0, 255.0), "int16", (0, 255)),
         (None, "uint8", (0, 255)),
         (None, "int8", (-128, 127)),
         (None, "float32", None),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 __all__ = ["cell_name", "differing", "run_name"]
 
@@ -51,7 +52,10 @@ def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[st
 
 
 def _value(text: str) -> str | float | bool:
-    value = OverridesParser.create().parse_override(f"value={text}").value()
+    try:
+        value = OverridesParser.create().parse_override(f"value={text}").value()
+    except HydraException:  # of settings that were not typed, such as a mapping with keys of any letters
+        return text
     return value if isinstance(value, (bool, int, float)) else text
 
 

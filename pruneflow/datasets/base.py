@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +41,8 @@ class Dataset:
     def __post_init__(self) -> None:
         """Refuse a setting that can be that of no data."""
         check_class_weights(self.class_weights)
+        if isinstance(self.class_weights, Mapping):  # YAML takes names such as 1 for numbers
+            self.class_weights = {str(name): weight for name, weight in self.class_weights.items()}
 
     def load(self) -> Data:
         """Read the three parts.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.checks import Array, described, expect
-from pruneflow.datasets.reading.names import listed, unquoted
+from pruneflow.datasets.reading.names import listed
 from pruneflow.datasets.spec import Data
 from pruneflow.options import require
 
@@ -60,12 +60,15 @@ def weighed(data: Data, class_weights: Any) -> Data:
         ConfigError: if the data have no classes, or others than are named.
     """
     check_class_weights(class_weights)
+    given = data.train.weights
     if class_weights is None:
+        problem = "all training examples that are left after dataset.limit and the split have weight 0"
+        require(given is None or bool(given.any()), "dataset.sample_weights", 0, problem, "Mend them.")
         return data
     problem = "the data set has numbers to predict, and no classes"
     require(bool(data.spec.classes), KEY, class_weights, problem, "Set it to null.")
     of_class = _of_class(data, class_weights)
-    weights = of_class[data.train.y] * (1.0 if data.train.weights is None else data.train.weights)
+    weights = of_class[data.train.y] * (1.0 if given is None else given)
     problem = "no training example would count"
     require(bool(weights.any()), KEY, class_weights, problem, "Give a class that occurs a weight above 0.")
     train = replace(data.train, weights=weights.astype(np.float32))
@@ -120,7 +123,7 @@ def _of_class(data: Data, given: Any) -> Floats:
     named = {str(name): float(weight) for name, weight in given.items()}
     unknown = [name for name in named if name not in names]
     problem = f"the data have no {listed(unknown)}, but {listed(names)}"
-    remedy = f"{unquoted(unknown) if data.class_names else ''}Name some of these; others have weight 1."
+    remedy = "Name some of these, or give a list in this order; others have weight 1."
     require(not unknown, KEY, given, problem, remedy)
     return np.array([named.get(name, 1.0) for name in names])
 

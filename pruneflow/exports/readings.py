@@ -22,7 +22,8 @@ CALIBRATED = 0.1  # of a range, by which examples that a scale was made of may h
 def pixels_of_file(graph: Graph) -> Span | None:
     """The range of pixels that the input takes, by its scale; None where it has none that says it.
 
-    An integer input without a scale takes pixels of as many levels as it has, from its lowest number on.
+    int8 without a scale takes pixels from -128 to 127, other integers from 0 to 255. Scales of int16 are
+    symmetric about 0, so that only the upper end says something.
 
     Args:
         graph: What the file holds, with one input.
@@ -30,6 +31,8 @@ def pixels_of_file(graph: Graph) -> Span | None:
     read = graph.inputs[0]
     if read.span is None:
         return {"int8": (-128.0, 127.0)}.get(read.dtype, USUAL[-1]) if "int" in read.dtype else None
+    if read.dtype == "int16":
+        return USUAL[-1] if _is_about(read.span, (-USUAL[-1][1], USUAL[-1][1])) else None
     return next((span for span in USUAL if _is_about(read.span, span)), None)
 
 

@@ -130,11 +130,11 @@ def _normalizes(name: str, mean: Array, variance: Array) -> tuple[Said | None, b
     """
     if (mean == 0).all() and (variance == 1).all():  # not adapted
         return None, True
-    for low, high in USUAL:
+    large = max(_largest(mean), math.sqrt(_largest(variance))) > LARGE
+    for low, high in USUAL if large else USUAL[:-1]:
         most = (high - mean) * (mean - low)
         if ((low <= mean) & (mean <= high) & (variance <= most * (1 + ROUNDED))).all():
             return Said(name, (low, high)), False
-    large = max(_largest(mean), math.sqrt(_largest(variance))) > LARGE
     return (Said(name, None) if large else None), False
 
 

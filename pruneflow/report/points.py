@@ -257,7 +257,8 @@ def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, A
     for key, value in result["config"].items():
         _flatten(key, value, settings)
     for group in GROUPS:
-        settings[group] = settings.pop(f"{group}.name", group)
+        usual = "none" if group == "augmentation" else group  # which results of before do not name
+        settings[group] = settings.pop(f"{group}.name", usual)
     return {**settings, "export": file["kind"], "dataset": result["data"]["name"]}
 
 

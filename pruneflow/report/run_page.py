@@ -106,9 +106,9 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     )
     if file["latency"]:
         speedup = file["latency"]["speedup"]
-        spread = (
-            f"{speedup['low']:.2f} to {speedup['high']:.2f}; in theory {file['theoretical_speedup']:.1f}x"
-        )
+        spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}"
+        if not pruned.get("channels"):
+            spread += f"; in theory {file['theoretical_speedup']:.1f}x"
         yield _figure("times as fast as dense", f"{speedup['ratio']:.2f}x", spread)
     yield _figure("agreement with Keras", f"{file['agreement']:.2%}", f"{file['disagreements']:,} differ")
 

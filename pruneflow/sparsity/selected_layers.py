@@ -121,14 +121,14 @@ class Pruning:
                 )
 
     def _reason(self, name: str, layer: Any, trained: Container[int]) -> str:
+        for pattern in self.skip:
+            if fnmatchcase(name, pattern):
+                return f"pruning.skip={pattern}"
         reason = reason_to_leave(layer)
         if reason:
             return reason
         if all(kernel.is_frozen(trained) for kernel in kernels(layer)):
             return FROZEN
-        for pattern in self.skip:
-            if fnmatchcase(name, pattern):
-                return f"pruning.skip={pattern}"
         if not any(fnmatchcase(name, pattern) for pattern in self.include):
             return NOT_INCLUDED
         return ""

@@ -206,3 +206,13 @@ def test_batches_of_training_have_the_weights_and_those_of_evaluation_do_not() -
 
 def test_examples_that_are_taken_keep_their_weights() -> None:
     assert taken(part([0, 1, 0], weights=[1, 2, 3]), np.array([0, 2])).weights.tolist() == [1, 3]
+
+
+def test_weights_that_are_all_zero_after_the_split_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"all training examples that are left .* have weight 0"):
+        weighed(data_of([0, 1], [0, 0]), None)
+
+
+def test_names_of_classes_in_yaml_are_texts(composed: Any) -> None:
+    config = composed("dataset=arrays", "dataset.path=x.npz", "dataset.class_weights={1:2,other:3}")
+    assert config.dataset.class_weights == {"1": 2, "other": 3}

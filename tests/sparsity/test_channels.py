@@ -195,3 +195,53 @@ def test_random_networks_are_cut_without_a_change(steps):
         tensors.append(step(tensors[-one % len(tensors)], tensors[-other % len(tensors)], size))
     x = layers.Dense(5, activation="tanh")(layers.Flatten()(tensors[-1]))
     assert apart(keras.Model(tensors[0], layers.Dense(3)(x))) <= 2e-5
+
+
+def test_inputs_of_any_length_are_as_long_as_the_layers_need():
+    keras.backend.clear_session()
+    x = i = keras.Input((None,))
+    x = layers.Embedding(20, 8)(x)
+    for name in "ab":
+        x = layers.Conv1D(8, 7, strides=3, activation="relu", name=name)(x)
+    assert apart(keras.Model(i, layers.Dense(2)(layers.GlobalMaxPooling1D()(x)))) <= 1e-5
+
+
+def test_a_stateful_network_is_proved_with_batches_of_its_own_and_keeps_no_state():
+    keras.backend.clear_session()
+    i = keras.Input(batch_shape=(2, 5, 3))
+    model = keras.Model(i, layers.Dense(2)(layers.LSTM(6, stateful=True, name="a")(i)))
+    assert apart(model) <= 1e-5
+    assert not any(np.any(state.numpy()) for state in model.get_layer("a").states)
+
+
+def test_groups_of_one_maker_have_names_of_their_own():
+    """c is added to a beside b: eight of its channels go with those of a, and eight with those of b."""
+    keras.backend.clear_session()
+    i = keras.Input((6, 6, 3))
+    c = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, name="c")(i)))
+    a, b = (layers.Conv2D(8, 3, name=name)(i) for name in "ab")
+    added = layers.Add()([c, layers.Concatenate()([a, b])])
+    model = keras.Model(i, layers.Dense(2)(layers.GlobalAveragePooling2D()(added)))
+    found = channels.find(model)
+    assert {group.name: group.makers for group in found.groups} == {"c": ("c", "a"), "b": ("c", "b")}
+    assert apart(model) <= 1e-5
+
+
+def test_what_a_shared_model_reads_at_two_calls_goes_together():
+    keras.backend.clear_session()
+    i = keras.Input((6, 6, 3))
+    inner = keras.Sequential([keras.Input((4, 4, 8)), layers.ReLU(), layers.MaxPooling2D()], name="inner")
+    a, b = (inner(layers.Conv2D(8, 3, name=name)(i)) for name in "ab")
+    joined = layers.GlobalAveragePooling2D()(layers.Concatenate()([a, b]))
+    model = keras.Model(i, layers.Dense(2)(joined))
+    (group,) = channels.find(model).groups
+    assert ({*group.makers}, group.size) == ({"a", "b"}, 8)
+    assert apart(model) <= 1e-5
+
+
+def test_a_constant_initializer_does_not_stand_in_the_way():
+    keras.backend.clear_session()
+    values = keras.initializers.Constant(np.ones((20, 8), np.float32))
+    x = i = keras.Input((5,))
+    x = layers.Embedding(20, 8, embeddings_initializer=values, name="a")(x)
+    assert apart(keras.Model(i, layers.Dense(2)(layers.Flatten()(x)))) <= 1e-5

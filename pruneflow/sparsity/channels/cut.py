@@ -46,7 +46,7 @@ def cut(model: Any, channels: Channels, kept: Kept) -> Any:
     try:
         small.set_weights(weights)
     except ValueError as error:
-        raise CutError(f"The small network has weights of other shapes: {_first_line(error)}") from error
+        raise CutError(f"The small network has weights of other shapes: {first_line(error)}") from error
     return small
 
 
@@ -81,7 +81,7 @@ def rebuilt(model: Any, sizes: Sizes) -> Any:
         with keras.utils.custom_object_scope(own), backend.own_functions(keras):
             return type(model).from_config(config)
     except Exception as error:  # of any kind, as of the user's own layers
-        raise CutError(f"Keras cannot build the small network: {_first_line(error)}") from error
+        raise CutError(f"Keras cannot build the small network: {first_line(error)}") from error
 
 
 def _resize_layers(entries: Sequence[dict[str, Any]], path: Path, sizes: Sizes) -> None:
@@ -103,6 +103,13 @@ def _resize(entry: dict[str, Any], path: Path, sizes: Sizes) -> None:
         name = "batch_shape" if key == "batch_input_shape" and key not in config else key
         if name in config:
             config[name] = _resized(name, config[name], size)
+    if path in sizes:  # a constant may be an array of the size before; the weights follow
+        constants = [key for key, value in config.items() if _is_constant(value)]
+        config.update(dict.fromkeys(constants, "zeros"))
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("class_name") == "Constant"
 
 
 def _resize_halves(config: dict[str, Any], path: Path, sizes: Sizes) -> None:
@@ -130,6 +137,7 @@ def _resized(key: str, before: Any, size: tuple[int | None, ...]) -> Any:
     ]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, with a full stop."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__).rstrip(".") + "."

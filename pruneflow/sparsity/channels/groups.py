@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain, count
 from math import prod
 from typing import Any
 
@@ -30,7 +31,7 @@ class Group:
     """Units that can take each other's place: they lie in the same weights.
 
     Attributes:
-        name: Of the first layer that makes them.
+        name: Of the first layer that makes them and names no other group.
         makers: Of all layers that make them.
         units: Their ids, (n,), n >= 2.
     """
@@ -232,11 +233,18 @@ def _grouped(
     for unit in sorted(places):
         if unit != STAYS:
             together.setdefault((*places[unit], *makers.get(unit, ())), []).append(unit)
-    return tuple(
-        Group(makers[units[0]][0], tuple(makers[units[0]]), np.array(units, np.int64))
-        for units in together.values()
-        if len(units) > 1 and units[0] in makers
-    )
+    groups: dict[str, Group] = {}
+    for units in together.values():
+        if len(units) > 1 and units[0] in makers:
+            name = _unused(makers[units[0]], groups)
+            groups[name] = Group(name, tuple(makers[units[0]]), np.array(units, np.int64))
+    return tuple(groups.values())
+
+
+def _unused(makers: Sequence[str], taken: Container[str]) -> str:
+    """Return the first maker that names no other group; a number tells groups of the same makers apart."""
+    numbered = (f"{makers[0]}:{number}" for number in count(2))
+    return next(name for name in chain(makers, numbered) if name not in taken)
 
 
 def _cost(groups: Sequence[Group], group_of: IntArray, times: int, axes: Sequence[IntArray]) -> Cost:

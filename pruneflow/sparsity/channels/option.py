@@ -9,7 +9,7 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import SHARES, Channels
-from pruneflow.sparsity.kernels import keras_of
+from pruneflow.sparsity.kernels import keras_of, leaves
 from pruneflow.sparsity.structures import Structure
 
 __all__ = ["Channel"]
@@ -99,15 +99,20 @@ def _is_among(layer: str, owners: tuple[str, ...]) -> bool:
 def _prove(model: Any, found: Channels) -> None:
     """Cut half of each group at random, and refuse the network where that changes what it says."""
     from pruneflow.sparsity.channels import proof
-    from pruneflow.sparsity.channels.cut import CutError
+    from pruneflow.sparsity.channels.cut import CutError, first_line
 
     try:
         apart = proof.difference(model, found, proof.halved(found))
     except CutError as error:
         problem = f"the network cannot be built without some channels: {error}"
         raise ConfigError.of("structure", "channel", problem, "Take structure=unstructured.") from error
+    except Exception as error:  # of any kind: layers of any kind get random examples
+        problem = f"the cut cannot be proved, as the network fails on random examples: {first_line(error)}"
+        raise ConfigError.of("structure", "channel", problem, "Take structure=unstructured.") from error
     if not apart <= proof.tolerance(model):
-        wrong = ", ".join(proof.guilty(model, found)) or "all together"
+        guilty = proof.guilty(model, found)
+        layers = [name for name, _ in leaves(model) if any(_is_among(name, (group,)) for group in guilty)]
+        wrong = ", ".join(layers) or "all layers together"
         problem = f"without half of the units of {wrong} the network says something else, by {apart:.2g}"
         remedy = "Leave these layers whole with pruning.skip, and report it."
         raise ConfigError.of("structure", "channel", problem, remedy)

@@ -38,7 +38,7 @@ class ChannelPlan(MaskPlan):
 
     structure: Channel
     channels: Channels | None = None
-    _known: dict[float, Counts] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[int, Counts] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def step(self) -> int:
@@ -48,11 +48,12 @@ class ChannelPlan(MaskPlan):
         return next((step for step in STEPS if self._is_near(step)), 1)
 
     def _is_near(self, step: int) -> bool:
-        """Return whether such counts come near to the share, each group keeping the same part of itself."""
+        """Return whether such counts come near to the share, and others to all that is asked."""
         end = self.plan.total_steps
         counts = self._decided(end, self._evenly, self._ladders(step))
-        share = self._found.share(self.structure.of, counts)
-        return abs(share - self.plan.sparsity_after(end)) <= NEAR
+        share, most = (self._found.share(self.structure.of, each) for each in (counts, self._fewest(step)))
+        asked = self.plan.sparsity_after(end)
+        return abs(share - asked) <= NEAR and asked <= most + SAME
 
     @property
     def _found(self) -> Channels:
@@ -70,7 +71,7 @@ class ChannelPlan(MaskPlan):
         """
         self.check_options()
         asked, of = self.plan.schedule.final_sparsity, self.structure.of
-        most = self._found.share(of, self._fewest())
+        most = self._found.share(of, self._fewest(self.step))
         words = of.replace("_", "-")
         problem = f"structure=channel can remove at most {most:.4f} of the {words} of this network"
         is_coarse = self.step > 1 and (self._found.sizes > self.step).any()
@@ -206,7 +207,7 @@ class ChannelPlan(MaskPlan):
             "structure": {"option": "channel", "of": self.structure.of, "multiple": self.step},
             "criterion": settings_of(self.criterion),
             "distribution": settings_of(self.distribution),
-            "groups": [[group.name, group.size] for group in self._found.groups],
+            "groups": [[group.name, *group.makers, group.units.tolist()] for group in self._found.groups],
             "curve": [[step, self.plan.sparsity_of_update(step)] for step in updates],
         }
 
@@ -254,10 +255,9 @@ class ChannelPlan(MaskPlan):
         if self._is_global:
             assert scores is not None, "units are ranked together"
             return self._decided(step, self._by_score(scores), self._ladders(self.step))
-        share = self.plan.sparsity_after(step)
-        if share not in self._known:
-            self._known[share] = self._decided(step, self._evenly, self._ladders(self.step))
-        return self._known[share]
+        if step not in self._known:
+            self._known[step] = self._decided(step, self._evenly, self._ladders(self.step))
+        return self._known[step]
 
     def _evenly(self, group: int, now: int, then: int) -> float:
         """Order steps so that each group keeps the same part of itself."""
@@ -284,8 +284,8 @@ class ChannelPlan(MaskPlan):
             for group in self._found.groups
         ]
 
-    def _fewest(self) -> Counts:
-        ladders = self._ladders(self.step)
+    def _fewest(self, multiple: int) -> Counts:
+        ladders = self._ladders(multiple)
         own = self._own(self.plan.total_steps, ladders)
         return fewest([[own[i]] if i in own else each for i, each in enumerate(ladders)])
 

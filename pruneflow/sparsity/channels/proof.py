@@ -15,10 +15,13 @@ from pruneflow.sparsity.kernels import leaves, named_weights
 __all__ = ["TOLERANCE", "apart", "difference", "guilty", "halved", "mask", "require_same", "tolerance"]
 
 EXAMPLES = 3
-ANY_PIXELS, ANY_STEPS = 64, 6  # of an input that takes any number of them
+FREE = ((64, 6), (128, 64), (256, 1024))  # pixels and steps of an input that takes any number of them
+HUGE = 1e30  # a maximum over nothing is the lowest number
 MOST_ID = 50  # token ids that are drawn
 TOLERANCE = 1e-5  # of the largest output, at least 1
 OF_HALVES = 0.05  # where layers compute with numbers of 16 bits
+
+Said = tuple[list[Any], list[npt.NDArray[Any]]]
 
 
 def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> float:
@@ -45,9 +48,23 @@ def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> 
 
 def apart(model: Any, other: Any, rng: np.random.Generator) -> float:
     """Return how far the outputs of two networks are apart on random examples, as `difference` does."""
-    given = list(_examples(model, rng))
-    pairs = zip(_outputs(model, given), _outputs(other, given), strict=True)
-    return max(_apart(*pair) for pair in pairs)
+    answers = (_answered(model, rng, free) for free in FREE)
+    given, said = next(filter(None, answers), None) or _said(model, rng, FREE[-1])
+    return max(_apart(*pair) for pair in zip(said, _outputs(other, given), strict=True))
+
+
+def _answered(model: Any, rng: np.random.Generator, free: tuple[int, int]) -> Said | None:
+    """Return random examples and outputs; None where layers want more pixels or steps."""
+    try:
+        given, said = _said(model, rng, free)
+    except Exception:  # of any kind
+        return None
+    return (given, said) if all(np.abs(each).max(initial=0.0) < HUGE for each in said) else None
+
+
+def _said(model: Any, rng: np.random.Generator, free: tuple[int, int]) -> Said:
+    given = list(_examples(model, rng, *free))
+    return given, _outputs(model, given)
 
 
 def require_same(model: Any, small: Any) -> None:
@@ -106,14 +123,18 @@ def _drawn(variable: Any, rng: np.random.Generator) -> npt.NDArray[Any]:
     return rng.normal(size=shape) * scale
 
 
-def _examples(model: Any, rng: np.random.Generator) -> Any:
+def _examples(model: Any, rng: np.random.Generator, pixels: int, steps: int) -> Any:
     """Draw an example batch for each input: whole numbers where there is an embedding."""
-    layers = backend.keras().layers
-    rows = [each.input_dim for each in model._flatten_layers() if isinstance(each, layers.Embedding)]
+    rows = [
+        getattr(each, size)
+        for each in model._flatten_layers()
+        for size in ("input_dim", "num_tokens")  # of Embedding and CategoryEncoding
+        if isinstance(getattr(each, size, None), int)
+    ]
     for tensor in model.inputs:
-        _, *sizes = tensor.shape
-        free = ANY_PIXELS if len(sizes) == 3 else ANY_STEPS
-        shape = [EXAMPLES, *(free if size is None else size for size in sizes)]
+        batch, *sizes = tensor.shape
+        free = pixels if len(sizes) == 3 else steps
+        shape = [batch or EXAMPLES, *(free if size is None else size for size in sizes)]
         whole = rows or not tensor.dtype.is_floating
         drawn = rng.integers(0, min([MOST_ID, *rows]), shape) if whole else rng.normal(size=shape)
         if tensor.dtype.is_bool:
@@ -123,7 +144,9 @@ def _examples(model: Any, rng: np.random.Generator) -> Any:
 
 def _outputs(model: Any, given: list[Any]) -> list[npt.NDArray[Any]]:
     tf = backend.tensorflow()
+    model.reset_states()  # of stateful layers, so that both networks begin alike
     outputs = model(tf.nest.pack_sequence_as(model.input, given), training=False)
+    model.reset_states()
     return [np.asarray(each, np.float64) for each in tf.nest.flatten(outputs)]
 
 

@@ -17,9 +17,8 @@ Rule = Callable[..., list[IntArray]]  # (call, layer, *tensors) -> the ids of ea
 RULES: dict[str, Rule] = {}
 
 TOGETHER = "reads all its channels together, so that those it reads stay"
-ARITHMETIC = (
-    "add subtract multiply divide truediv maximum minimum cast identity abs square sqrt rsqrt exp negative"
-)
+# Without division and roots, whose gradients are no numbers at the zeros of masked units.
+ARITHMETIC = "add subtract multiply maximum minimum cast identity abs square exp negative"
 
 
 def rule(kinds: str) -> Callable[[Rule], Rule]:

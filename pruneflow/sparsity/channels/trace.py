@@ -156,6 +156,11 @@ class Call:
 
     def setting(self, key: str, *ids: IntArray | None) -> None:
         """Note a size, or a shape axis by axis (None = stays), in the settings of the layer."""
+        for before, now in zip(self.trace.settings.get((self.path, key), ids), ids, strict=True):
+            if before is not None and now is not None:  # of a layer that is called again
+                self.trace.ids.unite(before, now)
+            elif (one := now if before is None else before) is not None:
+                self.stay(one, "it has another size at another call")
         self.trace.settings[self.path, key] = ids
 
     def multiplies(self, variable: Any, positions: int = 1) -> None:
