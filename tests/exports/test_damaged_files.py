@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 from support import ROOT
 from test_tflite import IMAGES, TOKENS, converted
 
+from pruneflow import evaluate
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.exports.latency import Latency
 from pruneflow.runtime.child import Outcome
@@ -37,7 +39,8 @@ def settings_for(network):
     data = Data("made", spec, part, part, part)
     dataset = SimpleNamespace(load=lambda: data, option_name="made")
     latency = Latency(seconds=0, warmup=1, threads=1)
-    return SimpleNamespace(dataset=dataset, latency=latency, interpreters=2)
+    device = SimpleNamespace(awaited=nullcontext, interpreters=lambda: 2)
+    return evaluate._Settings(dataset, latency, device, SimpleNamespace(pixels=None, output="auto"))
 
 
 def damaged(index):

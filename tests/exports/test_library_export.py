@@ -158,7 +158,7 @@ def test_sparse_files_of_several_inputs_have_names_too(encoding):
         (lambda x: {"left": x["left"]}, "examples=[left]: the inputs are left, right"),
         (
             lambda x: [x["left"], x["right"][:3]],
-            "examples={'left': 40, 'right': 3}: each input needs as many",
+            "examples={left:40,right:3}: each input needs as many",
         ),
         (
             lambda x: [x["left"], x["right"][:, :3]],

@@ -377,6 +377,8 @@ SETTINGS = {
     "pruning.skip": ("[dense]", "pruned"),
     "pruning.engine": ("tfmot", "pruned"),
     "pruning.max_accuracy_drop": ("0.5", ""),
+    "augmentation.name": ("other", ""),
+    "dataset.class_weights": ("balanced", "dense"),
     "structure.name": ("other", ""),
     "criterion.name": ("other", ""),
     "distribution.name": ("other", ""),
