@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.checks import Array, described, expect
-from pruneflow.datasets.reading.names import listed
+from pruneflow.datasets.reading.names import listed, unquoted
 from pruneflow.datasets.spec import Data
 from pruneflow.options import require
 
@@ -123,7 +123,8 @@ def _of_class(data: Data, given: Any) -> Floats:
     named = {str(name): float(weight) for name, weight in given.items()}
     unknown = [name for name in named if name not in names]
     problem = f"the data have no {listed(unknown)}, but {listed(names)}"
-    remedy = "Name some of these, or give a list in this order; others have weight 1."
+    quoted = unquoted(unknown) if data.class_names else ""
+    remedy = f"{quoted}Name some of these, or give a list in this order; others have weight 1."
     require(not unknown, KEY, given, problem, remedy)
     return np.array([named.get(name, 1.0) for name in names])
 

@@ -100,7 +100,10 @@ def test_what_can_be_the_weights_of_no_data_is_refused_before_any_is_read(given:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"cow": 2}, r"the data have no cow, but cat, dog\. Name some of these; others have weight 1\."),
+        (
+            {"cow": 2},
+            r"the data have no cow, but cat, dog\. Name some of these, or give a list in this order; others",
+        ),
         ({False: 2}, r"the data have no False, but cat, dog\. In YAML no and yes are truth values"),
         ([1, 2, 3], r"it has 3 weights, and the data set 2 classes: cat, dog\. Give one for each"),
         ([1, 0], r"no training example would count\. Give a class that occurs a weight above 0\."),

@@ -137,7 +137,7 @@ def test_examples_of_the_proof_reach_the_outputs_of_a_deep_network():
     keras.backend.clear_session()
     model, rng = NETWORKS["mobilenet"](), np.random.default_rng(0)
     model.set_weights([proof._drawn(variable, rng) for variable in model.weights])
-    (outputs,) = proof._outputs(model, list(proof._examples(model, rng)))
+    (outputs,) = proof._outputs(model, list(proof._examples(model, rng, *proof.FREE[0])))
     assert np.abs(outputs[0] - outputs[1]).max() > 0.05 * np.abs(outputs).max()
 
 
