@@ -282,7 +282,7 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path):
         assert f"final_sparsity={written['config']['schedule']['final_sparsity']}" in name
     table = (sweep_dir / "sweep.csv").read_text().splitlines()
     assert table[0].startswith(
-        "cell,status,dataset,model,schedule,structure,criterion,distribution,export,seed"
+        "cell,status,dataset,augmentation,model,schedule,structure,criterion,distribution,export,seed"
     )
     assert len(table) == 5
     assert "failed=0" in done.stdout.splitlines()[-1]
