@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Own, check_tokens
 from pruneflow.datasets.groups import refuse_shared_groups, said_of_groups
@@ -163,6 +164,9 @@ class CsvText(Own):
             first, second, how = place.read(partial(two_halves, train, fraction=fraction))
             return first, second, [table], how
         test = named(self.test_path, key="dataset.test_path", formats=f"{FORMATS}, or null")
+        problem = "it is the file of dataset.path, so that every test example is a training example"
+        same = Path(self.test_path).resolve() == Path(str(self.path)).resolve()
+        require(not same, "dataset.test_path", self.test_path, problem, "Name another file, or null.")
         other = self._table(test)
         return train, test.read(lambda _: other.numbered(names)), [table, other], ""
 

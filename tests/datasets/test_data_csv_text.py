@@ -191,3 +191,10 @@ def test_two_classes_of_ones_own_go_through_the_lstm(tmp_path: Path) -> None:
     line = "model=lstm dataset=csv_text dataset.path=o.csv hydra.run.dir=run"
     assert exit_code([*shlex.split(line), *QUICK, *QUICK_LSTM]) == 0
     assert (tmp_path / "run" / "vocabulary.json").exists()
+
+
+def test_a_file_that_is_its_own_test_file_is_refused(tmp_path, composed):
+    rows(tmp_path / "x.csv", opinions(40))
+    config = composed("model=lstm", "dataset=csv_text", "dataset.path=x.csv", "dataset.test_path=./x.csv")
+    with pytest.raises(ConfigError, match=r"dataset.test_path=./x.csv: it is the file of dataset.path"):
+        config.dataset.load()
