@@ -1,5 +1,7 @@
 """Augmentation: each change on an image known by hand, the same bits for a seed, and only in training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import QUICK
@@ -153,6 +155,14 @@ def test_a_phase_that_is_resumed_gets_the_batches_that_were_left():
     for (x, y), (x_again, y_again) in zip(whole[5:], rest, strict=True):
         np.testing.assert_array_equal(x, x_again)
         np.testing.assert_array_equal(y, y_again)
+
+
+def test_changed_images_keep_their_weights():
+    weighed = replace(PART, weights=np.arange(10, dtype=np.float32) / 4)
+    found = training_batches(weighed, SPEC, Order(range(1), 4, (7, 0)), images(brightness=0.5))
+    for x, y, weights in found:
+        np.testing.assert_array_equal(weights, y.numpy() / 4)
+        assert not np.array_equal(x, SPEC.model_input(PART.x[y]))
 
 
 # In a run
