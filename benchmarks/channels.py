@@ -1,12 +1,16 @@
-"""Channels that are cut out: accuracy and latency beside the dense network, and the steps of this machine.
+"""Channels that are cut out: accuracy and latency beside the dense network, with controls.
 
-    python benchmarks/channels.py [--networks mnist_cnn imdb_lstm] [--seeds 0 1 2] [--criteria magnitude]
+    python benchmarks/channels.py [--networks mnist_cnn imdb_lstm] [--seeds 0 1 2]
+    python benchmarks/channels.py --networks resnet8 mobilenet --set dataset.path=cifar10/
     python benchmarks/channels.py --steps [--seconds 10]
 
-The first trains, prunes, cuts and exports whole networks in ``outputs/channels``, and prints a line for each:
-accuracy on the whole test part, and the latency of the dense file over that of the cut one, in turn, with its
-interval. What is finished is not trained again. ``--set`` adds settings to every run, such as
-dataset.limit=6000. The second times one convolution with as many outputs as the line says.
+The first two train, prune, cut and export whole networks in ``outputs/channels``. They print a line for each
+run: accuracy on the whole test part, and the latency of the dense file over that of the cut one, in turn. The
+mean and the range over the seeds follow. ``--ways random`` and ``--ways small`` are controls: units cut at
+random, and new weights in the shape that magnitude left, trained as long as both phases together. What is
+finished is not trained again. ``--set`` adds settings to every run, such as dataset.limit=6000.
+
+The last command times one convolution by its number of outputs: the steps of this machine.
 """
 
 from __future__ import annotations
@@ -22,38 +26,105 @@ import pruneflow
 from pruneflow.exports.latency import Latency, measure
 from pruneflow.runtime import backend
 
+LSTM = [
+    "model=lstm",
+    "model.embedding_dim=128",
+    "model.units=128",
+    "model.embedding_dropout=0",
+    "model.dropout=0.5",
+]
+# Of each network: what makes it, the rest of the dense run, and the share of the multiply-adds that goes.
 NETWORKS = {
-    "mnist_cnn": [
-        "experiment=mnist_cnn",
-        "schedule.final_sparsity=0.75",
-        "trainer.dense_epochs=3",
-        "trainer.epochs=4",
-        "schedule.begin_step=100",
-        "schedule.end_step=1000",
-    ],
-    "imdb_lstm": ["model=lstm", "dataset=imdb", "schedule.final_sparsity=0.9"],
+    "mnist_cnn": (
+        [
+            "model=cnn",
+            "model.filters=[32,64]",
+            "model.kernel_size=5",
+            "model.padding=same",
+            "model.batch_normalization=between",
+            "model.dense_units=[1024]",
+            "model.dropout=0.4",
+        ],
+        ["dataset=mnist", "trainer.dense_epochs=3", "trainer.epochs=4", "trainer.dense_batch_size=128"],
+        0.75,
+    ),
+    "imdb_lstm": (LSTM, ["dataset=imdb", "dataset.vocabulary_size=20000", "dataset.length=100"], 0.9),
+    "resnet8": (["model=resnet8"], ["experiment=cifar10_resnet8"], 0.5),
+    "mobilenet": (
+        ["model=mobilenet"],
+        ["experiment=cifar10_resnet8", "trainer.dense_epochs=12", "trainer.epochs=6"],
+        0.5,
+    ),
 }
+WAYS = ("magnitude", "random", "small")
 OUTPUTS = (15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
 KINDS = ("float", "dynamic-range", "int8")
 
 
-def run(name: str, criterion: str, seed: int, more: list[str]) -> None:
-    folder = Path("outputs", "channels", f"{name}-{criterion}-{seed}")
-    chosen = ["structure=channel", f"criterion={criterion}", f"seed={seed}", "export=all", *more]
-    result = pruneflow.run([*NETWORKS[name], *chosen], folder=folder, report=False)
-    cut = result.pruned.channels
-    assert cut is not None
-    before, after = cut.multiply_adds
-    print(
-        f"{name} {criterion} seed {seed}: multiply-adds {before:,} to {after:,}, "
-        f"accuracy {result.dense.accuracy:.4f} to {result.pruned.accuracy:.4f}"
+def measured(name: str, way: str, seed: int, more: list[str]) -> dict[str, float]:
+    """Return the figures of one network, by what they are; print them too."""
+    figures = small(name, seed, more) if way == "small" else cut(name, way, seed, more)
+    print(f"{name} {way} seed {seed}: " + "  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+    return figures
+
+
+def cut(name: str, criterion: str, seed: int, more: list[str]) -> dict[str, float]:
+    network, rest, share = NETWORKS[name]
+    chosen = ["structure=channel", f"schedule.final_sparsity={share}", f"criterion={criterion}", "export=all"]
+    result = pruneflow.run(
+        [*rest, *network, *chosen, f"seed={seed}", *more],
+        folder=folder_of(name, criterion, seed),
+        report=False,
     )
+    assert result.pruned.channels is not None
+    before, after = result.pruned.channels.multiply_adds
+    figures = {
+        "multiply-adds": after / before,
+        "dense": result.dense.accuracy or 0.0,
+        "cut": result.pruned.accuracy or 0.0,
+    }
     for file in result.tflite:
         assert file.latency is not None
         ratio = file.latency.speedup
-        print(
-            f"  {file.kind:<14} {file.accuracy:.4f}  {ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
-        )
+        figures |= {file.kind: file.accuracy or 0.0, f"{file.kind}, ratio": ratio.ratio}
+        print(f"  {file.kind:<14} {ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})")
+    return figures
+
+
+def small(name: str, seed: int, more: list[str]) -> dict[str, float]:
+    """Train new weights in the shape that magnitude left."""
+    keras = backend.keras()
+    folder = folder_of(name, "small", seed)
+    drawn = folder.with_suffix(".h5")
+    keras.utils.set_random_seed(seed)
+    keras.models.clone_model(
+        keras.models.load_model(folder_of(name, "magnitude", seed) / "pruned.h5", compile=False)
+    ).save(drawn, save_format="h5")
+    _, rest, _ = NETWORKS[name]
+    epochs = pruneflow.compose([*rest, *more]).trainer
+    words = [
+        *rest,
+        "model=keras_file",
+        f"model.path={drawn}",
+        f"trainer.dense_epochs={epochs.dense_epochs + epochs.epochs}",
+        "trainer.epochs=1",  # of a pruning that does not count
+        "schedule=constant",
+        "schedule.final_sparsity=0.01",
+        "latency.seconds=0",
+    ]
+    result = pruneflow.run([*words, f"seed={seed}", *more], folder=folder, report=False)
+    return {"small": result.dense.accuracy or 0.0}
+
+
+def folder_of(name: str, way: str, seed: int) -> Path:
+    return Path("outputs", "channels", f"{name}-{way}-{seed}")
+
+
+def summarised(name: str, way: str, rows: list[dict[str, float]]) -> None:
+    print(f"{name} {way}, {len(rows)} seeds, mean (lowest to highest):")
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        print(f"  {key:<22} {np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})")
 
 
 def steps(seconds: float) -> None:
@@ -81,8 +152,8 @@ def convolution(keras: Any, outputs: int) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--criteria", nargs="+", default=["magnitude", "random"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["mnist_cnn", "imdb_lstm"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[])
     parser.add_argument("--steps", action="store_true")
@@ -92,9 +163,8 @@ def main() -> None:
         steps(chosen.seconds)
         return
     for name in chosen.networks:
-        for criterion in chosen.criteria:
-            for seed in chosen.seeds:
-                run(name, criterion, seed, chosen.set)
+        for way in chosen.ways:
+            summarised(name, way, [measured(name, way, seed, chosen.set) for seed in chosen.seeds])
 
 
 if __name__ == "__main__":
