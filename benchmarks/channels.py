@@ -101,12 +101,13 @@ def small(name: str, seed: int, more: list[str]) -> dict[str, float]:
         keras.models.load_model(folder_of(name, "magnitude", seed) / "pruned.h5", compile=False)
     ).save(drawn, save_format="h5")
     _, rest, _ = NETWORKS[name]
-    epochs = pruneflow.compose([*rest, *more]).trainer
+    trainer = pruneflow.compose([*rest, *more]).trainer
+    epochs = (trainer.dense_epochs or 0) + (trainer.epochs or 0)
     words = [
         *rest,
         "model=keras_file",
         f"model.path={drawn}",
-        f"trainer.dense_epochs={epochs.dense_epochs + epochs.epochs}",
+        f"trainer.dense_epochs={epochs}",
         "trainer.epochs=1",  # of a pruning that does not count
         "schedule=constant",
         "schedule.final_sparsity=0.01",
