@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pruneflow.options import option
 from pruneflow.sparsity.selection import Scores
 
-__all__ = ["Criterion", "Magnitude", "Random", "Taylor"]
+__all__ = ["Criterion", "Lamp", "Magnitude", "Random", "Taylor"]
 
 
 @dataclass(kw_only=True)
@@ -61,6 +61,31 @@ class Magnitude(Criterion):
         known = np.issubdtype(weight.dtype, np.floating)
         magnitudes: Scores = np.abs(weight if known else weight.astype(np.float32))
         return magnitudes
+
+
+@option("criterion", "lamp")
+@dataclass(kw_only=True)
+class Lamp(Criterion):
+    """Magnitude relative to the layer: w^2 over the sum of the squares that are not smaller.
+
+    Lee et al. 2021, arXiv 2010.07611. Within a weight it ranks as magnitude does. ``distribution=global``
+    compares weights of different scale by it, and starves none.
+    """
+
+    def scores(
+        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
+    ) -> Scores:
+        """Return the scores, float64 in [0, 1]; equal magnitudes have equal scores."""
+        squares = np.square(weight.astype(np.float64)).reshape(-1)
+        order = np.argsort(squares)
+        rising = squares[order]
+        firsts = np.flatnonzero(np.diff(rising, prepend=-1.0))  # where each run of equal squares begins
+        not_smaller = np.cumsum(rising[::-1])[::-1][firsts]
+        with np.errstate(invalid="ignore"):  # infinity of a network that diverged
+            of_run = rising[firsts] / np.where(not_smaller > 0, not_smaller, 1)
+        found = np.empty_like(squares)
+        found[order] = np.repeat(of_run, np.diff(firsts, append=len(rising)))
+        return found.reshape(weight.shape)
 
 
 @option("criterion", "random")

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from pruneflow.sparsity.criteria import Magnitude, Random, Taylor
+from pruneflow.sparsity.criteria import Lamp, Magnitude, Random, Taylor
 from pruneflow.sparsity.structures import Block, NOfM, Unstructured
 
 MAGNITUDE = Magnitude(name="magnitude")
+LAMP = Lamp(name="lamp")
 RANDOM = Random(name="random")
 TAYLOR = Taylor(name="taylor")
 
@@ -20,6 +21,23 @@ def test_magnitude_is_the_absolute_value_in_the_precision_of_the_weight(precisio
     assert ranked.dtype == precision
 
 
+def test_lamp_divides_a_square_by_the_squares_that_are_not_smaller():
+    ranked = scores(LAMP, np.array([[1.0, -2.0], [2.0, 0.0]], np.float32))
+    np.testing.assert_array_equal(ranked, [[1 / 9, 4 / 8], [4 / 8, 0.0]])
+
+
+def test_lamp_does_not_see_the_scale_of_a_weight_and_magnitude_does():
+    kernel = np.random.default_rng(0).normal(size=(6, 5))
+    np.testing.assert_allclose(scores(LAMP, 1e-3 * kernel), scores(LAMP, kernel))
+    by_lamp, by_magnitude = (np.argsort(scores(each, kernel), axis=None) for each in (LAMP, MAGNITUDE))
+    np.testing.assert_array_equal(by_lamp, by_magnitude)
+
+
+def test_lamp_has_scores_for_a_weight_of_zeros_and_for_one_that_diverged():
+    assert not scores(LAMP, np.zeros((2, 2))).any()
+    assert scores(LAMP, np.array([1.0, np.inf, np.nan])).shape == (3,)
+
+
 def test_taylor_is_what_was_accumulated():
     accumulated = np.array([[0.25, 3.0]], np.float32)
     ranked = scores(TAYLOR, np.array([[9.0, -9.0]], np.float32), accumulated=accumulated)
@@ -32,7 +50,12 @@ def test_taylor_without_gradients_is_a_mistake_of_the_caller():
 
 
 def test_only_taylor_uses_gradients():
-    assert [criterion.uses_gradients for criterion in (MAGNITUDE, RANDOM, TAYLOR)] == [False, False, True]
+    assert [criterion.uses_gradients for criterion in (LAMP, MAGNITUDE, RANDOM, TAYLOR)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_random_looks_at_the_shape_only():
