@@ -29,7 +29,7 @@ def require_no_run(folder: Path, key: str) -> None:
     Raises:
         ConfigError: if there is one.
     """
-    names = ("result.json", FAILURE_FILE, "dense", "pruned")
+    names = ("result.json", FAILURE_FILE, "dense", "cut", "pruned")
     taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
     problem = "there is a run in this folder already, and none is written over"
     require(not taken, key, folder, problem, "Name another, or delete it.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from pruneflow.errors import ConfigError
 from pruneflow.flow.config import Config
 from pruneflow.flow.networks import Network
-from pruneflow.flow.prepare import Prepared
+from pruneflow.flow.prepared import Prepared
 from pruneflow.models.doubts import SAMPLED, better_reading, guessing, other_words
 from pruneflow.models.keras_file import KerasFile
 from pruneflow.models.pixels import Span, in_words

@@ -21,7 +21,7 @@ from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
-from pruneflow.sparsity import criteria, distributions, schedules, structures
+from pruneflow.sparsity import criteria, distributions, schedules, structures, then
 from pruneflow.sparsity.channels.option import Channel
 from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import MaskPlan
@@ -40,10 +40,11 @@ if TYPE_CHECKING:
     from pruneflow.sparsity.distributions import Distribution
     from pruneflow.sparsity.schedules import Schedule
     from pruneflow.sparsity.structures import Structure
+    from pruneflow.sparsity.then import Then
     from pruneflow.training.trainer import Trainer
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
-    Augmentation = Any
+    Augmentation = Then = Any
 
 __all__ = [
     "Config",
@@ -69,6 +70,7 @@ class Config:
         structure: What is removed together.
         criterion: What is worth keeping.
         distribution: How sparsity is shared among the weights.
+        then: A second pruning phase, after the first has cut the network.
         export: How the TFLite file is made.
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
@@ -88,6 +90,7 @@ class Config:
     structure: Structure
     criterion: Criterion
     distribution: Distribution
+    then: Then
     export: Export
     trainer: Trainer
     device: Device
@@ -107,6 +110,7 @@ class Config:
         self.augmentation.check_kind(self.dataset.kind)
         kinds = [each.kind for each in self.export.exports()]
         self.model.check_exports(self.export.option_name, kinds)
+        self.then.check(self.structure)
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,
@@ -125,6 +129,7 @@ _GROUPS = {
     "structure": structures.Structure,
     "criterion": criteria.Criterion,
     "distribution": distributions.Distribution,
+    "then": then.Then,
     "export": exporters.Export,
     "trainer": trainers.Trainer,
     "device": device.Device,
@@ -176,6 +181,8 @@ def from_hydra(composed: DictConfig) -> Config:
     Raises:
         ConfigError: for keys that no option has, and values that an option refuses.
     """
+    with then.named():  # its options first, since those of the first phase have the same keys
+        OmegaConf.to_object(composed.get("then") or OmegaConf.create())
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise ConfigError(

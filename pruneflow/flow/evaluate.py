@@ -19,7 +19,7 @@ from pruneflow.exports.runner import tflite_outcome
 from pruneflow.exports.sizes import Size
 from pruneflow.flow.agreement import Rounding, require_agreement
 from pruneflow.flow.export import Artefacts, Shipped
-from pruneflow.flow.networks import Network
+from pruneflow.flow.networks import Network, Networks
 from pruneflow.flow.results import (
     ChannelsResult,
     ClassResult,
@@ -33,6 +33,7 @@ from pruneflow.flow.store import Stage, Store
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.versions import library_versions
+from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
 
@@ -85,6 +86,7 @@ class Evaluations:
         y: Of the test part.
         task: What the networks are asked for.
         metrics: Names of those that were asked for beside the headline.
+        cut: The network that was cut, as Keras runs it; None where no zeros came after.
     """
 
     dense: Evaluation | None
@@ -93,11 +95,12 @@ class Evaluations:
     y: Any = field(repr=False)
     task: Task
     metrics: tuple[str, ...]
+    cut: Evaluation | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds of the evaluations when they were done."""
-        done = [self.dense, self.pruned, *self.files.values()]
+        done = [self.dense, self.cut, self.pruned, *self.files.values()]
         return sum(evaluation.seconds for evaluation in done if evaluation)
 
     def classes(self, names: Sequence[str]) -> list[ClassResult]:
@@ -133,11 +136,31 @@ class Evaluations:
             **_sizes(tflite=artefacts.dense.size, h5=network.size),
         )
 
-    def pruned_result(self, network: Network, artefacts: Artefacts) -> PrunedResult:
-        """The pruned network, stripped, beside itself under its masks."""
-        layers, found = network.layers, self.pruned
-        size = sum(layer.size for layer in layers)
-        zeros = sum(layer.zeros for layer in layers)
+    def pruned_result(
+        self, network: Network, artefacts: Artefacts, cut: PrunedResult | None = None
+    ) -> PrunedResult:
+        """The pruned network, stripped, beside itself under its masks.
+
+        Args:
+            network: The network.
+            artefacts: Its files.
+            cut: What is known of it before its zeros, where it was cut.
+        """
+        before = {_name(layer): layer.size for layer in cut.layers} if cut else {}
+        return self._result(network, self.pruned, artefacts.pruned.size, before)
+
+    def cut_result(self, network: Network | None, artefacts: Artefacts) -> PrunedResult | None:
+        """The same of the network that was cut, before zeros came; None where none came."""
+        if not (network and self.cut and artefacts.cut):
+            return None
+        return self._result(network, self.cut, artefacts.cut.size, {})
+
+    def _result(
+        self, network: Network, found: Evaluation, tflite: Size, before: Mapping[str, int]
+    ) -> PrunedResult:
+        layers = network.layers
+        kept = sum(layer.size - layer.zeros for layer in layers)
+        size = sum(before.get(_name(layer), layer.size) for layer in layers)
         return PrunedResult(
             accuracy=_accuracy(found.scores["test"]),
             validation_accuracy=_accuracy(found.scores["validation"]),
@@ -146,19 +169,19 @@ class Evaluations:
             validation_metrics=found.scores["validation"].metrics,
             requested_sparsity=network.requested_sparsity,
             measured_sparsity=network.measured_sparsity,
-            compression_ratio=size / max(1, size - zeros),
+            compression_ratio=size / max(1, kept),
             layers=layers,
             not_pruned=network.not_pruned,
             channels=ChannelsResult.of_cut(network.channels),
-            wrapped=self._wrapped(network),
-            **_sizes(tflite=artefacts.pruned.size, h5=network.size),
+            wrapped=self._wrapped(network, found),
+            **_sizes(tflite=tflite, h5=network.size),
         )
 
-    def _wrapped(self, network: Network) -> WrappedResult:
+    def _wrapped(self, network: Network, found: Evaluation) -> WrappedResult:
         outcome = network.wrapped
         assert outcome is not None, "a pruned network has it"
         scores = score(self.task, outcome, self.y, self.metrics)
-        apart = parity(self.task, outcome, self.pruned.outcome)
+        apart = parity(self.task, outcome, found.outcome)
         return WrappedResult(_accuracy(scores), scores.metrics, **asdict(apart))
 
     def tflite_result(
@@ -192,14 +215,14 @@ class Evaluations:
 
 
 def evaluate(
-    store: Store, data: Data, networks: tuple[Network, Network], artefacts: Artefacts, how: Evaluating
+    store: Store, data: Data, networks: Networks, artefacts: Artefacts, how: Evaluating
 ) -> Evaluations:
     """Score all networks and files on the validation and the test part.
 
     Args:
         store: Where finished evaluations are kept.
         data: The examples.
-        networks: The dense and the pruned network.
+        networks: The networks.
         artefacts: The exported files.
         how: What is measured, and how.
 
@@ -208,18 +231,23 @@ def evaluate(
             of the test part.
         AccuracyDropError: if a file loses more on the validation part than its export allows.
     """
-    dense, pruned = networks
+    dense, cut, pruned = networks.dense, networks.cut, networks.pruned
     of_dense = _of_network(store, dense, data, "dense", how) if dense.trained else None
+    of_cut = _of_network(store, cut, data, "cut", how) if cut else None
     of_pruned = _of_network(store, pruned, data, "pruned", how)
     files = {
         shipped.export.kind: _of_file(store, shipped, pruned, data, how) for shipped in artefacts.shipped
     }
     task = task_of(pruned.model, data.spec)
-    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics)
+    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics, of_cut)
     _require_one_network(pruned, found, artefacts, how.rounding)
     for shipped in artefacts.shipped:
         _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
     return found
+
+
+def _name(layer: WeightSparsity) -> str:
+    return f"{layer.name}/{layer.weight}"
 
 
 def _accuracy(scores: Scores | None) -> float | None:

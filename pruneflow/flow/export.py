@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from pruneflow.exports.exporters import Export, Float
 from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.flow.config import plain
 from pruneflow.flow.manifests import digest_of
-from pruneflow.flow.networks import Network
+from pruneflow.flow.networks import Network, Networks
 from pruneflow.flow.store import Stage, Store
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import bar
@@ -61,6 +61,7 @@ class Shipped:
         exported: What ``file`` holds.
         dense_file: The baseline in the folder of the run.
         dense: What ``dense_file`` holds: dense-encoded, since it has few zeros.
+        cut: The network that was cut, exported as ``dense`` is, where zeros came after; in ``cut_file``.
     """
 
     export: Export
@@ -69,6 +70,12 @@ class Shipped:
     exported: Exported
     dense_file: Path
     dense: Exported
+    cut: Exported | None = None
+
+    @property
+    def cut_file(self) -> Path:
+        """The network that was cut in the folder of the run, where zeros came after."""
+        return self.file.with_name(f"cut-{self.export.kind}.tflite")
 
     @cached_property
     def dense_multiply_adds(self) -> int:
@@ -84,25 +91,26 @@ class Artefacts:
         shipped: The pruned network, once per kind.
         dense: The baseline as a float file.
         pruned: The pruned network as a dense-encoded float file, so that like is compared with like.
+        cut: The same of the network that was cut, where zeros came after.
     """
 
     shipped: list[Shipped]
     dense: Exported
     pruned: Exported
+    cut: Exported | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds of the conversions when they were done."""
-        files = [self.dense, self.pruned]
-        files += [file for shipped in self.shipped for file in (shipped.exported, shipped.dense)]
+        files = [self.dense, self.pruned, *([self.cut] if self.cut else [])]
+        files += [each for shipped in self.shipped for each in (shipped.exported, shipped.dense)]
+        files += [shipped.cut for shipped in self.shipped if shipped.cut]
         once = {file.stage.digest: file.seconds for file in files}
         return sum(once.values())
 
 
-def export(
-    store: Store, export: Export, data: Data, networks: tuple[Network, Network], run_dir: Path
-) -> Artefacts:
-    """Write ``pruned-<kind>.tflite``, what is sent of it, and ``dense-<kind>.tflite``, for each kind.
+def export(store: Store, export: Export, data: Data, networks: Networks, run_dir: Path) -> Artefacts:
+    """Write ``pruned-<kind>.tflite``, what is sent of it, and the networks before it, for each kind.
 
     ``dense-float.tflite`` is always written and, where the data are texts whose words are known,
     ``vocabulary.json``; where they are numbers, ``standardisation.json``; where classes have names,
@@ -112,16 +120,15 @@ def export(
         store: Where finished exports are kept.
         export: How the pruned network becomes TFLite.
         data: What both networks read; calibration takes training examples.
-        networks: The dense and the pruned network.
+        networks: The networks.
         run_dir: Where the files go.
 
     Raises:
         PruneflowError: if a file that is asked for does not run here.
     """
-    dense, pruned = networks
-    as_float, exports = Float(name="float"), export.exports()
-    made: dict[str, Exported] = {}
-    with bar(f"Exporting {', '.join(each.kind for each in exports)}", total=2 + 2 * len(exports)) as advance:
+    exports, made = export.exports(), dict[str, Exported]()
+    count = (1 + len(exports)) * len(networks.named)
+    with bar(f"Exporting {', '.join(each.kind for each in exports)}", total=count) as advance:
 
         def exported(how: Export, network: Network) -> Exported:
             key = digest_of("export", export_inputs(how, network=network.stage.digest))
@@ -130,10 +137,17 @@ def export(
             advance()
             return made[key]
 
-        pairs = [(how, exported(how, pruned), exported(_dense_encoded(how), dense)) for how in exports]
-        baseline, plain_pruned = exported(as_float, dense), exported(as_float, pruned)
-    write_file(run_dir / "dense-float.tflite", baseline.content)
-    shipped = [_ship(how, files, run_dir) for how, *files in pairs]
+        def of_each(how: Export) -> dict[str, Exported]:
+            before = _dense_encoded(how)
+            return {
+                name: exported(how if name == "pruned" else before, network)
+                for name, network in networks.named.items()
+            }
+
+        of_kinds = [(how, of_each(how)) for how in exports]
+        as_float = of_each(Float(name="float"))
+    write_file(run_dir / "dense-float.tflite", as_float["dense"].content)
+    shipped = [_ship(how, files, run_dir) for how, files in of_kinds]
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
         write_file(run_dir / "vocabulary.json", words.encode())
@@ -141,7 +155,7 @@ def export(
         write_file(run_dir / "standardisation.json", json.dumps(data.standardisation or {}).encode())
     if data.class_names:
         write_file(run_dir / "labels.txt", "".join(f"{_line(name)}\n" for name in data.class_names).encode())
-    return Artefacts(shipped, baseline, plain_pruned)
+    return Artefacts(shipped, **as_float)
 
 
 def _line(name: str) -> str:
@@ -159,14 +173,17 @@ def export_inputs(export: Export, *, network: str) -> dict[str, Any]:
     }
 
 
-def _ship(how: Export, files: Sequence[Exported], run_dir: Path) -> Shipped:
-    exported, dense = files
+def _ship(how: Export, files: Mapping[str, Exported], run_dir: Path) -> Shipped:
+    exported, dense = files["pruned"], files["dense"]
     file, dense_file = run_dir / f"pruned-{how.kind}.tflite", run_dir / f"dense-{how.kind}.tflite"
     sent = file.with_name(file.name + COMPRESSIONS[how.compression])
     write_file(file, exported.content)
     write_file(sent, compressed(exported.content, how.compression))
     write_file(dense_file, dense.content)
-    return Shipped(how, file, sent, exported, dense_file, dense)
+    shipped = Shipped(how, file, sent, exported, dense_file, dense, files.get("cut"))
+    if shipped.cut:
+        write_file(shipped.cut_file, shipped.cut.content)
+    return shipped
 
 
 def _dense_encoded(export: Export) -> Export:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pruneflow.exports.latency import Latency, Timing, measure
-from pruneflow.exports.verdict import facts_of, speedup, verdict
+from pruneflow.exports.verdict import facts_of, shares, speedup, verdict
 from pruneflow.flow.export import Artefacts, Shipped
-from pruneflow.flow.results import LatencyResult
+from pruneflow.flow.results import LatencyResult, Parts
 from pruneflow.runtime.terminal import bar
 
 __all__ = ["speeds"]
@@ -30,7 +30,7 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
     """
     if not settings.seconds:
         return {}
-    files = [file for each in artefacts.shipped for file in (each.dense_file, each.file)]
+    files = [file for each in artefacts.shipped for file in _files(each)]
     with bar("Timing", total=1) as advance:
         timings = measure(files, settings, token_bound=vocabulary_size or 2)
         advance()
@@ -38,9 +38,18 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
     return {each.export.kind: _measured(each, of_file) for each in artefacts.shipped}
 
 
+def _files(shipped: Shipped) -> list[Path]:
+    return [shipped.dense_file, *([shipped.cut_file] if shipped.cut else []), shipped.file]
+
+
 def _measured(shipped: Shipped, timings: Mapping[Path, Timing]) -> LatencyResult:
     dense, pruned = timings[shipped.dense_file], timings[shipped.file]
     ratio = speedup(dense, pruned)
     content, kind = shipped.exported.content, shipped.export.kind
     facts = facts_of(content, shipped.file.name, dense_multiply_adds=shipped.dense_multiply_adds)
-    return LatencyResult(dense, pruned, ratio, verdict(ratio, replace(facts, kind=kind, reference_kind=kind)))
+    said = verdict(ratio, replace(facts, kind=kind, reference_kind=kind))
+    if not shipped.cut:
+        return LatencyResult(dense, pruned, ratio, said)
+    cut = timings[shipped.cut_file]
+    parts = Parts(cut, speedup(dense, cut), speedup(cut, pruned))
+    return LatencyResult(dense, pruned, ratio, f"{said} {shares(parts.cut, parts.zeros)}", parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.training.lengths import FEWEST_STEPS, FEWEST_UPDATES
@@ -9,31 +11,33 @@ from pruneflow.training.trainer import Trainer
 
 __all__ = ["doubts", "said"]
 
-PHASES = {"dense_": "dense", "": "pruned"}
+PHASES = {"dense_": "dense", "": "pruned"}  # by what the settings of their lengths begin with
 
 
-def said(asked: Trainer, taken: Trainer, examples: int) -> list[str]:
+def said(asked: Trainer, taken: Trainer, examples: int, *, phases: Mapping[str, str] = PHASES) -> list[str]:
     """Return a line for each phase: its epochs, steps and batches, and which of them were chosen here.
 
     Args:
         asked: The settings; null leaves a length open.
         taken: The same with every length a number.
         examples: Size of the training part.
+        phases: Their names, as `PHASES`.
     """
-    return [line for prefix in PHASES if (line := _said(prefix, asked, taken, examples))]
+    lines = [_said(name, prefix, asked, taken, examples) for prefix, name in phases.items()]
+    return [line for line in lines if line]
 
 
-def _said(prefix: str, asked: Trainer, taken: Trainer, examples: int) -> str:
+def _said(name: str, prefix: str, asked: Trainer, taken: Trainer, examples: int) -> str:
     epochs, size = getattr(taken, f"{prefix}epochs"), getattr(taken, f"{prefix}batch_size")
     if not epochs:
         return ""
     each = steps_per_epoch(examples, size)
-    line = f"{PHASES[prefix]} {epochs} x {each} steps = {epochs * each:,} steps, batches of {size}"
+    line = f"{name} {epochs} x {each} steps = {epochs * each:,} steps, batches of {size}"
     chosen = {
         f"epochs by trainer.min_steps={asked.min_steps}": getattr(asked, f"{prefix}epochs") is None,
         "batches by the size of the data": getattr(asked, f"{prefix}batch_size") is None,
     }
-    why = ", ".join(name for name, is_so in chosen.items() if is_so)
+    why = ", ".join(words for words, is_so in chosen.items() if is_so)
     return f"{line} ({why})" if why else line
 
 

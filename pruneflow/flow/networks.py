@@ -7,8 +7,8 @@ import json
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pruneflow.exports.sizes import Size, size_of
 from pruneflow.flow.agreement import require_agreement, rounding_of_cut
 from pruneflow.flow.config import Config
 from pruneflow.flow.manifests import SCRATCH
-from pruneflow.flow.prepare import Prepared
+from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Stage, Store
 from pruneflow.models.keras3 import written_back
@@ -43,6 +43,7 @@ __all__ = [
     "DENSE_VERSION",
     "PRUNED_VERSION",
     "Network",
+    "Networks",
     "dense_inputs",
     "dense_network",
     "pruned_inputs",
@@ -85,6 +86,7 @@ class Network:
         layers: Zeros of the pruned weights, as counted; empty for a dense network.
         not_pruned: Name of each layer that was left, and why; empty for a dense network.
         build: Builds an untrained network of the same shape.
+        original: Builds the same of the network of Keras 3 that came; None where it came as Keras 2.
         masks: Mask of every pruned weight, by ``layer/weight``; 1 = kept. Empty for a dense network.
         wrapped: Its outputs on the test part under its masks, as `Task.outcome` gives
             it, (n, ...); None for a dense network.
@@ -102,6 +104,7 @@ class Network:
     layers: list[WeightSparsity]
     not_pruned: dict[str, str]
     build: Callable[[], Any]
+    original: Callable[[], Any]
     masks: Mapping[str, Any] = field(default_factory=dict, repr=False)
     wrapped: FloatArray | None = field(default=None, repr=False)
     channels: dict[str, Any] | None = None
@@ -113,6 +116,26 @@ class Network:
             model = self.build()
         model.load_weights(self.file)
         return model
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks of a run.
+
+    Attributes:
+        dense: The baseline.
+        pruned: The one that is delivered.
+        cut: The one before it that was cut, where zeros came after.
+    """
+
+    dense: Network
+    pruned: Network
+    cut: Network | None = None
+
+    @property
+    def named(self) -> dict[str, Network]:
+        """All of them, in the order in which they were made."""
+        return {"dense": self.dense, **({"cut": self.cut} if self.cut else {}), "pruned": self.pruned}
 
 
 def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
@@ -130,13 +153,14 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
     }
 
 
-def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, Any]:
+def pruned_inputs(config: Config, ready: Prepared, *, dense: str, phase: int = 1) -> dict[str, Any]:
     """Everything that the weights of the pruned network depend on, as JSON takes it.
 
     Args:
         config: The settings.
         ready: Data, plan and layers.
-        dense: Digest of the dense network.
+        dense: Digest of the network that is pruned: the dense one, or the one that was cut.
+        phase: 1, or 2 for the zeros after the cut.
     """
     shown = config.tensorboard.inputs  # left out where it is empty, so that such stages keep their digest
     return {
@@ -146,7 +170,7 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str) -> dict[str, A
         "engine": config.pruning.engine,
         "masks": ready.masks.inputs(),
         "steps": ready.plan.total_steps,
-        "fit": ready.trainer.pruned_fit(config.seed, config.augmentation).inputs,
+        "fit": ready.trainer.pruned_fit(config.seed, config.augmentation, phase=phase).inputs,
         **({"tensorboard": shown} if shown else {}),
     }
 
@@ -176,55 +200,59 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
                 del model, plain_model
         facts = _deliver(held.stage, run_dir, "dense")
     _say_where_from(held.stage, "dense")
-    return _network(held.stage, facts, run_dir / "dense.h5", _builder(config, ready), {})
+    build, original = (partial(each, ready.data.spec) for each in (config.model.build, config.model.original))
+    return _network(held.stage, facts, run_dir / "dense.h5", build, original)
 
 
-def pruned_network(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Network:
-    """Prune a copy of the dense network, or take it from the store; its zeros are counted before it is kept.
+def pruned_network(store: Store, config: Config, ready: Prepared, before: Network, run_dir: Path) -> Network:
+    """Prune a copy of a network, or take it from the store; its zeros are counted before it is kept.
+
+    Args:
+        store: Where finished stages are kept.
+        config: The settings of this phase.
+        ready: Data, plan and layers of this phase, and whether another one comes.
+        before: The dense network, or the one that an earlier phase has cut.
+        run_dir: Folder of the run.
 
     Returns:
-        The stripped network; ``pruned.h5``, ``masks.npz`` and ``pruned/`` with its curves are in ``run_dir``.
+        The stripped network; ``pruned.h5``, ``masks.npz`` and ``pruned/`` with its curves are in ``run_dir``,
+        or ``cut.h5`` and so on where another phase comes.
 
     Raises:
         SparsityNotReachedError: if the zeros miss the request.
     """
-    fit = ready.trainer.pruned_fit(config.seed, config.augmentation)
-    with store.held("pruned", pruned_inputs(config, ready, dense=dense.stage.digest)) as held:
+    phase, name = 2 if before.channels else 1, "cut" if ready.then else "pruned"
+    fit = replace(ready.trainer.pruned_fit(config.seed, config.augmentation, phase=phase), name=name)
+    with store.held("pruned", pruned_inputs(config, ready, dense=before.stage.digest, phase=phase)) as held:
         if held.missing:
             with held.making() as folder:
-                masked = _masked(config, ready, dense)
-                phase = fit.run(
-                    masked.model, ready.data, _journal(config, folder, run_dir / "pruned"), masked
-                )
-                facts = {"trained": True, **_cost(phase), **_sparsity(masked, config)}
+                masked = _masked(config, ready, before, phase)
+                done = fit.run(masked.model, ready.data, _journal(config, folder, run_dir / name), masked)
+                facts = {"trained": True, **_cost(done), **_sparsity(masked, config)}
                 _keep_masked(masked, ready, folder)
-                finished = _finished(config, ready, masked)
-                _keep(finished, facts, folder, events=run_dir / "pruned")
+                finished = _finished(before, ready, masked)
+                _keep(finished, facts, folder, events=run_dir / name)
                 del masked, finished
-        facts = _deliver_pruned(held.stage, run_dir)
-    masks, build = facts["masks"], _builder(config, ready)
-    facts["masks"] = ready.masks.finished_masks(masks)
+        facts = _deliver_pruned(held.stage, run_dir, name)
+    masks, decided = facts["masks"], ready.masks
     network = _network(
         held.stage,
-        facts,
-        run_dir / "pruned.h5",
-        lambda: ready.masks.finished(build(), masks),
-        ready.selection.left,
+        {**facts, "masks": decided.finished_masks(masks), "not_pruned": ready.selection.left},
+        run_dir / f"{name}.h5",
+        lambda: decided.finished(before.build(), masks),
+        lambda: (original := before.original()) and decided.resized(original, masks),
     )
-    original = config.model.original(ready.data.spec)
-    if original is not None:
-        written_back(
-            network.model.get_weights(), ready.masks.resized(original, masks), run_dir / "pruned.keras"
-        )
-    _say_where_from(held.stage, "pruned")
+    if original := network.original():
+        written_back(network.model.get_weights(), original, run_dir / f"{name}.keras")
+    _say_where_from(held.stage, name)
     return network
 
 
-def _finished(config: Config, ready: Prepared, masked: Masked) -> Any:
+def _finished(before: Network, ready: Prepared, masked: Masked) -> Any:
     """Take the masks off, and cut out what the structure removes, which is proved on the whole test part."""
     masks, spec = masked.masks(), ready.data.spec
     with backend.float32():
-        stripped = config.model.build(spec)
+        stripped = before.build()
     stripped.set_weights(masked.strip().get_weights())
     with backend.float32():
         finished = ready.masks.finished(stripped, masks)
@@ -238,15 +266,15 @@ def _finished(config: Config, ready: Prepared, masked: Masked) -> Any:
     return finished
 
 
-def _masked(config: Config, ready: Prepared, dense: Network) -> Masked:
-    """The dense network under masks; nothing else of it stays in memory while it is trained."""
+def _masked(config: Config, ready: Prepared, before: Network, phase: int) -> Masked:
+    """The network of before under masks; nothing else of it stays in memory while it is trained."""
     backend.keras().backend.clear_session()
-    backend.set_seed(config.seed, 1)  # dropout draws from generators that are made with the layers
-    start = config.model.build(ready.data.spec)
-    start.load_weights(dense.file)
+    backend.set_seed(config.seed, phase)  # dropout draws from generators that are made with the layers
+    start = before.build()
+    start.load_weights(before.file)
     if config.pruning.engine != "tfmot":
         return mask_in_place(start, ready.masks)
-    backend.set_seed(config.seed, 1)
+    backend.set_seed(config.seed, phase)
     return tfmot_engine.wrap(start, ready.masks)
 
 
@@ -272,10 +300,6 @@ def _cost(phase: Phase) -> dict[str, Any]:
 def _say_where_from(stage: Stage, name: str) -> None:
     if stage.reused:
         console.print(f"Reused     {name} network, trained before: {escape(stage.path)}", soft_wrap=True)
-
-
-def _builder(config: Config, ready: Prepared) -> Callable[[], Any]:
-    return lambda: config.model.build(ready.data.spec)
 
 
 def _weights(train: Part) -> dict[str, Any]:
@@ -317,7 +341,7 @@ def _deliver(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     return facts
 
 
-def _deliver_pruned(stage: Stage, run_dir: Path) -> dict[str, Any]:
+def _deliver_pruned(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     """The same for a pruned network, with its masks and what it gave before it was stripped."""
     folder = Path(stage.path)
     with np.load(folder / WRAPPED, allow_pickle=False) as arrays:
@@ -325,11 +349,15 @@ def _deliver_pruned(stage: Stage, run_dir: Path) -> dict[str, Any]:
     masks = _unpacked(folder / MASKS)
     kept = {name: mask.astype(bool) for name, mask in masks.items()}
     write_file(run_dir / MASKS, _compressed(kept))
-    return {**_deliver(stage, run_dir, "pruned"), "masks": masks, "wrapped": outcome}
+    return {**_deliver(stage, run_dir, name), "masks": masks, "wrapped": outcome}
 
 
 def _network(
-    stage: Stage, facts: dict[str, Any], file: Path, build: Callable[[], Any], left: dict[str, str]
+    stage: Stage,
+    facts: dict[str, Any],
+    file: Path,
+    build: Callable[[], Any],
+    original: Callable[[], Any],
 ) -> Network:
     layers = [
         WeightSparsity(**{**layer, "shape": tuple(layer["shape"])}) for layer in facts.get("layers", [])
@@ -345,8 +373,9 @@ def _network(
         requested_sparsity=facts.get("requested_sparsity", 0.0),
         measured_sparsity=channels["removed"] if channels else total_sparsity(layers),
         layers=layers,
-        not_pruned=left,
+        not_pruned=facts.get("not_pruned", {}),
         build=build,
+        original=original,
         masks=facts.get("masks", {}),
         wrapped=facts.get("wrapped"),
         channels=channels,

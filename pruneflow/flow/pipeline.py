@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pruneflow.exports.inspection import Inspection, inspect
-from pruneflow.flow import as_came, results
+from pruneflow.flow import as_came, results, second_phase
 from pruneflow.flow.agreement import rounding_of
 from pruneflow.flow.config import Config, plain
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
 from pruneflow.flow.judgement import Judgement, judge
 from pruneflow.flow.latency import speeds
-from pruneflow.flow.networks import DENSE_VERSION, PRUNED_VERSION, Network, dense_network, pruned_network
-from pruneflow.flow.prepare import Prepared, prepare
+from pruneflow.flow.networks import (
+    DENSE_VERSION,
+    PRUNED_VERSION,
+    Network,
+    Networks,
+    dense_network,
+    pruned_network,
+)
+from pruneflow.flow.prepare import prepare
+from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
+from pruneflow.flow.store import Store
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import weights
@@ -47,23 +56,32 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
     as_came.show(config, ready, dense)
-    pruned = pruned_network(store, config, ready, dense, run_dir)
-    files = export(store, config.export, data, (dense, pruned), run_dir)
+    networks = _pruned(store, config, ready, dense, run_dir)
+    files = export(store, config.export, data, networks, run_dir)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
-    scores = evaluate(store, data, (dense, pruned), files, how)
-    inside = _inspect(files, pruned)
+    scores = evaluate(store, data, networks, files, how)
+    inside = _inspect(files, networks.pruned)
     times = speeds(config.latency, files, vocabulary_size=data.spec.vocabulary_size)
-    result = _result(config, ready, _Found(dense, pruned, files, scores, inside, times), start, command)
+    result = _result(config, ready, _Found(networks, files, scores, inside, times), start, command)
     result.write(run_dir)
     return result
+
+
+def _pruned(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Networks:
+    """Prune once, or twice where zeros come after a cut."""
+    pruned = pruned_network(store, config, ready, dense, run_dir)
+    if ready.then is None:
+        return Networks(dense, pruned)
+    known = second_phase.prepared(config, ready.then, pruned.model)
+    again = pruned_network(store, second_phase.settings(config), known, pruned, run_dir)
+    return Networks(dense, again, cut=pruned)
 
 
 @dataclass(frozen=True)
 class _Found:
     """The findings of the stages of a run; the times by kind of file."""
 
-    dense: Network
-    pruned: Network
+    networks: Networks
     files: Artefacts
     scores: Evaluations
     inside: dict[str, Inspection]
@@ -72,8 +90,9 @@ class _Found:
 
 def _result(config: Config, ready: Prepared, found: _Found, start: float, command: str) -> Result:
     """Everything that a run found out, as it is kept."""
-    dense, pruned, files, scores = found.dense, found.pruned, found.files, found.scores
-    of_dense, of_pruned = scores.dense_result(dense, files), scores.pruned_result(pruned, files)
+    networks, files, scores = found.networks, found.files, found.scores
+    of_dense, of_cut = scores.dense_result(networks.dense, files), scores.cut_result(networks.cut, files)
+    of_pruned = scores.pruned_result(networks.pruned, files, of_cut)
     of_files = [
         scores.tflite_result(each, found.inside[each.export.kind], found.times.get(each.export.kind))
         for each in files.shipped
@@ -87,11 +106,12 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         data=DataFacts.of(ready.data),
         plan=_plan_facts(ready),
         dense=of_dense,
+        cut=of_cut,
         pruned=of_pruned,
         tflite=of_files,
         ratios=results.like_for_like(of_dense, of_pruned, of_files[0]),
-        phases={"load": PhaseCost(ready.load_seconds), **_costs(dense, pruned, files, scores)},
-        stages={"dense": dense.stage, "pruned": pruned.stage, **of_files[0].stages},
+        phases={"load": PhaseCost(ready.load_seconds), **_costs(found)},
+        stages={**{name: each.stage for name, each in networks.named.items()}, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=memory.peak_bytes(),
         classes=scores.classes(ready.data.class_names),
@@ -114,13 +134,12 @@ def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
     )
 
 
-def _costs(dense: Network, pruned: Network, files: Artefacts, scores: Evaluations) -> dict[str, PhaseCost]:
+def _costs(found: _Found) -> dict[str, PhaseCost]:
     """Return the time of each phase after loading when it was computed."""
     return {
-        "dense": dense.cost,
-        "pruned": pruned.cost,
-        "export": PhaseCost(files.seconds),
-        "evaluate": PhaseCost(scores.seconds),
+        **{name: each.cost for name, each in found.networks.named.items()},
+        "export": PhaseCost(found.files.seconds),
+        "evaluate": PhaseCost(found.scores.seconds),
     }
 
 
@@ -138,6 +157,9 @@ def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
 
 
 def _plan_facts(ready: Prepared) -> dict[str, Any]:
+    """Return the plan of the last phase, and below ``cut`` that of the one before it."""
+    if ready.then:
+        return {**_plan_facts(ready.then), "cut": _plan_facts(replace(ready, then=None))}
     plan, trainer = ready.plan, ready.trainer
     lengths = ("dense_epochs", "epochs", "dense_batch_size", "batch_size")
     return {

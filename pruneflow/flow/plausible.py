@@ -104,6 +104,7 @@ def _require_compared(result: Mapping[str, Any]) -> None:
     _require(name in HEADLINES, "data.metric", f"is none of {', '.join(HEADLINES)}")
     pruned = result["pruned"]
     networks = {"pruned": pruned, "pruned.wrapped": pruned["wrapped"]}
+    networks |= {"cut": result["cut"]} if result.get("cut") else {}
     networks |= {f"tflite[{index}]": file for index, file in enumerate(result["tflite"])}
     for where, network in networks.items():
         for part in ("test",) if where == "pruned.wrapped" else ("test", "validation"):

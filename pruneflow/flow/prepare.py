@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from pruneflow.datasets.spec import Data
 from pruneflow.datasets.weights import weighed
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
-from pruneflow.flow import lengths
+from pruneflow.flow import lengths, second_phase
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
+from pruneflow.flow.prepared import Prepared
 from pruneflow.options import require
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.sparsity import tfmot_engine
-from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Selection
-from pruneflow.training.trainer import Trainer
 
 __all__ = ["Prepared", "forget", "prepare"]
 
 SHOWN = 200  # characters of what Keras says
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The facts that are known before any training.
-
-    Attributes:
-        data: The data.
-        trainer: How both networks are trained, every length a number.
-        plan: When masks change.
-        selection: The layers to prune.
-        masks: How their masks are decided.
-        notes: What has to be said of that, a sentence each.
-        lengths: How long both phases are and why, a line each.
-        warnings: What must not be overlooked, a sentence each.
-        device: Processor, precision, threads.
-        interpreters: TFLite interpreters that run side by side.
-        load_seconds: How long loading the data took.
-        difference: Largest difference of outputs to those of the network of Keras 3 that came; None where it
-            came as Keras 2.
-    """
-
-    data: Data
-    trainer: Trainer
-    plan: Plan
-    selection: Selection
-    masks: MaskPlan
-    notes: list[str]
-    lengths: list[str]
-    warnings: list[str]
-    device: dict[str, Any]
-    interpreters: int
-    load_seconds: float
-    difference: float | None = None
 
 
 def prepare(config: Config, *, share: int | None = None) -> Prepared:
@@ -84,28 +49,28 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     )
     with undisturbed():
         device = config.device.configure(share)
-        selection = _selected(config, data, plan)
+        model = _built(config, data)
+        selection = _selected(config, model, plan)
         if config.model.brought:
             _try_exports(config, data)
+        masks = masks_for(config, plan, selection)
+        ready = Prepared(
+            data=data,
+            trainer=trainer,
+            plan=plan,
+            selection=selection,
+            masks=masks,
+            notes=[*filter(None, [config.model.note]), *masks.check()],
+            lengths=lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
+            warnings=lengths.doubts(config.trainer, plan),
+            device=device,
+            interpreters=config.device.interpreters(share),
+            load_seconds=seconds,
+            difference=config.model.difference,
+        )
+        ready = replace(ready, then=second_phase.rehearsed(config, ready, model))
         backend.keras().backend.clear_session()
-    masks = masks_for(config, plan, selection)
-    notes = [*filter(None, [config.model.note]), *masks.check()]
-    interpreters = config.device.interpreters(share)
-    difference = config.model.difference
-    return Prepared(
-        data=data,
-        trainer=trainer,
-        plan=plan,
-        selection=selection,
-        masks=masks,
-        notes=notes,
-        lengths=lengths.said(config.trainer, trainer, len(data.train)),
-        warnings=lengths.doubts(config.trainer, plan),
-        device=device,
-        interpreters=interpreters,
-        load_seconds=seconds,
-        difference=difference,
-    )
+    return ready
 
 
 def forget() -> None:
@@ -115,9 +80,8 @@ def forget() -> None:
     factories.forget()
 
 
-def _selected(config: Config, data: Data, plan: Plan) -> Selection:
+def _selected(config: Config, model: Any, plan: Plan) -> Selection:
     """The layers to prune; where tfmot is to wrap them it tries, which may fail."""
-    model = _built(config, data)
     selection = selected(config, model)
     if config.pruning.engine == "tfmot":
         tfmot_engine.wrap(model, masks_for(config, plan, selection))

@@ -32,6 +32,7 @@ __all__ = [
     "DenseResult",
     "GroupResult",
     "LatencyResult",
+    "Parts",
     "PhaseCost",
     "PrunedResult",
     "Result",
@@ -113,6 +114,7 @@ class PrunedResult:
     """The pruned network as Keras runs it, and its sizes as float TFLite and as ``.h5``.
 
     Sparsity and compression ratio are over pruned weights; biases and layers that were left are not counted.
+    With zeros on top of a cut, the compression ratio is against these weights before the cut.
     Of ``structure=channel`` the sparsity is the share of the network that was cut out, as `channels` says;
     ``layers`` are those before the cut.
     """
@@ -182,13 +184,28 @@ class WrappedResult:
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The parts of a speedup: ``cut`` is the dense file over the one of the cut network, ``zeros`` that one
+    over the file with zeros on top; ``timing`` is of the file of the cut network.
+    """
+
+    timing: Timing
+    cut: Speedup
+    zeros: Speedup
+
+
+@dataclass(frozen=True)
 class LatencyResult:
-    """An exported file timed in turn with the baseline of the same kind, in this run and on this machine."""
+    """An exported file timed in turn with the baseline of the same kind, in this run and on this machine.
+
+    ``parts`` says what the cut gave and what the zeros, where there are both.
+    """
 
     dense: Timing
     pruned: Timing
     speedup: Speedup
     verdict: str
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True)
@@ -257,7 +274,8 @@ class PhaseCost:
 class Result:
     """Everything a run found out. See the README for the meaning of each field.
 
-    ``judgement`` is null in results of before.
+    ``judgement`` is null in results of before. ``cut`` is the network that the first phase has cut, where a
+    second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the weights left.
     """
 
     config: dict[str, Any]
@@ -277,6 +295,7 @@ class Result:
     peak_memory_bytes: int
     classes: list[ClassResult] = field(default_factory=list)
     judgement: Judgement | None = None
+    cut: PrunedResult | None = None
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

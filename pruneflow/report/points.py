@@ -29,8 +29,8 @@ LARGEST_GROUPS = 8  # colours that can be told apart by everybody
 
 # Groups of options. Settings that only one option of a group has do not count as a difference beside it.
 GROUPS = (
-    *("dataset", "augmentation", "model", "schedule", "structure", "criterion", "distribution", "export"),
-    "trainer",
+    *("dataset", "augmentation", "model", "schedule", "structure", "criterion", "distribution", "then"),
+    *("export", "trainer"),
 )
 # How a network is stored, timed or searched for is no property of it.
 APART = (
@@ -38,7 +38,7 @@ APART = (
     *("dataset.path", "dataset.cache_dir", "dataset.download"),
 )
 # Along these a line is drawn: they say how far a network is pruned.
-ALONG = ("schedule.final_sparsity", "structure.n")
+ALONG = ("schedule.final_sparsity", "structure.n", "then.final_sparsity")
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +257,7 @@ def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, A
     for key, value in result["config"].items():
         _flatten(key, value, settings)
     for group in GROUPS:
-        usual = "none" if group == "augmentation" else group  # which results of before do not name
+        usual = "none" if group in ("augmentation", "then") else group  # which results of before do not name
         settings[group] = settings.pop(f"{group}.name", usual)
     return {**settings, "export": file["kind"], "dataset": result["data"]["name"]}
 

@@ -31,7 +31,7 @@ MICROSECONDS_BELOW_MS = 0.1
 _Mask = npt.NDArray[np.bool_]
 
 REQUESTED, MEASURED = COLOURS[0], COLOURS[4]
-DENSE, PRUNED = COLOURS[7], COLOURS[1]
+DENSE, CUT, PRUNED = COLOURS[7], COLOURS[5], COLOURS[1]
 
 
 def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
@@ -45,9 +45,11 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
         PruneflowError: naming a file that holds something else.
     """
     yield _sparsities(result)
-    curves = read_curves(folder / "pruned")
-    if {"sparsity/planned", "sparsity/total"} <= set(curves):
-        yield _training(curves, result)
+    plans = {"cut": result["plan"].get("cut"), "pruned": result["plan"]}
+    for name, plan in plans.items():
+        curves = read_curves(folder / name) if plan else {}
+        if {"sparsity/planned", "sparsity/total"} <= set(curves):
+            yield _training(curves, result, plan, name)
     yield _sizes(result)
     if any(file["latency"] for file in result["tflite"]):
         yield _latencies(result)
@@ -123,10 +125,12 @@ def _sparsities(result: Mapping[str, Any]) -> Picture:
     )
 
 
-def _training(curves: Mapping[str, Curve], result: Mapping[str, Any]) -> Picture:
+def _training(
+    curves: Mapping[str, Curve], result: Mapping[str, Any], plan: Mapping[str, Any], name_of_phase: str
+) -> Picture:
     """Planned against measured sparsity over the steps, and the accuracy below it."""
     drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.3, ratios=[1.2, 1], shared=True)
-    last = result["plan"]["total_steps"]
+    last = plan["total_steps"]
     for tag, label, colour, style, width in (
         ("sparsity/planned", "planned", REQUESTED, "-", 3.4),
         ("sparsity/total", "measured", MEASURED, "--", 1.6),
@@ -153,14 +157,14 @@ def _training(curves: Mapping[str, Curve], result: Mapping[str, Any]) -> Picture
     below.set_xlabel("step of the pruning phase")
     below.set_xlim(0, last * 1.01)
     _legend_above(below)
-    updates = result["plan"]["updates"]
+    updates = plan["updates"]
     return Picture(
-        "training",
-        f"Sparsity and {reached} while it was pruned",
+        "training" if name_of_phase == "pruned" else f"training-{name_of_phase}",
+        f"Sparsity and {reached} while it was {name_of_phase}",
         f"Lines over {last} steps: planned and measured sparsity, which rises to "
         f"{curves['sparsity/total'].values[-1]:.4f} in {updates} mask updates; {reached} below.",
         drawn,
-        f"{updates} mask updates, steps {result['plan']['begin_step']} to {result['plan']['end_step']} of "
+        f"{updates} mask updates, steps {plan['begin_step']} to {plan['end_step']} of "
         f"{last}. {reached[0].upper()}{reached[1:]} at the end of each epoch.",
     )
 
@@ -189,9 +193,13 @@ def _latencies(result: Mapping[str, Any]) -> Picture:
     """Median and spread of the latency of each file and of the baseline of its kind."""
     timed = [(file["kind"], file["latency"]) for file in result["tflite"] if file["latency"]]
     rows = [
-        (f"{kind}, {what}", latency[what], colour)
+        (f"{kind}, {what}", timing, colour)
         for kind, latency in timed
-        for what, colour in (("dense", DENSE), ("pruned", PRUNED))
+        for what, timing, colour in (
+            ("dense", latency["dense"], DENSE),
+            *([("cut", latency["parts"]["timing"], CUT)] if latency.get("parts") else []),
+            ("pruned", latency["pruned"], PRUNED),
+        )
     ]
     small = max(timing["p90_ms"] for _, timing, _ in rows) < MICROSECONDS_BELOW_MS
     factor, unit = (1000, "µs") if small else (1, "ms")

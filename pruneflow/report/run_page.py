@@ -26,6 +26,9 @@ FILES = {
     "dense-*.tflite": "the baseline, exported in the same way",
     "pruned.h5": "the stripped network, for tf_keras",
     "pruned.keras": "the same for Keras 3, as the network came",
+    "cut-*.tflite": "the network that was cut, before its zeros, exported in the same way",
+    "cut.h5": "the network that was cut, before its zeros, for tf_keras",
+    "cut.keras": "the same for Keras 3, as the network came",
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
     "labels.txt": "names of the classes, in the order of the outputs",
@@ -89,7 +92,7 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
 
 
 def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """The four or five figures that somebody looks for first, of the first exported file."""
+    """The four to six figures that somebody looks for first, of the first exported file."""
     file, dense, pruned = result["tflite"][0], result["dense"], result["pruned"]
     ratio = dense["tflite_gzip_bytes"] / file["gzip_bytes"]
     yield _figure(
@@ -101,6 +104,9 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         yield _figure(name, f"{reached:.4f}", "no dense network was trained")
     else:
         yield _figure(name, f"{reached:.4f}", f"dense {of_dense:.4f} ({reached - of_dense:+.4f})")
+    if result.get("cut") and (cut := summary.cut_of(result)):
+        asked = f"requested {cut['requested']:.4f}"
+        yield _figure(f"{cut['of'].replace('_', '-')} cut", f"{cut['removed']:.4f}", asked)
     yield _figure(
         "sparsity", f"{pruned['measured_sparsity']:.4f}", f"requested {pruned['requested_sparsity']:.4f}"
     )

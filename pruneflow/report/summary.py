@@ -15,6 +15,7 @@ __all__ = [
         "FORMS",
         "class_rows",
         "columns",
+        "cut_of",
         "dense_row",
         "export_row",
         "findings",
@@ -41,7 +42,7 @@ def columns(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def metric_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """All metrics on the test part, a head and a row each, where there are more than the one of the table."""
-    networks = {"dense": result["dense"], "pruned": result["pruned"]}
+    networks = {name: result[name] for name in ("dense", "cut", "pruned") if result.get(name)}
     networks |= {f"TFLite {file['kind']}": file for file in result["tflite"]}
     metrics = {name: figures.metrics_of(network) for name, network in networks.items()}
     names = list(metrics["pruned"])
@@ -60,17 +61,20 @@ def _figure(value: float | None) -> str:
 def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """The table of a run, a cell for each of `columns`: the dense network, the pruned one, each file.
 
+    Where zeros came on top of a cut, the network that was cut has a row before the pruned one.
+
     Args:
         result: What ``result.json`` holds.
     """
-    pruned = result["pruned"]
-    sparsity, size = pruned["measured_sparsity"], pruned["tflite_gzip_bytes"]
+    networks = {name: result[name] for name in ("cut", "pruned") if result.get(name)}
     exported = [export_row(result, file) for file in result["tflite"]]
-    return [
-        dense_row(result),
-        _row(result, "pruned", sparsity, size, figures.quality(result, pruned)),
-        *exported,
+    rows = [
+        _row(
+            result, name, each["measured_sparsity"], each["tflite_gzip_bytes"], figures.quality(result, each)
+        )
+        for name, each in networks.items()
     ]
+    return [dense_row(result), *rows, *exported]
 
 
 def dense_row(result: Mapping[str, Any]) -> list[str]:
@@ -119,22 +123,33 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
         f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
     )
-    yield from _channel_lines(pruned.get("channels"))
+    yield from _channel_lines(cut_of(result))
+    if result.get("cut"):
+        asked, reached = (f"{pruned[f'{which}_sparsity']:.4f}" for which in ("requested", "measured"))
+        yield f"Then     {asked} of the weights that are left were to be zero, {reached} are."
     if not pruned.get("channels") and any(file["encoding"] == "dense" for file in files):
         yield (
-            "A raw dense-encoded file does not shrink: its zeros take as many bytes as other numbers. "
+            "Zeros do not make a raw dense-encoded file smaller: they take as many bytes as other numbers. "
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
-    yield (
-        f"Keras    under masks {figures.quality(result, pruned['wrapped']):.4f}, "
-        f"{'cut' if pruned.get('channels') else 'stripped'} "
-        f"{figures.quality(result, pruned):.4f}: {pruned['wrapped']['disagreements']} of {examples:,} test "
-        "examples differ."
-    )
+    for network in filter(None, (result.get("cut"), pruned)):
+        yield (
+            f"Keras    under masks {figures.quality(result, network['wrapped']):.4f}, "
+            f"{'cut' if network.get('channels') else 'stripped'} "
+            f"{figures.quality(result, network):.4f}: {network['wrapped']['disagreements']} of {examples:,} "
+            "test examples differ."
+        )
     yield from _class_line(result)
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
+
+
+def cut_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what was cut out of the network, as `results.ChannelsResult`; None where nothing was."""
+    network = result.get("cut") or result["pruned"]
+    channels: Mapping[str, Any] | None = network.get("channels")
+    return channels
 
 
 def _channel_lines(cut: Mapping[str, Any] | None) -> Iterator[str]:
@@ -204,7 +219,7 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
 
 
 def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
-    """Return the speedup if zeros cost nothing, in words; empty for a network that was cut."""
+    """Return the speedup if zeros cost nothing, in words; empty for a network that was only cut."""
     if result["pruned"].get("channels"):
         return ""
     return f" In theory {file['theoretical_speedup']:.1f}x, if every zero were skipped for nothing."

@@ -72,20 +72,30 @@ def show_prepared(ready: Prepared) -> None:
         warn(f"Note       {warning}")
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
     console.print(f"Not pruned {left or 'none'}", markup=False, soft_wrap=True)
+    if ready.then:
+        _show_second_phase(ready.then)
+
+
+def _show_second_phase(ready: Prepared) -> None:
+    for line in [*_plan_lines(ready, "Then plan"), *_mask_lines(ready, "Then masks")]:
+        console.print(line, markup=False, soft_wrap=True)
+    for warning in ready.warnings:
+        warn(f"Note       {warning}")
 
 
 def _length_lines(ready: Prepared) -> list[str]:
-    return [f"{'' if index else 'Phases':<10} {line}" for index, line in enumerate(ready.lengths)]
+    lines = [*ready.lengths, *(ready.then.lengths if ready.then else [])]
+    return [f"{'' if index else 'Phases':<10} {line}" for index, line in enumerate(lines)]
 
 
-def _plan_lines(ready: Prepared) -> list[str]:
+def _plan_lines(ready: Prepared, label: str = "Plan") -> list[str]:
     plan = ready.plan
     schedule, updates = plan.schedule, plan.updates
     shown = sorted({updates[round(part * (len(updates) - 1) / 4)] for part in range(5)})
     sparsities = {step: ready.masks.requested_sparsity(step) for step in shown}
     points = ", ".join(f"step {step}: {sparsity:.3f}" for step, sparsity in sparsities.items())
     lines = [
-        f"Plan       {schedule.name}: {len(updates)} updates, steps {updates[0]} to {updates[-1]} of "
+        f"{label:<10} {schedule.name}: {len(updates)} updates, steps {updates[0]} to {updates[-1]} of "
         f"{plan.total_steps}, every {plan.frequency}",
         f"           sparsity at {points}",
     ]
@@ -97,11 +107,11 @@ def _plan_lines(ready: Prepared) -> list[str]:
     return lines
 
 
-def _mask_lines(ready: Prepared) -> list[str]:
+def _mask_lines(ready: Prepared, label: str = "Masks") -> list[str]:
     """Return a line for each weight: its sparsity at the end of the plan, and notes."""
     plan, end = ready.masks, ready.plan.total_steps
     options = plan.structure.name, plan.criterion.name, plan.distribution.name
-    lines = [f"Masks      {', '.join(options)}"]
+    lines = [f"{label:<10} {', '.join(options)}"]
     if isinstance(plan, ChannelPlan):
         return [*lines, *_group_lines(plan, end), *(f"Note       {note}" for note in ready.notes)]
     requested, width = plan.sparsities_after(end), max(len(p.name) for p in plan.prunables)

@@ -90,7 +90,7 @@ class Fit:
     """The settings of one training phase; with network, data and plan they decide the result.
 
     Attributes:
-        name: ``"dense"`` or ``"pruned"``.
+        name: ``"dense"``, ``"cut"`` or ``"pruned"``.
         epochs: Epochs.
         batch_size: Examples per step.
         learning_rate: Learning rate of the first step.

@@ -147,8 +147,8 @@ class Trainer:
             augmentation=augmentation,
         )
 
-    def pruned_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
-        """Return the settings of the pruning phase."""
+    def pruned_fit(self, seed: int, augmentation: Augmentation | None = None, *, phase: int = 1) -> Fit:
+        """Return the settings of the first pruning phase, or of the second."""
         return Fit(
             name="pruned",
             epochs=_known("epochs", self.epochs),
@@ -158,7 +158,7 @@ class Trainer:
             optimizer=self.optimizer,
             optimizer_parameters=self.optimizer_parameters,
             early_stopping=self.early_stopping,
-            seed=(seed, 1),
+            seed=(seed, phase),
             loss=self.loss,
             metrics=tuple(self.metrics),
             augmentation=augmentation,

@@ -1,0 +1,120 @@
+"""The group ``then``: a second pruning phase, of zeros in the network that the first one has cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pruneflow.errors import ConfigError
+from pruneflow.options import at_most, option, require
+from pruneflow.sparsity import structures
+
+if TYPE_CHECKING:
+    from pruneflow.sparsity.structures import Structure
+else:  # OmegaConf refuses the keys of a subclass where its base is named
+    Structure = Any
+
+__all__ = ["Nothing", "Then", "Zeros", "named"]
+
+# Keys of the first phase in messages, and what is typed for the second.
+_KEYS = {
+    r"\bschedule\.final_sparsity\b": "then.final_sparsity",
+    r"\btrainer\.epochs\b": "then.epochs",
+    r"(?<![\w.])structure=": "then=",
+    r"(?<![\w.])structure\.": "then.structure.",
+}
+
+
+@dataclass(kw_only=True)
+class Then:
+    """The base of the options for the time after the first pruning phase.
+
+    Attributes:
+        name: Label in tables.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+
+    name: str
+
+    def check(self, first: structures.Structure) -> None:
+        """Refuse a second phase after one that cuts nothing.
+
+        Args:
+            first: The structure of the first phase.
+
+        Raises:
+            ConfigError: naming both.
+        """
+
+
+@option("then", "none")
+@dataclass(kw_only=True)
+class Nothing(Then):
+    """Nothing comes after the first phase."""
+
+
+@option("then", "unstructured")
+@dataclass(kw_only=True)
+class Zeros(Then):
+    """Zeros in the weights that the cut has left; what is not said here is as in the first phase.
+
+    Attributes:
+        structure: What is masked together.
+        final_sparsity: Share of zeros at the end, [0, 1).
+        epochs: Epochs of the phase; null takes ``trainer.epochs``.
+    """
+
+    structure: Structure
+    final_sparsity: float
+    epochs: int | None = at_most(1_000_000)
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network could make right."""
+        is_word = not isinstance(self.structure, structures.Structure)
+        problem = "it holds the settings of a structure"
+        require(not is_word, "then.structure", self.structure, problem, "Choose one with then=block_4x1.")
+        kind = self.structure.option_name
+        problem = "the network is cut once, and zeros follow"
+        require(not self.structure.cuts, "then", kind, problem, "Take then=unstructured.")
+        require(
+            0 <= self.final_sparsity < 1,
+            "then.final_sparsity",
+            self.final_sparsity,
+            "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
+            "Write for instance then.final_sparsity=0.8.",
+        )
+        require(
+            self.epochs is None or self.epochs >= 1,
+            "then.epochs",
+            self.epochs,
+            "allowed are whole numbers from 1, or null",
+            "null trains for as many epochs as the first phase.",
+        )
+
+    def check(self, first: structures.Structure) -> None:
+        """Refuse a second phase after one that cuts nothing; see `Then.check`."""
+        problem = f"it prunes the network that the first phase cuts, and structure={first.name} cuts nothing"
+        require(first.cuts, "then", self.name, problem, "Choose structure=channel, or then=none.")
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """Name the keys of ``then`` in refusals by options that both phases have.
+
+    >>> with named():
+    ...     raise ConfigError("structure.n=9: n of every m. Or set schedule.final_sparsity=0.5.")
+    Traceback (most recent call last):
+        ...
+    pruneflow.errors.ConfigError: then.structure.n=9: n of every m. Or set then.final_sparsity=0.5.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        text = str(error)
+        for pattern, key in _KEYS.items():
+            text = re.sub(pattern, key, text)
+        raise ConfigError(text) from error
