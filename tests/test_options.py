@@ -114,6 +114,14 @@ def test_a_data_set_has_three_parts_that_its_spec_describes(name, tmp_path):
     assert len(weights) == len(data.train) and weights.mean() == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", options("then"))
+def test_what_comes_after_a_cut_is_a_structure_of_the_same_name(name):
+    then = pruneflow.compose(["structure=channel", f"then={name}"]).then
+    if name != "none":
+        assert then.structure == composed("structure", name)
+        assert then.final_sparsity == min(0.8, then.structure.max_sparsity)
+
+
 @pytest.mark.parametrize("name", options("augmentation"))
 def test_an_augmentation_keeps_the_shape_of_a_batch_and_is_fixed_by_seed_and_step(name):
     option = composed("augmentation", name)

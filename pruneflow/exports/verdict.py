@@ -135,10 +135,10 @@ def shares(cut: Speedup, zeros: Speedup) -> str:
         zeros: The file of the cut network over the one with zeros on top.
 
     >>> shares(Speedup(5.9, 5.7, 6.1, 40, 1.1), Speedup(1.02, 0.97, 1.06, 40, 1.1))
-    'Measured apart, the cut gave 5.90x (5.70 to 6.10), its zeros 1.02x (0.97 to 1.06).'
+    'Measured apart, the cut gave 5.90x (5.70 to 6.10), the zeros 1.02x (0.97 to 1.06).'
     """
     one, other = (f"{each.ratio:.2f}x ({each.low:.2f} to {each.high:.2f})" for each in (cut, zeros))
-    return f"Measured apart, the cut gave {one}, its zeros {other}."
+    return f"Measured apart, the cut gave {one}, the zeros {other}."
 
 
 def _why_faster(facts: KernelFacts) -> str:
@@ -165,7 +165,7 @@ def _why_faster_if_smaller(facts: KernelFacts) -> str:
 
 def _why_slower(facts: KernelFacts) -> str:
     if facts.is_smaller and facts.kind == facts.reference_kind and not facts.sparse_kernels:
-        return f"{_smaller(facts)}, but this machine takes as long for layers of such sizes"
+        return f"{_smaller(facts)}, but this machine is no faster at layers of such sizes"
     if facts.sparse_kernels:
         return f"{_on_sparse_kernel(facts)}, which costs more here than its zeros save"
     if facts.kind != facts.reference_kind:

@@ -149,6 +149,10 @@ _COLUMNS = {
     "pruned_seconds": "phases.pruned.seconds",
     "pruned_examples_per_second": "phases.pruned.examples_per_second",
     "peak_memory_bytes": "peak_memory_bytes",
+    "then": "config.then.name",
+    "cut_requested_sparsity": "cut.requested_sparsity",
+    "cut_measured_sparsity": "cut.measured_sparsity",
+    "cut_accuracy": "cut.accuracy",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,15 @@ def _row(
     ]
 
 
+_FLOAT_FILES = {"dense-float": "dense", "cut-float": "cut", "pruned-float, dense-encoded": "pruned"}
+
+
 def size_rows(result: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Sizes in bytes by `FORMS`, of the dense float file, the pruned float file and what is exported."""
+    """Sizes in bytes by `FORMS`, of the float file of each network and of what is exported."""
     rows = {
         name: {form: result[network][f"tflite_{key}"] for form, key in FORMS.items()}
-        for name, network in (("dense-float", "dense"), ("pruned-float, dense-encoded", "pruned"))
+        for name, network in _FLOAT_FILES.items()
+        if result.get(network)
     }
     for file in result["tflite"]:
         if (file["kind"], file["encoding"]) != ("float", "dense"):
@@ -216,6 +221,24 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
             yield f"Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
     if latency:
         yield f"Latency  {latency_line(latency, theory_of(result, file))}"
+        yield from _parts_line(result, file)
+
+
+def _parts_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what arithmetic, cut and zeros each gave against the dense float file, where that was timed."""
+    timed = {each["kind"]: each["latency"] for each in result["tflite"] if each["latency"]}
+    if file["kind"] == "float" or "float" not in timed or not cut_of(result):
+        return
+    latency, parts = file["latency"], file["latency"].get("parts")
+    steps = {
+        f"{file['kind']} arithmetic": latency["dense"],
+        "the cut": parts["timing"] if parts else latency["pruned"],
+        **({"the zeros": latency["pruned"]} if parts else {}),
+    }
+    medians = [each["median_ms"] for each in (timed["float"]["dense"], *steps.values())]
+    gains = zip(steps, pairwise(medians), strict=True)
+    said = ", ".join(f"{what} {before / after:.2f}x" for what, (before, after) in gains)
+    yield f"Parts    {medians[0] / medians[-1]:.2f}x against dense-float.tflite, by medians: {said}."
 
 
 def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:

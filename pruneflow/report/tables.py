@@ -182,6 +182,7 @@ def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
             "model": result["config"]["model"]["name"],
             "export": file["kind"],
             "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
+            **({"cut": f"{cut['measured_sparsity']:.4f}"} if (cut := result.get("cut")) else {}),
             figures.metric_of(result): f"{figures.quality(result, file):.4f}",
             "gzip_bytes": str(file["gzip_bytes"]),
             **({"verdict": judged["verdict"]} if (judged := marked(result)) else {}),

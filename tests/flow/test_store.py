@@ -382,6 +382,7 @@ SETTINGS = {
     "structure.name": ("other", ""),
     "criterion.name": ("other", ""),
     "distribution.name": ("other", ""),
+    "then.name": ("other", ""),
     "distribution.layers": ("{conv2d:0.5}", "pruned"),
     "export.encoding": ("sparse", "export"),
     "export.compression": ("zstd", ""),
