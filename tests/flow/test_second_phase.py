@@ -36,7 +36,9 @@ def kernels_of(file):
 @pytest.mark.run
 def test_zeros_lie_in_the_network_that_was_cut(composed, tmp_path):
     alone = run(composed, tmp_path / "alone", *CUT)
-    both = run(composed, tmp_path / "both", *THEN, "export=all", "latency.seconds=0.1")
+    both = run(
+        composed, tmp_path / "both", *THEN, "export=all", "latency.seconds=0.1", "export.max_accuracy_drop=1"
+    )
     assert alone.cut is None and both.pruned.channels is None
     assert both.cut.channels == alone.pruned.channels
     assert both.cut.accuracy == alone.pruned.accuracy
@@ -128,9 +130,9 @@ def bits(folder):
 
 
 @pytest.mark.run
+@pytest.mark.filterwarnings("ignore:__array__ implementation", "ignore:.*np.object.*")
 def test_a_network_of_keras_3_comes_back_with_zeros(composed, tmp_path):
-    import keras
-
+    keras = backend.keras3()
     layers = keras.layers
     network = keras.Sequential(
         [
@@ -156,7 +158,7 @@ def test_a_second_phase_leaves_the_digests_of_the_stages_before_it(composed):
 
 
 def test_the_second_phase_has_seeds_and_settings_of_its_own(composed):
-    config = composed(*QUICK, *THEN, "then.epochs=3", "distribution.layers={conv2d:0.5}")
+    config = composed(*QUICK, *THEN, "then.epochs=3", "distribution.layers={conv2d:0.4}")
     ready = pipeline.prepare(config)
     own = second_phase.settings(config)
     assert isinstance(own.then, Nothing) and own.distribution.layers == {}
