@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -9,10 +10,12 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 
 # A shell without job control starts what it puts in the background with SIGINT ignored, and nohup ignores
 # SIGHUP; so would the runs that tests interrupt.
@@ -31,6 +34,7 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pruneflow.command import isolation, plugins
+    from pruneflow.exports import latency, latency_child
     from pruneflow.flow import config
     from pruneflow.runtime import surroundings
     from pruneflow.training.fit import Fit
@@ -42,7 +46,8 @@ TIERS = ("quick", "run", "long", "cluster", "browser")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What belongs to no other tier is quick."""
+    """What belongs to no other tier is quick; what takes minutes begins first, lest one worker end alone."""
+    items.sort(key=lambda item: "real_data" not in getattr(item, "fixturenames", ()))
     for item in items:
         if not any(item.get_closest_marker(name) for name in TIERS):
             item.add_marker(pytest.mark.quick)
@@ -123,6 +128,18 @@ def real_data(monkeypatch: pytest.MonkeyPatch) -> str:
     return REAL_DATA
 
 
+def timed_in_this_process(job: latency_child.Job) -> Any:
+    """Answer as a child does; the dozen of children that each measurement starts have tests of their own."""
+    *_, last = {"time": latency_child._time, "memory": latency_child._memory}[job.task](job)
+    return last["answer"]
+
+
+@pytest.fixture
+def timed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurement starts a process."""
+    monkeypatch.setattr(latency, "_answer", timed_in_this_process)
+
+
 # What makes a run on the tiny data last a second or two.
 QUICK = [
     "latency.seconds=0",  # its own tests measure
@@ -144,9 +161,32 @@ QUICK_LSTM = [
 ]
 
 
+@functools.cache
+def composed_once(*overrides: str) -> DictConfig:
+    """Compose what many tests ask for: it takes a sixth of a second."""
+    return hydra.compose("config", list(overrides))
+
+
 @pytest.fixture
 def composed() -> Iterator[Callable[..., config.Config]]:
     """Compose overrides into a typed config."""
     with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
         plugins.prefer_own_yaml()
-        yield lambda *overrides: config.from_hydra(hydra.compose("config", list(overrides)))
+        yield lambda *overrides: config.from_hydra(composed_once(*overrides))
+
+
+@pytest.fixture(scope="session")
+def shared_stages(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store, as an override: what one test has trained, all others that name it take.
+
+    Not for a test that watches or breaks what makes a stage.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # beside those of other workers
+    return f"stages.dir={folder / 'shared-stages'}"
+
+
+@pytest.fixture
+def sharing(composed: Callable[..., config.Config], shared_stages: str) -> Callable[..., config.Config]:
+    """Compose as `composed` does, with the store that tests share."""
+    return lambda *overrides: composed(*overrides, shared_stages)

@@ -79,11 +79,13 @@ def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
 
 
 @pytest.mark.run
-def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(tmp_path, monkeypatch):
+def test_a_run_changes_neither_logging_nor_the_working_folder_nor_somebody_elses_hydra(
+    tmp_path, monkeypatch, shared_stages
+):
     logger = logging.getLogger()
     monkeypatch.setattr(logger, "handlers", [])  # as where nobody has set up logging
     before = list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra
-    config = pruneflow.compose(QUICK)
+    config = pruneflow.compose([*QUICK, shared_stages])
     config.schedule.final_sparsity = 0.75
     result = pruneflow.run(config)
     assert (list(logger.handlers), logger.level, Path.cwd(), GlobalHydra.instance().hydra) == before
@@ -103,8 +105,8 @@ def test_composing_inside_somebody_elses_hydra_leaves_it_as_it_was(tmp_path):
 
 
 @pytest.mark.run
-def test_a_report_is_made_where_it_is_asked_for(tmp_path):
-    pruneflow.run(QUICK, folder=tmp_path / "run", report=True)
+def test_a_report_is_made_where_it_is_asked_for(tmp_path, shared_stages):
+    pruneflow.run([*QUICK, shared_stages], folder=tmp_path / "run", report=True)
     assert (tmp_path / "run" / "report.html").is_file()
 
 
@@ -159,8 +161,8 @@ def test_changed_settings_are_checked_again(tmp_path, change, said):
 
 
 @pytest.mark.run
-def test_the_command_of_changed_settings_makes_them_again(tmp_path):
-    words = [*QUICK, "structure=block_4x1", "export=int8"]
+def test_the_command_of_changed_settings_makes_them_again(tmp_path, shared_stages):
+    words = [*QUICK, shared_stages, "structure=block_4x1", "export=int8"]
     config = pruneflow.compose(words)
     config.schedule.final_sparsity = 0.75
     config.distribution.layers = {"conv2d": 0.5}
@@ -243,30 +245,32 @@ def test_a_run_gives_precision_and_random_numbers_back_also_when_it_fails(monkey
 
 
 @pytest.mark.run
-def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, monkeypatch):
+def test_a_run_that_failed_leaves_its_message_and_may_be_run_again(tmp_path, shared_stages):
     bad = [*QUICK, "trainer.optimizer=sgd", "trainer.dense_learning_rate=1e30"]
     with pytest.raises(PruneflowError, match="Training diverged"):
         pruneflow.run(bad, folder=tmp_path / "run")
     assert "Training diverged" in (tmp_path / "run" / "failure.json").read_text()
-    pruneflow.run(QUICK, folder=tmp_path / "run")
+    pruneflow.run([*QUICK, shared_stages], folder=tmp_path / "run")
     assert (tmp_path / "run" / "result.json").is_file()
     assert not (tmp_path / "run" / "failure.json").exists()
 
 
 @pytest.mark.run
 def test_a_run_whose_message_could_not_be_written_may_be_run_again_with_the_same_settings(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, shared_stages
 ):
+    words = [*QUICK, shared_stages]
+
     def full(*_):
         raise PruneflowError("No space left on device")
 
     with monkeypatch.context() as patched, pytest.raises(PruneflowError, match="No space"):
         patched.setattr(api, "record_failure", full)
         patched.setattr(Result, "write", full)
-        pruneflow.run(QUICK, folder=tmp_path / "run")
+        pruneflow.run(words, folder=tmp_path / "run")
     with pytest.raises(ConfigError, match="there is a run in this folder already"):
-        pruneflow.run([*QUICK, "seed=1"], folder=tmp_path / "run")
-    assert pruneflow.run(QUICK, folder=tmp_path / "run").seed == 0
+        pruneflow.run([*words, "seed=1"], folder=tmp_path / "run")
+    assert pruneflow.run(words, folder=tmp_path / "run").seed == 0
 
 
 def test_no_run_is_written_over(tmp_path):
@@ -654,12 +658,13 @@ def test_the_library_has_examples():
 
 
 @pytest.mark.run
-def test_the_examples_of_the_docs_run_as_written(tmp_path):
+def test_the_examples_of_the_docs_run_as_written(tmp_path, shared_stages):
     text = (ROOT / "docs" / "library.md").read_text()
     first, second, third, loop = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     x, y = examples()
     names = {"x": x, "y": y}
-    for words, block in ((QUICK, first), (QUICK, second), ([], third)):
+    quick = [*QUICK, shared_stages]
+    for words, block in ((quick, first), (quick, second), ([], third)):
         listed = "".join(f', "{word}"' for word in words)
         exec(re.sub(r'(\["model=cnn".*?)\]', rf"\1{listed}]", block), names)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"ninety", "three-quarters"}
@@ -674,14 +679,14 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path):
 
 
 @pytest.mark.run
-def test_the_example_of_the_readme_runs_as_written(tmp_path):
+def test_the_example_of_the_readme_runs_as_written(tmp_path, shared_stages):
     """On a small model, and with as many steps as it makes."""
     text = (ROOT / "README.md").read_text()
     (block,) = [each for each in re.findall(r"```python\n(.*?)```", text, flags=re.S) if "prune(" in each]
     x, y = examples()
     layers = keras().layers
     model = keras().Sequential([keras().Input((8,)), layers.Dense(16), layers.Dense(2, activation="softmax")])
-    listed = "".join(f', "{word}"' for word in QUICK)
+    listed = "".join(f', "{word}"' for word in (*QUICK, shared_stages))
     small = re.sub(r'(\["model=cnn".*?)\]', rf"\1{listed}]", block).replace("steps=2000", "steps=50")
     names = {"x": x, "y": y, "model": model}
     exec(small, names)
@@ -700,11 +705,11 @@ def test_the_table_of_base_classes_is_true():
 
 
 @pytest.mark.run
-def test_the_examples_run(tmp_path, capsys):
+def test_the_examples_run(tmp_path, capsys, shared_stages):
     runpy.run_path(str(ROOT / "examples" / "own_fit.py"))["main"]("small.tflite", 10)
     assert re.fullmatch(
         r"small.tflite: sparsity 0.900, accuracy in Keras 0.9\d+", capsys.readouterr().out.strip()
     )
     assert (tmp_path / "small.tflite").stat().st_size < 8000
-    runpy.run_path(str(ROOT / "examples" / "whole_run.py"))["main"]([*QUICK, "seed=3"])
+    runpy.run_path(str(ROOT / "examples" / "whole_run.py"))["main"]([*QUICK, shared_stages])
     assert "times smaller than the dense file" in capsys.readouterr().out

@@ -65,8 +65,8 @@ def foreign(folder):
 
 
 @pytest.mark.run
-def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
-    assert exit_code([*QUICK, "export=int8"]) == 0
+def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys, shared_stages):
+    assert exit_code([*QUICK, "export=int8", shared_stages]) == 0
     (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
     (file,) = json.loads(written.read_text())["tflite"]
     capsys.readouterr()
@@ -81,8 +81,8 @@ def test_the_file_of_a_run_scores_as_the_run_said(tmp_path, capsys):
 
 
 @pytest.mark.run
-def test_the_file_of_an_lstm_scores_as_the_run_said(tmp_path, capsys):
-    assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM]) == 0
+def test_the_file_of_an_lstm_scores_as_the_run_said(tmp_path, capsys, shared_stages):
+    assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM, shared_stages]) == 0
     (written,) = (tmp_path / "outputs").glob("2*/*/result.json")
     (file,) = json.loads(written.read_text())["tflite"]
     capsys.readouterr()
@@ -151,6 +151,7 @@ def test_files_of_keras_with_one_name_and_with_pixels_of_their_own_are_kept_apar
 
 
 @pytest.mark.run
+@pytest.mark.usefixtures("timed_here")
 def test_several_files_are_timed_in_turn_against_the_first(foreign, capsys):
     file, _ = foreign
     code, out, _ = said(capsys, [file, file.parent / "batch.tflite", "latency.seconds=0.1", "--json"])

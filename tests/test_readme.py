@@ -36,7 +36,7 @@ def test_the_readme_has_commands():
 
 @pytest.mark.long
 @pytest.mark.parametrize("command", RUNS)
-def test_every_command_of_the_readme_runs(command, capfd):
+def test_every_command_of_the_readme_runs(command, capfd, shared_stages):
     """On tiny data and for few epochs; experiments with absolute steps only as far as that allows."""
     arguments = shlex.split(command)[3:]
     if any(argument.startswith(("--help", "--cfg")) for argument in arguments):
@@ -49,7 +49,7 @@ def test_every_command_of_the_readme_runs(command, capfd):
         arguments += ["schedule.begin_step=1", "schedule.end_step=9", "model.dense_units=[32]"]
     swept = "trainer.batch_size"  # a key that the command sets keeps its values
     quick = [item for item in QUICK if not (item.startswith(swept) and f"{swept}=" in command)]
-    assert exit_code([*arguments, *quick]) == 0
+    assert exit_code([*arguments, *quick, shared_stages]) == 0
     shown = capfd.readouterr()
     assert shown.err == ""
     assert shown.out.splitlines()[-1].startswith("done ")
@@ -112,8 +112,9 @@ TIMING = "python -m pruneflow.latency dense-float.tflite pruned-float.tflite --s
 
 
 @pytest.mark.long
-def test_the_commands_that_look_at_any_file_run(tmp_path, capsys):
-    assert exit_code(QUICK) == 0
+@pytest.mark.usefixtures("timed_here")
+def test_the_commands_that_look_at_any_file_run(tmp_path, capsys, shared_stages):
+    assert exit_code([*QUICK, shared_stages]) == 0
     for file in (tmp_path / "outputs").glob("2*/*/*.tflite"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     capsys.readouterr()
@@ -129,9 +130,9 @@ REPORTING = "python -m pruneflow.report outputs/sweeps/*/* --output all.html"
 
 
 @pytest.mark.long
-def test_the_command_that_compares_sweeps_runs(tmp_path):
-    for seeds in ("1,2", "3,4"):
-        assert exit_code(["-m", *QUICK, f"seed={seeds}"]) == 0
+def test_the_command_that_compares_sweeps_runs(tmp_path, shared_stages):
+    for seeds in ("0,1", "2,3"):
+        assert exit_code(["-m", *QUICK, f"seed={seeds}", shared_stages]) == 0
     line = REPORTING.replace("python", sys.executable, 1)
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -204,6 +205,7 @@ def test_every_relative_link_of_the_readme_leads_somewhere():
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("timed_here")
 def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
     from test_flow import read_scalars
 

@@ -80,12 +80,12 @@ def overrides(draw):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(typed=overrides())
-def test_any_overrides_are_refused_cleanly_or_run_to_a_consistent_result(typed):
+def test_any_overrides_are_refused_cleanly_or_run_to_a_consistent_result(shared_stages, typed):
     with tempfile.TemporaryDirectory() as folder:
         shown, said = io.StringIO(), io.StringIO()
         with captured(shown, said), contextlib.suppress(SystemExit):
             try:
-                cli.main([*QUICK, *typed, f"hydra.run.dir={folder}/run"])
+                cli.main([*QUICK, shared_stages, *typed, f"hydra.run.dir={folder}/run"])
             except SystemExit as stop:
                 code = stop.code
         message = said.getvalue()

@@ -68,9 +68,9 @@ def summary_of(result):
 @pytest.mark.parametrize(
     "more", [["distribution=global"], ["criterion=taylor"], ["model.bidirectional=true"]]
 )
-def test_units_of_an_lstm_are_removed_with_all_their_gates(composed, tmp_path, more):
+def test_units_of_an_lstm_are_removed_with_all_their_gates(sharing, tmp_path, more):
     overrides = ["model=lstm", "dataset=imdb", *QUICK_LSTM, "structure=channel", "export=dynamic-range"]
-    result = run(composed, tmp_path, *overrides, "schedule.final_sparsity=0.7", *more)
+    result = run(sharing, tmp_path, *overrides, "schedule.final_sparsity=0.7", *more)
     kept = {each.name: each.kept for each in result.pruned.channels.groups}
     model = backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False)
     assert model.get_layer("embedding").output_dim == kept["embedding"] < 8

@@ -149,6 +149,7 @@ def test_a_sparse_file_that_is_larger_after_gzip_is_left():
 
 
 @pytest.mark.run
+@pytest.mark.usefixtures("timed_here")
 def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsys):
     blocks = ["structure=block_4x1", "model.dense_units=[64]"]
     line = [*QUICK, *blocks, "export=all", "export.encoding=auto", "latency.seconds=0.05"]
@@ -183,8 +184,8 @@ def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsy
 
 
 @pytest.mark.run
-def test_zstd_is_sent_where_it_is_asked_for(tmp_path):
-    assert exit_code([*QUICK, "export.compression=zstd"]) == 0
+def test_zstd_is_sent_where_it_is_asked_for(tmp_path, shared_stages):
+    assert exit_code([*QUICK, "export.compression=zstd", shared_stages]) == 0
     result, folder = result_of(tmp_path)
     (file,) = result["tflite"]
     assert file["sent"] == "pruned-float.tflite.zst"
@@ -196,8 +197,9 @@ def test_zstd_is_sent_where_it_is_asked_for(tmp_path):
 
 
 @pytest.mark.long
-def test_every_weight_of_an_lstm_is_found_in_its_file(tmp_path):
-    assert exit_code(["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM, "export=dynamic-range"]) == 0
+def test_every_weight_of_an_lstm_is_found_in_its_file(tmp_path, shared_stages):
+    lstm = ["model=lstm", "dataset=imdb", *QUICK, *QUICK_LSTM, shared_stages]
+    assert exit_code([*lstm, "export=dynamic-range"]) == 0
     result, _ = result_of(tmp_path)
     inside = result["tflite"][0]["inside"]
     assert inside["stateful"] and inside["not_found"] == []
@@ -207,8 +209,8 @@ def test_every_weight_of_an_lstm_is_found_in_its_file(tmp_path):
 
 
 @pytest.mark.long
-def test_a_sweep_has_a_row_per_file(tmp_path):
-    assert exit_code([*QUICK, "-m", "export=all", "seed=0,1"]) == 0
+def test_a_sweep_has_a_row_per_file(tmp_path, shared_stages):
+    assert exit_code([*QUICK, shared_stages, "-m", "export=all", "seed=0,1"]) == 0
     (file,) = (tmp_path / "outputs").rglob("sweep.csv")
     rows = list(csv.DictReader(file.read_text().splitlines()))
     assert [row["export"] for row in rows] == ["float", "dynamic-range", "int8"] * 2

@@ -32,8 +32,8 @@ def run(composed, folder, *overrides):
 
 @pytest.mark.run
 @pytest.mark.parametrize(("model", "schedule", "export"), list(itertools.product(MODELS, SCHEDULES, EXPORTS)))
-def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model, schedule, export):
-    result = run(composed, tmp_path, *MODELS[model], f"schedule={schedule}", f"export={export}")
+def test_every_model_schedule_and_export_goes_through(sharing, tmp_path, model, schedule, export):
+    result = run(sharing, tmp_path, *MODELS[model], f"schedule={schedule}", f"export={export}")
     written = json.loads((tmp_path / "result.json").read_text())
     weights = {layer["name"] + "/" + layer["weight"] for layer in written["pruned"]["layers"]}
     assert (
@@ -56,8 +56,8 @@ def test_every_model_schedule_and_export_goes_through(composed, tmp_path, model,
 
 
 @pytest.mark.run
-def test_a_result_has_every_promised_field(composed, tmp_path):
-    run(composed, tmp_path)
+def test_a_result_has_every_promised_field(sharing, tmp_path):
+    run(sharing, tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
     promised = {
         "": "config command versions device seed data dense pruned tflite phases peak_memory_bytes",
@@ -105,9 +105,9 @@ def test_networks_of_before_are_given_back_before_training(composed, tmp_path, m
 
 
 @pytest.mark.run
-def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
+def test_blocks_go_through_to_a_sparse_kernel(sharing, tmp_path):
     blocks = ["structure=block_4x1", "model.dense_units=[32]", "pruning.skip=[dense_1]"]
-    result = run(composed, tmp_path, *blocks, "export.encoding=sparse")
+    result = run(sharing, tmp_path, *blocks, "export.encoding=sparse")
     dense = next(layer for layer in result.pruned.layers if layer.name == "dense")
     assert dense.masked == 2028 * 32 - 4 * 3245  # round(16,224 blocks x 0.2) = 3,245 stay
     assert result.tflite[0].encoding == "sparse"
@@ -120,8 +120,8 @@ def test_blocks_go_through_to_a_sparse_kernel(composed, tmp_path):
 
 
 @pytest.mark.run
-def test_two_of_four_inputs_stay_in_every_layer(composed, tmp_path):
-    result = run(composed, tmp_path, "structure=n_of_m", "model.filters=[4]")
+def test_two_of_four_inputs_stay_in_every_layer(sharing, tmp_path):
+    result = run(sharing, tmp_path, "structure=n_of_m", "model.filters=[4]")
     kernel = (
         backend.keras().models.load_model(tmp_path / "pruned.h5", compile=False).get_layer("dense").kernel
     )
@@ -141,8 +141,8 @@ def test_two_of_four_inputs_stay_in_every_layer(composed, tmp_path):
     ],
     ids=["global", "erk", "layers", "dense layer"],
 )
-def test_sparsity_is_shared_as_asked_and_the_total_is_exact(composed, tmp_path, overrides, asked):
-    result = run(composed, tmp_path, *overrides)
+def test_sparsity_is_shared_as_asked_and_the_total_is_exact(sharing, tmp_path, overrides, asked):
+    result = run(sharing, tmp_path, *overrides)
     of_layer = {layer.name: layer for layer in result.pruned.layers}
     assert (of_layer["conv2d"].requested_sparsity is None) == (asked is None)
     masked = {name: layer.masked for name, layer in of_layer.items()}
@@ -158,16 +158,16 @@ def test_sparsity_is_shared_as_asked_and_the_total_is_exact(composed, tmp_path, 
 
 
 @pytest.mark.run
-def test_matrices_take_the_zeros_of_convolutions(composed, tmp_path):
-    result = run(composed, tmp_path, "distribution=matrices", "structure=block_4x1")
+def test_matrices_take_the_zeros_of_convolutions(sharing, tmp_path):
+    result = run(sharing, tmp_path, "distribution=matrices", "structure=block_4x1")
     masked = {layer.name: layer.masked for layer in result.pruned.layers}
     assert masked == {"conv2d": 0, "dense": 4 * (5070 - 992)}  # round(5,070 - 20,388 x 0.8 / 4) = 992 stay
     assert result.pruned.requested_sparsity == pytest.approx(0.8, abs=1e-6)
 
 
 @pytest.mark.long
-def test_a_bidirectional_lstm_goes_through_to_tflite(composed, tmp_path):
-    result = run(composed, tmp_path, *MODELS["lstm"], "model.bidirectional=true")
+def test_a_bidirectional_lstm_goes_through_to_tflite(sharing, tmp_path):
+    result = run(sharing, tmp_path, *MODELS["lstm"], "model.bidirectional=true")
     names = [f"{layer.name}/{layer.weight}" for layer in result.pruned.layers]
     halves = [f"bidirectional/{half}/{kind}kernel" for half in HALVES for kind in ("", "recurrent_")]
     assert names == ["embedding/embeddings", *halves, "dense/kernel"]
@@ -193,24 +193,24 @@ def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
 
 
 @pytest.mark.run
-def test_another_seed_gives_other_weights(composed, tmp_path):
+def test_another_seed_gives_other_weights(sharing, tmp_path):
     for seed in (0, 1):
-        run(composed, tmp_path / str(seed), f"seed={seed}")
+        run(sharing, tmp_path / str(seed), f"seed={seed}")
     files = [(tmp_path / str(seed) / "pruned-float.tflite").read_bytes() for seed in (0, 1)]
     assert files[0] != files[1]
 
 
 @pytest.mark.run
-def test_without_a_dense_phase_pruning_starts_from_scratch(composed, tmp_path):
-    result = run(composed, tmp_path, "trainer.dense_epochs=0")
+def test_without_a_dense_phase_pruning_starts_from_scratch(sharing, tmp_path):
+    result = run(sharing, tmp_path, "trainer.dense_epochs=0")
     assert (result.dense.accuracy, result.dense.validation_accuracy, result.dense.loss) == (None, None, None)
     assert result.dense.tflite_gzip_bytes > result.pruned.tflite_gzip_bytes
     assert not (tmp_path / "dense").exists()
 
 
 @pytest.mark.run
-def test_the_dense_baseline_stays_dense_on_disk(composed, tmp_path):
-    run(composed, tmp_path)
+def test_the_dense_baseline_stays_dense_on_disk(sharing, tmp_path):
+    run(sharing, tmp_path)
     load = backend.keras().models.load_model
     dense, pruned = (load(tmp_path / name, compile=False) for name in ("dense.h5", "pruned.h5"))
     assert count_zeros(dense.get_layer("dense").kernel.numpy()) < 20
@@ -218,8 +218,8 @@ def test_the_dense_baseline_stays_dense_on_disk(composed, tmp_path):
 
 
 @pytest.mark.run
-def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(composed, tmp_path):
-    result = run(composed, tmp_path)
+def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(sharing, tmp_path):
+    result = run(sharing, tmp_path)
     scalars = read_scalars(tmp_path / "pruned")
     for tag in ("sparsity/conv2d/kernel", "sparsity/dense/kernel", "sparsity/total", "sparsity/planned"):
         steps, values = zip(*scalars[tag], strict=True)
@@ -257,8 +257,8 @@ def read_scalars(folder):
     # cosine: 0.01 (1 + cos(pi 8 / 18)) / 2 and 0.01 (1 + cos(pi 17 / 18)) / 2
     [("constant", 0.01, 0.01), ("cosine", 0.0058682, 0.000075961), ("stepwise", 0.01, 0.0001)],
 )
-def test_the_learning_rate_follows_its_decay(composed, tmp_path, decay, first, last):
-    run(composed, tmp_path, "trainer.learning_rate=0.01", f"trainer.learning_rate_decay={decay}")
+def test_the_learning_rate_follows_its_decay(sharing, tmp_path, decay, first, last):
+    run(sharing, tmp_path, "trainer.learning_rate=0.01", f"trainer.learning_rate_decay={decay}")
     rates = [value for _, value in read_scalars(tmp_path / "pruned")["learning_rate"]]
     assert rates == pytest.approx([first, last], rel=1e-4)
 
@@ -271,15 +271,13 @@ def test_optimizer_parameters_reach_the_optimizer(composed):
 
 
 @pytest.mark.run
-def test_early_stopping_ends_the_dense_phase_and_waits_for_the_target_in_the_pruning_phase(
-    composed, tmp_path
-):
+def test_early_stopping_ends_the_dense_phase_and_waits_for_the_target_in_the_pruning_phase(sharing, tmp_path):
     stopping = [
         "trainer.early_stopping.patience=1",
         "trainer.early_stopping.min_delta=9",
     ]  # never an improvement
     many = ["trainer.dense_epochs=6", "trainer.epochs=8", "schedule.end_step=36"]  # 36 steps: 4 epochs
-    result = run(composed, tmp_path, *stopping, *many)
+    result = run(sharing, tmp_path, *stopping, *many)
     assert last_step(tmp_path / "dense") == 2 * 9
     assert last_step(tmp_path / "pruned") == 5 * 9
     assert result.pruned.measured_sparsity == pytest.approx(0.8, abs=0.001)
@@ -302,10 +300,10 @@ def test_training_that_diverges_is_named_and_stops(composed, tmp_path):
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize("model", MODELS)
 def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(
-    composed, tmp_path, model, precision
+    sharing, tmp_path, model, precision
 ):
     try:
-        result = run(composed, tmp_path, *MODELS[model], f"device.precision={precision}")
+        result = run(sharing, tmp_path, *MODELS[model], f"device.precision={precision}")
     finally:
         backend.keras().mixed_precision.set_global_policy("float32")
     assert result.device["precision"] == precision
@@ -319,12 +317,12 @@ def test_mixed_precision_trains_with_full_precision_weights_and_exports_float32(
 
 
 @pytest.mark.run
-def test_int8_takes_and_gives_int8_for_images_and_int32_ids_for_texts(composed, tmp_path):
+def test_int8_takes_and_gives_int8_for_images_and_int32_ids_for_texts(sharing, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
     dtypes = {}
     for name, overrides in MODELS.items():
-        run(composed, tmp_path / name, *overrides, "export=int8")
+        run(sharing, tmp_path / name, *overrides, "export=int8")
         interpreter = Interpreter(model_path=str(tmp_path / name / "pruned-int8.tflite"))
         details = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
         dtypes[name] = [np.dtype(detail["dtype"]).name for detail in details]

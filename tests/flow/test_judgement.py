@@ -170,8 +170,15 @@ def test_a_wreck_exits_with_3_after_everything_is_written(tmp_path, capsys):
 
 
 @pytest.mark.run
-def test_a_sweep_marks_wrecks_goes_on_and_exits_with_0(tmp_path, capsys):
-    words = [*QUICK, "-m", "schedule=constant", "schedule.final_sparsity=0.9999,0.5", "hydra.sweep.dir=sweep"]
+def test_a_sweep_marks_wrecks_goes_on_and_exits_with_0(tmp_path, capsys, shared_stages):
+    words = [
+        *QUICK,
+        shared_stages,
+        "-m",
+        "schedule=constant",
+        "schedule.final_sparsity=0.9999,0.5",
+        "hydra.sweep.dir=sweep",
+    ]
     assert exit_code([*words, "trainer.learning_rate=1e-6"]) == 0
     said = capsys.readouterr().out
     assert "marked final_sparsity=0.9999: chance. Pruning left" in said

@@ -1,5 +1,6 @@
 """The store of stages: found again under what they depend on, never trusted when broken, never made twice."""
 
+import functools
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ import pytest
 from conftest import QUICK
 from test_cli import rows_of
 
+import pruneflow
 from pruneflow import clean
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import pipeline, store
@@ -416,6 +418,11 @@ def digests(config, **device):
     return dense, pruned, digest_of("export", export_inputs(config.export, network=pruned))
 
 
+@functools.cache
+def quick_digests():
+    return digests(pruneflow.compose(QUICK))
+
+
 CHANGED = {"": (), "dense": (0, 1, 2), "pruned": (1, 2), "export": (2,)}
 
 
@@ -432,7 +439,7 @@ def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_o
     (tmp_path / "copy").mkdir()
     (tmp_path / "copy" / "mnist.npz").write_bytes((tiny_data / "mnist.npz").read_bytes())
     value, first = SETTINGS[key]
-    before = digests(composed(*QUICK))
+    before = quick_digests()
     if first == "refused":
         with pytest.raises(ConfigError):
             composed(*QUICK, f"{key}={value}")
@@ -470,7 +477,7 @@ def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_o
     ],
 )
 def test_equal_work_has_equal_digests_however_it_is_asked_for(composed, overrides, first):
-    before, after = digests(composed(*QUICK)), digests(composed(*QUICK, *overrides))
+    before, after = quick_digests(), digests(composed(*QUICK, *overrides))
     assert tuple(i for i in range(3) if before[i] != after[i]) == CHANGED[first]
 
 
@@ -479,7 +486,7 @@ def test_a_raised_version_constant_changes_the_digest(composed, monkeypatch, sta
     from pruneflow.flow import export, networks
 
     config = composed(*QUICK)
-    before = digests(config)
+    before = quick_digests()
     module = export if stage == "export" else networks
     monkeypatch.setattr(module, f"{stage.upper()}_VERSION", 99)
     assert tuple(i for i in range(3) if before[i] != digests(config)[i]) == CHANGED[stage]
@@ -489,7 +496,7 @@ def test_another_version_of_a_library_changes_the_digests(composed, monkeypatch)
     from importlib import metadata
 
     config = composed(*QUICK)
-    before, real = digests(config), metadata.version
+    before, real = quick_digests(), metadata.version
     for name, first in (("tf_keras", 0), ("tensorflow-model-optimization", 1), ("rich", 3)):
         monkeypatch.setattr(metadata, "version", lambda asked, n=name: "99" if asked == n else real(asked))
         after = digests(config)
