@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import QUICK
 from test_cli import exit_code
+from test_tensorboard import Board, settings_of
 
 from pruneflow.command import isolation
 
@@ -44,6 +45,9 @@ def test_a_cell_in_a_child_gives_the_same_bytes_and_shows_the_same(tmp_path, mon
     assert len(re.findall(r"^done dataset=mnist model=cnn .* run=", said, flags=re.M)) == 2
     processes = {process_of(folder) for folder in first.values()}
     assert len(processes) == 2 and str(os.getpid()) in processes
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    on_the_page = {name: settings_of(group)["seed"] for name, (group, _) in Board(sweep).sessions().items()}
+    assert on_the_page == {"seed=0/float": 0, "seed=1/float": 1}
 
 
 def process_of(folder):

@@ -20,6 +20,7 @@ from conftest import QUICK
 from omegaconf import OmegaConf
 from support import ROOT
 from test_cli import command, exit_code
+from test_tensorboard import FAILURE, SUCCESS, Board, figures_of, settings_of
 
 from pruneflow.command import engines, launchers, plugins
 from pruneflow.command.labelled_output import Labelled
@@ -88,6 +89,11 @@ def test_cells_beside_each_other_divide_the_processors_and_give_the_bits_of_cell
     for result in results.values():
         assert result["config"]["device"]["threads"] is None
         assert (result["device"]["threads"], result["device"]["inter_op_threads"]) == (share, share)
+    sessions = Board(beside / "sweep").sessions()
+    assert {settings_of(group)["seed"]: session.status for group, session in sessions.values()} == {
+        **dict.fromkeys((1, 2), SUCCESS),
+        3: FAILURE,
+    }
 
     arguments = [*QUICK, "-m", "seed=1,2", f"device.threads={share}", "hydra.sweep.dir=sweep"]
     assert command(arguments, cwd=in_turn).returncode == 0
@@ -319,6 +325,11 @@ def test_a_search_returns_the_best_on_the_validation_part_and_survives_a_failed_
     assert found.best_params["schedule.final_sparsity"] in sparsities
     assert len(set(sparsities)) == 2 and all(0.5 <= sparsity <= 0.95 for sparsity in sparsities)
     assert "Best of 2 by validation_accuracy" in done.stdout
+    sessions = [each for each in Board(sweep_dir).sessions().values() if each[1].status == SUCCESS]
+    assert len(sessions) == 2
+    for group, session in sessions:
+        asked = settings_of(group)["final_sparsity"]
+        assert figures_of(session)["final/sparsity"] == pytest.approx(asked, abs=1e-3)
 
 
 def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_path):

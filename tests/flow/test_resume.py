@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,31 @@ def train(composed, folder, *overrides):
     pruned_network(store, config, ready, dense, folder / "run")
 
 
+@pytest.fixture(scope="module")
+def wholes():
+    """Folders of what was trained without a cut, by overrides."""
+    return {}
+
+
+@pytest.fixture
+def whole(composed, wholes, tmp_path_factory):
+    """Train without a cut what no test has trained before; its folder, which none changes."""
+
+    def trained(*overrides):
+        if overrides not in wholes:
+            train(composed, folder := tmp_path_factory.mktemp("whole"), *overrides)
+            wholes[overrides] = folder
+        return wholes[overrides]
+
+    return trained
+
+
+def with_dense_of(whole, folder):
+    """A folder in whose store the dense network is that of ``whole``."""
+    shutil.copytree(whole / "store" / "v1" / "dense", folder / "store" / "v1" / "dense")
+    return folder
+
+
 def killed_at(monkeypatch, step):
     """End the process' work at its ``step``-th training step, before a checkpoint knows of it."""
     whole, seen = checkpoints.Checkpoints.on_train_batch_end, []
@@ -82,8 +108,8 @@ def everything(folder):
     return found
 
 
-def cut_off(composed, monkeypatch, folder, *overrides, step, work=train):
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+def cut_off(composed, folder, *overrides, step, work=train):
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
         killed_at(patched, step)
         work(composed, folder, *overrides)
 
@@ -103,29 +129,27 @@ RUNS = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("model", RUNS)
-def test_a_run_that_was_cut_off_anywhere_ends_with_the_same_bits(
-    composed, monkeypatch, tmp_path, capsys, model
-):
-    train(composed, tmp_path / "whole", *RUNS[model])
+def test_a_run_that_was_cut_off_anywhere_ends_with_the_same_bits(composed, tmp_path, capsys, whole, model):
     ends_of_epochs = ("at the end of an epoch", "in the last epoch")  # are the same for every network
     for moment, step in MOMENTS.items():
         if model == "lstm" and moment in ends_of_epochs:
             continue
-        cut_off(composed, monkeypatch, tmp_path / moment, *RUNS[model], step=step)
+        cut_off(composed, tmp_path / moment, *RUNS[model], step=step)
         train(composed, tmp_path / moment, *RUNS[model])
-        assert differing(tmp_path / "whole", tmp_path / moment) == []
+        assert differing(whole(*RUNS[model]), tmp_path / moment) == []
         phase, done = ("pruned", step - 19) if step > 18 else ("dense", step - 1)
         said = f"Resumes    {phase} training at epoch {done // 9 + 1}/2, step {done % 9 + 1}"
         assert said in capsys.readouterr().out
 
 
 @pytest.mark.long
-def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed, monkeypatch, tmp_path):
-    for name in ("whole", "killed"):
-        if name == "killed":
-            cut_off(composed, monkeypatch, tmp_path / name, *RUNS["cnn"], step=18 + 6, work=run)
-            assert not (tmp_path / name / "run" / "result.json").exists()
-        run(composed, tmp_path / name, *RUNS["cnn"])
+def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed, tmp_path, whole):
+    shutil.copytree(whole(*RUNS["cnn"]), tmp_path / "whole")
+    run(composed, tmp_path / "whole", *RUNS["cnn"])
+    killed = with_dense_of(tmp_path / "whole", tmp_path / "killed")
+    cut_off(composed, killed, *RUNS["cnn"], step=6, work=run)
+    assert not (killed / "run" / "result.json").exists()
+    run(composed, killed, *RUNS["cnn"])
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
     assert {"pruned-float.tflite", "pruned.h5"} < set(everything(tmp_path / "killed"))
 
@@ -144,11 +168,10 @@ def test_the_exported_file_of_a_run_that_was_cut_off_has_the_same_bytes(composed
     ],
     ids=["float16", "bfloat16", "amsgrad", "from scratch", "constant", "metrics", "augmentation"],
 )
-def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, overrides):
-    train(composed, tmp_path / "whole", *overrides)
-    cut_off(composed, monkeypatch, tmp_path / "killed", *overrides, step=14)
+def test_the_same_holds_for_other_settings(composed, tmp_path, whole, overrides):
+    cut_off(composed, tmp_path / "killed", *overrides, step=14)
     train(composed, tmp_path / "killed", *overrides)
-    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+    assert differing(whole(*overrides), tmp_path / "killed") == []
 
 
 @pytest.mark.long
@@ -164,17 +187,18 @@ def test_the_same_holds_for_other_settings(composed, monkeypatch, tmp_path, over
     ],
     ids=["taylor", "random", "n_of_m", "blocks", "channels", "tfmot"],
 )
-def test_masks_of_every_kind_are_taken_up_in_the_middle_of_pruning(
-    composed, monkeypatch, tmp_path, overrides
-):
-    train(composed, tmp_path / "whole", *overrides)
-    cut_off(composed, monkeypatch, tmp_path / "killed", *overrides, step=18 + 8)
-    train(composed, tmp_path / "killed", *overrides)
-    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+def test_masks_of_every_kind_are_taken_up_in_the_middle_of_pruning(composed, tmp_path, whole, overrides):
+    other = any(each.startswith("model.") for each in overrides)  # another dense network
+    dense = whole("model.filters=[4]") if other else whole()
+    folders = [with_dense_of(dense, tmp_path / name) for name in ("whole", "killed")]
+    train(composed, folders[0], *overrides)
+    cut_off(composed, folders[1], *overrides, step=8)
+    train(composed, folders[1], *overrides)
+    assert differing(*folders) == []
 
 
 @pytest.mark.long
-def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkeypatch, tmp_path):
+def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, tmp_path):
     stopping = [
         "trainer.dense_epochs=6",
         "trainer.early_stopping.patience=2",
@@ -182,7 +206,7 @@ def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkey
         "trainer.dense_learning_rate=0.02",
     ]
     train(composed, tmp_path / "whole", *stopping)
-    cut_off(composed, monkeypatch, tmp_path / "killed", *stopping, step=22)
+    cut_off(composed, tmp_path / "killed", *stopping, step=22)
     train(composed, tmp_path / "killed", *stopping)
     assert differing(tmp_path / "whole", tmp_path / "killed") == []
     epochs = len(everything(tmp_path / "whole")["curves run/dense"]["loss/train"])
@@ -190,12 +214,11 @@ def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, monkey
 
 
 @pytest.mark.long
-def test_a_run_may_be_cut_off_again_and_again(composed, monkeypatch, tmp_path):
-    train(composed, tmp_path / "whole", *CNN)
+def test_a_run_may_be_cut_off_again_and_again(composed, tmp_path, whole):
     for _ in range(7):
-        cut_off(composed, monkeypatch, tmp_path / "killed", *CNN, step=5)
-    train(composed, tmp_path / "killed", *CNN)
-    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+        cut_off(composed, tmp_path / "killed", *RUNS["cnn"], step=5)
+    train(composed, tmp_path / "killed", *RUNS["cnn"])
+    assert differing(whole(*RUNS["cnn"]), tmp_path / "killed") == []
 
 
 def checkpoint_of(folder):
@@ -205,10 +228,8 @@ def checkpoint_of(folder):
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["truncated", "empty", "one bit", "of another network"])
-def test_a_broken_checkpoint_is_noticed_said_and_not_trusted(composed, monkeypatch, tmp_path, capsys, how):
-    train(composed, tmp_path / "whole")
-    cut_off(composed, monkeypatch, tmp_path / "killed", step=12)
-    cut_off(composed, monkeypatch, tmp_path / "other", "model.filters=[13]", step=12)
+def test_a_broken_checkpoint_is_noticed_said_and_not_trusted(composed, tmp_path, capsys, whole, how):
+    cut_off(composed, tmp_path / "killed", step=12)
     file = checkpoint_of(tmp_path / "killed")
     content = file.read_bytes()
     middle = len(content) // 2
@@ -216,21 +237,24 @@ def test_a_broken_checkpoint_is_noticed_said_and_not_trusted(composed, monkeypat
         "truncated": content[:-100],
         "empty": b"",
         "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
-        "of another network": checkpoint_of(tmp_path / "other").read_bytes(),
     }
+    if how == "of another network":
+        cut_off(composed, tmp_path / "other", "model.filters=[13]", step=12)
+        broken[how] = checkpoint_of(tmp_path / "other").read_bytes()
     file.write_bytes(broken[how])
+    whole()
+    capsys.readouterr()
     train(composed, tmp_path / "killed")
     said = capsys.readouterr().out
     assert f"Checkpoint {file} is " in said and "the phase starts anew" in said
     assert "Resumes" not in said
-    assert differing(tmp_path / "whole", tmp_path / "killed") == []
+    assert differing(whole(), tmp_path / "killed") == []
 
 
 @pytest.mark.long
 def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_earlier_one(
-    composed, monkeypatch, tmp_path, capsys
+    composed, monkeypatch, tmp_path, capsys, whole
 ):
-    train(composed, tmp_path / "whole")
     with small_disk(tmp_path / "small", "8m") as disk:
         filler = disk / "filler"
         write, count = checkpoints.Checkpoint.write, []
@@ -251,7 +275,7 @@ def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_earlier_one(
         assert [file.name for file in checkpoint_of(disk).parent.iterdir()] == ["checkpoint.zip"]
         train(composed, disk)
         assert "Resumes    dense training at epoch 2/2, step 4" in capsys.readouterr().out
-        assert differing(tmp_path / "whole", disk) == []
+        assert differing(whole(), disk) == []
 
 
 @pytest.mark.long
@@ -264,9 +288,9 @@ def test_the_frequency_of_checkpoints_is_a_setting(composed, monkeypatch, tmp_pa
 
 
 @pytest.mark.long
-def test_nothing_of_a_checkpoint_stays_when_the_stage_is_done(composed, tmp_path):
-    train(composed, tmp_path)
-    assert not [*tmp_path.rglob("checkpoint*"), *tmp_path.rglob("*.part"), *tmp_path.rglob("scratch")]
+def test_nothing_of_a_checkpoint_stays_when_the_stage_is_done(whole):
+    folder = whole()
+    assert not [each for name in ("checkpoint*", "*.part", "scratch") for each in folder.rglob(name)]
 
 
 def test_a_checkpoint_is_one_file_that_reads_as_it_was_written(tmp_path):
