@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import QUICK
 from support import ROOT
-from test_cli import command, exit_code
+from test_cli import exit_code
 
 from pruneflow.command import folders
 from pruneflow.errors import PruneflowError
@@ -198,9 +198,9 @@ def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resume
     assert not (tmp_path / "outputs").exists()
 
 
+# test_cli.py sends signals in the dense phase.
 PHASES = {
     "loading": "",
-    "dense": "Training, dense, epoch 1/",
     "pruned": "Training, pruned, epoch 1/",
     "export": "Training, pruned, epoch 2/",
     "evaluate": "Exporting ",
@@ -280,12 +280,11 @@ def test_a_result_of_another_version_is_named_not_misread(tmp_path, text):
 
 
 @pytest.mark.long
-def test_an_outputs_folder_of_an_older_version_is_left_alone(tmp_path):
+def test_an_outputs_folder_of_an_older_version_is_left_alone(tmp_path, shared_stages):
     old = tmp_path / "outputs" / "2020-01-01" / "00-00-00"
     old.mkdir(parents=True)
     (old / "result.json").write_text('{"format": 0}')
-    done = command([*QUICK])
-    assert done.returncode == 0, done.stderr
+    assert exit_code([*QUICK, shared_stages]) == 0
     assert (old / "result.json").read_text() == '{"format": 0}'
 
 

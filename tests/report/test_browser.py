@@ -1,15 +1,18 @@
 """Reports in a real browser: nothing on its console, tables that sort, links that lead somewhere."""
 
+import contextlib
+import io
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
-from conftest import QUICK
+from conftest import QUICK, timed_in_this_process
 from results_fixtures import exported, result, write_run
+from test_cli import exit_code
 
+from pruneflow.command import isolation
+from pruneflow.exports import latency
 from pruneflow.report.collect import collect
 from pruneflow.report.sweep_page import write_sweep_report
 
@@ -46,15 +49,15 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def real_sweep(tmp_path_factory, tiny_data):
     """A sweep of two cells on tiny data, as a user runs it, and one that fails."""
-    import os
-
-    folder = tmp_path_factory.mktemp("sweep")
+    folder, shown = tmp_path_factory.mktemp("sweep"), io.StringIO()
     words = [*QUICK, "report=true", "latency.seconds=0.2", "hydra.sweep.dir=sweep"]
-    line = [sys.executable, "-m", "pruneflow", "-m", *words, "schedule.final_sparsity=0.5,0.8", "seed=0,1"]
-    environment = {**os.environ, "PRUNEFLOW_DATA_DIR": str(tiny_data)}
-    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Report     sweep/report.html" in done.stdout
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(shown):
+        patched.chdir(folder)
+        patched.setenv("PRUNEFLOW_DATA_DIR", str(tiny_data))
+        patched.setattr(isolation, "_after_first", None)
+        patched.setattr(latency, "_answer", timed_in_this_process)
+        assert exit_code(["-m", *words, "schedule.final_sparsity=0.5,0.8", "seed=0,1"]) == 0
+    assert "Report     sweep/report.html" in shown.getvalue()
     return folder / "sweep"
 
 

@@ -61,13 +61,22 @@ def test_a_run_with_a_model_a_data_set_a_schedule_and_a_criterion_of_another_pac
 
 
 @pytest.mark.long
-def test_a_sweep_over_own_and_other_options(installed, tmp_path):
+def test_a_sweep_over_own_and_other_options_leaves_files_that_are_evaluated_on_data_of_their_own(
+    installed, tmp_path
+):
     words = ["model=two_layers", "dataset=stripes", "criterion=magnitude,smallest", "hydra.sweep.dir=sweep"]
     done = command(installed, "-m", *words, *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.parent.name for path in (tmp_path / "sweep").glob("*/result.json")} == {
         *("criterion=magnitude", "criterion=smallest")
     }
+    run = tmp_path / "sweep" / "criterion=magnitude"
+    words = [str(run / "pruned-float.tflite"), "dataset=stripes", "latency.seconds=0", "--json"]
+    done = command(installed, *words, module="pruneflow.evaluate")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["files"]
+    result = json.loads((run / "result.json").read_text())
+    assert row["accuracy"] == result["tflite"][0]["accuracy"]
 
 
 @pytest.mark.run
@@ -89,24 +98,6 @@ def test_their_settings_are_answered_as_ours_are(installed, tmp_path, words, sai
     assert done.returncode == 2
     assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.long
-def test_a_file_is_evaluated_on_a_data_set_of_another_package(installed, tmp_path):
-    words = [
-        "model=two_layers",
-        "dataset=stripes",
-        *QUICK,
-        "schedule.final_sparsity=0.5",
-        "hydra.run.dir=run",
-    ]
-    assert command(installed, *words).returncode == 0
-    words = ["run/pruned-float.tflite", "dataset=stripes", "latency.seconds=0", "--json"]
-    done = command(installed, *words, module="pruneflow.evaluate")
-    assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout)["files"]
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert row["accuracy"] == result["tflite"][0]["accuracy"]
 
 
 @pytest.mark.run
