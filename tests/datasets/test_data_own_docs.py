@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,41 +40,49 @@ def test_every_option_has_a_command() -> None:
         assert f"| `dataset={option}` |" in SECTION
 
 
-@pytest.fixture
-def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the commands name, in the current folder, with a cache folder of its own."""
-    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(tmp_path / "cache"))
-    class_folders(tmp_path / "pets", count=40)
-    _network().save(tmp_path / "network.keras")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands name."""
+    folder = tmp_path_factory.mktemp("files")
+    class_folders(folder / "pets", count=40)
+    _network().save(folder / "network.keras")
     scans = np.random.default_rng(2).integers(0, 4096, (80, 13, 12, 12), dtype=np.uint16)
-    np.savez(tmp_path / "scans.npz", x=scans, y=np.arange(80) % 2)
+    np.savez(folder / "scans.npz", x=scans, y=np.arange(80) % 2)
     table = np.column_stack([numbers()["x"], numbers()["y"]])
-    np.savetxt(tmp_path / "table.csv", table, delimiter=",", header="a,b,c,class", comments="")
+    np.savetxt(folder / "table.csv", table, delimiter=",", header="a,b,c,class", comments="")
     ids = np.random.default_rng(3).integers(1, 30, (80, 12))
-    np.savez(tmp_path / "ids.npz", x=ids, y=ids[:, 0] % 2)
+    np.savez(folder / "ids.npz", x=ids, y=ids[:, 0] % 2)
     words = {"neg": "a bad, boring film", "pos": "a good, exciting film"}
     halves = [(half, sign, number) for half in ("train", "test") for sign in words for number in range(20)]
     review_folder(
-        tmp_path / "aclImdb", {f"{half}/{sign}/{n}_1.txt": f"{words[sign]} {n}" for half, sign, n in halves}
+        folder / "aclImdb", {f"{half}/{sign}/{n}_1.txt": f"{words[sign]} {n}" for half, sign, n in halves}
     )
-    three_parts(tmp_path / "parts")
+    three_parts(folder / "parts")
     pictures = np.random.default_rng(0).integers(0, 256, (80, 28, 28), dtype=np.uint8)
     kinds = np.arange(80) % 2
-    np.savez(tmp_path / "pictures.npz", x=pictures, y=kinds, images=pictures, kinds=kinds)
-    np.save(tmp_path / "x.npy", numbers()["x"])
-    np.savez(tmp_path / "readings.npz", x=numbers()["x"], y=numbers()["x"].sum(axis=1))
+    np.savez(folder / "pictures.npz", x=pictures, y=kinds, images=pictures, kinds=kinds)
+    np.save(folder / "x.npy", numbers()["x"])
+    np.savez(folder / "readings.npz", x=numbers()["x"], y=numbers()["x"].sum(axis=1))
     for name, part in (("y", "y"), ("x_test", "x"), ("y_test", "y")):
-        np.save(tmp_path / f"{name}.npy", numbers()[part])
+        np.save(folder / f"{name}.npy", numbers()[part])
     windows = np.random.default_rng(1).normal(size=(80, 12, 3))
-    np.savez(tmp_path / "windows.npz", x=windows, y=kinds, speaker=np.arange(80) // 4, weights=np.ones(80))
-    np.savez(tmp_path / "digits.npz", x=windows, y=kinds, groups=np.arange(80) // 4)
+    np.savez(folder / "windows.npz", x=windows, y=kinds, speaker=np.arange(80) // 4, weights=np.ones(80))
+    np.savez(folder / "digits.npz", x=windows, y=kinds, groups=np.arange(80) // 4)
     quoted = [rf'"a \"{word}\" film, {i}",{word}' for i in range(40) for word in ("bad", "good")]
-    rows(tmp_path / "reviews.csv", ["review,sentiment", *quoted])
+    rows(folder / "reviews.csv", ["review,sentiment", *quoted])
     for name in ("opinions.csv", "later.csv"):
-        rows(tmp_path / name, opinions(60, classes=("bad", "good")))
+        rows(folder / name, opinions(60, classes=("bad", "good")))
     lines = [*opinions(60, classes=("bad", "café")), "a film,"]
-    rows(tmp_path / "old.csv", lines, encoding="cp1252")
-    (tmp_path / "mine.py").write_text(MODULE)
+    rows(folder / "old.csv", lines, encoding="cp1252")
+    (folder / "mine.py").write_text(MODULE)
+    return folder
+
+
+@pytest.fixture
+def beside(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the same into the current folder, with a cache folder of its own."""
+    monkeypatch.setenv("PRUNEFLOW_DATA_DIR", str(tmp_path / "cache"))
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     sys.modules.pop("mine", None)
 
 

@@ -29,7 +29,7 @@ def test_the_plain_command_keeps_the_guides_promises(tmp_path):
 
 
 @pytest.mark.usefixtures("real_data")
-def test_imdb_keeps_its_promises_with_its_defaults(tmp_path):
+def test_imdb_keeps_its_promises_with_its_defaults_and_in_int8(tmp_path):
     done = command(["model=lstm", "dataset=imdb"])
     assert done.returncode == 0, done.stderr
     result = only_result(tmp_path)
@@ -38,13 +38,8 @@ def test_imdb_keeps_its_promises_with_its_defaults(tmp_path):
     assert pruned["accuracy"] >= 0.86
     assert pruned["measured_sparsity"] == pytest.approx(0.8, abs=1e-4)
     assert abs(tflite["accuracy"] - pruned["accuracy"]) <= 0.005
-
-
-@pytest.mark.usefixtures("real_data")
-def test_an_int8_lstm_is_evaluated_on_real_reviews(tmp_path):
-    part = ["dataset.limit=3000", "trainer.dense_epochs=6", "trainer.epochs=2"]
-    done = command(["model=lstm", "dataset=imdb", "export=int8", *part])
+    done = command(["model=lstm", "dataset=imdb", "export=int8", "hydra.run.dir=int8"])
     assert done.returncode == 0, done.stderr
-    result = only_result(tmp_path)
-    assert result["pruned"]["accuracy"] >= 0.7
-    assert abs(result["tflite"][0]["accuracy"] - result["pruned"]["accuracy"]) <= 0.02
+    in_int8 = json.loads((tmp_path / "int8" / "result.json").read_text())
+    assert in_int8["stages"]["pruned"]["reused"]
+    assert abs(in_int8["tflite"][0]["accuracy"] - pruned["accuracy"]) <= 0.02

@@ -69,11 +69,16 @@ def file_of(export, sparse=False):
 
 
 @cache
-def pruned_file_of(export, sparse=False):
-    """The same of ``network()`` as ``pruned`` leaves it."""
+def pruned_network():
+    """``network()`` as ``pruned`` leaves it, and the masks; no test changes them."""
     model = network()
-    pruned(model)
-    return convert(model, export, sparse=sparse)
+    return model, pruned(model)
+
+
+@cache
+def pruned_file_of(export, sparse=False):
+    """The file of the same."""
+    return convert(pruned_network()[0], export, sparse=sparse)
 
 
 def scores(content, samples):
@@ -234,8 +239,7 @@ def test_what_is_pruned_is_not_counted_among_the_multiply_adds_that_are_left():
     ("export", "sparse"), [("float", False), ("float", True), ("dynamic-range", False), ("int8", False)]
 )
 def test_the_zeros_of_both_directions_are_found_and_masked(export, sparse):
-    model = network()
-    masks = pruned(model)
+    model, masks = pruned_network()
     graph = parse(pruned_file_of(export, sparse), "both.tflite")
     traced = {weight.name: weight for weight in trace(graph, kernels.weights(model), masks)}
     assert list(traced) == ["embedding/embeddings", *MATRICES, "dense/kernel"]
@@ -267,19 +271,17 @@ def test_each_tensor_is_given_to_the_direction_that_reads_it(export):
 @pytest.mark.parametrize("export", ["float", "int8"])
 @pytest.mark.parametrize("kind", ["kernel", "recurrent_kernel"])
 def test_masks_of_the_wrong_direction_are_found_out(kind, export):
-    model = network()
-    masks = pruned(model)
+    model, masks = pruned_network()
     graph = parse(pruned_file_of(export), "both.tflite")
     forward, backward = (f"bidirectional/{half}/{kind}" for half in DIRECTIONS)
-    masks[forward], masks[backward] = masks[backward], masks[forward]
+    masks = {**masks, forward: masks[backward], backward: masks[forward]}
     traced = trace(graph, kernels.weights(model), masks)
     assert {weight.name for weight in traced if weight.violated} == {forward, backward}
 
 
 @pytest.mark.parametrize("export", ["float", "int8"])
 def test_one_byte_that_was_changed_in_one_direction_is_detected(export):
-    model = network()
-    masks = pruned(model)
+    model, masks = pruned_network()
     content, name = pruned_file_of(export), "bidirectional/backward/recurrent_kernel"
     tensors = trace(parse(content, "both"), kernels.weights(model), {name: masks[name]})[0].tensors
     gate = next(weight for weight in parse(content, "both").weights if weight.name == tensors[2])

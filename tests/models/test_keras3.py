@@ -77,7 +77,7 @@ def saved_and_read(model, folder):
 
 
 def assert_same(model, folder, examples=None):
-    """Outputs of Keras 3, of the conversion and of each way back from a file, on examples of our own."""
+    """Outputs of Keras 3, of the conversion and, with a folder, of each way back from a file in it."""
     found = converted(model)
     keras = backend.keras3()
     if examples is None:
@@ -87,7 +87,7 @@ def assert_same(model, folder, examples=None):
     given = examples if len(examples) > 1 else examples[0]
     expected = [np.asarray(each) for each in keras.tree.flatten(model(given, training=False))]
     assert all(np.ptp(each) > 1e-3 for each in expected)  # else nothing is compared
-    for network in (found.model, *saved_and_read(found.model, folder)):
+    for network in (found.model, *(saved_and_read(found.model, folder) if folder else ())):
         outputs = backend.tensorflow().nest.flatten(network(given, training=False))
         for one, other in zip(expected, outputs, strict=True):
             largest = max(1.0, np.abs(one).max())
@@ -428,10 +428,10 @@ def test_mobilenet_v3_is_the_same(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", APPLICATIONS)
-def test_networks_of_keras_applications_are_the_same(tmp_path, name):
+def test_networks_of_keras_applications_are_the_same(name):
     size = APPLICATIONS[name]
     model = application(name, size)
-    found = assert_same(model, tmp_path, [np.random.default_rng(1).uniform(0, 1, (2, size, size, 3))])
+    found = assert_same(model, None, [np.random.default_rng(1).uniform(0, 1, (2, size, size, 3))])
     assert found.model.count_params() == model.count_params()
 
 
