@@ -299,7 +299,8 @@ def test_answers_are_compared(keras_says, file_says, ending, agreement, wrong):
 
 def of_several_scales():
     """A trained network whose first feature decides, and vanishes in an int8 input."""
-    x = (draw.normal(size=(400, 3)) * [0.5, 4000, 20000] + [0, 5000, 50000]).astype(np.float32)
+    numbers = np.random.default_rng(0).normal(size=(400, 3))
+    x = (numbers * [0.5, 4000, 20000] + [0, 5000, 50000]).astype(np.float32)
     normal = keras().layers.Normalization()
     normal.adapt(x)
     model = keras().Sequential([keras().Input((3,), name="sensors"), normal, keras().layers.Dense(2)])
