@@ -49,6 +49,7 @@ def test_every_command_of_the_readme_runs(command, capfd, shared_stages):
         arguments += ["schedule.begin_step=1", "schedule.end_step=9", "model.dense_units=[32]"]
     swept = "trainer.batch_size"  # a key that the command sets keeps its values
     quick = [item for item in QUICK if not (item.startswith(swept) and f"{swept}=" in command)]
+    quick += QUICK_LSTM if "model=lstm" in arguments else []
     assert exit_code([*arguments, *quick, shared_stages]) == 0
     shown = capfd.readouterr()
     assert shown.err == ""
