@@ -24,7 +24,7 @@ _KEYS = {
     r"\bschedule\.final_sparsity\b": "then.final_sparsity",
     r"\btrainer\.epochs\b": "then.epochs",
     r"(?<![\w.])structure=": "then=",
-    r"(?<![\w.])structure\.": "then.structure.",
+    r"(?<![\w.])structure\.(?=\w)": "then.structure.",
 }
 
 
