@@ -32,6 +32,7 @@ __all__ = [
     "DenseResult",
     "GroupResult",
     "LatencyResult",
+    "LayerResult",
     "Parts",
     "PhaseCost",
     "PrunedResult",
@@ -143,7 +144,7 @@ class PrunedResult:
 
 @dataclass(frozen=True)
 class GroupResult:
-    """Channels that lie in the same weights: how many there were, and how many are kept."""
+    """Channels that are counted together: how many there were, and how many are kept."""
 
     name: str
     units: int
@@ -151,10 +152,28 @@ class GroupResult:
 
 
 @dataclass(frozen=True)
+class LayerResult:
+    """A layer before and after the cut: its units (heads and values, both directions apart), multiply-adds
+    of one example, parameters.
+    """
+
+    name: str
+    units: list[GroupResult]
+    multiply_adds: list[int]
+    parameters: list[int]
+
+    @classmethod
+    def of_facts(cls, facts: dict[str, Any]) -> LayerResult:
+        """Read it as a plan describes it."""
+        return cls(**{**facts, "units": [GroupResult(**units) for units in facts["units"]]})
+
+
+@dataclass(frozen=True)
 class ChannelsResult:
     """The channels cut out of a network: ``requested`` and ``removed`` are shares of ``of``, [0, 1).
 
-    ``multiply_adds`` (of one example) and ``parameters`` are those of the dense network and of the cut one.
+    ``multiply_adds`` (of one example) and ``parameters`` are those of the dense network and of the cut one,
+    and so for each of ``layers``, of which those are left out that neither multiply nor make units.
     """
 
     of: str
@@ -163,13 +182,16 @@ class ChannelsResult:
     multiply_adds: list[int]
     parameters: list[int]
     groups: list[GroupResult]
+    layers: list[LayerResult] = field(default_factory=list)
 
     @classmethod
     def of_cut(cls, facts: dict[str, Any] | None) -> ChannelsResult | None:
         """Read it as a stage has kept it; None where nothing was cut."""
         if facts is None:
             return None
-        return cls(**{**facts, "groups": [GroupResult(**group) for group in facts["groups"]]})
+        groups = [GroupResult(**group) for group in facts["groups"]]
+        layers = [LayerResult.of_facts(each) for each in facts.get("layers", [])]  # earlier stages have none
+        return cls(**{**facts, "groups": groups, "layers": layers})
 
 
 @dataclass(frozen=True)

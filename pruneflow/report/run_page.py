@@ -14,6 +14,7 @@ from pruneflow.flow import figures, results
 from pruneflow.flow.judgement import marked
 from pruneflow.report import summary
 from pruneflow.report.charts import styled
+from pruneflow.report.layers import layer_rows
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
 
@@ -76,6 +77,7 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
         "findings": _findings(result),
         "size_columns": _columns(("encoding", *summary.FORMS), numbers=len(summary.FORMS)),
         "size_rows": list(_sizes(result)),
+        "layers": layer_rows(summary.cut_of(result)),
         "weight_columns": _columns(("weight", "shape", *_WEIGHT_FIGURES), numbers=len(_WEIGHT_FIGURES)),
         "weight_rows": [_weight(layer) for layer in result["pruned"]["layers"]],
         "left_columns": _columns(("layer", "reason")),

@@ -110,7 +110,11 @@ class SparsityLog(ScalarLog):
             figures[f"threshold/{name}"] = value
         if cut := self.masked.described():
             figures["sparsity/total"] = cut["removed"]
-            figures |= {f"units/{group['name']}": group["kept"] for group in cut["groups"]}
+            figures |= {
+                "/".join(filter(None, ["units", layer["name"], units["name"]])): units["kept"]
+                for layer in cut["layers"]
+                for units in layer["units"]
+            }
         return figures
 
 

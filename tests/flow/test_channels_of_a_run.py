@@ -51,7 +51,14 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
     assert again.pruned.channels == cut
     assert (tmp_path / "again" / "pruned.h5").read_bytes() == (tmp_path / "run" / "pruned.h5").read_bytes()
     curves = read_curves(tmp_path / "run" / "pruned")
-    assert curves["units/conv2d"].values[-1] == conv2d
+    assert curves["units/conv2d"].values[-1] == conv2d < curves["units/conv2d"].values[0]
+    assert curves["units/dense"].values[-1] == dense
+    of_layers = {each.name: each.multiply_adds for each in cut.layers}
+    assert of_layers == {
+        "conv2d": [676 * 9 * 12, 676 * 9 * conv2d],
+        "dense": [169 * 12 * 8, 169 * conv2d * dense],
+        "dense_1": [80, 10 * dense],
+    }
     assert curves["sparsity/total"].values[-1] == pytest.approx(cut.removed)
     lines = list(summary.findings(summary_of(result)))
     assert f"Cut      0.6000 of the multiply-adds were asked for, {cut.removed:.4f} are gone." in lines

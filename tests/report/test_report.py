@@ -17,6 +17,7 @@ from pruneflow.report import automatic, page
 from pruneflow.report.charts import COLOURS, Picture, figure, inline, png, styled, svg
 from pruneflow.report.collect import Run, collect
 from pruneflow.report.curves import Curve, read_curves
+from pruneflow.report.layers import Bar, layer_rows
 from pruneflow.report.points import grid_of, labels, pareto, points_of
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
@@ -286,6 +287,50 @@ def test_the_page_of_a_run_shows_its_figures_and_leads_to_its_files(tmp_path):
     names = {"sparsity", "training", "size", "latency", "masks"}
     pictures = {f"report/{name}.{kind}" for name in names for kind in ("svg", "png")}
     assert {file for file in files if file.startswith("report/")} == pictures
+
+
+def cut_to_half():
+    """A result of two layers, of which the first has lost half of its four units."""
+
+    def layer(name, units, multiply_adds, parameters):
+        of_layer = [{"name": part, "units": before, "kept": kept} for part, before, kept in units]
+        return {"name": name, "units": of_layer, "multiply_adds": multiply_adds, "parameters": parameters}
+
+    found = result()
+    found["pruned"]["channels"] = {
+        "of": "multiply_adds",
+        "requested": 0.5,
+        "removed": 0.5,
+        "multiply_adds": [4000, 2000],
+        "parameters": [530, 270],
+        "groups": [{"name": "a<b>", "units": 4, "kept": 2}],
+        "layers": [
+            layer("a<b>", [("heads", 4, 2), ("values", 8, 8)], [1000, 500], [10, 6]),
+            layer("dense", [], [3000, 1500], [500, 250]),
+        ],
+    }
+    return found
+
+
+def test_layers_are_drawn_before_and_after_a_cut():
+    first, second, whole = layer_rows(cut_to_half()["pruned"]["channels"])
+    assert first.cells["units"] == [Bar("heads 4 to 2", 50, 50), Bar("values 8", 100, 100)]
+    assert first.cells["multiply-adds"] == [Bar("1,000 to 500", 100 * 1000 / 3000, 50)]
+    assert first.cells["bytes"] == [Bar("40 to 24", 2, 60)]
+    assert second.cells["units"] == []
+    assert second.cells["multiply-adds"] == [Bar("3,000 to 1,500", 100, 50)]
+    assert (whole.name, whole.cells["bytes"]) == ("whole network", [Bar("2,120 to 1,080")])
+    assert layer_rows(None) == []
+
+
+def test_the_page_of_a_network_that_was_cut_has_the_drawing_of_its_layers(tmp_path):
+    made = write_run_report(write_run(tmp_path / "run", cut_to_half()))
+    shown = Page(made)
+    assert ["layer", "units", "multiply-adds", "bytes"] in shown.rows
+    assert ["a<b>", "heads 4 to 2values 8", "1,000 to 500", "40 to 24"] in shown.rows
+    assert ["whole network", "", "4,000 to 2,000", "2,120 to 1,080"] in shown.rows
+    assert '<div class="bar" style="width: 33.33%"><div style="width: 50.0%">' in made.read_text()
+    assert "before and after the cut" not in Page(write_run_report(write_run(tmp_path / "b", result()))).text
 
 
 def test_a_run_without_curves_masks_latency_and_baseline_has_a_page_all_the_same(tmp_path):

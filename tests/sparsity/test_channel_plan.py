@@ -141,6 +141,22 @@ def test_a_group_can_have_a_share_of_its_own():
     assert kept(found, model) == {"a": 2, "b": 6}
 
 
+def test_what_goes_of_each_layer_is_described():
+    model = network(8, 8)
+    found = plan(model, 0.5, of="channels")
+    described = found.described(masks_of(found, model))["layers"]
+    assert {each["name"]: each["units"] for each in described} == {
+        "a": [{"name": "", "units": 8, "kept": 4}],
+        "b": [{"name": "", "units": 8, "kept": 4}],
+        "d": [{"name": "", "units": 2, "kept": 2}],
+    }
+    assert [(each["multiply_adds"], each["parameters"]) for each in described] == [
+        ([4 * 8, 4 * 4], [5 * 8, 5 * 4]),
+        ([8 * 8, 4 * 4], [9 * 8, 5 * 4]),
+        ([8 * 2, 4 * 2], [9 * 2, 5 * 2]),
+    ]
+
+
 def test_zeros_of_each_weight_are_known_before_training():
     model = network(8)
     found = plan(model, 0.5, of="channels")

@@ -66,6 +66,22 @@ def test_multiply_adds_and_parameters_are_those_of_the_layers():
     assert found.share("channels", np.array([8, 3, 5])) == pytest.approx(8 / 24)
 
 
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [
+        ("attention", {"a": 12, "b/heads": 4, "b/values": 6, "c": 10, "e": 12, "d": 2}),
+        ("bidirectional", {"a": 8, "b/forward": 6, "b/backward": 6, "c/forward": 4, "c/backward": 4, "d": 3}),
+        ("depthwise", {"a": 8, "b": 16, "d": 3}),
+    ],
+)
+def test_units_and_costs_are_known_layer_by_layer(name, units):
+    keras.backend.clear_session()
+    found = channels.find(NETWORKS[name]())
+    assert {path: len(ids) for path, ids in found.units.items()} == units
+    for of in ("multiply_adds", "parameters"):
+        assert sum(found.costs_of_layers(of, found.sizes).values()) == found.cost(of, found.sizes)
+
+
 def test_a_layer_without_a_rule_keeps_what_it_reads_and_is_named():
     keras.backend.clear_session()
     found = channels.find(NETWORKS["with_a_function"]())

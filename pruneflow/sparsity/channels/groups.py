@@ -48,8 +48,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Cost:
-    """A product of the sizes of axes, each of which is ``stays + by_group @ counts``."""
+    """A product of the sizes of axes, each of which is ``stays + by_group @ counts``, of one layer."""
 
+    layer: str
     times: int
     stays: npt.NDArray[np.int64]
     by_group: npt.NDArray[np.int64]
@@ -72,6 +73,7 @@ class Channels:
         ids: How many ids there are.
         costs: By the names of `SHARES`.
         elements: Of each weight.
+        units: Ids of the units of each layer, by its path; heads and values of attention apart.
     """
 
     groups: tuple[Group, ...]
@@ -82,6 +84,7 @@ class Channels:
     ids: int
     costs: Mapping[str, Sequence[Cost]] = field(repr=False)
     elements: Mapping[str, Cost] = field(repr=False)
+    units: Mapping[str, IntArray] = field(repr=False)
 
     @property
     def sizes(self) -> Counts:
@@ -96,6 +99,13 @@ class Channels:
         """Return the share that is removed where so many units of each group stay, [0, 1)."""
         whole = self.cost(of, self.sizes)
         return 1 - self.cost(of, counts) / whole if whole else 0.0
+
+    def costs_of_layers(self, of: str, counts: Counts) -> dict[str, int]:
+        """Return `cost` layer by layer, of layers that have any."""
+        found: dict[str, float] = {}
+        for each in self.costs[of]:
+            found[each.layer] = found.get(each.layer, 0) + each.of(counts)
+        return {layer: round(cost) for layer, cost in found.items()}
 
     def all(self) -> Kept:
         """Return that everything stays."""
@@ -192,25 +202,35 @@ def _sorted(
         name: _cost(
             groups,
             group_of,
+            layer,
             prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None),
             [ids for ids in along if ids is not None],
         )
-        for _, name, variable in named.values()
+        for layer, name, variable in named.values()
         for along in [axes.get(name, (None,) * len(variable.shape))]
     }
-    products = [(each.times, tuple(map(roots, each.ids))) for each in trace.products]
     costs = {
-        "multiply_adds": [_cost(groups, group_of, *each) for each in products],
+        "multiply_adds": [
+            _cost(
+                groups, group_of, named.get(id(each.variable), ("",))[0], each.times, [*map(roots, each.ids)]
+            )
+            for each in trace.products
+        ],
         "parameters": list(elements.values()),
-        "channels": [_cost(groups, group_of, 1, (group.units,)) for group in groups],
+        "channels": [_cost(groups, group_of, group.name, 1, (group.units,)) for group in groups],
     }
+    units = {
+        "/".join(path) + MAKERS[key]: ids for (path, key), (ids, *_) in settings.items() if key in MAKERS
+    }
+    units |= trace.units
     can_go = group_of < len(groups)
     masked = tuple(
         name
         for key, (_, name, _) in named.items()
         if key in maskable and any(ids is not None and can_go[ids].any() for ids in axes.get(name, ()))
     )
-    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements)
+    made = {name: roots(ids) for name, ids in units.items() if ids is not None}
+    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements, made)
 
 
 def _grouped(
@@ -247,16 +267,19 @@ def _unused(makers: Sequence[str], taken: Container[str]) -> str:
     return next(name for name in chain(makers, numbered) if name not in taken)
 
 
-def _cost(groups: Sequence[Group], group_of: IntArray, times: int, axes: Sequence[IntArray]) -> Cost:
+def _cost(
+    groups: Sequence[Group], group_of: IntArray, layer: str, times: int, axes: Sequence[IntArray]
+) -> Cost:
     """Count how often the units of each group lie along each axis.
 
     Args:
         groups: The groups.
         group_of: Index of the group of each id; their number where it has none.
+        layer: Whose cost it is.
         times: What is multiplied with the sizes of the axes.
         axes: The ids along each.
     """
     sizes = np.array([group.size for group in groups], np.int64)
     found = np.array([np.bincount(group_of[ids], minlength=len(groups) + 1) for ids in axes], np.int64)
     found = found.reshape(len(axes), len(groups) + 1)
-    return Cost(times, found[:, -1], found[:, :-1] // sizes)
+    return Cost(layer, times, found[:, -1], found[:, :-1] // sizes)

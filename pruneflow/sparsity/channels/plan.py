@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import ceil
@@ -156,15 +156,35 @@ class ChannelPlan(MaskPlan):
 
     def described(self, masks: Arrays) -> dict[str, Any] | None:
         """Return the units, multiply-adds and parameters that go; see `results.ChannelsResult`."""
-        found, counts = self._found, self._found.counts(self._found.kept_by(masks))
+        found, kept = self._found, self._found.kept_by(masks)
+        counts = found.counts(kept)
         groups = zip(found.groups, counts.tolist(), strict=True)
         return {
             "of": self.structure.of,
             "requested": self.plan.sparsity_after(self.plan.total_steps),
             "removed": found.share(self.structure.of, counts),
             **{key: [round(found.cost(key, each)) for each in (found.sizes, counts)] for key in COUNTED},
-            "groups": [{"name": each.name, "units": each.size, "kept": kept} for each, kept in groups],
+            "groups": [{"name": each.name, "units": each.size, "kept": count} for each, count in groups],
+            "layers": list(self._layers(kept)),
         }
+
+    def _layers(self, kept: Kept) -> Iterator[dict[str, Any]]:
+        """Yield what goes of each layer that multiplies or makes units; see `results.LayerResult`."""
+        found = self._found
+        both = [found.sizes, found.counts(kept)]
+        adds, parameters = (
+            [found.costs_of_layers(of, each) for each in both] for of in ("multiply_adds", "parameters")
+        )
+        for layer in parameters[0]:
+            units = [
+                {"name": path[len(layer) + 1 :], "units": len(ids), "kept": int(kept[ids].sum())}
+                for path, ids in found.units.items()
+                if f"{path}/".startswith(f"{layer}/")
+            ]
+            if units or layer in adds[0]:
+                costs = {"multiply_adds": [each.get(layer, 0) for each in adds]}
+                costs["parameters"] = [each[layer] for each in parameters]
+                yield {"name": layer, "units": units, **costs}
 
     def resized(self, model: Any, masks: Arrays) -> Any:
         """Build another network with the same layers as small as the finished one; its weights are new.

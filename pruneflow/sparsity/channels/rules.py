@@ -139,7 +139,8 @@ def _depthwise_convolution(call: Call, layer: Any, x: Tensor) -> list[IntArray]:
     channels = call.channels(x)
     call.tie(layer.depthwise_kernel, len(layer.depthwise_kernel.shape) - 2, channels)
     call.multiplies(layer.depthwise_kernel, call.positions())
-    return [_finished(call, layer, np.repeat(channels, layer.depth_multiplier))]
+    call.trace.units[call.name] = filters = np.repeat(channels, layer.depth_multiplier)
+    return [_finished(call, layer, filters)]
 
 
 @rule("SeparableConv1D SeparableConv2D")

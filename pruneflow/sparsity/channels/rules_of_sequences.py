@@ -106,8 +106,8 @@ def _attention(call: Call, layer: Any, *tensors: Tensor) -> list[IntArray]:
         call.tie(layer._output_dense.bias, 0, made)
     call.multiplies(output, _length(query))
     pairs = _length(query) * _length(key)
-    call.product(pairs * int(layer._key_dim), heads)
-    call.product(pairs, heads, values)
+    call.product(output, pairs * int(layer._key_dim), heads)
+    call.product(output, pairs, heads, values)
     for setting, ids in {"num_heads": heads, "value_dim": values, "output_shape": made}.items():
         call.setting(setting, ids)
     return [call.given(made)]

@@ -56,10 +56,12 @@ class Product:
     """Multiply-adds of one use of a weight: ``times`` for each element that the ids leave.
 
     Attributes:
+        variable: The weight.
         times: Multiply-adds of one combination of the ids.
         ids: Of each axis that can be cut.
     """
 
+    variable: Any
     times: int
     ids: tuple[IntArray, ...]
 
@@ -74,6 +76,7 @@ class Trace:
         reads: Variables whose rows have to be masked for a channel to have no effect, with the axis.
         settings: Ids along a size in the settings of a layer, by the path of the layer and the key.
         products: Multiply-adds.
+        units: Of layers whose settings have no number of them, by path.
         kept: Layers whose channels stay, by path, and why.
     """
 
@@ -82,6 +85,7 @@ class Trace:
     reads: list[tuple[Any, int]] = field(default_factory=list)
     settings: dict[tuple[tuple[str, ...], str], tuple[IntArray | None, ...]] = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
+    units: dict[str, IntArray] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
 
     def axis(self, variable: Any, axis: int) -> IntArray:
@@ -167,11 +171,11 @@ class Call:
         """Note that each element of a kernel is multiplied at so many positions."""
         axes = self.trace.axes[id(plain(variable))]
         uncut = prod(size for axis, size in enumerate(axes.shape) if axis not in axes.ids)
-        self.product(positions * uncut, *axes.ids.values())
+        self.product(variable, positions * uncut, *axes.ids.values())
 
-    def product(self, times: int, *ids: IntArray) -> None:
-        """Note multiply-adds."""
-        self.trace.products.append(Product(self.times * times, ids))
+    def product(self, variable: Any, times: int, *ids: IntArray) -> None:
+        """Note multiply-adds of the layer that has a weight."""
+        self.trace.products.append(Product(plain(variable), self.times * times, ids))
 
     def activated(self, activation: Any, ids: IntArray) -> IntArray:
         """Return the ids after an activation; one that is no function of single elements lets them stay."""
