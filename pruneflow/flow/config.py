@@ -236,10 +236,29 @@ def selected(config: Config, model: Any) -> Selection:
 
     Args:
         config: The settings.
-        model: The network, built.
+        model: The network, built, of Keras 2 or 3.
     """
-    selection: Selection = config.structure.narrowed(model, config.pruning.select(model))
-    return selection
+    from pruneflow.models.keras3 import is_keras_3
+
+    selection: Selection = config.pruning.select(model)
+    if config.structure.cuts and is_keras_3(model):
+        return _narrowed_by_twin(config.structure, model, selection)
+    return config.structure.narrowed(model, selection)  # type: ignore[no-any-return]
+
+
+def _narrowed_by_twin(structure: Structure, model: Any, selection: Selection) -> Selection:
+    """Find what can be cut of a network of Keras 3 in the one of Keras 2 that it is converted to."""
+    from pruneflow.models.keras3 import ConversionError, converted
+
+    try:
+        both = converted(model)
+    except ConversionError as error:
+        problem = f"channels are those of a network of Keras 2, which this one cannot become: {error.problem}"
+        raise ConfigError.of(
+            "structure", structure.option_name, problem, "Take structure=unstructured."
+        ) from error
+    narrowed: Selection = structure.narrowed(both.model, selection.renamed(both.names))
+    return narrowed.renamed({other: one for one, other in both.names.items()})
 
 
 def masks_for(config: Config, plan: Plan, selection: Selection | None) -> MaskPlan:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -149,6 +149,11 @@ class Selection:
     left: dict[str, str]
     prunables: tuple[Prunable, ...]
     channels: Channels | None = None
+
+    def renamed(self, names: Mapping[str, str]) -> Selection:
+        """Return the same selection with other names of weights, ``layer/weight``."""
+        prunables = tuple(replace(each, name=names[each.name]) for each in self.prunables)
+        return replace(self, prunables=prunables, channels=self.channels and self.channels.renamed(names))
 
     @property
     def held(self) -> dict[str, str]:

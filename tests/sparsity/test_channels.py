@@ -41,7 +41,7 @@ def test_half_of_each_group_can_go_from_every_kind_of_network(name):
         ("residual", {"a": 8, "c": 6}),  # b is added to a
         ("nested", {"a": 6, "inner/b": 7, "row/dense": 8, "row/dense_1": 6}),
         ("lstm", {"a": 8, "b": 6, "c": 5}),
-        ("bidirectional", {"a": 8, "b/forward": 6, "b/backward": 6, "c/forward": 4}),
+        ("bidirectional", {"a": 8, "b/forward": 6, "c/forward": 4}),
         ("gru", {"a": 6, "b": 6}),  # c starts with the state of b
         ("concatenate", {"a": 6, "b": 8}),  # c is added to both, one after the other
         ("squeeze_excite", {"a": 8, "b": 4}),

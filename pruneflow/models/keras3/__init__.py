@@ -21,6 +21,7 @@ from pruneflow.models.keras3.layers import ConversionError
 from pruneflow.models.keras3.weights import Weight, finalize
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
+from pruneflow.sparsity.kernels import leaves, named_weights, plain
 
 __all__ = ["ConversionError", "Converted", "converted", "is_keras_3", "said", "written_back"]
 
@@ -44,6 +45,20 @@ class Converted:
     original: Any
     difference: float
     weights: Sequence[Weight]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The name of each weight in Keras 2, ``layer/weight``, by that in Keras 3."""
+        one, other = (_names(each) for each in (self.original, self.model))
+        return {one[id(plain(each.original))]: other[id(plain(each.copy))] for each in self.weights}
+
+
+def _names(model: Any) -> dict[int, str]:
+    return {
+        id(variable): f"{layer}/{name}"
+        for layer, found in leaves(model)
+        for name, variable in named_weights(found).items()
+    }
 
 
 def is_keras_3(model: Any) -> bool:

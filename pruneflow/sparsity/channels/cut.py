@@ -11,7 +11,7 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import Channels, Kept, Path
 from pruneflow.sparsity.kernels import keras_of, leaves, named_weights, plain
 
-__all__ = ["CutError", "cut", "rebuilt", "sizes_of"]
+__all__ = ["CutError", "cut", "rebuilt", "settle", "sizes_of"]
 
 Sizes = Mapping[Path, Mapping[str, tuple[int | None, ...]]]  # by path and setting; None = as it is
 
@@ -26,12 +26,12 @@ def cut(model: Any, channels: Channels, kept: Kept) -> Any:
     """Build the network without the units that go.
 
     Args:
-        model: A network of Keras 2, with the weights that its channels were traced with; it is not changed.
-        channels: Its channels.
+        model: A network of Keras 2 or 3; it is not changed.
+        channels: Its channels, by the names of its weights.
         kept: The units that stay, by id.
 
     Returns:
-        A ``tf_keras.Model`` of the layers of Keras alone, with the same names.
+        A model of the same Keras and of its layers alone, with the same names.
 
     Raises:
         CutError: if Keras cannot build it.
@@ -47,7 +47,15 @@ def cut(model: Any, channels: Channels, kept: Kept) -> Any:
         small.set_weights(weights)
     except ValueError as error:
         raise CutError(f"The small network has weights of other shapes: {first_line(error)}") from error
+    settle(small)
     return small
+
+
+def settle(model: Any) -> None:
+    """Let each layer compute with the weights that it was given: ``Normalization`` has copies of them."""
+    for layer in model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def sizes_of(channels: Channels, kept: Kept) -> Sizes:
@@ -113,14 +121,10 @@ def _is_constant(value: Any) -> bool:
 
 
 def _resize_halves(config: dict[str, Any], path: Path, sizes: Sizes) -> None:
-    """Describe both directions, of which each may keep another number of units."""
-    forward, backward = (*path, "forward"), (*path, "backward")
-    if "backward_layer" not in config and sizes.get(forward) != sizes.get(backward):
-        other = config["backward_layer"] = deepcopy(config["layer"])
-        other["config"]["go_backwards"] = not other["config"]["go_backwards"]
-    _resize(config["layer"], forward, sizes)
+    """Change the descriptions of both directions; without one the second is like the first."""
+    _resize(config["layer"], (*path, "forward"), sizes)
     if "backward_layer" in config:
-        _resize(config["backward_layer"], backward, sizes)
+        _resize(config["backward_layer"], (*path, "backward"), sizes)
 
 
 def _resized(key: str, before: Any, size: tuple[int | None, ...]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import chain, count
 from math import prod
@@ -106,6 +106,15 @@ class Channels:
         for each in self.costs[of]:
             found[each.layer] = found.get(each.layer, 0) + each.of(counts)
         return {layer: round(cost) for layer, cost in found.items()}
+
+    def renamed(self, names: Mapping[str, str]) -> Channels:
+        """Return the same channels with other names of weights, ``layer/weight``; others keep theirs."""
+        return replace(
+            self,
+            axes={names.get(name, name): each for name, each in self.axes.items()},
+            elements={names.get(name, name): each for name, each in self.elements.items()},
+            masked=tuple(names.get(name, name) for name in self.masked),
+        )
 
     def all(self) -> Kept:
         """Return that everything stays."""

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from pruneflow.errors import ConfigError
 from pruneflow.options import at_most, option, require, require_one_of
-from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import SHARES, Channels
-from pruneflow.sparsity.kernels import keras_of, leaves
+from pruneflow.sparsity.kernels import leaves
 from pruneflow.sparsity.structures import Structure
 
 __all__ = ["Channel"]
@@ -48,7 +47,7 @@ class Channel(Structure):
         """Find the channels, prove one random cut of all groups, and choose the weights to mask.
 
         Args:
-            model: A built network; its weights are as before afterwards.
+            model: A built network of Keras 2; its weights are as before afterwards.
             selection: The layers that may be pruned, a `Selection`.
 
         Raises:
@@ -56,10 +55,6 @@ class Channel(Structure):
         """
         from pruneflow.sparsity import channels
 
-        if keras_of(model) is not backend.keras():
-            problem = "it removes channels of networks of Keras 2 (tf_keras), and this one is of Keras 3"
-            remedy = "Save it, and take model=keras_file, which converts it."
-            raise ConfigError.of("structure", self.option_name, problem, remedy)
         found = channels.find(model, selection.held)
         self._require_groups(found)
         _prove(model, found)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.runtime import backend
-from pruneflow.sparsity.channels.cut import CutError, cut
+from pruneflow.sparsity.channels.cut import CutError, cut, settle
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept
 from pruneflow.sparsity.kernels import leaves, named_weights
 
@@ -39,11 +39,13 @@ def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> 
     rng, before = np.random.default_rng(seed), model.get_weights()
     try:
         model.set_weights([_drawn(variable, rng) for variable in model.weights])
+        settle(model)
         small = cut(model, channels, kept)
         mask(model, channels, kept)
         return apart(model, small, rng)
     finally:
         model.set_weights(before)
+        settle(model)
 
 
 def apart(model: Any, other: Any, rng: np.random.Generator) -> float:

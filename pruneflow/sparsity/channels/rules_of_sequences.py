@@ -62,13 +62,14 @@ def _bidirectional(call: Call, layer: Any, x: Tensor, *states: Tensor) -> list[I
     if states or not kinds <= {"LSTM", "GRU", "SimpleRNN"} or layer.forward_layer.time_major:
         return unknown(call, layer, x, *states)
     forward, backward = (units_of(call.inside(name, call.outputs), each, x) for name, each in halves.items())
+    if len(forward) == len(backward):  # they go in pairs: Keras 3 takes both for equally wide (3.15)
+        call.trace.ids.unite(forward, backward)
     of_states = [*[forward] * _states(layer.forward_layer), *[backward] * _states(layer.backward_layer)]
     if layer.merge_mode is None:
         found = [forward, backward, *of_states]
     elif layer.merge_mode == "concat":
         found = [np.concatenate([forward, backward]), *of_states]
     else:
-        call.trace.ids.unite(forward, backward)
         found = [forward, *of_states]
     return [call.given(ids, index) for index, ids in enumerate(found)]
 
