@@ -257,10 +257,11 @@ def _finished(before: Network, ready: Prepared, masked: Masked) -> Any:
     with backend.float32():
         finished = ready.masks.finished(stripped, masks)
     if finished is not stripped:
-        one, other = (
-            keras_outcome(each, ready.data.test, spec, description=f"Proving the cut, {what}")
-            for what, each in (("masked", stripped), ("cut", finished))
-        )
+        with backend.whole_float32():
+            one, other = (
+                keras_outcome(each, ready.data.test, spec, description=f"Proving the cut, {what}")
+                for what, each in (("masked", stripped), ("cut", finished))
+            )
         forms = "The network under masks and the one that it was cut to"
         require_agreement(forms, (one, other), task_of(finished, spec), rounding_of_cut(ready.device))
     return finished

@@ -10,7 +10,9 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.structures import Layout
 
 __all__ = [
+    "FROZEN",
     "Kernel",
+    "is_frozen",
     "keras_of",
     "kernels",
     "leaves",
@@ -20,6 +22,8 @@ __all__ = [
     "trained_variables",
     "weights",
 ]
+
+FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
 
 # tfmot prunes the cells of an LSTM and names none of a ConvLSTM, whose weights are of the same kind.
 MORE = {"ConvLSTMCell": ("kernel", "recurrent_kernel")}
@@ -126,6 +130,12 @@ def trained_variables(model: Any) -> frozenset[int]:
         model: A built model of Keras 2 or 3.
     """
     return frozenset(id(plain(variable)) for variable in model.trainable_variables)
+
+
+def is_frozen(layer: Any, trained: Container[int]) -> bool:
+    """Return whether a layer has weights that were made to be trained, none among `trained_variables`."""
+    made = [id(each) for each in named_weights(layer).values() if each.trainable]
+    return bool(made) and not any(each in trained for each in made)
 
 
 def reason_to_leave(layer: Any) -> str:

@@ -11,14 +11,13 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
 from pruneflow.sparsity.channels.groups import Channels
 from pruneflow.sparsity.distributions import spelled
-from pruneflow.sparsity.kernels import kernels, leaves, reason_to_leave, trained_variables
+from pruneflow.sparsity.kernels import FROZEN, kernels, leaves, reason_to_leave, trained_variables
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 
 __all__ = ["ENGINES", "Pruning", "Selection"]
 
 ENGINES = ("pruneflow", "tfmot")
 NOT_INCLUDED = "not in pruning.include"
-FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
 
 
 @dataclass(kw_only=True)

@@ -38,6 +38,14 @@ def mobilenet(keras, layers):
 
 
 @network
+def mobilenet_inside(keras, layers):
+    made = keras.applications.MobileNetV2
+    i = keras.Input((32, 32, 3))
+    x = made(input_shape=(32, 32, 3), alpha=0.35, weights=None, include_top=False)(i)
+    return keras.Model(i, layers.Dense(4, name="d")(layers.GlobalAveragePooling2D()(x)))
+
+
+@network
 def nested(keras, layers):
     j = keras.Input((5, 6))
     inner = keras.Model(j, layers.Conv1D(7, 2, activation="relu", name="b")(j), name="inner")

@@ -211,6 +211,37 @@ def test_readers_that_are_skipped_keep_what_they_read():
     )
 
 
+def coupled():
+    """Dense layers a and b of eight units, which are added."""
+    keras.backend.clear_session()
+    i = keras.Input((4,))
+    added = layers.Add()([layers.Dense(8, name=name)(i) for name in "ab"])
+    return keras.Model(i, layers.Dense(2, name="d")(added))
+
+
+def test_layers_whose_units_go_together_have_one_share_of_their_own():
+    found = plan(coupled(), 0.5, distribution=Uniform(name="uniform", layers={"a": 0.5, "b": 0.75}))
+    with pytest.raises(ConfigError) as caught:
+        found.check()
+    assert str(caught.value) == (
+        "distribution.layers={a:0.5,b:0.75}: units of a, b go together, and are given several shares (a 0.5, "
+        "b 0.75). Give one of these layers a share, or all the same."
+    )
+    for layers_ in ({"b": 0.75}, {"*": 0.75}):
+        same = plan(coupled(), 0.75, distribution=Uniform(name="uniform", layers=layers_))
+        same.check()
+        assert same.units_after(2) == {("a", 8): 2}
+
+
+def test_a_network_that_draws_at_inference_is_refused_with_that_reason():
+    keras.backend.clear_session()
+    i = keras.Input((4,))
+    x = layers.Dropout(0.5)(layers.Dense(8, name="a")(i), training=True)
+    model = keras.Model(i, layers.Dense(2, name="d")(x))
+    with pytest.raises(ConfigError, match="network draws random numbers at inference"):
+        plan(model, 0.5)
+
+
 def test_a_step_from_which_the_share_cannot_be_reached_is_not_taken():
     """16 of each 128 units is the least in steps of 16, which removes 0.9636."""
     found = plan(network(128, 128, inputs=20), 0.97, multiple=None)

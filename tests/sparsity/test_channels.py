@@ -92,7 +92,7 @@ def test_a_frozen_reader_keeps_its_channels():
     keras.backend.clear_session()
     model = NETWORKS["cnn"]()
     model.get_layer("b").trainable = False
-    assert groups(model) == {"b": 6, "c": 10}
+    assert groups(model) == {"c": 10}  # nor does it lose what it makes
 
 
 def test_the_channels_of_a_layer_that_is_fixed_stay():
@@ -101,6 +101,61 @@ def test_the_channels_of_a_layer_that_is_fixed_stay():
     found = channels.find(model, {"c": "pruning.skip=c"})
     assert [group.name for group in found.groups] == ["a"]
     assert found.kept["c"] == "pruning.skip=c"
+
+
+@pytest.mark.parametrize("frozen", ["batch_normalization", "dw"])
+def test_channels_of_a_frozen_layer_without_a_kernel_that_is_pruned_stay(frozen):
+    keras.backend.clear_session()
+    i = keras.Input((8, 8, 3))
+    x = layers.DepthwiseConv2D(3, name="dw")(layers.Conv2D(6, 3, name="a")(i))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1, name="b")(x))
+    model = keras.Model(i, layers.Dense(2, name="d")(layers.GlobalAveragePooling2D()(x)))
+    assert groups(model) == {"a": 6, "b": 8}
+    model.get_layer(frozen).trainable = False
+    found = channels.find(model)
+    assert [group.name for group in found.groups] == ["b" if frozen == "dw" else "a"]
+    assert found.kept[frozen] == "is frozen (trainable=False)"
+
+
+def test_a_normalization_keeps_what_it_has_learned():
+    keras.backend.clear_session()
+    normalization = layers.Normalization()
+    normalization.adapt(np.random.default_rng(0).normal(5, 3, (20, 4)))
+    i = keras.Input((4,))
+    x = layers.Dense(8, activation="relu", name="a")(normalization(i))
+    model = keras.Model(i, layers.Dense(2)(x))
+    assert apart(model) <= 1e-5
+    small = cut(model, found := channels.find(model), proof.halved(found))
+    proof.mask(model, found, proof.halved(found))
+    assert proof.apart(model, small, np.random.default_rng(1)) <= 1e-5
+
+
+def test_layers_without_a_rule_are_named_with_the_reason():
+    keras.backend.clear_session()
+    i = keras.Input((4, 8, 8, 3))
+    x = layers.TimeDistributed(layers.Conv2D(6, 3, name="a"))(i)
+    x = layers.Flatten()(layers.ConvLSTM2D(5, 3, name="lstm")(x))
+    x = layers.EinsumDense("ab,bc->ac", 7, name="einsum")(layers.Dense(9, name="b")(x))
+    found = channels.find(keras.Model(i, layers.Dense(2, name="d")(x)))
+    assert not found.groups
+    assert found.kept["lstm"] == "ConvLSTM2D has no rule, so that the channels it reads stay"
+    assert found.kept["einsum"] == "EinsumDense has no rule, so that the channels it reads stay"
+
+
+def test_the_proof_multiplies_all_of_float32_and_leaves_the_setting_as_it_was(monkeypatch):
+    setting = backend.tensorflow().config.experimental
+    keras.backend.clear_session()
+    model, seen, said = NETWORKS["transposed"](), [], proof._outputs
+
+    def noted(*given):
+        seen.append(setting.tensor_float_32_execution_enabled())
+        return said(*given)
+
+    monkeypatch.setattr(proof, "_outputs", noted)
+    before = setting.tensor_float_32_execution_enabled()
+    apart(model)
+    assert seen == [False, False]
+    assert setting.tensor_float_32_execution_enabled() == before
 
 
 def test_the_small_network_is_one_of_keras_alone(tmp_path):

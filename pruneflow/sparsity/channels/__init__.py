@@ -7,7 +7,7 @@ from typing import Any
 
 from pruneflow.sparsity.channels.graph import walk
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept, channels_of
-from pruneflow.sparsity.kernels import kernels, leaves, trained_variables
+from pruneflow.sparsity.kernels import FROZEN, is_frozen, kernels, leaves, trained_variables
 
 __all__ = ["Channels", "Group", "Kept", "find"]
 
@@ -17,7 +17,7 @@ def find(model: Any, fixed: Mapping[str, str] | None = None) -> Channels:
 
     Args:
         model: A built functional or sequential ``tf_keras.Model``.
-        fixed: Layers, ``outer/inner``, whose channels have to stay, and why.
+        fixed: Layers, ``outer/inner``, whose channels have to stay beside those of frozen layers, and why.
     """
     trained = trained_variables(model)
     maskable = [
@@ -26,4 +26,5 @@ def find(model: Any, fixed: Mapping[str, str] | None = None) -> Channels:
         for kernel in kernels(layer)
         if not kernel.is_frozen(trained)
     ]
-    return channels_of(model, walk(model), maskable, fixed or {})
+    frozen = {name: FROZEN for name, layer in leaves(model) if is_frozen(layer, trained)}
+    return channels_of(model, walk(model), maskable, {**frozen, **(fixed or {})})

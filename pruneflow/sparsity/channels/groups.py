@@ -229,17 +229,18 @@ def _sorted(
         "channels": [_cost(groups, group_of, group.name, 1, (group.units,)) for group in groups],
     }
     units = {
-        "/".join(path) + MAKERS[key]: ids for (path, key), (ids, *_) in settings.items() if key in MAKERS
+        "/".join(path) + MAKERS[key]: found[0]
+        for (path, key), found in settings.items()
+        if key in MAKERS and found[0] is not None
     }
-    units |= trace.units
+    units |= {path: roots(ids) for path, ids in trace.units.items()}
     can_go = group_of < len(groups)
     masked = tuple(
         name
         for key, (_, name, _) in named.items()
         if key in maskable and any(ids is not None and can_go[ids].any() for ids in axes.get(name, ()))
     )
-    made = {name: roots(ids) for name, ids in units.items() if ids is not None}
-    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements, made)
+    return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements, units)
 
 
 def _grouped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any, ClassVar
 
 from pruneflow.errors import ConfigError
@@ -91,6 +92,18 @@ def _is_among(layer: str, owners: tuple[str, ...]) -> bool:
     return any(owner == layer or owner.startswith(f"{layer}/") for owner in owners)
 
 
+def _require_one_answer(model: Any) -> None:
+    """Refuse a network that answers the same question in two ways, of which a proof can compare none."""
+    from pruneflow.sparsity.channels import proof
+
+    apart = proof.draws(model)
+    same = apart <= proof.tolerance(model) or not isfinite(apart)
+    problem = "the network draws random numbers at inference, so that a cut cannot be proved: two answers to "
+    problem += f"the same examples are {apart:.2g} apart"
+    remedy = "Let it draw in training alone, as Dropout does, or take structure=unstructured."
+    require(same, "structure", "channel", problem, remedy)
+
+
 def _prove(model: Any, found: Channels) -> None:
     """Cut half of each group at random, and refuse the network where that changes what it says."""
     from pruneflow.sparsity.channels import proof
@@ -105,6 +118,7 @@ def _prove(model: Any, found: Channels) -> None:
         problem = f"the cut cannot be proved, as the network fails on random examples: {first_line(error)}"
         raise ConfigError.of("structure", "channel", problem, "Take structure=unstructured.") from error
     if not apart <= proof.tolerance(model):
+        _require_one_answer(model)
         guilty = proof.guilty(model, found)
         layers = [name for name, _ in leaves(model) if any(_is_among(name, (group,)) for group in guilty)]
         wrong = ", ".join(layers) or "all layers together"

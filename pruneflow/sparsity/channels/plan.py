@@ -16,7 +16,7 @@ from pruneflow.options import require
 from pruneflow.sparsity.channels.groups import Channels, Counts, Kept
 from pruneflow.sparsity.channels.option import Channel
 from pruneflow.sparsity.channels.shares import counts_for, fewest, ladder, steps
-from pruneflow.sparsity.distributions import Global, Uniform
+from pruneflow.sparsity.distributions import Global, Uniform, spelled
 from pruneflow.sparsity.masks import SAME, Arrays, Mask, MaskPlan, settings_of
 from pruneflow.sparsity.selection import Scores, keep_largest
 from pruneflow.sparsity.structures import finite_scores
@@ -70,6 +70,7 @@ class ChannelPlan(MaskPlan):
             ConfigError: for what contradicts, and a share that no choice of units reaches.
         """
         self.check_options()
+        self._require_one_share_each()
         asked, of = self.plan.schedule.final_sparsity, self.structure.of
         most = self._found.share(of, self._fewest(self.step))
         words = of.replace("_", "-")
@@ -89,6 +90,17 @@ class ChannelPlan(MaskPlan):
         steps = f" in steps of {self.step}" if self.step > 1 else ""
         said = f"{asked:.4f} of the {words} are asked for, the nearest choice of units{steps} removes"
         return f"{said} {reached:.4f}."
+
+    def _require_one_share_each(self) -> None:
+        """Refuse shares of layers whose units go together, if they differ."""
+        for group, own in zip(self._found.groups, self._own_of_groups(), strict=True):
+            shares = ", ".join(f"{maker} {share:g}" for maker, share in own.items())
+            problem = (
+                f"units of {', '.join(group.makers)} go together, and are given several shares ({shares})"
+            )
+            remedy = "Give one of these layers a share, or all the same."
+            one = len({*own.values()}) <= 1
+            require(one, "distribution.layers", spelled(self.distribution.layers), problem, remedy)
 
     def check_options(self) -> None:
         """Check that the options fit each other, for which the network need not be known.
@@ -311,13 +323,16 @@ class ChannelPlan(MaskPlan):
 
     def _own(self, step: int, ladders: Sequence[Sequence[int]]) -> dict[int, int]:
         """Return the units that stay of groups with a sparsity of their own."""
-        groups = self._found.groups
-        names = [maker for group in groups for maker in group.makers]
-        own = self.distribution.overrides(names)
         found = {}
-        for index, (group, counts) in enumerate(zip(groups, ladders, strict=True)):
-            finals = [own[maker] for maker in group.makers if maker in own]
-            if finals:
-                wanted = (1 - self._following(finals[0]).sparsity_after(step)) * group.size
-                found[index] = min([group.size, *counts], key=lambda count: abs(count - wanted))
+        for index, (shares, counts) in enumerate(zip(self._own_of_groups(), ladders, strict=True)):
+            for final in {*shares.values()}:  # one, as is checked
+                size = self._found.groups[index].size
+                wanted = (1 - self._following(final).sparsity_after(step)) * size
+                found[index] = min([size, *counts], key=lambda count: abs(count - wanted))
         return found
+
+    def _own_of_groups(self) -> list[dict[str, float]]:
+        """Return for each group the final sparsities of those of its makers that have their own."""
+        groups = self._found.groups
+        own = self.distribution.overrides([maker for group in groups for maker in group.makers])
+        return [{maker: own[maker] for maker in group.makers if maker in own} for group in groups]

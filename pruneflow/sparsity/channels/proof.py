@@ -12,7 +12,17 @@ from pruneflow.sparsity.channels.cut import CutError, cut, settle
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["TOLERANCE", "apart", "difference", "guilty", "halved", "mask", "require_same", "tolerance"]
+__all__ = [
+    "TOLERANCE",
+    "apart",
+    "difference",
+    "draws",
+    "guilty",
+    "halved",
+    "mask",
+    "require_same",
+    "tolerance",
+]
 
 EXAMPLES = 3
 FREE = ((64, 6), (128, 64), (256, 1024))  # pixels and steps of an input that takes any number of them
@@ -48,11 +58,17 @@ def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> 
         settle(model)
 
 
+def draws(model: Any) -> float:
+    """Return how far two answers to the same examples are apart: 0 where nothing is drawn at inference."""
+    return apart(model, model, np.random.default_rng(0))
+
+
 def apart(model: Any, other: Any, rng: np.random.Generator) -> float:
     """Return how far the outputs of two networks are apart on random examples, as `difference` does."""
-    answers = (_answered(model, rng, free) for free in FREE)
-    given, said = next(filter(None, answers), None) or _said(model, rng, FREE[-1])
-    return max(_apart(*pair) for pair in zip(said, _outputs(other, given), strict=True))
+    with backend.whole_float32():
+        answers = (_answered(model, rng, free) for free in FREE)
+        given, said = next(filter(None, answers), None) or _said(model, rng, FREE[-1])
+        return max(_apart(*pair) for pair in zip(said, _outputs(other, given), strict=True))
 
 
 def _answered(model: Any, rng: np.random.Generator, free: tuple[int, int]) -> Said | None:
