@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pruneflow.datasets.base import Dataset
     from pruneflow.datasets.spec import Data, Part, Spec, Targets
     from pruneflow.errors import ConfigError, DataError, PruneflowError
-    from pruneflow.exports.exporters import Export
+    from pruneflow.exports.base import Export
     from pruneflow.exports.judging import Exported
     from pruneflow.models.base import Model
     from pruneflow.options import option, require

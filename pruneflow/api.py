@@ -379,12 +379,13 @@ def export(  # noqa: PLR0913 - settings of one file, by name
         model: A built model of Keras 2, or of Keras 3 if its layers have equals in Keras 2; a subclassed
             one of Keras 2 was called once.
         path: Where the file goes; None writes none.
-        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
+        kind: ``"float"``, ``"float16"``, ``"dynamic-range"``, ``"int8"``, ``"int16x8"`` or ``"int4"``, which
+            needs the extra ``pruneflow[int4]``.
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
         examples: (n, ...) inputs as ``model.predict`` reads them: an array, or a list or dictionary of
-            arrays. int8 takes the ranges of activations from them, and the file is compared with Keras on
-            up to 1,000 of them. None draws ids for an embedding, numbers otherwise; int8 needs some, and so
-            does a model that reads any size: the file reads the size of the examples.
+            arrays. int8 and int16x8 take the ranges of activations from them, and the file is compared with
+            Keras on up to 1,000 of them. None draws ids for an embedding, numbers otherwise; int8 and int16x8
+            need some, and so does a model that reads any size: the file reads the size of the examples.
         tolerance: Share of answers that a quantized file may get wrong, [0, 1]. An answer is an example, or
             one position of an output that has several. It is wrong where it is off by more than a tenth of
             the output's range, or names another unit though the right one leads by more than a fiftieth.
@@ -394,31 +395,34 @@ def export(  # noqa: PLR0913 - settings of one file, by name
         The bytes of the ``.tflite`` file, with ``max_difference`` and ``agreement`` as measured.
 
     Raises:
-        ConfigError: for a kind or an encoding that there is not, int8 without examples, a model whose inputs
-            are not known, NaN or infinity in it or in examples, and a path of another file.
+        ConfigError: for a kind or an encoding that there is not, an extra that is not installed, int8 or
+            int16x8 without examples, a model whose inputs are not known, NaN or infinity in it or in
+            examples, and a path of another file.
         PruneflowError: if the model cannot be converted, the file does not run here, a float file differs
             from Keras beyond rounding, or a quantized one by more than ``tolerance``.
     """
     from pruneflow.exports import library
-    from pruneflow.exports.exporters import ENCODINGS
+    from pruneflow.exports.base import ENCODINGS
     from pruneflow.exports.signatures import signature_of
 
     require_own_tensorflow("export")
     require_one_of("kind", kind, library.KINDS)
     require_one_of("encoding", encoding, ENCODINGS)
     require(
-        kind != "int8" or examples is not None,
+        kind not in library.CALIBRATED or examples is not None,
         "examples",
         None,
-        "int8 reads the ranges of activations from examples",
+        f"{kind} reads the ranges of activations from examples",
         "Give some hundred inputs of the training part.",
     )
     tolerance = accepted.share("tolerance", tolerance, "0.05 allows one wrong answer in twenty.")
+    wanted = library.Wanted(kind, encoding, tolerance)
+    wanted.check()
     accepted.built_model(model)
     place = None if path is None else accepted.new_file("path", path)
     signature = signature_of(model := _in_keras_2(model))
     given = None if examples is None else accepted.examples_of(signature, examples)
-    content = library.exported(model, signature, given, library.Wanted(kind, encoding, tolerance))
+    content = library.exported(model, signature, given, wanted)
     if place is not None:
         write_file(place, content)
     return content

@@ -17,6 +17,7 @@ class ConfigError(PruneflowError):
     """A setting that cannot be used: key, value, what is allowed, what to do next."""
 
     exit_code = 2
+    problem = ""  # without key, value and remedy
 
     @classmethod
     def of(cls, key: str, value: object, problem: str, remedy: str) -> ConfigError:
@@ -28,7 +29,9 @@ class ConfigError(PruneflowError):
             problem: What is wrong or what is allowed, without a final stop.
             remedy: What to do next, a sentence.
         """
-        return cls(f"{key}={_shown(value)}: {problem}. {remedy}")
+        error = cls(f"{key}={_shown(value)}: {problem}. {remedy}")
+        error.problem = problem
+        return error
 
 
 class DataError(PruneflowError):

@@ -11,7 +11,7 @@ import numpy as np
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.exports import tflite
-from pruneflow.exports.exporters import Export
+from pruneflow.exports.base import Export
 from pruneflow.exports.runner import tflite_outputs
 from pruneflow.exports.sizes import compressed
 from pruneflow.runtime import backend

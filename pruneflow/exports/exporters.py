@@ -1,118 +1,20 @@
-"""Options of the group ``export``: a stripped Keras network becomes a TFLite file."""
+"""Options of the group ``export`` that make one file by TensorFlow's converter."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pruneflow.datasets.spec import Data, Spec
-from pruneflow.exports.sizes import COMPRESSIONS
-from pruneflow.options import option, require, require_one_of
+from pruneflow.exports.base import Chosen, Export, Samples, has_lstm
+from pruneflow.exports.mixed import left_out, outputs_of, restored
+from pruneflow.options import option, require
 from pruneflow.runtime import backend
 
-__all__ = ["ENCODINGS", "All", "DynamicRange", "Export", "Float", "Int8"]
-
-ALIGNMENT = 16  # of a buffer in a .tflite file, bytes: schema.fbs demands it
-
-ENCODINGS = ("dense", "sparse", "auto")
-
-Samples = npt.NDArray[Any]
-
-
-@dataclass(kw_only=True)
-class Export:
-    """The settings of every export.
-
-    Attributes:
-        name: Label in tables and in the file name.
-        encoding: How weights lie in the file: ``"dense"`` (loads everywhere), ``"sparse"`` (zeros left out,
-            as TFLite's sparse tensors) or ``"auto"`` (the smallest after gzip of those that load, run and
-            give equal outputs).
-        compression: What the file is sent as: ``"gzip"`` or ``"zstd"``.
-        max_accuracy_drop: Most accuracy on the validation part that a file may lose against Keras, [0, 1].
-    """
-
-    kind: ClassVar[str]
-    option_name: ClassVar[str]  # as chosen on the command line; set by @option
-
-    name: str
-    encoding: str = "dense"
-    compression: str = "gzip"
-    max_accuracy_drop: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse unknown encodings and compressions, and drops that are no share."""
-        require_one_of("export.encoding", self.encoding, ENCODINGS)
-        require_one_of("export.compression", self.compression, tuple(COMPRESSIONS))
-        require(
-            0 <= self.max_accuracy_drop <= 1,
-            "export.max_accuracy_drop",
-            self.max_accuracy_drop,
-            "allowed are numbers from 0 to 1, as a share of the validation part",
-            "0.02 is two points; 1 allows everything.",
-        )
-
-    def exports(self) -> Sequence[Export]:
-        """The files to make, in the order of tables."""
-        return [self]
-
-    def samples(self, data: Data) -> Samples:
-        """Training examples that the conversion looks at: (n, *shape) as they are stored, n may be 0."""
-        return data.train.x[:0]
-
-    def convert(self, model: Any, spec: Spec, samples: Samples, *, sparse: bool = False) -> bytes:
-        """Convert ``model`` to TFLite with a fixed batch of 1.
-
-        Args:
-            model: A plain ``tf_keras.Model``.
-            spec: What the model reads.
-            samples: What ``samples`` returned.
-            sparse: Whether tensors with many zeros are encoded as sparse ones.
-
-        Returns:
-            The bytes of a ``.tflite`` file.
-        """
-        tf = backend.tensorflow()
-        signature = tf.TensorSpec((1, *spec.shape), spec.input_dtype, name="input")
-        function = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
-        return self._converted(_converter(model, function), spec, samples, sparse=sparse)
-
-    def convert_named(
-        self, model: Any, function: Any, samples: Mapping[str, Samples], *, sparse: bool = False
-    ) -> bytes:
-        """Convert a model of several inputs or outputs, which the file has by name.
-
-        Args:
-            model: A plain ``tf_keras.Model``.
-            function: What it does with one example: a concrete function of tensors by name.
-            samples: Of each input, (n, *shape).
-            sparse: Whether tensors with many zeros are encoded as sparse ones.
-
-        Returns:
-            The bytes of a ``.tflite`` file.
-        """
-        numbers = any(np.issubdtype(each.dtype, np.floating) for each in samples.values())
-        spec = Spec(kind="numbers" if numbers else "tokens", shape=(), classes=0)
-        return self._converted(_converter(model, function), spec, samples, sparse=sparse)
-
-    def _converted(
-        self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples], *, sparse: bool
-    ) -> bytes:
-        self._configure(converter, spec, samples)
-        if sparse:
-            sparsity = backend.tensorflow().lite.Optimize.EXPERIMENTAL_SPARSITY
-            converter.optimizations = [*converter.optimizations, sparsity]
-        with backend.quiet(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _without_leftovers(bytes(converter.convert()))
-
-    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
-        raise NotImplementedError
+__all__ = ["DynamicRange", "Float", "Float16", "Int8", "Int16x8", "require_samples"]
 
 
 @option("export", "float")
@@ -126,9 +28,22 @@ class Float(Export):
         converter.optimizations = []
 
 
+@option("export", "float16")
+@dataclass(kw_only=True)
+class Float16(Export):
+    """float16 weights, float32 arithmetic."""
+
+    kind = "float16"
+
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
+        tf = backend.tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+
 @option("export", "dynamic-range")
 @dataclass(kw_only=True)
-class DynamicRange(Export):
+class DynamicRange(Chosen):
     """int8 weights, float32 in and out; activations are quantized as they come."""
 
     kind = "dynamic-range"
@@ -136,10 +51,17 @@ class DynamicRange(Export):
     def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
 
+    def _made(self, converter: Any, untouched: Any, model: Any) -> bytes:
+        content = super()._made(converter, untouched, model)
+        if self.takes_all:
+            return content
+        original = bytes(untouched.convert())
+        return restored(content, original, left_out(original, model, self.layers))
+
 
 @option("export", "int8")
 @dataclass(kw_only=True)
-class Int8(Export):
+class Int8(Chosen):
     """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32.
 
     Attributes:
@@ -153,55 +75,62 @@ class Int8(Export):
     def __post_init__(self) -> None:
         """Refuse calibration on nothing too."""
         super().__post_init__()
-        _require_samples(self.calibration_samples)
+        require_samples(self.calibration_samples)
 
     def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         tf = backend.tensorflow()
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _one_by_one(spec, samples)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        if spec.input_dtype == "float32":
-            converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
+        _calibrate(converter, tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.int8, spec, samples)
+
+    def _made(self, converter: Any, untouched: Any, model: Any) -> bytes:
+        if self.takes_all:
+            return super()._made(converter, untouched, model)
+        original = bytes(untouched.convert())
+        others = outputs_of(original, original, left_out(original, model, self.layers))
+        return _quantized_but(converter, list(others))
+
+    def check_layers(self, model: Any) -> None:
+        """Refuse to choose layers of a network with an LSTM too."""
+        super().check_layers(model)
+        problem = "the quantizer that leaves layers out gets the LSTM of TFLite wrong"
+        remedy = "Take export=dynamic-range, or all layers."
+        require(self.takes_all or not has_lstm(model), "export.layers", self.layers, problem, remedy)
 
     def samples(self, data: Data) -> Samples:
         """Evenly spaced training examples."""
-        count = min(self.calibration_samples, len(data.train))
-        chosen = np.linspace(0, len(data.train) - 1, count).astype(np.int64)
-        return np.asarray(data.train.x[chosen])
+        return _spaced(data, self.calibration_samples)
 
 
-@option("export", "all")
+@option("export", "int16x8")
 @dataclass(kw_only=True)
-class All(Export):
-    """Float, dynamic-range and int8, side by side in one run and one table.
+class Int16x8(Export):
+    """int8 weights, int16 arithmetic; images go in and scores come out as int16, token ids as int32.
 
     Attributes:
-        calibration_samples: Training examples from which int8 reads the ranges of activations.
+        calibration_samples: Training examples from which the ranges of activations are read.
     """
+
+    kind = "int16x8"
+    encodings = ("dense",)
 
     calibration_samples: int
 
     def __post_init__(self) -> None:
         """Refuse calibration on nothing too."""
         super().__post_init__()
-        _require_samples(self.calibration_samples)
+        require_samples(self.calibration_samples)
 
-    def exports(self) -> Sequence[Export]:
-        """One of each kind, with the settings of this one."""
-        common: dict[str, Any] = {
-            "encoding": self.encoding,
-            "compression": self.compression,
-            "max_accuracy_drop": self.max_accuracy_drop,
-        }
-        return [
-            Float(name="float", **common),
-            DynamicRange(name="dynamic-range", **common),
-            Int8(name="int8", calibration_samples=self.calibration_samples, **common),
-        ]
+    def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
+        tf = backend.tensorflow()
+        kernels_of = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        _calibrate(converter, kernels_of, tf.int16, spec, samples)
+
+    def samples(self, data: Data) -> Samples:
+        """Evenly spaced training examples."""
+        return _spaced(data, self.calibration_samples)
 
 
-def _require_samples(count: int) -> None:
+def require_samples(count: int) -> None:
+    """Refuse calibration on nothing."""
     require(
         count >= 1,
         "export.calibration_samples",
@@ -209,6 +138,33 @@ def _require_samples(count: int) -> None:
         "allowed are whole numbers from 1",
         "A few hundred are usual.",
     )
+
+
+def _spaced(data: Data, count: int) -> Samples:
+    """At most so many training examples, evenly spaced."""
+    chosen = np.linspace(0, len(data.train) - 1, min(count, len(data.train))).astype(np.int64)
+    return np.asarray(data.train.x[chosen])
+
+
+def _calibrate(
+    converter: Any, operations: Any, dtype: Any, spec: Spec, samples: Samples | Mapping[str, Samples]
+) -> None:
+    """Have all arithmetic in integers, whose ranges are read from samples."""
+    converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _one_by_one(spec, samples)
+    converter.target_spec.supported_ops = [operations]
+    if spec.input_dtype == "float32":
+        converter.inference_input_type = dtype
+    converter.inference_output_type = dtype
+
+
+def _quantized_but(converter: Any, operations: list[str]) -> bytes:
+    """Convert to int8, but for operations, which are named by their outputs."""
+    tools = backend.tensorflow().lite.experimental
+    options = tools.QuantizationDebugOptions(denylisted_nodes=operations, fully_quantize=True)
+    examples = converter.representative_dataset
+    debugger = tools.QuantizationDebugger(converter=converter, debug_dataset=examples, debug_options=options)
+    return bytes(debugger.get_nondebug_quantized_model())
 
 
 def _one_by_one(spec: Spec, samples: Samples | Mapping[str, Samples]) -> Iterator[Any]:
@@ -219,63 +175,3 @@ def _one_by_one(spec: Spec, samples: Samples | Mapping[str, Samples]) -> Iterato
         return
     for example in spec.model_input(samples):
         yield [example[np.newaxis]]
-
-
-def _converter(model: Any, function: Any) -> Any:
-    """A converter for ``model`` with a batch of 1: an LSTM becomes one fused op only with a fixed batch.
-
-    It is given the variables without the model, which it would save layer by layer first: the same file in up
-    to ten times the time.
-    """
-    tf = backend.tensorflow()
-    variables = tf.Module()
-    variables.kept = list(model.variables)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], variables)
-    converter.experimental_new_quantizer = not _has_lstm(model)
-    return converter
-
-
-def _has_lstm(model: Any) -> bool:
-    """Return whether int8 needs the converter's older quantizer.
-
-    The newer one of TensorFlow 2.21 gets a fused LSTM wrong. Where the outputs of two are joined, it declares
-    another scale for one of them than the operation writes; where outputs are small, they come out as noise.
-    Probabilities were off by up to 0.3, with the older one by less than 0.01.
-    """
-    return any(isinstance(layer, backend.keras().layers.LSTM) for layer in model._flatten_layers())
-
-
-def _without_leftovers(content: bytes) -> bytes:
-    """Empty the buffers that nothing in the file refers to, unless all they hold is zeros.
-
-    The converter of TensorFlow 2.21 leaves one for each state of a fused LSTM that it encodes as sparse,
-    filled with a number that counts on through all conversions of a process: equal networks would give
-    unequal files.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    used = {tensor.buffer for subgraph in model.subgraphs for tensor in subgraph.tensors}
-    used |= {metadata.buffer for metadata in model.metadata or ()}
-    left = [each for index, each in enumerate(model.buffers) if index not in used and each.data is not None]
-    if not any(np.any(buffer.data) for buffer in left):
-        return content
-    for buffer in left:
-        buffer.data = None
-    return _packed(model, len(content))
-
-
-def _packed(model: Any, size: int) -> bytes:
-    import flatbuffers  # type: ignore[import-untyped]
-
-    class Builder(flatbuffers.Builder):  # type: ignore[misc]
-        """Aligns buffers, which the generated code does not."""
-
-        def CreateNumpyVector(self, numbers: npt.NDArray[Any]) -> Any:  # noqa: N802
-            if numbers.dtype == np.uint8:
-                self.Prep(ALIGNMENT, numbers.nbytes)
-            return super().CreateNumpyVector(numbers)
-
-    builder = Builder(size)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())

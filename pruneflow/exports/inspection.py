@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -30,6 +30,7 @@ class Inspection:
         masked: Positions that masks hold at zero; each of them is zero in the file.
         added: Zeros that quantization added.
         not_found: Pruned weights that could not be found in the file.
+        dtypes: How each weight of rank 2 or more is stored that was found, such as ``"int4"``.
     """
 
     ops: dict[str, int]
@@ -43,6 +44,7 @@ class Inspection:
     masked: int
     added: int
     not_found: list[str]
+    dtypes: dict[str, str] = field(default_factory=dict)
 
 
 def inspect(
@@ -60,7 +62,8 @@ def inspect(
         PruneflowError: if a masked position is not zero in the file.
     """
     graph = tflite.parse(content, name)
-    traced = trace(graph, weights, masks)
+    everything = trace(graph, weights, masks, pruned_only=False)
+    traced = [weight for weight in everything if weight.name in masks]
     require_masked(traced, name)
     found = [weight for weight in traced if weight.tensors]
     size = sum(weight.size for weight in graph.weights)
@@ -77,4 +80,5 @@ def inspect(
         masked=sum(weight.masked for weight in found),
         added=sum(weight.added for weight in found),
         not_found=[weight.name for weight in traced if not weight.tensors],
+        dtypes={weight.name: weight.dtype for weight in everything if weight.tensors},
     )

@@ -123,7 +123,7 @@ def require_faithful(
     """Refuse a float file that differs beyond rounding, and a quantized one that lost too much.
 
     Args:
-        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
+        kind: Of the file, such as ``"int8"``.
         found: Each output.
         tolerance: Share of answers that a quantized file may get wrong.
         causes: What is known to lose information, sentences that say what to do.
@@ -152,7 +152,8 @@ def require_faithful(
 
 def _otherwise(kind: str, *, drawn: bool) -> str:
     more = "Give examples. Otherwise take" if drawn else "Take"
-    kinds = '"dynamic-range" or "float"' if kind == "int8" else '"float"'
+    finer = kind in ("int8", "int16x8", "int4")
+    kinds = '"dynamic-range" or "float"' if finer else '"float"'
     return f"{more} kind={kinds}, or allow more."
 
 

@@ -13,9 +13,11 @@ import numpy as np
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import tflite
+from pruneflow.exports.base import Export
 from pruneflow.exports.causes import lacking, said
 from pruneflow.exports.encodings import PROOF_EXAMPLES, encode, encode_with
-from pruneflow.exports.exporters import DynamicRange, Export, Float, Int8
+from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int16x8
+from pruneflow.exports.int4 import Int4
 from pruneflow.exports.judging import Comparison, Exported, causes_of_loss, compared, require_faithful
 from pruneflow.exports.named_runner import named_outputs
 from pruneflow.exports.runner import FloatArray
@@ -24,9 +26,11 @@ from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["KINDS", "Wanted", "exported"]
+__all__ = ["CALIBRATED", "KINDS", "Wanted", "exported"]
 
-KINDS = ("float", "dynamic-range", "int8")
+OPTIONS: dict[str, Any] = {each.kind: each for each in (Float, Float16, DynamicRange, Int8, Int16x8, Int4)}
+KINDS = tuple(OPTIONS)
+CALIBRATED = ("int8", "int16x8")  # by examples
 MOST_JUDGED = 1000  # examples on which a file is compared with Keras
 FUSED = "UNIDIRECTIONAL_SEQUENCE_LSTM"  # keeps its state from one call to the next
 DRAWN = 32  # examples that are drawn where none are given
@@ -46,11 +50,22 @@ class Wanted:
     encoding: str
     tolerance: float
 
+    def check(self) -> None:
+        """Refuse an encoding that the kind does not have, and a kind whose package is not there.
+
+        Raises:
+            ConfigError: naming the argument, or the line that installs the package.
+        """
+        encodings = OPTIONS[self.kind].encodings
+        problem = f"a file of the kind {self.kind} has no sparse encoding"
+        require(self.encoding in encodings, "encoding", self.encoding, problem, "Take dense.")
+        self.option(1).check_installed()
+
     def option(self, samples: int) -> Export:
         """The option of the group ``export`` that makes it."""
-        if self.kind == "int8":
-            return Int8(name=self.kind, encoding=self.encoding, calibration_samples=samples)
-        return (Float if self.kind == "float" else DynamicRange)(name=self.kind, encoding=self.encoding)
+        calibration = {"calibration_samples": samples} if self.kind in CALIBRATED else {}
+        made: Export = OPTIONS[self.kind](name=self.kind, encoding=self.encoding, **calibration)
+        return made
 
 
 def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: Wanted) -> Exported:
@@ -144,8 +159,8 @@ def _expected(call: Traced, inputs: Arrays, *, drawn: bool) -> dict[str, Array]:
 def _converted(model: Any, call: Traced, inputs: Arrays, wanted: Wanted) -> bytes:
     try:
         with redirect_stderr(io.StringIO()):  # the converter's log, which is long
-            if wanted.kind == "int8" and _has_recurrence(model):
-                _refuse_loop(_encoded(model, call, inputs, Float(name="float")))
+            if wanted.kind in CALIBRATED and _has_recurrence(model):
+                _refuse_loop(wanted.kind, _encoded(model, call, inputs, Float(name="float")))
             count = len(next(iter(inputs.values())))
             return _encoded(model, call, inputs, wanted.option(count))
     except PruneflowError:
@@ -184,11 +199,11 @@ def _has_recurrence(model: Any) -> bool:
     return any(isinstance(part, backend.keras().layers.RNN) for part in model._flatten_layers())
 
 
-def _refuse_loop(content: bytes) -> None:
-    """Refuse what the converter crashes on when it makes it int8, and the process with it."""
+def _refuse_loop(kind: str, content: bytes) -> None:
+    """Refuse what the converter crashes on when it makes it of integers, and the process with it."""
     loops = "WHILE" in tflite.parse(content, "the file").op_counts
-    problem = "the file has a loop, as of a GRU, which the converter cannot make int8"
-    require(not loops, "kind", "int8", problem, 'Take "dynamic-range", which has int8 weights.')
+    problem = f"the file has a loop, as of a GRU, which the converter cannot make {kind}"
+    require(not loops, "kind", kind, problem, 'Take "dynamic-range", which has int8 weights.')
 
 
 def _not_converted(signature: Signature, kind: str, error: Exception) -> str:

@@ -13,38 +13,52 @@ import numpy as np
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exports import tflite
+from pruneflow.exports.base import Export
 from pruneflow.exports.causes import lacking, said
-from pruneflow.exports.exporters import Export, Float
+from pruneflow.exports.exporters import Float
 from pruneflow.exports.runner import tflite_outputs
 from pruneflow.runtime import backend, child, extensions
 from pruneflow.sparsity.kernels import leaves
 
 __all__ = ["try_exports"]
 
+WHOLE = ("int8", "int16x8")  # kinds of integers throughout, on which the converter may crash
 EXAMPLES = 4  # that are converted with and run
 # Largest difference between Keras and a float file, relative to the largest output where that is above 1.
 TOLERANCE = 1e-3
-BUILT, MADE, RAN = "built", "made", "ran"  # how far a trial of int8 has come
+BUILT, MADE, RAN = "built", "made", "ran"  # how far a trial in a child has come
 OTHERWISE = "Take export=dynamic-range, which has int8 weights."
 
 
-def try_exports(export: Export, network: Any, data: Data) -> None:
-    """Convert a network as it is before training, and run the file.
+def try_exports(export: Export, network: Any, data: Data) -> dict[str, str]:
+    """Convert a network as it is before training, and run the files.
 
     Args:
-        export: The option that is chosen; dynamic-range goes where float goes.
+        export: The option that is chosen; dynamic-range and float16 go where float goes.
         network: An option of the group ``model``.
         data: A few training examples are taken.
+
+    Returns:
+        Kinds that cannot be made, and why, where the option leaves these out.
 
     Raises:
         ConfigError: naming the layers and the operations at fault where they are known.
     """
     trial = _Trial(export.option_name, network, data.spec, _few(data.train))
     model = network.build(data.spec)
+    export.check_layers(model)
     loops = trial.run_as_float(model)
+    left: dict[str, str] = {}
     for each in export.exports():
-        if each.kind == "int8":
-            trial.run_as_int8(model, each, loops=loops)
+        try:
+            each.check_installed()
+            network.check_exports(export.option_name, [each.kind])
+            trial.run(model, each, loops=loops)
+        except ConfigError as error:
+            if not export.leaves_out:
+                raise
+            left[each.kind] = error.problem
+    return left
 
 
 def _few(part: Part) -> Part:
@@ -84,24 +98,29 @@ class _Trial:
             )
         return "WHILE" in tflite.parse(content, "the file").op_counts
 
-    def run_as_int8(self, model: Any, export: Export, *, loops: bool) -> None:
-        """Convert to int8 and run, in a process of its own where the network can be built in one."""
-        if loops:
-            raise self._refused(
-                "the file has a loop, as of a GRU, and the converter crashes when it makes one int8",
-                OTHERWISE,
-            )
+    def run(self, model: Any, export: Export, *, loops: bool) -> None:
+        """Convert and run what may fail though float goes; in a process of its own what may crash."""
+        if export.kind in WHOLE and loops:
+            problem = "the file has a loop, as of a GRU, and the converter crashes when it makes one"
+            raise self._refused(f"{problem} {export.kind}", OTHERWISE)
+        if export.must_be_tried or (self.network.brought and export.kind in WHOLE):
+            self._run(model, export)
+
+    def _run(self, model: Any, export: Export) -> None:
+        if not self.network.brought:
+            list(self.steps(model, export))
+            return
         outcome = child.values_of(_apart, self, export, _weights(model))
         last = outcome.values[-1] if outcome.values else None
         if isinstance(last, ConfigError):
             raise last
         if last in (BUILT, MADE) and outcome.crash:
-            raise self._crashed(last, outcome)
+            raise self._crashed(last, export.kind, outcome)
         if last != RAN:
-            list(self.steps_to_int8(model, export))
+            list(self.steps(model, export))
 
-    def steps_to_int8(self, model: Any, export: Export) -> Iterator[str]:
-        """Convert to int8 and run, saying how far that has come; the outputs of few examples mean nothing."""
+    def steps(self, model: Any, export: Export) -> Iterator[str]:
+        """Convert and run, saying how far that has come; the outputs of few examples mean nothing."""
         content = self._converted(model, export)
         yield MADE
         self._outputs(content, export.kind)
@@ -112,6 +131,8 @@ class _Trial:
         with redirect_stderr(io.StringIO()):  # the converter's log, which is long
             try:
                 return export.convert(model, self.spec, samples)
+            except ConfigError:  # of a setting
+                raise
             except Exception as error:  # of any kind, as of the network's own layers
                 raise self._not_converted(model, error, export.kind) from error
 
@@ -124,10 +145,10 @@ class _Trial:
                 problem = f"the {kind} file that it is converted to does not run: {said(error)}"
                 raise self._refused(problem, "Replace what TFLite cannot run.") from error
 
-    def _crashed(self, reached: str, outcome: child.Outcome) -> ConfigError:
+    def _crashed(self, reached: str, kind: str, outcome: child.Outcome) -> ConfigError:
         who, what = {
-            BUILT: ("TensorFlow's converter", "makes the file int8"),
-            MADE: ("LiteRT", "runs the int8 file"),
+            BUILT: ("TensorFlow's converter", f"makes the file {kind}"),
+            MADE: ("LiteRT", f"runs the {kind} file"),
         }[reached]
         if outcome.killed:
             problem = f"the process in which {who} {what} was killed ({outcome.crash})"
@@ -149,7 +170,7 @@ class _Trial:
 
 
 def _apart(trial: _Trial, export: Export, weights: list[Any]) -> Iterator[Any]:
-    """Try int8 in a child.
+    """Try an export in a child.
 
     Args:
         trial: What is tried.
@@ -166,7 +187,7 @@ def _apart(trial: _Trial, export: Export, weights: list[Any]) -> Iterator[Any]:
         return
     yield BUILT
     try:
-        yield from trial.steps_to_int8(model, export)
+        yield from trial.steps(model, export)
     except ConfigError as error:
         yield error
 

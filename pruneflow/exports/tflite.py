@@ -26,7 +26,7 @@ from pruneflow.exports.sparse_tensors import (
     unpack,
 )
 
-__all__ = ["Graph", "Op", "Tensor", "Weight", "parse", "read"]
+__all__ = ["Graph", "Op", "Tensor", "Weight", "operation", "parse", "read"]
 
 Array = npt.NDArray[Any]
 
@@ -262,6 +262,11 @@ def _names(enumeration: str) -> dict[int, str]:
     return {number: name for name, number in members if not name.startswith("_")}
 
 
+def operation(number: int) -> str:
+    """TFLite's name of a builtin operation, such as ``"FULLY_CONNECTED"``."""
+    return _names("BuiltinOperator").get(number, f"OPERATOR_{number}")
+
+
 class _File:
     """The tables that all subgraphs share."""
 
@@ -277,7 +282,7 @@ class _File:
 
     def _operation(self, code: Any) -> str:
         number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # only the first goes beyond 127
-        name = _names("BuiltinOperator").get(number, f"OPERATOR_{number}")
+        name = operation(number)
         return self.text(code.CustomCode()) if name == "CUSTOM" else name
 
     def tables(self, parent: Any, field: str) -> list[Any]:
@@ -417,7 +422,7 @@ def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Rea
         stored = scatter(unpack(content, _dtype(tensor), len(places)), places, shape)
     else:
         stored = unpack(content, _dtype(tensor), math.prod(shape)).reshape(shape)
-    values = _dequantized(file, tensor, stored)
+    values = _dequantized(file, tensor, stored, subgraph)
     return Weight(
         subgraph=subgraph.number,
         tensor=index,
@@ -435,10 +440,14 @@ def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Rea
     )
 
 
-def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.float32]:
+def _dequantized(
+    file: _File, tensor: Any, stored: Array, subgraph: _Subgraph | None = None
+) -> npt.NDArray[np.float32]:
     how = tensor.Quantization()
     if how is None:
         return stored.astype(np.float32, copy=False)
+    if subgraph and how.DetailsType() == _schema().QuantizationDetails.BlockwiseQuantization:
+        return _of_blocks(file, how.Details(), stored, subgraph)
     if how.DetailsType():
         kind = _names("QuantizationDetails").get(how.DetailsType(), "unknown")
         raise PruneflowError(
@@ -447,6 +456,21 @@ def _dequantized(file: _File, tensor: Any, stored: Array) -> npt.NDArray[np.floa
         )
     scale, zero_point = _vector(how.ScaleAsNumpy()), _vector(how.ZeroPointAsNumpy())
     return dequantize(stored, scale, zero_point, how.QuantizedDimension())
+
+
+def _of_blocks(file: _File, table: Any, stored: Array, subgraph: _Subgraph) -> npt.NDArray[np.float32]:
+    """Dequantize a weight with a scale for each block of inputs of each output, in a tensor of its own."""
+    how = _schema().BlockwiseQuantization()
+    how.Init(table.Bytes, table.Pos)
+    size = how.BlockSize()
+    if size < 1 or stored.shape[-1] % size:
+        raise ValueError(f"blocks of {size} in a tensor of shape {stored.shape}")
+    tensor = subgraph.tensors[how.Scales()]
+    scales = unpack(file.bytes_of(tensor), _dtype(tensor), stored.size // size).astype(np.float32)
+    values: npt.NDArray[np.float32] = stored.astype(np.float32) * np.repeat(scales, size).reshape(
+        stored.shape
+    )
+    return values
 
 
 def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:

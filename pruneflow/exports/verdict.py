@@ -79,7 +79,7 @@ class KernelFacts:
     """The facts of a file that decide its speed.
 
     Attributes:
-        kind: ``"float"``, ``"dynamic-range"`` or ``"int8"``.
+        kind: Such as ``"float"`` or ``"int8"``.
         sparsity: Share of zeros among all its weights, [0, 1].
         sparse_kernels: Operations that read a sparse tensor directly, such as ``("FULLY_CONNECTED",)``.
         densified: Weights that are made dense when the file is loaded.
@@ -209,7 +209,8 @@ def _no_kernel(facts: KernelFacts) -> str:
         return "there are hardly any zeros to skip"
     weights, how = "dense", "export.encoding=sparse"
     if facts.kind != "float":
-        weights, how = "int8", "export=float export.encoding=sparse"
+        weights = facts.kind if facts.kind in ("float16", "int4") else "int8"
+        how = "export=float export.encoding=sparse"
     return (
         f"zeros among {weights} weights have no kernel here; blocks of 4 inputs in fully connected layers, "
         f"exported with {how}, would have one"
@@ -237,8 +238,12 @@ def facts_of(content: bytes, name: str, *, dense_multiply_adds: int) -> KernelFa
 
 
 def kind_of(graph: Graph) -> str:
-    """``"float"``, ``"dynamic-range"`` or ``"int8"``, by its weights and by what goes in and out."""
-    if all(weight.dtype != "int8" for weight in graph.weights):
-        return "float"
-    ends = (*graph.inputs, *graph.outputs)  # token ids stay int32
-    return "int8" if any(tensor.dtype == "int8" for tensor in ends) else "dynamic-range"
+    """The kind of a file, such as ``"int8"``, by its weights and by what goes in and out."""
+    dtypes = {weight.dtype for weight in graph.weights}
+    if "int4" in dtypes:
+        return "int4"
+    if "int8" not in dtypes:
+        return "float16" if "float16" in dtypes else "float"
+    ends = {tensor.dtype for tensor in (*graph.inputs, *graph.outputs)}  # token ids stay int32
+    whole = {"int8": "int8", "int16": "int16x8"}
+    return next((kind for dtype, kind in whole.items() if dtype in ends), "dynamic-range")

@@ -14,7 +14,7 @@ from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exports import exporters
+from pruneflow.exports import options as exports
 from pruneflow.exports.latency import Latency
 from pruneflow.flow import objectives
 from pruneflow.flow.store import Stages
@@ -33,7 +33,7 @@ from pruneflow.training.dashboard import TensorBoard
 if TYPE_CHECKING:
     from pruneflow.datasets.augmentation import Augmentation
     from pruneflow.datasets.base import Dataset
-    from pruneflow.exports.exporters import Export
+    from pruneflow.exports.base import Export
     from pruneflow.models.base import Model
     from pruneflow.runtime.device import Device
     from pruneflow.sparsity.criteria import Criterion
@@ -108,8 +108,10 @@ class Config:
             _check_option(key, getattr(self, key))
         self.model.check_kind(self.dataset.kind)
         self.augmentation.check_kind(self.dataset.kind)
-        kinds = [each.kind for each in self.export.exports()]
-        self.model.check_exports(self.export.option_name, kinds)
+        if not self.export.leaves_out:
+            self.export.check_installed()
+            kinds = [each.kind for each in self.export.exports()]
+            self.model.check_exports(self.export.option_name, kinds)
         self.then.check(self.structure)
         objectives.check(self.objective)
         require(
@@ -130,7 +132,7 @@ _GROUPS = {
     "criterion": criteria.Criterion,
     "distribution": distributions.Distribution,
     "then": then.Then,
-    "export": exporters.Export,
+    "export": exports.Export,
     "trainer": trainers.Trainer,
     "device": device.Device,
 }

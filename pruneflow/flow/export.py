@@ -12,8 +12,9 @@ from typing import Any
 
 from pruneflow.datasets.spec import Data
 from pruneflow.exports import tflite
+from pruneflow.exports.base import Export
 from pruneflow.exports.encodings import Candidate, encode
-from pruneflow.exports.exporters import Export, Float
+from pruneflow.exports.exporters import Float
 from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.flow.config import plain
 from pruneflow.flow.manifests import digest_of
@@ -28,6 +29,7 @@ __all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "expo
 # Raise it in the commit that changes the bytes which the same network and settings give.
 EXPORT_VERSION = 3
 
+DENSE_FLOAT = "dense-float.tflite"
 MODEL, FACTS = "model.tflite", "facts.json"
 
 
@@ -77,6 +79,11 @@ class Shipped:
         """The network that was cut in the folder of the run, where zeros came after."""
         return self.file.with_name(f"cut-{self.export.kind}.tflite")
 
+    @property
+    def dense_float(self) -> Path:
+        """The baseline as a float file, which every run has."""
+        return self.file.with_name(DENSE_FLOAT)
+
     @cached_property
     def dense_multiply_adds(self) -> int:
         """Multiply-adds of one invocation of the baseline."""
@@ -109,7 +116,9 @@ class Artefacts:
         return sum(once.values())
 
 
-def export(store: Store, export: Export, data: Data, networks: Networks, run_dir: Path) -> Artefacts:
+def export(
+    store: Store, exports: Sequence[Export], data: Data, networks: Networks, run_dir: Path
+) -> Artefacts:
     """Write ``pruned-<kind>.tflite``, what is sent of it, and the networks before it, for each kind.
 
     ``dense-float.tflite`` is always written and, where the data are texts whose words are known,
@@ -118,7 +127,7 @@ def export(store: Store, export: Export, data: Data, networks: Networks, run_dir
 
     Args:
         store: Where finished exports are kept.
-        export: How the pruned network becomes TFLite.
+        exports: How the pruned network becomes TFLite, once per kind.
         data: What both networks read; calibration takes training examples.
         networks: The networks.
         run_dir: Where the files go.
@@ -126,7 +135,7 @@ def export(store: Store, export: Export, data: Data, networks: Networks, run_dir
     Raises:
         PruneflowError: if a file that is asked for does not run here.
     """
-    exports, made = export.exports(), dict[str, Exported]()
+    made = dict[str, Exported]()
     count = (1 + len(exports)) * len(networks.named)
     with bar(f"Exporting {', '.join(each.kind for each in exports)}", total=count) as advance:
 
@@ -146,7 +155,7 @@ def export(store: Store, export: Export, data: Data, networks: Networks, run_dir
 
         of_kinds = [(how, of_each(how)) for how in exports]
         as_float = of_each(Float(name="float"))
-    write_file(run_dir / "dense-float.tflite", as_float["dense"].content)
+    write_file(run_dir / DENSE_FLOAT, as_float["dense"].content)
     shipped = [_ship(how, files, run_dir) for how, files in of_kinds]
     if data.vocabulary is not None:
         words = json.dumps(data.vocabulary, ensure_ascii=False, indent=0)
@@ -167,9 +176,9 @@ def export_inputs(export: Export, *, network: str) -> dict[str, Any]:
     """Everything that the bytes of the file depend on; the network's digest covers data and seed."""
     return {
         "version": EXPORT_VERSION,
-        "libraries": library_versions("tensorflow", "ai-edge-litert"),
+        "libraries": library_versions(*export.libraries),
         "network": network,
-        "export": _settings(export),
+        "export": export.identity(),
     }
 
 
@@ -217,11 +226,3 @@ def _exported(store: Store, export: Export, network: Network, data: Data) -> Exp
         )
 
     return store.get("export", export_inputs(export, network=network.stage.digest), make=make, read=read)[1]
-
-
-def _settings(export: Export) -> dict[str, Any]:
-    """Return the settings that decide the bytes of a file: all but those about the run."""
-    settings = plain(export)
-    for key in ("name", "compression", "max_accuracy_drop"):
-        del settings[key]
-    return {"option": export.option_name, **settings}

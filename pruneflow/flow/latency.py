@@ -14,6 +14,8 @@ from pruneflow.runtime.terminal import bar
 
 __all__ = ["speeds"]
 
+SLOW = "int4"  # kind whose arithmetic may take many times as long as float: that is said too
+
 
 def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> dict[str, LatencyResult]:
     """Time all files of a run in turn, so that drift of the machine meets all alike.
@@ -30,7 +32,7 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
     """
     if not settings.seconds:
         return {}
-    files = [file for each in artefacts.shipped for file in _files(each)]
+    files = list(dict.fromkeys(file for each in artefacts.shipped for file in _files(each)))
     with bar("Timing", total=1) as advance:
         timings = measure(files, settings, token_bound=vocabulary_size or 2)
         advance()
@@ -39,7 +41,9 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
 
 
 def _files(shipped: Shipped) -> list[Path]:
-    return [shipped.dense_file, *([shipped.cut_file] if shipped.cut else []), shipped.file]
+    """A file and those that it is compared with."""
+    beside = [shipped.dense_float] if shipped.export.kind == SLOW else []
+    return [shipped.dense_file, *([shipped.cut_file] if shipped.cut else []), shipped.file, *beside]
 
 
 def _measured(shipped: Shipped, timings: Mapping[Path, Timing]) -> LatencyResult:
@@ -48,8 +52,14 @@ def _measured(shipped: Shipped, timings: Mapping[Path, Timing]) -> LatencyResult
     content, kind = shipped.exported.content, shipped.export.kind
     facts = facts_of(content, shipped.file.name, dense_multiply_adds=shipped.dense_multiply_adds)
     said = verdict(ratio, replace(facts, kind=kind, reference_kind=kind))
-    if not shipped.cut:
-        return LatencyResult(dense, pruned, ratio, said)
-    cut = timings[shipped.cut_file]
-    parts = Parts(cut, speedup(dense, cut), speedup(cut, pruned))
-    return LatencyResult(dense, pruned, ratio, f"{said} {shares(parts.cut, parts.zeros)}", parts)
+    found = LatencyResult(dense, pruned, ratio, said)
+    if shipped.cut:
+        cut = timings[shipped.cut_file]
+        parts = Parts(cut, speedup(dense, cut), speedup(cut, pruned))
+        found = replace(found, verdict=f"{said} {shares(parts.cut, parts.zeros)}", parts=parts)
+    if kind == SLOW:
+        beside = speedup(timings[shipped.dense_float], pruned)
+        as_float = verdict(beside, replace(facts, kind=kind, reference_kind="float"))
+        said = f"{found.verdict} Beside {shipped.dense_float.name}: {as_float[0].lower()}{as_float[1:]}"
+        found = replace(found, verdict=said, against_float=beside)
+    return found

@@ -57,7 +57,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     dense = dense_network(store, config, ready, run_dir)
     as_came.show(config, ready, dense)
     networks = _pruned(store, config, ready, dense, run_dir)
-    files = export(store, config.export, data, networks, run_dir)
+    files = export(store, ready.exports, data, networks, run_dir)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
     scores = evaluate(store, data, networks, files, how)
     inside = _inspect(files, networks.pruned)
@@ -116,6 +116,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         peak_memory_bytes=memory.peak_bytes(),
         classes=scores.classes(ready.data.class_names),
         judgement=_judged(config, ready, scores),
+        left_out=ready.left_out,
     )
 
 

@@ -51,8 +51,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         device = config.device.configure(share)
         model = _built(config, data)
         selection = _selected(config, model, plan)
-        if config.model.brought:
-            _try_exports(config, data)
+        left_out = _left_out(config, data)
         masks = masks_for(config, plan, selection)
         ready = Prepared(
             data=data,
@@ -60,12 +59,14 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             plan=plan,
             selection=selection,
             masks=masks,
-            notes=[*filter(None, [config.model.note]), *masks.check()],
+            notes=[*filter(None, [config.model.note]), *masks.check(), *_said(config, left_out)],
             lengths=lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
             warnings=lengths.doubts(config.trainer, plan),
             device=device,
             interpreters=config.device.interpreters(share),
             load_seconds=seconds,
+            exports=[each for each in config.export.exports() if each.kind not in left_out],
+            left_out=left_out,
             difference=config.model.difference,
         )
         ready = replace(ready, then=second_phase.rehearsed(config, ready, model))
@@ -102,17 +103,25 @@ def _built(config: Config, data: Data) -> Any:
         raise ConfigError.of("model", config.model.option_name, problem, "Change its sizes.") from error
 
 
-def _try_exports(config: Config, data: Data) -> None:
-    """Try once per process: the check before a run, and cells of a sweep, ask for the same."""
-    kinds = [each.kind for each in config.export.exports()]
-    key = repr((config.model.identity(data.spec), data.spec, kinds))
+def _left_out(config: Config, data: Data) -> dict[str, str]:
+    """Try exports once per process: the check before a run, and cells of a sweep, ask for the same."""
+    if not (config.model.brought or config.export.must_be_tried):
+        return {}
+    settings = [each.identity() for each in config.export.exports()]
+    key = repr((config.model.identity(data.spec), data.spec, config.export.option_name, settings))
     if key not in _tried:
         with backend.float32():
-            try_exports(config.export, config.model, data)
-        _tried.add(key)
+            _tried[key] = try_exports(config.export, config.model, data)
+    return _tried[key]
 
 
-_tried: set[str] = set()
+def _said(config: Config, left_out: dict[str, str]) -> list[str]:
+    """Return the kinds of files that are left out, a sentence each."""
+    option = config.export.option_name
+    return [f"export={option} makes no {kind} file: {why}." for kind, why in left_out.items()]
+
+
+_tried: dict[str, dict[str, str]] = {}
 _loaded: dict[str, tuple[Data, float]] = {}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.datasets.spec import Data
+from pruneflow.exports.base import Export
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Selection
@@ -30,6 +31,8 @@ class Prepared:
         device: Processor, precision, threads.
         interpreters: TFLite interpreters that run side by side.
         load_seconds: How long loading the data took.
+        exports: How files are made.
+        left_out: Kinds of files that cannot be made, and why.
         difference: Largest difference of outputs to those of the network of Keras 3 that came; None where it
             came as Keras 2.
         then: The same of the second phase, on a network that is cut to about the size of later; None
@@ -47,5 +50,7 @@ class Prepared:
     device: dict[str, Any]
     interpreters: int
     load_seconds: float
+    exports: list[Export]
+    left_out: dict[str, str]
     difference: float | None = None
     then: Prepared | None = None

@@ -221,6 +221,7 @@ class LatencyResult:
     """An exported file timed in turn with the baseline of the same kind, in this run and on this machine.
 
     ``parts`` says what the cut gave and what the zeros, where there are both.
+    ``against_float`` compares an int4 file with the float baseline: its arithmetic may be slow.
     """
 
     dense: Timing
@@ -228,6 +229,7 @@ class LatencyResult:
     speedup: Speedup
     verdict: str
     parts: Parts | None = None
+    against_float: Speedup | None = None
 
 
 @dataclass(frozen=True)
@@ -298,6 +300,8 @@ class Result:
 
     ``judgement`` is null in results of before. ``cut`` is the network that the first phase has cut, where a
     second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the weights left.
+    ``left_out`` has the kinds of files that could not be made,
+    with the reason.
     """
 
     config: dict[str, Any]
@@ -318,6 +322,7 @@ class Result:
     classes: list[ClassResult] = field(default_factory=list)
     judgement: Judgement | None = None
     cut: PrunedResult | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

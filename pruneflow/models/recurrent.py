@@ -103,6 +103,16 @@ class Lstm(Recurrent):
     def _layer(self, layers: Any) -> Any:
         return layers.LSTM(self.units, name="lstm")
 
+    def check_exports(self, option: str, kinds: Iterable[str]) -> None:
+        """Refuse int16x8: the converter of TensorFlow 2.21 has no such LSTM."""
+        if "int16x8" in kinds:
+            raise ConfigError.of(
+                "export",
+                option,
+                "the converter cannot make the LSTM of TFLite int16x8",
+                "Take export=dynamic-range or export=int8, which have int8 weights.",
+            )
+
 
 @option("model", "gru")
 @dataclass(kw_only=True)
@@ -115,11 +125,11 @@ class Gru(Recurrent):
         return layers.GRU(self.units, name="gru")
 
     def check_exports(self, option: str, kinds: Iterable[str]) -> None:
-        """Refuse int8: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
-        if "int8" in kinds:
+        """Refuse integers: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
+        for kind in sorted({"int8", "int16x8"} & set(kinds)):
             raise ConfigError.of(
                 "export",
                 option,
-                "TFLite has a GRU as a loop, and the converter crashes when it makes one int8",
+                f"TFLite has a GRU as a loop, and the converter crashes when it makes one {kind}",
                 "Take export=dynamic-range, which has int8 weights, or model=lstm.",
             )

@@ -145,6 +145,8 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "test examples differ."
         )
     yield from _class_line(result)
+    for kind, why in result.get("left_out", {}).items():
+        yield f"Left out {kind}: {why}."
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
@@ -211,6 +213,7 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
         f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
         f"({file['disagreements']:,} differ); largest difference {what} {file['max_difference']:.2g}."
     )
+    yield from _types_line(result, file)
     if inside["stateful"]:
         yield "State    kept between invocations: reset_all_variables() belongs before each sample."
     masked = f"all {inside['masked']:,} masked weights are zero in the file; " if inside["masked"] else ""
@@ -239,6 +242,16 @@ def _parts_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[
     gains = zip(steps, pairwise(medians), strict=True)
     said = ", ".join(f"{what} {before / after:.2f}x" for what, (before, after) in gains)
     yield f"Parts    {medians[0] / medians[-1]:.2f}x against dense-float.tflite, by medians: {said}."
+
+
+def _types_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
+    """How the weights are stored, where not all that could be are stored as the kind says."""
+    chosen = result["config"]["export"].get("layers", ["*"]) != ["*"]
+    if file["kind"] == "int4" or chosen:
+        of_dtype: dict[str, list[str]] = {}
+        for name, dtype in file["inside"].get("dtypes", {}).items():
+            of_dtype.setdefault(dtype, []).append(name)
+        yield f"Weights  {'; '.join(f'{dtype}: ' + ', '.join(names) for dtype, names in of_dtype.items())}."
 
 
 def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:

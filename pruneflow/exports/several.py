@@ -1,0 +1,71 @@
+"""Options of the group ``export`` that make several files, side by side in one run and one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pruneflow.exports.base import Export
+from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int16x8, require_samples
+from pruneflow.exports.int4 import Int4
+from pruneflow.options import option
+
+__all__ = ["All", "Every"]
+
+
+@option("export", "all")
+@dataclass(kw_only=True)
+class All(Export):
+    """Float, dynamic-range and int8, side by side in one run and one table.
+
+    Attributes:
+        calibration_samples: Training examples from which int8 reads the ranges of activations.
+    """
+
+    calibration_samples: int
+
+    def __post_init__(self) -> None:
+        """Refuse calibration on nothing too."""
+        super().__post_init__()
+        require_samples(self.calibration_samples)
+
+    def exports(self) -> Sequence[Export]:
+        """One of each kind, with the settings of this one."""
+        common = _common(self)
+        return [
+            Float(name="float", **common),
+            DynamicRange(name="dynamic-range", **common),
+            Int8(name="int8", calibration_samples=self.calibration_samples, **common),
+        ]
+
+
+@option("export", "every")
+@dataclass(kw_only=True)
+class Every(All):
+    """All kinds that can be made of the network here; the others are named, with the reason."""
+
+    leaves_out = True
+
+    @property
+    def must_be_tried(self) -> bool:
+        """Always: which kinds can be made is not known before."""
+        return True
+
+    def exports(self) -> Sequence[Export]:
+        """One of each kind; those without a sparse encoding are dense-encoded."""
+        dense = {**_common(self), "encoding": "dense"}
+        as_float, dynamic_range, int8 = super().exports()
+        return [
+            as_float,
+            Float16(name="float16", **_common(self)),
+            dynamic_range,
+            int8,
+            Int16x8(name="int16x8", calibration_samples=self.calibration_samples, **dense),
+            Int4(name="int4", **dense),
+        ]
+
+
+def _common(export: Export) -> dict[str, Any]:
+    """The settings that all kinds share."""
+    return {key: getattr(export, key) for key in ("encoding", "compression", "max_accuracy_drop")}
