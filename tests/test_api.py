@@ -517,7 +517,9 @@ def test_a_model_of_token_ids_is_exported():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"kind": "int4"}, "kind=int4: allowed are float, dynamic-range, int8"),
+        ({"kind": "int2"}, "kind=int2: allowed are float, float16, dynamic-range, int8, int16x8, int4"),
+        ({"kind": "int4", "encoding": "auto"}, "encoding=auto: a file of the kind int4 has no sparse"),
+        ({"kind": "int16x8"}, "examples=null: int16x8 reads the ranges"),
         ({"encoding": "zip"}, "encoding=zip: allowed are dense, sparse, auto"),
         ({"kind": "int8"}, "examples=null: int8 reads the ranges"),
         ({"examples": np.zeros((3, 5))}, "examples=an array of (3, 5): the model reads (8,)"),

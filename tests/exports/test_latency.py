@@ -556,6 +556,9 @@ def test_weights_that_are_made_dense_are_counted_and_sparse_kernels_named_once()
         ("int8", ("int8", "int8"), "int8"),
         ("int8", ("int32", "int8"), "int8"),  # token ids
         ("int8", ("int32", "float32"), "dynamic-range"),
+        ("int8", ("int16", "int16"), "int16x8"),
+        ("float16", ("float32", "float32"), "float16"),
+        ("int4", ("float32", "float32"), "int4"),
     ],
 )
 def test_the_kind_is_read_off_weights_inputs_and_outputs(weight, ends, kind):

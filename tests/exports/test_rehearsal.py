@@ -55,7 +55,7 @@ def mine(tmp_path, monkeypatch):
     """A module in the current folder, imported anew in each test; nothing was tried before."""
     (tmp_path / "mine.py").write_text(MINE.format(parent=os.getpid()))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    monkeypatch.setattr(prepare, "_tried", set())
+    monkeypatch.setattr(prepare, "_tried", {})
     yield lambda name: [*QUICK, "model=custom", f"model.factory=mine:{name}", "export=int8"]
     sys.modules.pop("mine", None)
 
@@ -71,7 +71,7 @@ def outcomes(monkeypatch):
 @pytest.fixture
 def only_apart(monkeypatch):
     """What is not done in a child fails."""
-    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", None)
+    monkeypatch.setattr(rehearsal._Trial, "steps", None)
 
 
 def refused(composed, words):
@@ -145,7 +145,7 @@ def steps(trial, model, export):
 )
 def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
     monkeypatch.setattr(child, "values_of", lambda *_: child.Outcome(values, status))
-    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", steps)
+    monkeypatch.setattr(rehearsal._Trial, "steps", steps)
     trial = rehearsal._Trial("all", None, None, [])
     model = backend.keras().Sequential()
     export = Int8(name="int8", calibration_samples=4)
@@ -190,7 +190,7 @@ def test_a_child_says_how_far_it_came_or_what_is_wrong(monkeypatch):
 
     monkeypatch.setattr(extensions, "load", lambda: loaded.append(1))
     trial = rehearsal._Trial("int8", types.SimpleNamespace(build=lambda spec: network(4, 2)), None, None)
-    monkeypatch.setattr(rehearsal._Trial, "steps_to_int8", wrong)
+    monkeypatch.setattr(rehearsal._Trial, "steps", wrong)
     assert list(rehearsal._apart(trial, None, rehearsal._weights(network(5, 2)))) == []
     *steps, error = rehearsal._apart(trial, None, rehearsal._weights(network(4, 2)))
     assert steps == [BUILT, MADE] and isinstance(error, ConfigError)
