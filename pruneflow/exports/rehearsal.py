@@ -53,7 +53,12 @@ def try_exports(export: Export, network: Any, data: Data) -> dict[str, str]:
         try:
             each.check_installed()
             network.check_exports(export.option_name, [each.kind])
-            trial.run(model, each, loops=loops)
+            if loops and each.kind in WHOLE:
+                raise trial.of_loop(each.kind)
+            if network.brought and (each.must_be_tried or each.kind in WHOLE):
+                trial.run_apart(model, each)
+            elif each.must_be_tried:
+                list(trial.steps(model, each))
         except ConfigError as error:
             if not export.leaves_out:
                 raise
@@ -98,18 +103,13 @@ class _Trial:
             )
         return "WHILE" in tflite.parse(content, "the file").op_counts
 
-    def run(self, model: Any, export: Export, *, loops: bool) -> None:
-        """Convert and run what may fail though float goes; in a process of its own what may crash."""
-        if export.kind in WHOLE and loops:
-            problem = "the file has a loop, as of a GRU, and the converter crashes when it makes one"
-            raise self._refused(f"{problem} {export.kind}", OTHERWISE)
-        if export.must_be_tried or (self.network.brought and export.kind in WHOLE):
-            self._run(model, export)
+    def of_loop(self, kind: str) -> ConfigError:
+        """Say that a file with a loop cannot be of integers throughout."""
+        problem = "the file has a loop, as of a GRU, and the converter crashes when it makes one"
+        return self._refused(f"{problem} {kind}", OTHERWISE)
 
-    def _run(self, model: Any, export: Export) -> None:
-        if not self.network.brought:
-            list(self.steps(model, export))
-            return
+    def run_apart(self, model: Any, export: Export) -> None:
+        """Convert and run, in a process of its own where the network can be built in one."""
         outcome = child.values_of(_apart, self, export, _weights(model))
         last = outcome.values[-1] if outcome.values else None
         if isinstance(last, ConfigError):

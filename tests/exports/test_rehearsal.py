@@ -107,7 +107,7 @@ def test_a_network_that_crashes_the_converter_is_refused(composed, mine, only_ap
     network = composed(*mine("looping")).model
     trial = rehearsal._Trial("int8", network, spec, examples)
     with pytest.raises(ConfigError) as answer:
-        trial.run_as_int8(network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
+        trial.run_apart(network.build(spec), Int8(name="int8", calibration_samples=4))
     crash = "TensorFlow's converter crashes (signal 11, SIGSEGV) when it makes the file int8."
     assert str(answer.value) == f"{CANNOT}{crash}{OTHERWISE}"
 
@@ -151,11 +151,11 @@ def test_every_outcome_has_an_answer(monkeypatch, values, status, answer):
     export = Int8(name="int8", calibration_samples=4)
     if isinstance(answer, str):
         with pytest.raises(ConfigError) as said:
-            trial.run_as_int8(model, export, loops=False)
+            trial.run_apart(model, export)
         assert answer in str(said.value)
         assert str(said.value).startswith(("export=all: the network", "The child"))
     else:
-        trial.run_as_int8(model, export, loops=False)
+        trial.run_apart(model, export)
         assert trial.examples == answer
 
 
@@ -173,7 +173,7 @@ def test_an_option_that_only_this_process_knows_is_tried_here(monkeypatch, outco
     Typed.__module__, Typed.__qualname__, module.Typed = "typed_here", "Typed", Typed
     spec, examples = Spec("numbers", (3,), 2), Part(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
     trial = rehearsal._Trial("int8", Typed(name="typed"), spec, examples)
-    trial.run_as_int8(trial.network.build(spec), Int8(name="int8", calibration_samples=4), loops=False)
+    trial.run_apart(trial.network.build(spec), Int8(name="int8", calibration_samples=4))
     assert outcomes == [child.Outcome([], 1)]
 
 
