@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.cache import Origin, Place, cache_folder, named, stored
 from pruneflow.datasets.reading.given import Aim
 from pruneflow.datasets.reading.kinds import KINDS
@@ -52,6 +53,14 @@ class Dataset:
             ConfigError: if a part would be empty.
         """
         raise NotImplementedError
+
+    def preparation(self, data: Data) -> Preparation:
+        """Return the steps from a file with one example to the input of a network.
+
+        Args:
+            data: What `load` returned.
+        """
+        return Preparation.of(data)
 
     def _check_names(self, *keys: str) -> None:
         """Refuse an empty name, and empty paths of the settings ``keys``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Own, check_tokens
 from pruneflow.datasets.groups import refuse_shared_groups, said_of_groups
 from pruneflow.datasets.looks import looked
+from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Texts
 from pruneflow.datasets.reading.csv_text import Encoding, Form, of_halves, read_rows
@@ -131,6 +132,10 @@ class CsvText(Own):
         note = " ".join(filter(None, said))
         gone = tuple(f"{each.path.name}: line {line}" for each in tables for line in each.missing)
         return looked(replace(data, note=note, left_out=gone))
+
+    def preparation(self, data: Data) -> Preparation:
+        """Cut a text as the examples were."""
+        return replace(super().preparation(data), file="text", words=self.words)
 
     def _said_of_groups(self, tables: Sequence[Table]) -> str:
         """Say that nobody is in two parts, once that is made sure of the two files."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from pruneflow.datasets.base import Own, check_white
 from pruneflow.datasets.looks import looked
+from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.cache import Place, image_folder
 from pruneflow.datasets.reading.decoded import Cache, Decoded, decoded
 from pruneflow.datasets.reading.decoding import MODES, RESIZES, Decoding
@@ -137,6 +138,10 @@ class ImageFolder(Own):
         said = "" if len(whole.of("test")) else self._said(data, whole)
         note = " ".join(filter(None, (self._said_of_network(), said, _left_out(found, len(listing)))))
         return looked(replace(data, note=note, left_out=tuple(map(printable, found.left_out))))
+
+    def preparation(self, data: Data) -> Preparation:
+        """Resize and brighten as the examples were."""
+        return replace(super().preparation(data), resize=self.resize, white=self.white)
 
     def _tested(self, listing: Listing) -> Listing:
         """Hold a test part out where there is none."""

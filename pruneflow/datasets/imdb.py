@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pruneflow.datasets.base import MOST_TOKENS, MOST_WORDS, Stored, check_tokens
 from pruneflow.datasets.looks import looked
+from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading import imdb
 from pruneflow.datasets.reading.cache import Place, named
 from pruneflow.datasets.reading.corpus import Corpus, Texts
@@ -83,6 +84,11 @@ class Imdb(Stored):
         note = said_of_test(data, "rows", drawn) if drawn else data.note
         data = replace(data, vocabulary=vocabulary, class_names=names, note=note)
         return looked(data) if self.path else data
+
+    def preparation(self, data: Data) -> Preparation:
+        """Cut a text at blanks, where the words are known; else ids are read."""
+        found = super().preparation(data)
+        return found if data.vocabulary is None else replace(found, file="text", words="blanks")
 
     def _index(self) -> Ranks | None:
         if self.index_path is None:

@@ -11,7 +11,31 @@ import numpy.typing as npt
 from pruneflow.exports import tflite
 from pruneflow.exports.zeros import TracedWeight, require_masked, trace
 
-__all__ = ["Inspection", "inspect"]
+__all__ = ["FilePort", "Inspection", "inspect"]
+
+
+@dataclass(frozen=True)
+class FilePort:
+    """An input or output of a file.
+
+    Attributes:
+        name: As in the file.
+        shape: With the batch of 1.
+        dtype: Such as ``"int8"``.
+        scale: Its integers mean (integer - zero_point) * scale; None where it has none.
+        zero_point: The integer that stands for 0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+    @classmethod
+    def of(cls, tensor: tflite.Tensor) -> FilePort:
+        """Read it off a tensor."""
+        return cls(tensor.name, tensor.shape, tensor.dtype, tensor.scale, tensor.zero_point)
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,8 @@ class Inspection:
         added: Zeros that quantization added.
         not_found: Pruned weights that could not be found in the file.
         dtypes: How each weight of rank 2 or more is stored that was found, such as ``"int4"``.
+        inputs: What it reads; empty in results of before.
+        outputs: What it gives; empty in results of before.
     """
 
     ops: dict[str, int]
@@ -45,6 +71,8 @@ class Inspection:
     added: int
     not_found: list[str]
     dtypes: dict[str, str] = field(default_factory=dict)
+    inputs: list[FilePort] = field(default_factory=list)
+    outputs: list[FilePort] = field(default_factory=list)
 
 
 def inspect(
@@ -81,4 +109,6 @@ def inspect(
         added=sum(weight.added for weight in found),
         not_found=[weight.name for weight in traced if not weight.tensors],
         dtypes={weight.name: weight.dtype for weight in everything if weight.tensors},
+        inputs=[FilePort.of(tensor) for tensor in graph.inputs],
+        outputs=[FilePort.of(tensor) for tensor in graph.outputs],
     )

@@ -76,6 +76,9 @@ class Tensor:
         shape_signature: The same with -1 where any size will do.
         dtype: Such as ``"float32"``.
         span: Lowest and highest number that its integers stand for; None where it has no scale, or several.
+        scale: What one step of its integers stands for: they mean (integer - zero_point) * scale. None where
+            it has no scale, or several.
+        zero_point: The integer that stands for 0; None likewise.
     """
 
     index: int
@@ -84,6 +87,8 @@ class Tensor:
     shape_signature: tuple[int, ...]
     dtype: str
     span: tuple[float, float] | None = None
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 @dataclass(frozen=True)
@@ -340,7 +345,8 @@ class _Subgraph:
         tensor, shape = self.tensors[index], self.shape(index)
         signature = self.file.numbers(tensor, "ShapeSignature") or shape
         name, dtype = self.file.text(tensor.Name()), _dtype(tensor)
-        return Tensor(index, name, shape, signature, dtype, _span(self.file, tensor, dtype))
+        span, scale = _span(self.file, tensor, dtype), _scale(tensor)
+        return Tensor(index, name, shape, signature, dtype, span, *scale)
 
 
 @dataclass(frozen=True)
@@ -471,6 +477,14 @@ def _of_blocks(file: _File, table: Any, stored: Array, subgraph: _Subgraph) -> n
         stored.shape
     )
     return values
+
+
+def _scale(tensor: Any) -> tuple[float | None, int | None]:
+    """Return scale and zero point of a tensor that has one of each."""
+    how = tensor.Quantization()
+    if how is None or how.ScaleLength() != 1 or how.ZeroPointLength() != 1:
+        return None, None
+    return float(how.Scale(0)), int(how.ZeroPoint(0))
 
 
 def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:

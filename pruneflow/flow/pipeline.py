@@ -11,6 +11,7 @@ from pruneflow.exports.inspection import Inspection, inspect
 from pruneflow.flow import as_came, results, second_phase
 from pruneflow.flow.agreement import rounding_of
 from pruneflow.flow.config import Config, plain
+from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
 from pruneflow.flow.judgement import Judgement, judge
@@ -62,7 +63,10 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     scores = evaluate(store, data, networks, files, how)
     inside = _inspect(files, networks.pruned)
     times = speeds(config.latency, files, vocabulary_size=data.spec.vocabulary_size)
-    result = _result(config, ready, _Found(networks, files, scores, inside, times), start, command)
+    contents = {each.file.name: inside[each.export.kind] for each in files.shipped}
+    contract = written_contract(config.dataset, data, scores.task, contents, run_dir)
+    found = _Found(networks, files, scores, inside, times, contract)
+    result = _result(config, ready, found, start, command)
     result.write(run_dir)
     return result
 
@@ -86,6 +90,7 @@ class _Found:
     scores: Evaluations
     inside: dict[str, Inspection]
     times: dict[str, LatencyResult]
+    contract: Contract
 
 
 def _result(config: Config, ready: Prepared, found: _Found, start: float, command: str) -> Result:
@@ -117,6 +122,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         classes=scores.classes(ready.data.class_names),
         judgement=_judged(config, ready, scores),
         left_out=ready.left_out,
+        contract=found.contract,
     )
 
 

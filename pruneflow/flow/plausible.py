@@ -57,6 +57,7 @@ _RANGES = (
     (re.compile(r"(bytes|_ms(\[\d+\])?|plan\.total_steps|data\.test)$"), (1e-9, math.inf)),  # divided by
     (re.compile(r"(accuracy(\.[^.]+)?|agreement|sparsity)$"), (0, 1)),
     (re.compile(r"metrics\.r2$"), (-math.inf, 1)),
+    (re.compile(r"zero_point$"), (-math.inf, math.inf)),
 )
 
 

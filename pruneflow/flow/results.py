@@ -15,6 +15,7 @@ from pruneflow.exports.encodings import Candidate
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Timing
 from pruneflow.exports.verdict import Speedup
+from pruneflow.flow.contract import Contract
 from pruneflow.flow.judgement import Judgement
 from pruneflow.flow.plausible import require_plausible
 from pruneflow.flow.store import Stage
@@ -298,10 +299,9 @@ class PhaseCost:
 class Result:
     """Everything a run found out. See the README for the meaning of each field.
 
-    ``judgement`` is null in results of before. ``cut`` is the network that the first phase has cut, where a
-    second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the weights left.
-    ``left_out`` has the kinds of files that could not be made,
-    with the reason.
+    ``judgement`` and ``contract`` are null in results of before. ``cut`` is the network that the first phase
+    has cut, where a second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the
+    weights left. ``left_out`` has the kinds of files that could not be made, with the reason.
     """
 
     config: dict[str, Any]
@@ -323,6 +323,7 @@ class Result:
     judgement: Judgement | None = None
     cut: PrunedResult | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    contract: Contract | None = None
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

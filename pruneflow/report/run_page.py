@@ -33,6 +33,7 @@ FILES = {
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
     "labels.txt": "names of the classes, in the order of the outputs",
+    "use.py": "a script that reads one example from a file and says what the exported network answers",
     "vocabulary.json": "words and their token ids",
     "standardisation.json": "mean and scale of each feature and target: the network reads (x - mean) / scale",
     "result.json": "every figure of this page",

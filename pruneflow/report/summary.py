@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.flow import figures
+from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.training.metrics import HEADLINES
 
 __all__ = [
@@ -147,6 +148,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _class_line(result)
     for kind, why in result.get("left_out", {}).items():
         yield f"Left out {kind}: {why}."
+    yield from contract_lines(result)
     for file in files:
         yield f"{file['file']}, sent as {file['sent']}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
@@ -214,6 +216,8 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
         f"({file['disagreements']:,} differ); largest difference {what} {file['max_difference']:.2g}."
     )
     yield from _types_line(result, file)
+    if tensors := port_line(inside):
+        yield tensors
     if inside["stateful"]:
         yield "State    kept between invocations: reset_all_variables() belongs before each sample."
     masked = f"all {inside['masked']:,} masked weights are zero in the file; " if inside["masked"] else ""

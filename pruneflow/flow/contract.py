@@ -1,0 +1,71 @@
+"""The contract of the files of a run: what they read and give, and a script that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pruneflow.datasets.preparation import Preparation
+from pruneflow.datasets.spec import Data
+from pruneflow.exports.inspection import Inspection
+from pruneflow.exports.use_script import SCRIPT, script
+from pruneflow.models.tasks import Classification, Regression, Task
+from pruneflow.runtime.files import write_file
+
+__all__ = ["Contract", "written_contract"]
+
+MICRO_ONLY = "TFLM_DECODE"  # an operation that TFLite Micro has, and LiteRT has not
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What all exported files of a run have in common for an app; names, shapes, types are those of a file.
+
+    Attributes:
+        reads: How an example is read.
+        gives: What the outputs are: ``"probabilities"``, ``"logits"`` or ``"numbers"``. A single output of a
+            classifier is that of class 1.
+        target_scale: What numbers are multiplied by; empty for classes, and where they are as they are.
+        target_mean: What is added to them then.
+        script: The script that does all this; empty where LiteRT runs none of the files.
+    """
+
+    reads: Preparation
+    gives: str
+    target_scale: tuple[float, ...]
+    target_mean: tuple[float, ...]
+    script: str
+
+
+def written_contract(
+    dataset: Any, data: Data, task: Task, files: Mapping[str, Inspection], run_dir: Path
+) -> Contract:
+    """Describe the files of a run, and write the script that uses them.
+
+    Args:
+        dataset: The option that ``data`` came from.
+        data: What the network learned.
+        task: What the outputs mean.
+        files: What is in each file, by its name; the script runs the first, unless another is named.
+        run_dir: Where the script goes.
+
+    Raises:
+        PruneflowError: if it cannot be written.
+    """
+    reads = dataset.preparation(data)
+    runnable = {name: each for name, each in files.items() if MICRO_ONLY not in each.ops}
+    if runnable:
+        lines = script(reads, task, runnable, named=bool(data.class_names))
+        write_file(run_dir / SCRIPT, lines.encode())
+    targets = task.targets if isinstance(task, Regression) else None
+    moved = None if targets is None or targets.are_plain else targets
+    logits = isinstance(task, Classification) and task.from_logits
+    return Contract(
+        reads=reads,
+        gives="numbers" if targets else "logits" if logits else "probabilities",
+        target_scale=moved.scale if moved else (),
+        target_mean=moved.mean if moved else (),
+        script=SCRIPT if runnable else "",
+    )
