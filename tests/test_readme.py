@@ -257,12 +257,10 @@ def test_a_sentence_is_scored_with_the_exported_file_as_the_docs_show(tmp_path):
 
 
 def score(tmp_path, run, text):
-    section = (ROOT / "docs" / "data.md").read_text().split("## Scoring one sentence")[1]
-    code = re.findall(r"```python\n(.*?)```", section, flags=re.S)[0]
-    (tmp_path / "score.py").write_text(code)
-    line = [sys.executable, "score.py", str(run), text]
+    (tmp_path / "review.txt").write_text(text)
+    line = [sys.executable, str(run / "use.py"), "review.txt"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+    return {name: float(share) for share, name in map(str.split, done.stdout.splitlines())}["pos"]
 
 
 @pytest.mark.long
