@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="one of its files; needed where it has several"
+        "file", nargs="?", metavar="FILE", help="one of its files; --c-array needs it where there are several"
     )
     parser.add_argument(
         "--c-array", action="store_true", help="write the file as a .c and a .h, with its operations"

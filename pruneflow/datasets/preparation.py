@@ -45,14 +45,14 @@ class Preparation:
         """Return the steps that follow from the data alone, whichever option they come from."""
         spec, facts = data.spec, data.standardisation or {}
         image = spec.kind == "image"
-        mean, scale = (tuple(facts.get(key, ())) for key in ("mean", "scale"))
+        mean, scale = (tuple(map(float, facts.get(key, ()))) for key in ("mean", "scale"))
         moved = spec.is_measured and len(mean) == len(scale) == spec.shape[-1]
         return cls(
             file="image" if image and spec.shape[-1] in IMAGE_CHANNELS else "array",
             kind=spec.kind,
-            shape=tuple(spec.shape),
+            shape=tuple(map(int, spec.shape)),
             pixels=(spec.pixels or (0.0, 1.0)) if image else None,
-            vocabulary_size=spec.vocabulary_size,
+            vocabulary_size=int(spec.vocabulary_size),
             mean=mean if moved else (),
             scale=scale if moved else (),
         )

@@ -12,7 +12,7 @@ from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.decoding import GREY_WEIGHTS, MODES
 from pruneflow.datasets.reading.text import FILTERS, PAD, START, UNKNOWN
 from pruneflow.datasets.spec import WHITE
-from pruneflow.exports.inspection import FilePort, Inspection
+from pruneflow.exports.inspection import Inspection
 from pruneflow.models.pixels import UNIT
 from pruneflow.models.tasks import Classification, Regression, Task
 
@@ -47,14 +47,10 @@ class _Files:
         inside = files.values()
         return cls(
             first=next(iter(files)),
-            reads_integers=any(_scaled(each.inputs[0]) for each in inside),
-            gives_integers=any(_scaled(each.outputs[0]) for each in inside),
+            reads_integers=any(each.inputs[0].scale for each in inside),
+            gives_integers=any(each.outputs[0].scale for each in inside),
             stateful=any(each.stateful for each in inside),
         )
-
-
-def _scaled(port: FilePort) -> bool:
-    return bool(port.scale)
 
 
 def script(reads: Preparation, task: Task, files: Mapping[str, Inspection], *, named: bool) -> str:
@@ -241,5 +237,5 @@ def _probabilities(task: Classification) -> str:
 
 
 def _restored(task: Regression) -> str:
-    mean, scale = list(task.targets.mean), list(task.targets.scale)
+    mean, scale = (list(map(float, each)) for each in (task.targets.mean, task.targets.scale))
     return "y" if task.targets.are_plain else f"(y * np.array({scale}) + np.array({mean}))"

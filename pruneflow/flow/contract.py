@@ -65,7 +65,7 @@ def written_contract(
     return Contract(
         reads=reads,
         gives="numbers" if targets else "logits" if logits else "probabilities",
-        target_scale=moved.scale if moved else (),
-        target_mean=moved.mean if moved else (),
+        target_scale=tuple(map(float, moved.scale)) if moved else (),
+        target_mean=tuple(map(float, moved.mean)) if moved else (),
         script=SCRIPT if runnable else "",
     )

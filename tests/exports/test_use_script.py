@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from PIL import Image
 from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.decoding import RESIZES, Decoding
 from pruneflow.datasets.reading.text import characters, encode_text, words
-from pruneflow.datasets.spec import Spec, Targets
+from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.exports.inspection import FilePort, Inspection
 from pruneflow.exports.use_script import script
 from pruneflow.models.tasks import Classification, Regression, Task
@@ -155,6 +157,15 @@ def test_a_script_has_nothing_that_its_files_do_not_need() -> None:
     for word in ("reset_all_variables", "scale", "labels.txt", "np.exp", "json"):
         assert word not in plain
     assert "class {best}" in plain
+
+
+def test_what_data_of_ones_own_say_in_numbers_of_numpy_is_written_as_json() -> None:
+    part = Part(np.zeros((1, 2), np.float32), np.zeros(1, np.int64))
+    facts = {"mean": [np.float64(1.0), 2], "scale": [3.0, 4.0]}
+    spec = Spec("numbers", (np.int64(2),), 2)  # type: ignore[arg-type]
+    found = Preparation.of(Data("mine", spec, part, part, part, standardisation=facts))
+    assert json.loads(json.dumps(asdict(found)))["mean"] == [1.0, 2.0]
+    assert (found.file, found.shape, found.scale) == ("array", (2,), (3.0, 4.0))
 
 
 def test_the_numbers_of_a_regression_come_back_in_the_units_of_the_data() -> None:
