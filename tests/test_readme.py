@@ -188,10 +188,10 @@ def test_commands_about_masks_are_typed_as_a_shell_takes_them_and_compose(comman
         "\n"
     )
     assert typed[:-1] == shlex.split(command)[3:]  # no brace was expanded
-    for item in typed[:-1]:
-        group, _, value = item.partition("=")
-        if item != "-m":
-            composed_by_hydra([f"{group}={value.split(',')[0] if '{' not in value else value}"], Path())
+    items = [item.partition("=") for item in typed[:-1] if item != "-m"]
+    composed_by_hydra(
+        [f"{key}={text if '{' in text else text.split(',')[0]}" for key, _, text in items], Path()
+    )
 
 
 def test_every_option_of_conf_stands_in_the_readme():
