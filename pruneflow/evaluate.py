@@ -24,9 +24,10 @@ from pruneflow.datasets.image_folder import SHAPE, ImageFolder
 from pruneflow.datasets.reading.decoding import MODES
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exports import tflite
+from pruneflow.exports import decode, tflite
 from pruneflow.exports.latency import Latency, measure
 from pruneflow.exports.matching import require_match, task_of_file
+from pruneflow.exports.micro_interpreter import lacking
 from pruneflow.exports.readings import Scored, doubt_of, given_pixels
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
@@ -138,7 +139,10 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
 
 
 def _graph(file: Path) -> tflite.Graph:
-    return tflite.parse(tflite.read(file), str(file))
+    graph = tflite.parse(tflite.read(file), str(file))
+    if decode.OPERATION in graph.op_counts and (problem := lacking()):
+        raise PruneflowError(f"{file} is made for TFLite Micro: {problem}")
+    return graph
 
 
 def _sized(dataset: Any, file: Path) -> Any:
@@ -187,7 +191,10 @@ def _of_files(files: Sequence[_File], data: Data, settings: Any) -> list[dict[st
         read.append(own)
     interpreters = settings.device.interpreters()
     rows = [_scored(file, own, interpreters=interpreters) for file, own in zip(files, read, strict=True)]
-    if not settings.latency.seconds:
+    of_micro = [str(file.original) for file in files if decode.OPERATION in file.graph.op_counts]
+    if of_micro and settings.latency.seconds:
+        warn(f"Latency    not measured: {of_micro[0]} is made for microcontrollers. Time it on the chip.")
+    if of_micro or not settings.latency.seconds:
         return rows
     timings = measure(
         [file.path for file in files], settings.latency, token_bound=data.spec.vocabulary_size or 2

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.exports.flatbuffer import leftovers, packed, unpacked
 from pruneflow.exports.mixed import EVERY, is_chosen
+from pruneflow.exports.runner import Runner
 from pruneflow.exports.sizes import COMPRESSIONS
 from pruneflow.options import require, require_one_of
 from pruneflow.runtime import backend
@@ -34,7 +35,7 @@ class Export:
         encoding: How weights lie in the file: ``"dense"`` (loads everywhere), ``"sparse"`` (zeros left out,
             as TFLite's sparse tensors) or ``"auto"`` (the smallest after gzip of those that load, run and
             give equal outputs).
-        compression: What the file is sent as: ``"gzip"`` or ``"zstd"``.
+        compression: What the file is sent as, one of `COMPRESSIONS`.
         max_accuracy_drop: Most accuracy on the validation part that a file may lose against Keras, [0, 1].
     """
 
@@ -42,6 +43,11 @@ class Export:
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
     encodings: ClassVar[Sequence[str]] = ENCODINGS
     libraries: ClassVar[Sequence[str]] = ("tensorflow", "ai-edge-litert")  # that decide the bytes of a file
+    interpreter: ClassVar[str] = "LiteRT"
+    library: ClassVar[str] = "ai-edge-litert"  # that brings the interpreter
+    smallest: ClassVar[str] = "gzip"  # the form, or "raw", of which encoding=auto takes the smallest
+    same_bits: ClassVar[bool] = False  # whether encodings must give the same bits
+    timed: ClassVar[bool] = True  # whether latency on this machine says anything
     leaves_out: ClassVar[bool] = False  # whether kinds that cannot be made are left out, not refused
 
     name: str
@@ -90,6 +96,18 @@ class Export:
         Raises:
             ConfigError: with the line that installs it.
         """
+
+    def runner(self, content: bytes) -> Runner:
+        """Make the interpreter that runs a file of this export."""
+        return Runner(content)
+
+    def trial(self, model: Any, spec: Spec, samples: Samples) -> bytes:
+        """Convert an untrained network to a file with every operation that a trained one may need."""
+        return self.convert(model, spec, samples)
+
+    def needs(self, content: bytes, dense: bytes) -> Any:
+        """Return what a microcontroller needs to run a file; None where it is not made for one."""
+        return None
 
     def check_layers(self, model: Any) -> None:
         """Refuse settings about layers that a network does not have.

@@ -19,6 +19,8 @@ from pruneflow.training.scoring import FloatArray
 
 __all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode", "encode_with"]
 
+FORMS = {"gzip": "after gzip", "raw": "before compression"}  # by which export.encoding=auto compares
+
 PROOF_EXAMPLES = 100  # training examples on which the outputs of two encodings are compared
 
 # Largest difference between outputs that are called equal, relative to the largest output where that is above
@@ -88,7 +90,7 @@ def encode(export: Export, model: Any, data: Data) -> Encoded:
     return encode_with(
         export,
         lambda sparse: export.convert(model, data.spec, samples, sparse=sparse),
-        lambda content: tflite_outputs(content, examples, data.spec),
+        lambda content: tflite_outputs(content, examples, data.spec, export.runner),
     )
 
 
@@ -109,7 +111,7 @@ def encode_with(
     dense = _try(convert(False), run)
     if dense.outputs is None:
         raise PruneflowError(
-            f"export={export.kind}: the converted file does not run in LiteRT: {dense.problem} "
+            f"export={export.kind}: the converted file does not run in {export.interpreter}: {dense.problem} "
             "Choose another export."
         )
     if export.encoding == "dense":
@@ -119,7 +121,7 @@ def encode_with(
 
 
 def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:
-    objection = _objection(dense, sparse)
+    objection = _objection(export, dense, sparse)
     if export.encoding == "sparse":
         if objection:
             raise PruneflowError(
@@ -128,11 +130,12 @@ def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:
             )
         chosen, reason = "sparse", "asked for"
     else:
-        sizes = [len(compressed(file.content, "gzip")) for file in (dense, sparse)]
-        objection = objection or _no_gain(*sizes)
+        objection = objection or _no_gain(export, *(file.content for file in (dense, sparse)))
         chosen = "dense" if objection else "sparse"
-        reason = "smallest after gzip of those that run here with equal outputs"
-    other = objection or ("larger after gzip" if export.encoding == "auto" else "not asked for")
+        reason = f"smallest {FORMS[export.smallest]} of those that run here with equal outputs"
+    other = objection or (
+        f"larger {FORMS[export.smallest]}" if export.encoding == "auto" else "not asked for"
+    )
     candidates = tuple(
         _candidate(name, file, dense, reason if name == chosen else other, kept=name == chosen)
         for name, file in (("dense", dense), ("sparse", sparse))
@@ -140,7 +143,7 @@ def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:
     return Encoded((dense if chosen == "dense" else sparse).content, candidates)
 
 
-def _objection(dense: _Tried, sparse: _Tried) -> str:
+def _objection(export: Export, dense: _Tried, sparse: _Tried) -> str:
     """Why a sparse-encoded file must not be shipped; empty where it may."""
     if sparse.outputs is None:
         return f"does not load here: {sparse.problem}"
@@ -148,13 +151,16 @@ def _objection(dense: _Tried, sparse: _Tried) -> str:
         return "has no weight with enough zeros to be encoded as sparse"
     difference = _difference(dense, sparse)
     largest = max(1.0, float(np.abs(dense.outputs).max())) if dense.outputs is not None else 1.0
-    if difference is None or difference > TOLERANCE * largest:
+    if difference is None or difference > (0 if export.same_bits else TOLERANCE * largest):
         return f"gives other outputs than the dense-encoded one, by up to {difference:.3g}"
     return ""
 
 
-def _no_gain(dense: int, sparse: int) -> str:
-    return "" if sparse < dense else f"is not smaller after gzip: {sparse:,} bytes, dense {dense:,}"
+def _no_gain(export: Export, *contents: bytes) -> str:
+    raw = export.smallest == "raw"
+    dense, sparse = (len(content if raw else compressed(content, "gzip")) for content in contents)
+    form = FORMS[export.smallest]
+    return "" if sparse < dense else f"is not smaller {form}: {sparse:,} bytes, dense {dense:,}"
 
 
 def _candidate(name: str, file: _Tried, dense: _Tried, reason: str, *, kept: bool) -> Candidate:

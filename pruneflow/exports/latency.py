@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.errors import PruneflowError
-from pruneflow.exports import latency_child, tflite
+from pruneflow.exports import decode, latency_child, tflite
 from pruneflow.exports.latency_child import Job, summary
 from pruneflow.exports.runner import in_words
 from pruneflow.options import MOST_THREADS, at_most, require
@@ -98,7 +98,11 @@ def measure(files: Sequence[Path], settings: Latency, *, token_bound: int = 2) -
     if not settings.seconds or not files:
         return []
     for file in files:
-        tflite.read(file, 8)
+        if decode.OPERATION.encode() in tflite.read(file):
+            raise PruneflowError(
+                f"{file} cannot be timed: it is made for TFLite Micro ({decode.OPERATION}), and its latency "
+                "here says nothing of a microcontroller. Time it on the chip."
+            )
     of_rounds = _rounds(files, settings, token_bound)
     timings = []
     for index, file in enumerate(files):

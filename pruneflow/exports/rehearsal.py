@@ -22,7 +22,7 @@ from pruneflow.sparsity.kernels import leaves
 
 __all__ = ["try_exports"]
 
-WHOLE = ("int8", "int16x8")  # kinds of integers throughout, on which the converter may crash
+WHOLE = ("int8", "int16x8", "micro")  # kinds of integers throughout, on which the converter may crash
 EXAMPLES = 4  # that are converted with and run
 # Largest difference between Keras and a float file, relative to the largest output where that is above 1.
 TOLERANCE = 1e-3
@@ -95,7 +95,7 @@ class _Trial:
         """
         content = self._converted(model, Float(name="float"))
         keras = np.asarray(model(self.spec.model_input(self.examples.x[:]), training=False))
-        difference = float(np.abs(keras - self._outputs(content, "float")).max())
+        difference = float(np.abs(keras - self._outputs(content, Float(name="float"))).max())
         if not difference <= TOLERANCE * max(1.0, float(np.abs(keras).max())):
             raise self._refused(
                 f"the file that it is converted to gives other outputs than Keras, by up to {difference:.3g}",
@@ -123,27 +123,29 @@ class _Trial:
         """Convert and run, saying how far that has come; the outputs of few examples mean nothing."""
         content = self._converted(model, export)
         yield MADE
-        self._outputs(content, export.kind)
+        self._outputs(content, export)
         yield RAN
 
     def _converted(self, model: Any, export: Export) -> bytes:
         samples = np.asarray(self.examples.x[:])
         with redirect_stderr(io.StringIO()):  # the converter's log, which is long
             try:
-                return export.convert(model, self.spec, samples)
+                return export.trial(model, self.spec, samples)
             except ConfigError:  # of a setting
                 raise
             except Exception as error:  # of any kind, as of the network's own layers
                 raise self._not_converted(model, error, export.kind) from error
 
-    def _outputs(self, content: bytes, kind: str) -> Any:
+    def _outputs(self, content: bytes, export: Export) -> Any:
         with redirect_stderr(io.StringIO()):
             try:
                 with backend.quiet():
-                    return tflite_outputs(content, self.examples, self.spec)
+                    return tflite_outputs(content, self.examples, self.spec, export.runner)
             except (RuntimeError, ValueError) as error:
-                problem = f"the {kind} file that it is converted to does not run: {said(error)}"
-                raise self._refused(problem, "Replace what TFLite cannot run.") from error
+                problem = f"the {export.kind} file that it is converted to does not run: {said(error)}"
+                raise self._refused(
+                    problem, f"Replace what {export.interpreter} cannot run, or take another export."
+                ) from error
 
     def _crashed(self, reached: str, kind: str, outcome: child.Outcome) -> ConfigError:
         who, what = {

@@ -8,7 +8,7 @@ import queue
 import re
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import partial
@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import PruneflowError
+from pruneflow.exports import decode
+from pruneflow.exports.micro_interpreter import MicroInterpreter
 from pruneflow.models.tasks import Task
 from pruneflow.runtime import backend, child
 from pruneflow.runtime.signals import undisturbed
@@ -42,7 +44,15 @@ SILENT_S = 60  # that a file of whatever origin may take to load, or to run one 
 EXAMPLES = "examples"  # the file that a child reads them from
 
 
-def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: int) -> FloatArray:
+def tflite_outcome(  # noqa: PLR0913 - a file, its examples, and how it is run
+    file: Path,
+    part: Part,
+    spec: Spec,
+    *,
+    task: Task,
+    threads: int,
+    runner: Callable[[bytes], Runner] | None = None,
+) -> FloatArray:
     """Run a TFLite file of pruneflow's on one example at a time, its state reset before each.
 
     Args:
@@ -51,13 +61,14 @@ def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: i
         spec: What they are.
         task: What the outputs mean.
         threads: Interpreters that run side by side.
+        runner: Makes one, of the bytes of the file; None takes `Runner`.
 
     Returns:
         (n, classes) probabilities, or (n, targets) predicted numbers.
     """
     content = file.read_bytes()
     with backend.quiet(), undisturbed():
-        runners = [Runner(content) for _ in range(_enough(threads, part.x, CHUNK))]
+        runners = [(runner or Runner)(content) for _ in range(_enough(threads, part.x, CHUNK))]
     chunks = _side_by_side(runners, part.x, spec, CHUNK)
     with bar(f"Evaluating {file.name}", total=len(part)) as advance, closing(chunks):
         outputs = []
@@ -67,23 +78,26 @@ def tflite_outcome(file: Path, part: Part, spec: Spec, *, task: Task, threads: i
     return task.outcome(np.concatenate(outputs))
 
 
-def tflite_outputs(content: bytes, part: Part, spec: Spec) -> FloatArray:
+def tflite_outputs(
+    content: bytes, part: Part, spec: Spec, runner: Callable[[bytes], Runner] | None = None
+) -> FloatArray:
     """Outputs of a TFLite file as it gives them, dequantized, one example at a time.
 
     Args:
         content: The bytes of a ``.tflite`` file that pruneflow made.
         part: The examples.
         spec: What they are.
+        runner: Makes an interpreter of the bytes; None takes `Runner`.
 
     Returns:
         (n, units) float32.
 
     Raises:
-        RuntimeError: if LiteRT cannot run the file.
+        RuntimeError: if the interpreter cannot run the file.
         ValueError: if LiteRT cannot load it.
     """
     with undisturbed():
-        return Runner(content).outputs(spec.model_input(part.x[:]))
+        return (runner or Runner)(content).outputs(spec.model_input(part.x[:]))
 
 
 def foreign_outputs(file: Path, data: Data, *, units: int, threads: int, description: str = "") -> FloatArray:
@@ -172,10 +186,18 @@ def in_words(error: str) -> str:
 
 
 class Runner:
-    """One interpreter, with the scales of its input and output."""
+    """One interpreter, with the scales of its input and output.
 
-    def __init__(self, content: bytes) -> None:
-        self.interpreter = backend.litert().Interpreter(model_content=content, num_threads=1)
+    Args:
+        content: The bytes of a file.
+        micro: Whether TFLite Micro runs it, and not LiteRT; a file with DECODE runs there alone.
+    """
+
+    def __init__(self, content: bytes, *, micro: bool = False) -> None:
+        if micro or decode.OPERATION.encode() in content:
+            self.interpreter: Any = MicroInterpreter(content)
+        else:
+            self.interpreter = backend.litert().Interpreter(model_content=content, num_threads=1)
         self.input = self.interpreter.get_input_details()[0]
         if self.input["shape"][0] > 1:  # a file of another origin, made for batches
             self.interpreter.resize_tensor_input(self.input["index"], [1, *self.input["shape"][1:]])

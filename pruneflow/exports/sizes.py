@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import zipfile
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ import zstandard
 
 __all__ = ["COMPRESSIONS", "Size", "compressed", "size_of"]
 
-COMPRESSIONS = {"gzip": ".gz", "zstd": ".zst"}  # and what they add to the name of a file
+# Ways to send a file, and what they add to its name.
+COMPRESSIONS = {"gzip": ".gz", "zstd": ".zst", "xz": ".xz", "brotli": ".br"}
 
 ZSTD_LEVEL = 19  # the highest that needs no more memory to unpack; packed once, sent many times
 
@@ -51,8 +53,30 @@ def compressed(content: bytes, compression: str) -> bytes:
 
     Args:
         content: What is to be sent.
-        compression: ``"gzip"`` or ``"zstd"``.
+        compression: One of `COMPRESSIONS`.
     """
-    if compression == "zstd":
-        return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)
+    return _WAYS[compression](content)
+
+
+def _gzip(content: bytes) -> bytes:
     return gzip.compress(content, 9, mtime=0)
+
+
+def _zstd(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content)
+
+
+def _xz(content: bytes) -> bytes:
+    """Compress as numbers of 4 bytes, and as single bytes, and take the smaller."""
+    how = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0}
+    ways = [{**how, "lp": 2, "pb": 2}, {**how, "lp": 0, "pb": 0}]
+    return min((lzma.compress(content, check=lzma.CHECK_CRC32, filters=[way]) for way in ways), key=len)
+
+
+def _brotli(content: bytes) -> bytes:
+    import brotli
+
+    return bytes(brotli.compress(content, quality=11, lgwin=24))
+
+
+_WAYS = {"gzip": _gzip, "zstd": _zstd, "xz": _xz, "brotli": _brotli}

@@ -7,7 +7,7 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
+from pruneflow.exports import decode
 from pruneflow.exports.sparse_tensors import (
     DTYPES,
     Level,
@@ -114,7 +115,8 @@ class Op:
 class Weight:
     """A constant of rank 2 or more that an operation multiplies by or looks up in (``WEIGHT_OPERANDS``).
 
-    Constants that reach it through DENSIFY or DEQUANTIZE count; biases and shapes do not.
+    Constants that reach it through DENSIFY, DEQUANTIZE or TFLite Micro's DECODE count; biases and shapes do
+    not.
 
     Attributes:
         subgraph: Position of its subgraph.
@@ -335,6 +337,16 @@ class _Subgraph:
     tensors: list[Any]
     ops: list[Op]
 
+    @cached_property
+    def decoded(self) -> dict[int, tuple[int, int]]:
+        """The two tensors that hold each weight which DECODE makes."""
+        ops = [op for op in self.ops if op.name == decode.OPERATION]
+        return {
+            output: (positions, values)
+            for op in ops
+            for output, positions, values in zip(op.outputs, op.inputs[::2], op.inputs[1::2], strict=True)
+        }
+
     def shape(self, index: int) -> tuple[int, ...]:
         tensor = self.tensors[index]
         if tensor.ShapeLength() > MOST_DIMENSIONS:
@@ -403,25 +415,34 @@ def _readers(file: _File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
         if op.name in PASSED_THROUGH:
             origin, densified = origins.get(op.inputs[0], (op.inputs[0], False))
             origins[op.outputs[0]] = (origin, densified or op.name == "DENSIFY")
+        if op.name == decode.OPERATION:
+            origins |= {output: (output, True) for output in op.outputs}
         for position in WEIGHT_OPERANDS.get(op.name, ()):
             operand = op.inputs[position] if position < len(op.inputs) else -1
             origin, densified = origins.get(operand, (operand, False))
-            if origin >= 0 and _is_weight(file, subgraph.tensors[origin]):
+            if origin >= 0 and _is_weight(file, subgraph, origin):
                 found.setdefault(origin, []).append(_Reader(index, position, densified))
     return found
 
 
-def _is_weight(file: _File, tensor: Any) -> bool:
-    constant = tensor.Sparsity() is not None or file.bytes_of(tensor).size > 0
+def _is_weight(file: _File, subgraph: _Subgraph, index: int) -> bool:
+    tensor = subgraph.tensors[index]
+    stored = index in subgraph.decoded or file.bytes_of(tensor).size > 0
+    constant = stored or tensor.Sparsity() is not None
     return constant and tensor.ShapeLength() >= 2 and _dtype(tensor) in DTYPES
 
 
 def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
     tensor, shape = subgraph.tensors[index], subgraph.shape(index)
-    layout, content = _layout(file, tensor), file.bytes_of(tensor)
-    encoding, index_bytes = ("sparse", layout.index_bytes) if layout else ("dense", 0)
+    pair = [file.bytes_of(subgraph.tensors[each]) for each in subgraph.decoded.get(index, ())]
+    layout, content = _layout(file, tensor), np.concatenate(pair) if pair else file.bytes_of(tensor)
+    encoding, index_bytes = (
+        ("sparse", layout.index_bytes if layout else 0) if layout or pair else ("dense", 0)
+    )
     file.spend_elements(encoding, max(math.prod(shape), content.size, index_bytes))
-    if layout:
+    if pair:
+        stored: Array = decode.unpack(pair[0], pair[1], shape)
+    elif layout:
         if min(shape) < 0 or math.prod(shape) > file.most_elements:
             raise ValueError(f"a sparse tensor of shape {shape}")
         places = positions(shape, layout, file.most_elements)

@@ -14,6 +14,7 @@ import numpy as np
 
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import PruneflowError
+from pruneflow.exports.exporters import Int8
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.runner import tflite_outcome
 from pruneflow.exports.sizes import Size
@@ -211,6 +212,8 @@ class Evaluations:
             theoretical_speedup=shipped.dense_multiply_adds / max(1, inside.nonzero_multiply_adds),
             latency=latency,
             stages={"export": shipped.exported.stage, "evaluate": found.stage},
+            micro=shipped.micro,
+            sent_bytes=shipped.sent.stat().st_size,
         )
 
 
@@ -273,7 +276,7 @@ def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapp
     before, after = keras["validation"].headline, tflite["validation"].headline
     allowed = shipped.export.max_accuracy_drop
     if before - after > allowed:
-        more = "Raise export.calibration_samples, take" if shipped.export.kind == "int8" else "Take"
+        more = "Raise export.calibration_samples, take" if isinstance(shipped.export, Int8) else "Take"
         label = HEADLINES[name].label
         raise AccuracyDropError(
             f"export.max_accuracy_drop={allowed:g}: {shipped.file.name} loses {before - after:.4f}"
@@ -310,9 +313,10 @@ def _of_file(store: Store, shipped: Shipped, network: Network, data: Data, how: 
 
     def says(part: str, examples: Part) -> FloatArray:
         task = task_of(network.model, data.spec)
-        return tflite_outcome(shipped.file, examples, data.spec, task=task, threads=how.interpreters)
+        runner, threads = shipped.export.runner, how.interpreters
+        return tflite_outcome(shipped.file, examples, data.spec, task=task, threads=threads, runner=runner)
 
-    libraries = library_versions("ai-edge-litert", "numpy")
+    libraries = library_versions(shipped.export.library, "numpy")
     inputs = {"libraries": libraries, "export": shipped.exported.stage.digest}
     return _evaluation(store, inputs, lambda: _scored(network, data, how, says), how)
 

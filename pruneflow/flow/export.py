@@ -15,6 +15,7 @@ from pruneflow.exports import tflite
 from pruneflow.exports.base import Export
 from pruneflow.exports.encodings import Candidate, encode
 from pruneflow.exports.exporters import Float
+from pruneflow.exports.micro import MicroFacts
 from pruneflow.exports.sizes import COMPRESSIONS, Size, compressed, size_of
 from pruneflow.flow.config import plain
 from pruneflow.flow.manifests import digest_of
@@ -64,6 +65,7 @@ class Shipped:
         dense_file: The baseline in the folder of the run.
         dense: What ``dense_file`` holds: dense-encoded, since it has few zeros.
         cut: The network that was cut, exported as ``dense`` is, where zeros came after; in ``cut_file``.
+        micro: What a microcontroller needs to run ``file``; None where it is not made for one.
     """
 
     export: Export
@@ -73,6 +75,7 @@ class Shipped:
     dense_file: Path
     dense: Exported
     cut: Exported | None = None
+    micro: MicroFacts | None = None
 
     @property
     def cut_file(self) -> Path:
@@ -189,7 +192,11 @@ def _ship(how: Export, files: Mapping[str, Exported], run_dir: Path) -> Shipped:
     write_file(file, exported.content)
     write_file(sent, compressed(exported.content, how.compression))
     write_file(dense_file, dense.content)
-    shipped = Shipped(how, file, sent, exported, dense_file, dense, files.get("cut"))
+    needs = how.needs(exported.content, dense.content)
+    if needs:
+        header = needs.header(file.name, len(exported.content))
+        write_file(file.with_name(f"{file.stem}-ops.h"), header.encode())
+    shipped = Shipped(how, file, sent, exported, dense_file, dense, files.get("cut"), needs)
     if shipped.cut:
         write_file(shipped.cut_file, shipped.cut.content)
     return shipped

@@ -32,12 +32,15 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
     """
     if not settings.seconds:
         return {}
-    files = list(dict.fromkeys(file for each in artefacts.shipped for file in _files(each)))
+    timed = [each for each in artefacts.shipped if each.export.timed]
+    if not timed:
+        return {}
+    files = list(dict.fromkeys(file for each in timed for file in _files(each)))
     with bar("Timing", total=1) as advance:
         timings = measure(files, settings, token_bound=vocabulary_size or 2)
         advance()
     of_file: dict[Path, Timing] = dict(zip(files, timings, strict=True))
-    return {each.export.kind: _measured(each, of_file) for each in artefacts.shipped}
+    return {each.export.kind: _measured(each, of_file) for each in timed}
 
 
 def _files(shipped: Shipped) -> list[Path]:

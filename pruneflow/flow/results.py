@@ -14,6 +14,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.encodings import Candidate
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.latency import Timing
+from pruneflow.exports.micro import MicroFacts
 from pruneflow.exports.verdict import Speedup
 from pruneflow.flow.contract import Contract
 from pruneflow.flow.judgement import Judgement
@@ -241,7 +242,8 @@ class TfliteResult:
     ``max_difference`` the largest difference in probability, or in a predicted number. ``validation_drop`` is
     what the file loses against Keras on the validation part, in accuracy or r2. ``dense_*`` is the baseline
     exported in the same way, with which ``size_ratios`` compare, like for like. ``theoretical_speedup`` is
-    multiply-adds of the baseline over those of this file with weights other than zero.
+    multiply-adds of the baseline over those of this file with weights other than zero. ``micro`` is what a
+    microcontroller needs; None where the file is not made for one. ``sent_bytes`` is the size of ``sent``.
     """
 
     kind: str
@@ -271,6 +273,8 @@ class TfliteResult:
     theoretical_speedup: float
     latency: LatencyResult | None
     stages: dict[str, Stage]
+    micro: MicroFacts | None = None
+    sent_bytes: int | None = None
 
 
 @dataclass(frozen=True)

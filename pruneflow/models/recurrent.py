@@ -126,7 +126,7 @@ class Gru(Recurrent):
 
     def check_exports(self, option: str, kinds: Iterable[str]) -> None:
         """Refuse integers: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
-        for kind in sorted({"int8", "int16x8"} & set(kinds)):
+        for kind in sorted({"int8", "int16x8", "micro"} & set(kinds)):
             raise ConfigError.of(
                 "export",
                 option,

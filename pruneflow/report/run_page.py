@@ -24,6 +24,7 @@ __all__ = ["write_run_report"]
 FILES = {
     "pruned-*.tflite": "the exported network, as it was evaluated",
     "pruned-*.tflite.*": "the same, as it is sent",
+    "pruned-*-ops.h": "C++ that registers the operations of the file for TFLite Micro",
     "dense-*.tflite": "the baseline, exported in the same way",
     "pruned.h5": "the stripped network, for tf_keras",
     "pruned.keras": "the same for Keras 3, as the network came",

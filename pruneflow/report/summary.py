@@ -150,7 +150,8 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"Left out {kind}: {why}."
     yield from contract_lines(result)
     for file in files:
-        yield f"{file['file']}, sent as {file['sent']}"
+        size = f" ({file['sent_bytes']:,} bytes)" if file.get("sent_bytes") else ""
+        yield f"{file['file']}, sent as {file['sent']}{size}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
 
 
@@ -226,6 +227,7 @@ def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Ite
         if not tried["kept"]:
             reason = tried["reason"].rstrip(".")
             yield f"Encoding {file['encoding']}; {tried['encoding']} was tried and left: {reason}."
+    yield from _micro_lines(file)
     if latency:
         yield f"Latency  {latency_line(latency, theory_of(result, file))}"
         yield from _parts_line(result, file)
@@ -256,6 +258,26 @@ def _types_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[
         for name, dtype in file["inside"].get("dtypes", {}).items():
             of_dtype.setdefault(dtype, []).append(name)
         yield f"Weights  {'; '.join(f'{dtype}: ' + ', '.join(names) for dtype, names in of_dtype.items())}."
+
+
+def _micro_lines(file: Mapping[str, Any]) -> Iterator[str]:
+    """What a microcontroller needs to run a file that is made for one."""
+    needs = file.get("micro")
+    if not needs:
+        return
+    yield (
+        f"Micro    {file['bytes']:,} bytes before compression, dense {file['dense_bytes']:,}; arena "
+        f"{needs['arena_bytes']:,} bytes, dense {needs['dense_arena_bytes']:,}."
+    )
+    if needs["arena_bytes"] > needs["dense_arena_bytes"]:
+        yield "         A weight that is decoded lies in the arena while it is used."
+    left = [weight["name"] for weight in file["inside"]["weights"] if weight["encoding"] == "dense"]
+    if left and file["encoding"] == "sparse":
+        why = "smaller so, or above export.largest_decoded_bytes"
+        yield f"         Not decoded: {', '.join(left)}: {why}."
+    header = f"{Path(file['file']).stem}-ops.h"
+    yield f"         {header} registers its {len(needs['adds'])} kinds of operations."
+    yield f"         All of this by tflite-micro {needs['library']} here; time the file on the chip."
 
 
 def theory_of(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,8 +47,11 @@ KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "ch
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Iterator[IO[bytes]]:
     """Keep what C++ code writes to standard error off the terminal; show it if the block fails.
+
+    Yields:
+        What was written, to be read from its start.
 
     TensorFlow's start-up lines and the converter's ignore TF_CPP_MIN_LOG_LEVEL (seen with 2.21), so the file
     descriptor itself is turned away. Python code in the block must not print to standard error.
@@ -59,7 +62,7 @@ def quiet() -> Iterator[None]:
     with tempfile.TemporaryFile() as log:
         os.dup2(log.fileno(), 2)
         try:
-            yield
+            yield log
         except PruneflowError:
             raise
         except Exception:

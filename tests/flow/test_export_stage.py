@@ -3,7 +3,9 @@
 import csv
 import gzip
 import json
+import lzma
 
+import brotli
 import numpy as np
 import pytest
 import zstandard
@@ -16,6 +18,7 @@ from pruneflow.exports import encodings, tflite
 from pruneflow.exports.encodings import Encoded, _chosen, _Tried
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.inspection import inspect
+from pruneflow.exports.sizes import compressed
 from pruneflow.flow import evaluate
 from pruneflow.runtime import backend
 from pruneflow.sparsity import kernels
@@ -183,6 +186,23 @@ def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsy
     assert kept and not any("median_ms" in text for text in kept)
 
 
+@pytest.mark.parametrize(
+    ("compression", "unpacked"), [("xz", lzma.decompress), ("brotli", brotli.decompress)]
+)
+def test_what_is_sent_unpacks_to_the_file(compression, unpacked):
+    content = np.random.default_rng(0).integers(0, 9, 5000).astype(np.float32).tobytes()
+    sent = compressed(content, compression)
+    assert unpacked(sent) == content and sent == compressed(content, compression)
+    assert len(sent) < len(compressed(content, "gzip"))
+
+
+def test_xz_takes_numbers_of_four_bytes_and_single_bytes_as_they_are():
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.int8):
+        content = (rng.normal(size=20_000) * 40).astype(dtype).tobytes()
+        assert len(compressed(content, "xz")) < len(lzma.compress(content, preset=9))
+
+
 @pytest.mark.run
 def test_zstd_is_sent_where_it_is_asked_for(tmp_path, shared_stages):
     assert exit_code([*QUICK, "export.compression=zstd", shared_stages]) == 0
@@ -239,7 +259,7 @@ def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(tmp_path,
     ("setting", "message"),
     [
         ("export.encoding=zip", "export.encoding=zip: allowed are dense, sparse, auto"),
-        ("export.compression=lzma", "export.compression=lzma: allowed are gzip, zstd"),
+        ("export.compression=lzma", "export.compression=lzma: allowed are gzip, zstd, xz, brotli"),
         ("export.max_accuracy_drop=2", "export.max_accuracy_drop=2.0: allowed are numbers from 0 to 1"),
         ("latency.seconds=-1", "latency.seconds=-1.0: allowed are numbers"),
         ("latency.threads=0", "latency.threads=0: allowed are whole numbers"),
