@@ -124,7 +124,7 @@ def test_the_file_holds_the_weights_of_the_int8_file_in_fewer_bytes():
     after = with_decode(before)
     weights, stored = (tflite.parse(content, "file").weights for content in (before, after))
     assert len(after) < 0.85 * len(before)
-    assert {weight.encoding for weight in stored} == {"dense", "sparse"}  # 288 elements are too few to gain
+    assert {weight.encoding for weight in stored} == {"sparse"}
     for weight, same in zip(weights, stored, strict=True):
         assert (weight.name, weight.shape, weight.zeros) == (same.name, same.shape, same.zeros)
         np.testing.assert_array_equal(weight.values, same.values)
