@@ -29,15 +29,22 @@ _NOTHING = re.compile(r"^(Failed to allocate tensors|TFLM failed to .*)?$")
 
 def lacking() -> str:
     """Name what is missing here to run files in TFLite Micro, and what installs it; empty for nothing."""
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not _is_there("tflite_micro"):
         return f"{LIBRARY}, which runs files for TFLite Micro here, is not installed. {INSTALL}"
-    if importlib.util.find_spec("tflite_micro.tensorflow.lite.micro.compression.decode") is None:
+    if not _is_there("tflite_micro.tensorflow.lite.micro.compression.decode"):
         version = importlib.metadata.version(LIBRARY)
         return (
             f"{LIBRARY} {version} has no operation DECODE, which reads pruned weights. "
             f"pip install --upgrade --pre {LIBRARY}"
         )
     return ""
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it would be in
+        return False
 
 
 class MicroInterpreter:

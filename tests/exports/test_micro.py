@@ -250,7 +250,12 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
 
 
 def test_a_tflite_micro_of_before_decode_is_refused(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "decode" in name else "found")
+    def found(name):
+        if "decode" in name:
+            raise ModuleNotFoundError(name)
+        return "found"
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.dev2024")
     with pytest.raises(ConfigError, match=r"export=micro: tflite-micro 0\.dev2024 has no operation DECODE"):
         micro().require_installed()
