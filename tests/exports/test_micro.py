@@ -242,7 +242,7 @@ def test_why_a_file_does_not_load_is_said_in_the_words_of_tflite_micro():
 def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError) as refused:
-        micro().require_installed()
+        micro().check_installed()
     assert str(refused.value).startswith(
         "export=micro: tflite-micro, which runs files for TFLite Micro here, is not"
     )
@@ -258,7 +258,7 @@ def test_a_tflite_micro_of_before_decode_is_refused(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", found)
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.dev2024")
     with pytest.raises(ConfigError, match=r"export=micro: tflite-micro 0\.dev2024 has no operation DECODE"):
-        micro().require_installed()
+        micro().check_installed()
 
 
 @pytest.mark.parametrize("limit", [0, -1])
@@ -295,7 +295,7 @@ def test_a_run_ships_a_file_for_microcontrollers(tmp_path, capsys):
 @interpreted
 @pytest.mark.run
 def test_an_operation_that_tflite_micro_lacks_is_refused_before_training(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(prepare, "_tried", set())
+    monkeypatch.setattr(prepare, "_tried", {})
     words = [*QUICK, "export=micro", "model.convolution_activation=gelu"]
     assert exit_code(words) == 2
     said = capsys.readouterr().err
