@@ -159,7 +159,9 @@ def test_a_second_phase_leaves_the_digests_of_the_stages_before_it(composed):
 
 
 def test_the_second_phase_has_seeds_and_settings_of_its_own(composed):
-    config = composed(*QUICK, *THEN, "then.epochs=3", "distribution.layers={conv2d:0.4}")
+    config = composed(
+        *QUICK, *THEN, "then.epochs=3", "distribution.layers={conv2d:0.4}", "schedule.final_sparsity=0.5"
+    )
     ready = pipeline.prepare(config)
     own = second_phase.settings(config)
     assert isinstance(own.then, Nothing) and own.distribution.layers == {}
