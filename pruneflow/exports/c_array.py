@@ -9,11 +9,21 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.tflite import Graph
 from pruneflow.runtime.files import write_file
 
-__all__ = ["lacking_in_micro", "resolver_lines", "write_c_array"]
+__all__ = ["lacking_in_micro", "resolver_lines", "resolver_method", "write_c_array"]
 
 MARK = "// Made by pruneflow"  # that every file of ours begins with
 ROW = 16  # bytes in a line
 _SPELLED = {"2D": "2D", "LSTM": "LSTM", "MATMUL": "MatMul", "PADV2": "PadV2", "CUMSUM": "CumSum", "TFLM": ""}
+
+
+def resolver_method(operation: str) -> str:
+    """Return the method of ``MicroMutableOpResolver`` that registers an operation.
+
+    >>> [resolver_method(name) for name in ("DEPTHWISE_CONV_2D", "TFLM_DECODE")]
+    ['AddDepthwiseConv2D', 'AddDecode']
+    """
+    words = (_SPELLED.get(word, word.capitalize()) for word in operation.split("_"))
+    return f"Add{''.join(words)}"
 
 
 def resolver_lines(operations: Sequence[str]) -> list[str]:
@@ -25,9 +35,8 @@ def resolver_lines(operations: Sequence[str]) -> list[str]:
     >>> resolver_lines(["CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM"])[1:]
     ['resolver.AddConv2D();', 'resolver.AddUnidirectionalSequenceLSTM();']
     """
-    adds = ("".join(_SPELLED.get(word, word.capitalize()) for word in name.split("_")) for name in operations)
     head = f"tflite::MicroMutableOpResolver<{len(operations)}> resolver;"
-    return [head, *(f"resolver.Add{add}();" for add in adds)]
+    return [head, *(f"resolver.{resolver_method(name)}();" for name in operations)]
 
 
 def lacking_in_micro(graph: Graph) -> Iterator[str]:

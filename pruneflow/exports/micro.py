@@ -10,6 +10,7 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.exports import tflite
 from pruneflow.exports.base import Samples
+from pruneflow.exports.c_array import resolver_method
 from pruneflow.exports.exporters import Int8
 from pruneflow.exports.micro_file import with_decode
 from pruneflow.exports.micro_interpreter import LIBRARY, MicroInterpreter, lacking
@@ -17,8 +18,6 @@ from pruneflow.exports.runner import Runner
 from pruneflow.options import option, require
 
 __all__ = ["Micro", "MicroFacts"]
-
-_SPELLED = {"2D": "2D", "LSTM": "LSTM", "MATMUL": "MatMul", "PADV2": "PadV2", "CUMSUM": "CumSum", "TFLM": ""}
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class MicroFacts:
     def of(cls, content: bytes, dense: bytes) -> MicroFacts:
         """Load a file and the baseline, and see what they take."""
         arena, dense_arena = (MicroInterpreter(each).arena_bytes() for each in (content, dense))
-        adds = [_add(name) for name in tflite.parse(content, "the file").op_counts]
+        adds = [resolver_method(name) for name in tflite.parse(content, "the file").op_counts]
         return cls(importlib.metadata.version(LIBRARY), arena, dense_arena, adds)
 
     def header(self, file: str, size_bytes: int) -> str:
@@ -133,13 +132,3 @@ class Micro(Int8):
     def needs(self, content: bytes, dense: bytes) -> MicroFacts:
         """See what a file takes beside the baseline."""
         return MicroFacts.of(content, dense)
-
-
-def _add(operation: str) -> str:
-    """Return the method that registers an operation.
-
-    >>> [_add(name) for name in ("DEPTHWISE_CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM", "TFLM_DECODE")]
-    ['AddDepthwiseConv2D', 'AddUnidirectionalSequenceLSTM', 'AddDecode']
-    """
-    words = (_SPELLED.get(word, word.capitalize()) for word in operation.split("_"))
-    return f"Add{''.join(words)}"

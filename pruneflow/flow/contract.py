@@ -9,14 +9,13 @@ from typing import Any
 
 from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.spec import Data
+from pruneflow.exports import decode
 from pruneflow.exports.inspection import Inspection
 from pruneflow.exports.use_script import SCRIPT, script
 from pruneflow.models.tasks import Classification, Regression, Task
 from pruneflow.runtime.files import write_file
 
 __all__ = ["Contract", "written_contract"]
-
-MICRO_ONLY = "TFLM_DECODE"  # an operation that TFLite Micro has, and LiteRT has not
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def written_contract(
         PruneflowError: if it cannot be written.
     """
     reads = dataset.preparation(data)
-    runnable = {name: each for name, each in files.items() if MICRO_ONLY not in each.ops}
+    runnable = {name: each for name, each in files.items() if decode.OPERATION not in each.ops}
     if runnable:
         lines = script(reads, task, runnable, named=bool(data.class_names))
         write_file(run_dir / SCRIPT, lines.encode())
