@@ -32,6 +32,7 @@ Keys that are changed most
   pruning.skip=[embedding]        layers to leave dense
   pruning.max_accuracy_drop=0.02  most that pruning may cost; more fails the run
   distribution.layers={{dense:.9}} sparsity of single layers
+  sharing.values=16               most values of each pruned weight: smaller after compression
   export.encoding=auto            leave zeros out of the file where that runs and is smaller
   seed=1                          fixes weights, batch order and dropout
 

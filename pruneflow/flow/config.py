@@ -27,6 +27,7 @@ from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Pruning, Selection
+from pruneflow.sparsity.sharing import Sharing
 from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
 
@@ -75,6 +76,7 @@ class Config:
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
+        sharing: How many values each pruned weight has.
         latency: How long exported files are timed.
         tensorboard: What the pruning phase shows beside its curves.
         stages: Where results of stages are kept, and whether they are used again.
@@ -95,6 +97,7 @@ class Config:
     trainer: Trainer
     device: Device
     pruning: Pruning
+    sharing: Sharing
     latency: Latency
     tensorboard: TensorBoard
     stages: Stages
@@ -113,6 +116,7 @@ class Config:
             kinds = [each.kind for each in self.export.exports()]
             self.model.check_exports(self.export.option_name, kinds)
         self.then.check(self.structure)
+        self.sharing.check_exports(self.export.option_name, kinds)
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,

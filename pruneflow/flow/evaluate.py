@@ -6,7 +6,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from pruneflow.flow.results import (
     DenseResult,
     LatencyResult,
     PrunedResult,
+    SharingResult,
     TfliteResult,
+    UnsharedResult,
     WrappedResult,
 )
 from pruneflow.flow.store import Stage, Store
@@ -35,6 +37,7 @@ from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.sparsity.shared_weights import SharedWeight
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
 
@@ -82,12 +85,13 @@ class Evaluations:
 
     Attributes:
         dense: The baseline; None where it was not trained.
-        pruned: The stripped network as Keras runs it.
+        pruned: The stripped network as Keras runs it; its values are shared where that is asked for.
         files: The exported files, by kind.
         y: Of the test part.
         task: What the networks are asked for.
         metrics: Names of those that were asked for beside the headline.
         cut: The network that was cut, as Keras runs it; None where no zeros came after.
+        before: The stripped network before its values were shared; None where they are not.
     """
 
     dense: Evaluation | None
@@ -97,11 +101,17 @@ class Evaluations:
     task: Task
     metrics: tuple[str, ...]
     cut: Evaluation | None = None
+    before: Evaluation | None = None
+
+    @property
+    def stripped(self) -> Evaluation:
+        """The network that was under masks, and shares no values."""
+        return self.before or self.pruned
 
     @property
     def seconds(self) -> float:
         """Seconds of the evaluations when they were done."""
-        done = [self.dense, self.cut, self.pruned, *self.files.values()]
+        done = [self.dense, self.cut, self.before, self.pruned, *self.files.values()]
         return sum(evaluation.seconds for evaluation in done if evaluation)
 
     def classes(self, names: Sequence[str]) -> list[ClassResult]:
@@ -148,7 +158,8 @@ class Evaluations:
             cut: What is known of it before its zeros, where it was cut.
         """
         before = {_name(layer): layer.size for layer in cut.layers} if cut else {}
-        return self._result(network, self.pruned, artefacts.pruned.size, before)
+        found = self._result(network, self.pruned, artefacts.pruned.size, before)
+        return replace(found, sharing=self._sharing(network, artefacts))
 
     def cut_result(self, network: Network | None, artefacts: Artefacts) -> PrunedResult | None:
         """The same of the network that was cut, before zeros came; None where none came."""
@@ -174,7 +185,8 @@ class Evaluations:
             layers=layers,
             not_pruned=network.not_pruned,
             channels=ChannelsResult.of_cut(network.channels),
-            wrapped=self._wrapped(network, found),
+            wrapped=self._wrapped(network, self.stripped if network.before else found),
+            sharing=None,
             **_sizes(tflite=tflite, h5=network.size),
         )
 
@@ -184,6 +196,20 @@ class Evaluations:
         scores = score(self.task, outcome, self.y, self.metrics)
         apart = parity(self.task, outcome, found.outcome)
         return WrappedResult(_accuracy(scores), scores.metrics, **asdict(apart))
+
+    def _sharing(self, network: Network, artefacts: Artefacts) -> SharingResult | None:
+        if not (network.shared and self.before and artefacts.before):
+            return None
+        test, validation = self.before.scores["test"], self.before.scores["validation"]
+        before = UnsharedResult(
+            accuracy=_accuracy(test),
+            validation_accuracy=_accuracy(validation),
+            metrics=test.metrics,
+            validation_metrics=validation.metrics,
+            **_sizes(tflite=artefacts.before.size),
+        )
+        weights = [SharedWeight(**each) for each in network.shared["weights"]]
+        return SharingResult(**{**network.shared, "weights": weights}, before=before)
 
     def tflite_result(
         self, shipped: Shipped, inside: Inspection, latency: LatencyResult | None
@@ -237,12 +263,13 @@ def evaluate(
     dense, cut, pruned = networks.dense, networks.cut, networks.pruned
     of_dense = _of_network(store, dense, data, "dense", how) if dense.trained else None
     of_cut = _of_network(store, cut, data, "cut", how) if cut else None
-    of_pruned = _of_network(store, pruned, data, "pruned", how)
+    before = _of_network(store, pruned.before, data, "pruned", how) if pruned.before else None
+    of_pruned = _of_network(store, pruned, data, "shared" if before else "pruned", how)
     files = {
         shipped.export.kind: _of_file(store, shipped, pruned, data, how) for shipped in artefacts.shipped
     }
     task = task_of(pruned.model, data.spec)
-    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics, of_cut)
+    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics, of_cut, before)
     _require_one_network(pruned, found, artefacts, how.rounding)
     for shipped in artefacts.shipped:
         _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
@@ -261,14 +288,14 @@ def _require_one_network(
     pruned: Network, found: Evaluations, artefacts: Artefacts, rounding: Rounding
 ) -> None:
     """Refuse a stripped network or a float file that is not the network that was trained."""
-    stripped, task = found.pruned.outcome, found.task
+    in_keras, task = found.pruned.outcome, found.task
     if pruned.wrapped is not None:
         forms = "The pruned network under masks and the stripped one"
-        require_agreement(forms, (pruned.wrapped, stripped), task, rounding)
+        require_agreement(forms, (pruned.wrapped, found.stripped.outcome), task, rounding)
     for shipped in artefacts.shipped:
         if shipped.export.kind == "float":
             forms = f"The stripped network in Keras and {shipped.file.name}"
-            require_agreement(forms, (stripped, found.files["float"].outcome), task, rounding)
+            require_agreement(forms, (in_keras, found.files["float"].outcome), task, rounding)
 
 
 def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapping[str, Scores]) -> None:

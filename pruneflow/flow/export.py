@@ -102,17 +102,19 @@ class Artefacts:
         dense: The baseline as a float file.
         pruned: The pruned network as a dense-encoded float file, so that like is compared with like.
         cut: The same of the network that was cut, where zeros came after.
+        before: The same before its values were shared, where they are.
     """
 
     shipped: list[Shipped]
     dense: Exported
     pruned: Exported
     cut: Exported | None = None
+    before: Exported | None = None
 
     @property
     def seconds(self) -> float:
         """Seconds of the conversions when they were done."""
-        files = [self.dense, self.pruned, *([self.cut] if self.cut else [])]
+        files = [self.dense, self.pruned, *filter(None, (self.cut, self.before))]
         files += [each for shipped in self.shipped for each in (shipped.exported, shipped.dense)]
         files += [shipped.cut for shipped in self.shipped if shipped.cut]
         once = {file.stage.digest: file.seconds for file in files}
@@ -139,7 +141,7 @@ def export(
         PruneflowError: if a file that is asked for does not run here.
     """
     made = dict[str, Exported]()
-    count = (1 + len(exports)) * len(networks.named)
+    count = (1 + len(exports)) * len(networks.named) + bool(networks.pruned.before)
     with bar(f"Exporting {', '.join(each.kind for each in exports)}", total=count) as advance:
 
         def exported(how: Export, network: Network) -> Exported:
@@ -157,7 +159,8 @@ def export(
             }
 
         of_kinds = [(how, of_each(how)) for how in exports]
-        as_float = of_each(Float(name="float"))
+        as_float, unshared = of_each(Float(name="float")), networks.pruned.before
+        before = exported(Float(name="float"), unshared) if unshared else None
     write_file(run_dir / DENSE_FLOAT, as_float["dense"].content)
     shipped = [_ship(how, files, run_dir) for how, files in of_kinds]
     if data.vocabulary is not None:
@@ -167,7 +170,7 @@ def export(
         write_file(run_dir / "standardisation.json", json.dumps(data.standardisation or {}).encode())
     if data.class_names:
         write_file(run_dir / "labels.txt", "".join(f"{_line(name)}\n" for name in data.class_names).encode())
-    return Artefacts(shipped, **as_float)
+    return Artefacts(shipped, **as_float, before=before)
 
 
 def _line(name: str) -> str:

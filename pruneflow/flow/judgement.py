@@ -21,6 +21,7 @@ __all__ = [
     "WreckError",
     "fails",
     "judge",
+    "judge_shared",
     "marked",
     "require_worth",
 ]
@@ -35,6 +36,7 @@ OVER_LIMIT, CHANCE = "over_limit", "chance"
 FAILING = (OVER_LIMIT, CHANCE)
 
 REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
+REMEDY_OF_SHARING = "Raise sharing.values, or train them (sharing.epochs)."
 
 
 class WreckError(PruneflowError):
@@ -54,7 +56,7 @@ class Judgement:
             fail a run.
         message: The same in words; empty where it is ``"kept"``.
         dense: Accuracy or R2 of the dense network; null where it was not trained.
-        pruned: Accuracy or R2 of the pruned network.
+        pruned: Accuracy or R2 of the pruned network, values shared where that is asked for.
         drop: What is lost; null without a dense network.
         chance: What guessing gives: the share of the most frequent class, or an R2 of 0.
         max_accuracy_drop: The limit; null where none is set.
@@ -90,10 +92,33 @@ def judge(
     'kept'
     """
     level = _Chance.of(y, metric)
-    drop = None if dense is None else dense - pruned
-    verdict = _verdict(level, dense, pruned, limit)
-    message = _message(verdict, _Figures(metric, level.share, dense, pruned, len(y), limit))
-    return Judgement(verdict, message, dense, pruned, drop, level.share, limit)
+    return _judged(level, _Figures(metric, level.share, dense, pruned, len(y), limit))
+
+
+def judge_shared(before: Judgement, shared: float, y: npt.NDArray[Any], *, metric: str) -> Judgement:
+    """Judge a pruned network whose values were shared, against the same dense network and limit.
+
+    Args:
+        before: The judgement of the pruned network before.
+        shared: Accuracy or R2 with shared values, on the validation part.
+        y: As `judge` takes it.
+        metric: As `judge` takes it.
+
+    >>> y = np.arange(300) % 3
+    >>> judge_shared(judge(0.95, 0.94, y, metric="accuracy", limit=None), 0.8, y, metric="accuracy").verdict
+    'dropped'
+    """
+    level = _Chance.of(y, metric)
+    remedy = REMEDY_OF_SHARING if before.verdict == KEPT else REMEDY
+    limit = before.max_accuracy_drop
+    figures = _Figures(metric, level.share, before.dense, shared, len(y), limit, before.pruned, remedy)
+    return _judged(level, figures)
+
+
+def _judged(level: _Chance, of: _Figures) -> Judgement:
+    verdict = _verdict(level, of.dense, of.pruned, of.limit)
+    drop = None if of.dense is None else of.dense - of.pruned
+    return Judgement(verdict, _message(verdict, of), of.dense, of.pruned, drop, level.share, of.limit)
 
 
 @dataclass(frozen=True)
@@ -143,6 +168,8 @@ class _Figures:
     pruned: float
     examples: int
     limit: float | None
+    before: float | None = None
+    remedy: str = REMEDY
 
 
 def _message(verdict: str, of: _Figures) -> str:
@@ -150,17 +177,22 @@ def _message(verdict: str, of: _Figures) -> str:
     on, pruned = f"on {of.examples:,} validation examples", f"{of.pruned:.4f}"
     guess = f"guessing gives {of.chance:.4f}"
     if verdict == GUESSING and of.dense is None:
-        return f"The pruned network guesses: {label} {pruned} {on}; {guess}. {REMEDY}"
+        return f"The pruned network guesses: {label} {pruned} {on}; {guess}. {of.remedy}"
     if of.dense is None or verdict == KEPT:
         return ""
-    figures, cost = f"{label} {of.dense:.4f} dense, {pruned} pruned, {on}", f"{of.dense - of.pruned:.4f}"
+    cause = "Pruning" if of.before is None else "Pruning with shared values"
+    reached = (
+        f"{pruned} pruned" if of.before is None else f"{of.before:.4f} pruned, {pruned} with shared values"
+    )
+    figures, cost = f"{label} {of.dense:.4f} dense, {reached}, {on}", f"{of.dense - of.pruned:.4f}"
     dense = "Look at the labels and the data, or train the dense network longer (trainer.dense_epochs)."
     return {
-        CHANCE: f"Pruning left a network that guesses: {figures}; {guess}. {REMEDY}",
-        OVER_LIMIT: f"pruning.max_accuracy_drop={of.limit}: pruning cost {cost}: {figures}. "
-        f"{REMEDY[:-1]}, or allow more.",
+        CHANCE: f"{cause} left a network that guesses: {figures}; {guess}. {of.remedy}",
+        OVER_LIMIT: f"pruning.max_accuracy_drop={of.limit}: {cause.lower()} cost {cost}: {figures}. "
+        f"{of.remedy[:-1]}, or allow more.",
         GUESSING: f"Neither network is clearly better than guessing: {figures}; {guess}. {dense}",
-        DROPPED: f"Pruning cost {cost}: {figures}. {REMEDY} pruning.max_accuracy_drop sets what is allowed.",
+        DROPPED: f"{cause} cost {cost}: {figures}. {of.remedy} "
+        "pruning.max_accuracy_drop sets what is allowed.",
     }[verdict]
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.sparsity.schedules import Plan
+from pruneflow.sparsity.sharing import Sharing
 from pruneflow.training.lengths import FEWEST_STEPS, FEWEST_UPDATES
 from pruneflow.training.trainer import Trainer
 
-__all__ = ["doubts", "said"]
+__all__ = ["doubts", "said", "said_of_sharing"]
 
 PHASES = {"dense_": "dense", "": "pruned"}  # by what the settings of their lengths begin with
 
@@ -39,6 +40,21 @@ def _said(name: str, prefix: str, asked: Trainer, taken: Trainer, examples: int)
     }
     why = ", ".join(words for words, is_so in chosen.items() if is_so)
     return f"{line} ({why})" if why else line
+
+
+def said_of_sharing(sharing: Sharing, taken: Trainer, examples: int) -> list[str]:
+    """Return a line for the values that weights share; none where they do not.
+
+    Args:
+        sharing: The settings.
+        taken: The settings of training with every length a number.
+        examples: Size of the training part.
+    """
+    if sharing.values is None:
+        return []
+    epochs, each = sharing.epochs, steps_per_epoch(examples, taken.batch_size or 1)
+    trained = f"{epochs} x {each} steps = {epochs * each:,} steps" if epochs else "no training"
+    return [f"shared {trained}, {sharing.values} values or fewer in each pruned weight"]
 
 
 def doubts(asked: Trainer, plan: Plan) -> list[str]:

@@ -44,10 +44,15 @@ __all__ = [
     "PRUNED_VERSION",
     "Network",
     "Networks",
+    "cost_of",
+    "deliver",
     "dense_inputs",
     "dense_network",
+    "journal",
+    "keep",
     "pruned_inputs",
     "pruned_network",
+    "say_where_from",
 ]
 
 # Raise one of these in the commit that changes the weights which the same settings give: the stage gets
@@ -91,6 +96,8 @@ class Network:
         wrapped: Its outputs on the test part under its masks, as `Task.outcome` gives
             it, (n, ...); None for a dense network.
         channels: What was cut out of it, as `MaskPlan.described` says; None where nothing was.
+        shared: What its weights share, where they do: ``values``, ``epochs``, and ``weights`` as counted.
+        before: The pruned network whose values it shares; None where it shares none.
     """
 
     stage: Stage
@@ -108,10 +115,16 @@ class Network:
     masks: Mapping[str, Any] = field(default_factory=dict, repr=False)
     wrapped: FloatArray | None = field(default=None, repr=False)
     channels: dict[str, Any] | None = None
+    shared: dict[str, Any] | None = None
+    before: Network | None = None
 
     @cached_property
     def model(self) -> Any:
         """The network, plain and in float32: a ``tf_keras.Model``, read when it is first asked for."""
+        return self.read()
+
+    def read(self) -> Any:
+        """Read the network anew, plain and in float32, for one who changes it."""
         with backend.float32():
             model = self.build()
         model.load_weights(self.file)
@@ -136,6 +149,12 @@ class Networks:
     def named(self) -> dict[str, Network]:
         """All of them, in the order in which they were made."""
         return {"dense": self.dense, **({"cut": self.cut} if self.cut else {}), "pruned": self.pruned}
+
+    @property
+    def made(self) -> dict[str, Network]:
+        """The same, and the pruned one before its values were shared, where they are."""
+        shared = {"shared": self.pruned} if self.pruned.before else {}
+        return {**self.named, "pruned": self.pruned.before or self.pruned, **shared}
 
 
 def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
@@ -191,15 +210,15 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
                 model = config.model.build(ready.data.spec)
                 facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
                 if fit.epochs:
-                    phase = fit.run(model, ready.data, _journal(config, folder, run_dir / "dense"))
-                    facts |= _cost(phase)
+                    phase = fit.run(model, ready.data, journal(config, folder, run_dir / "dense"))
+                    facts |= cost_of(phase)
                 with backend.float32():  # exports start from float32, whatever the precision of training
                     plain_model = config.model.build(ready.data.spec)
                 plain_model.set_weights(model.get_weights())
-                _keep(plain_model, facts, folder, events=run_dir / "dense")
+                keep(plain_model, facts, folder, events=run_dir / "dense")
                 del model, plain_model
-        facts = _deliver(held.stage, run_dir, "dense")
-    _say_where_from(held.stage, "dense")
+        facts = deliver(held.stage, run_dir, "dense")
+    say_where_from(held.stage, "dense")
     build, original = (partial(each, ready.data.spec) for each in (config.model.build, config.model.original))
     return _network(held.stage, facts, run_dir / "dense.h5", build, original)
 
@@ -227,11 +246,11 @@ def pruned_network(store: Store, config: Config, ready: Prepared, before: Networ
         if held.missing:
             with held.making() as folder:
                 masked = _masked(config, ready, before, phase)
-                done = fit.run(masked.model, ready.data, _journal(config, folder, run_dir / name), masked)
-                facts = {"trained": True, **_cost(done), **_sparsity(masked, config)}
+                done = fit.run(masked.model, ready.data, journal(config, folder, run_dir / name), masked)
+                facts = {"trained": True, **cost_of(done), **_sparsity(masked, config)}
                 _keep_masked(masked, ready, folder)
                 finished = _finished(before, ready, masked)
-                _keep(finished, facts, folder, events=run_dir / name)
+                keep(finished, facts, folder, events=run_dir / name)
                 del masked, finished
         facts = _deliver_pruned(held.stage, run_dir, name)
     masks, decided = facts["masks"], ready.masks
@@ -244,7 +263,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, before: Networ
     )
     if original := network.original():
         written_back(network.model.get_weights(), original, run_dir / f"{name}.keras")
-    _say_where_from(held.stage, name)
+    say_where_from(held.stage, name)
     return network
 
 
@@ -294,11 +313,13 @@ def _keep_masked(masked: Masked, ready: Prepared, folder: Path) -> None:
     write_file(folder / WRAPPED, _compressed({"outcome": outputs}))
 
 
-def _cost(phase: Phase) -> dict[str, Any]:
+def cost_of(phase: Phase) -> dict[str, Any]:
+    """Return what a stage keeps of the cost of its training."""
     return {"seconds": phase.seconds, "examples_per_second": phase.examples_per_second}
 
 
-def _say_where_from(stage: Stage, name: str) -> None:
+def say_where_from(stage: Stage, name: str) -> None:
+    """Print that a network was reused, where it was."""
     if stage.reused:
         console.print(f"Reused     {name} network, trained before: {escape(stage.path)}", soft_wrap=True)
 
@@ -316,12 +337,13 @@ def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
     return {**found, "onednn": "1", **({"environment": variables} if variables else {})}
 
 
-def _journal(config: Config, folder: Path, events: Path) -> Journal:
+def journal(config: Config, folder: Path, events: Path) -> Journal:
+    """Return the files that a phase of training writes: its checkpoint in the folder of the stage."""
     remove(events)  # what a killed run left; the checkpoint has its own copy
     return Journal(events, folder / CHECKPOINT, config.stages.checkpoint_seconds, config.tensorboard)
 
 
-def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> None:
+def keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> None:
     """Write what a trained network is into the folder of its stage."""
     content = _h5(model)
     write_file(folder / NETWORK, content)
@@ -330,7 +352,7 @@ def _keep(model: Any, facts: dict[str, Any], folder: Path, *, events: Path) -> N
     write_file(folder / FACTS, json.dumps(facts).encode())
 
 
-def _deliver(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
+def deliver(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     """Copy a network and its curves from the store into the folder of the run."""
     folder = Path(stage.path)
     write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
@@ -350,7 +372,7 @@ def _deliver_pruned(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     masks = _unpacked(folder / MASKS)
     kept = {name: mask.astype(bool) for name, mask in masks.items()}
     write_file(run_dir / MASKS, _compressed(kept))
-    return {**_deliver(stage, run_dir, name), "masks": masks, "wrapped": outcome}
+    return {**deliver(stage, run_dir, name), "masks": masks, "wrapped": outcome}
 
 
 def _network(

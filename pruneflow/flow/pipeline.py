@@ -14,7 +14,7 @@ from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
-from pruneflow.flow.judgement import Judgement, judge
+from pruneflow.flow.judgement import Judgement, judge, judge_shared
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import (
     DENSE_VERSION,
@@ -27,6 +27,7 @@ from pruneflow.flow.networks import (
 from pruneflow.flow.prepare import prepare
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
+from pruneflow.flow.sharing import SHARED_VERSION, shared_network
 from pruneflow.flow.store import Store
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
@@ -34,7 +35,7 @@ from pruneflow.sparsity.kernels import weights
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
-STAGE_VERSIONS = (DENSE_VERSION, PRUNED_VERSION, EXPORT_VERSION, EVALUATE_VERSION)
+STAGE_VERSIONS = (DENSE_VERSION, PRUNED_VERSION, SHARED_VERSION, EXPORT_VERSION, EVALUATE_VERSION)
 
 
 def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") -> Result:
@@ -72,13 +73,13 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
 
 
 def _pruned(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Networks:
-    """Prune once, or twice where zeros come after a cut."""
+    """Prune once, or twice where zeros come after a cut; then share values, where that is asked for."""
     pruned = pruned_network(store, config, ready, dense, run_dir)
     if ready.then is None:
-        return Networks(dense, pruned)
+        return Networks(dense, shared_network(store, config, ready, pruned, run_dir))
     known = second_phase.prepared(config, ready.then, pruned.model)
     again = pruned_network(store, second_phase.settings(config), known, pruned, run_dir)
-    return Networks(dense, again, cut=pruned)
+    return Networks(dense, shared_network(store, config, ready, again, run_dir), cut=pruned)
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         tflite=of_files,
         ratios=results.like_for_like(of_dense, of_pruned, of_files[0]),
         phases={"load": PhaseCost(ready.load_seconds), **_costs(found)},
-        stages={**{name: each.stage for name, each in networks.named.items()}, **of_files[0].stages},
+        stages={**{name: each.stage for name, each in networks.made.items()}, **of_files[0].stages},
         seconds=time.perf_counter() - start,
         peak_memory_bytes=memory.peak_bytes(),
         classes=scores.classes(ready.data.class_names),
@@ -128,23 +129,20 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
 
 def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
     """Judge the cost of pruning on the validation part."""
-    dense, pruned = (
-        each.scores["validation"].headline if each else None for each in (scores.dense, scores.pruned)
+    y, metric = ready.data.validation.y, scores.task.headline
+    dense, stripped, pruned = (
+        each.scores["validation"].headline if each else None
+        for each in (scores.dense, scores.stripped, scores.pruned)
     )
-    assert pruned is not None
-    return judge(
-        dense,
-        pruned,
-        ready.data.validation.y,
-        metric=scores.task.headline,
-        limit=config.pruning.max_accuracy_drop,
-    )
+    assert stripped is not None and pruned is not None
+    judged = judge(dense, stripped, y, metric=metric, limit=config.pruning.max_accuracy_drop)
+    return judge_shared(judged, pruned, y, metric=metric) if scores.before else judged
 
 
 def _costs(found: _Found) -> dict[str, PhaseCost]:
     """Return the time of each phase after loading when it was computed."""
     return {
-        **{name: each.cost for name, each in found.networks.named.items()},
+        **{name: each.cost for name, each in found.networks.made.items()},
         "export": PhaseCost(found.files.seconds),
         "evaluate": PhaseCost(found.scores.seconds),
     }

@@ -60,7 +60,10 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             selection=selection,
             masks=masks,
             notes=[*filter(None, [config.model.note]), *masks.check(), *_said(config, left_out)],
-            lengths=lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
+            lengths=[
+                *lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
+                *lengths.said_of_sharing(config.sharing, trainer, len(data.train)),
+            ],
             warnings=lengths.doubts(config.trainer, plan),
             device=device,
             interpreters=config.device.interpreters(share),

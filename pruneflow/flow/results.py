@@ -24,6 +24,7 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json, require_fits
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
+from pruneflow.sparsity.shared_weights import SharedWeight
 from pruneflow.training.metrics import headline_of
 
 __all__ = [
@@ -39,7 +40,9 @@ __all__ = [
     "PhaseCost",
     "PrunedResult",
     "Result",
+    "SharingResult",
     "TfliteResult",
+    "UnsharedResult",
     "WrappedResult",
     "finished",
     "like_for_like",
@@ -119,7 +122,8 @@ class PrunedResult:
     Sparsity and compression ratio are over pruned weights; biases and layers that were left are not counted.
     With zeros on top of a cut, the compression ratio is against these weights before the cut.
     Of ``structure=channel`` the sparsity is the share of the network that was cut out, as `channels` says;
-    ``layers`` are those before the cut.
+    ``layers`` are those before the cut. With ``sharing.values`` this is the network that shares values, and
+    ``sharing.before`` the one before.
     """
 
     accuracy: float | None
@@ -142,6 +146,7 @@ class PrunedResult:
     not_pruned: dict[str, str]
     wrapped: WrappedResult
     channels: ChannelsResult | None = None
+    sharing: SharingResult | None = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,30 @@ class ChannelsResult:
         groups = [GroupResult(**group) for group in facts["groups"]]
         layers = [LayerResult.of_facts(each) for each in facts.get("layers", [])]  # earlier stages have none
         return cls(**{**facts, "groups": groups, "layers": layers})
+
+
+@dataclass(frozen=True)
+class UnsharedResult:
+    """The pruned network before its values were shared, as Keras runs it, and its sizes as float TFLite."""
+
+    accuracy: float | None
+    validation_accuracy: float | None
+    metrics: dict[str, float]
+    validation_metrics: dict[str, float]
+    tflite_bytes: int
+    tflite_gzip_bytes: int
+    tflite_zip_bytes: int
+    tflite_zstd_bytes: int
+
+
+@dataclass(frozen=True)
+class SharingResult:
+    """Values that weights share: the most of each, epochs of their training, and what there is, counted."""
+
+    values: int
+    epochs: int
+    weights: list[SharedWeight]
+    before: UnsharedResult
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def columns(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def metric_rows(result: Mapping[str, Any]) -> list[list[str]]:
     """All metrics on the test part, a head and a row each, where there are more than the one of the table."""
-    networks = {name: result[name] for name in ("dense", "cut", "pruned") if result.get(name)}
+    networks = {"dense": result["dense"], **_in_keras(result)}
     networks |= {f"TFLite {file['kind']}": file for file in result["tflite"]}
     metrics = {name: figures.metrics_of(network) for name, network in networks.items()}
     names = list(metrics["pruned"])
@@ -68,15 +68,23 @@ def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
     Args:
         result: What ``result.json`` holds.
     """
-    networks = {name: result[name] for name in ("cut", "pruned") if result.get(name)}
     exported = [export_row(result, file) for file in result["tflite"]]
     rows = [
         _row(
             result, name, each["measured_sparsity"], each["tflite_gzip_bytes"], figures.quality(result, each)
         )
-        for name, each in networks.items()
+        for name, each in _in_keras(result).items()
     ]
     return [dense_row(result), *rows, *exported]
+
+
+def _in_keras(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The pruned network, after the one that was cut and before the one that shares values, if any."""
+    pruned = result["pruned"]
+    cut = {"cut": result["cut"]} if result.get("cut") else {}
+    if not (sharing := pruned.get("sharing")):
+        return {**cut, "pruned": pruned}
+    return {**cut, "pruned": {**pruned, **sharing["before"]}, "shared": pruned}
 
 
 def dense_row(result: Mapping[str, Any]) -> list[str]:
@@ -105,15 +113,14 @@ def _row(
     ]
 
 
-_FLOAT_FILES = {"dense-float": "dense", "cut-float": "cut", "pruned-float, dense-encoded": "pruned"}
-
-
 def size_rows(result: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     """Sizes in bytes by `FORMS`, of the float file of each network and of what is exported."""
+    networks = {"dense-float": result["dense"]}
+    for name, network in _in_keras(result).items():
+        networks[f"{name}-float{', dense-encoded' if name != 'cut' else ''}"] = network
     rows = {
-        name: {form: result[network][f"tflite_{key}"] for form, key in FORMS.items()}
-        for name, network in _FLOAT_FILES.items()
-        if result.get(network)
+        name: {form: network[f"tflite_{key}"] for form, key in FORMS.items()}
+        for name, network in networks.items()
     }
     for file in result["tflite"]:
         if (file["kind"], file["encoding"]) != ("float", "dense"):
@@ -138,13 +145,14 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Zeros do not make a raw dense-encoded file smaller: they take as many bytes as other numbers. "
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
-    for network in filter(None, (result.get("cut"), pruned)):
+    for network in (each for name, each in _in_keras(result).items() if name != "shared"):
         yield (
             f"Keras    under masks {figures.quality(result, network['wrapped']):.4f}, "
             f"{'cut' if network.get('channels') else 'stripped'} "
             f"{figures.quality(result, network):.4f}: {network['wrapped']['disagreements']} of {examples:,} "
             "test examples differ."
         )
+    yield from _sharing_lines(result)
     yield from _class_line(result)
     for kind, why in result.get("left_out", {}).items():
         yield f"Left out {kind}: {why}."
@@ -173,6 +181,23 @@ def _channel_lines(cut: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"         {before:,} {name} before, {after:,} after: {before / max(1, after):.1f}x fewer."
     kept = ", ".join(f"{each['name']} {each['units']} to {each['kept']}" for each in cut["groups"])
     yield f"         Units: {kept}."
+
+
+def _sharing_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what sharing values cost, and the values of each weight; nothing where none are shared."""
+    pruned = result["pruned"]
+    sharing = pruned.get("sharing")
+    if not sharing:
+        return
+    before, after = (figures.quality(result, each) for each in (sharing["before"], pruned))
+    epochs = sharing["epochs"]
+    trained = f", trained for {epochs} epoch{'s' if epochs > 1 else ''}" if epochs else ""
+    yield (
+        f"Shared   {sharing['values']} values or fewer in each pruned weight{trained}: {before:.4f} before, "
+        f"{after:.4f} after."
+    )
+    counts = ", ".join(f"{e['name']} {e['kept']:,} in {e['values']}" for e in sharing["weights"])
+    yield f"         Weights in values: {counts}."
 
 
 def _class_line(result: Mapping[str, Any]) -> Iterator[str]:

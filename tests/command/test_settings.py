@@ -32,6 +32,7 @@ NEEDED = {
 WHOLE = (
     "trainer",
     "pruning",
+    "sharing",
     "latency",
     "tensorboard",
     "stages",

@@ -24,6 +24,7 @@ from pruneflow.flow.config import plain
 from pruneflow.flow.export import export_inputs
 from pruneflow.flow.manifests import digest_of
 from pruneflow.flow.networks import dense_inputs, pruned_inputs
+from pruneflow.flow.sharing import shared_inputs
 from pruneflow.flow.store import Store
 
 
@@ -379,6 +380,8 @@ SETTINGS = {
     "pruning.skip": ("[dense]", "pruned"),
     "pruning.engine": ("tfmot", "pruned"),
     "pruning.max_accuracy_drop": ("0.5", ""),
+    "sharing.values": ("8", "shared"),
+    "sharing.epochs": ("2", "refused"),  # without values
     "augmentation.name": ("other", ""),
     "dataset.class_weights": ("balanced", "dense"),
     "structure.name": ("other", ""),
@@ -415,7 +418,9 @@ def digests(config, **device):
     ready = replace(ready, device={**ready.device, **device})
     dense = digest_of("dense", dense_inputs(config, ready))
     pruned = digest_of("pruned", pruned_inputs(config, ready, dense=dense))
-    return dense, pruned, digest_of("export", export_inputs(config.export, network=pruned))
+    shared = digest_of("shared", shared_inputs(config, ready, pruned=pruned))
+    last = pruned if config.sharing.values is None else shared
+    return dense, pruned, last, digest_of("export", export_inputs(config.export, network=last))
 
 
 @functools.cache
@@ -423,7 +428,12 @@ def quick_digests():
     return digests(pruneflow.compose(QUICK))
 
 
-CHANGED = {"": (), "dense": (0, 1, 2), "pruned": (1, 2), "export": (2,)}
+CHANGED = {"": (), "dense": (0, 1, 2, 3), "pruned": (1, 2, 3), "shared": (2, 3), "export": (3,)}
+
+
+def changed(before, after):
+    """Places of the stages whose digest is another one."""
+    return tuple(i for i, (one, other) in enumerate(zip(before, after, strict=True)) if one != other)
 
 
 def test_every_setting_is_in_the_table(composed):
@@ -451,7 +461,12 @@ def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_o
             after = digests(composed(*QUICK, f"{key}={value}"))
     finally:
         backend.keras().mixed_precision.set_global_policy("float32")
-    assert tuple(i for i in range(3) if before[i] != after[i]) == CHANGED[first]
+    assert changed(before, after) == CHANGED[first]
+
+
+def test_epochs_of_shared_values_change_their_stage_and_the_file(composed):
+    one, other = (digests(composed(*QUICK, "sharing.values=8", f"sharing.epochs={n}")) for n in (0, 2))
+    assert changed(one, other) == CHANGED["shared"]
 
 
 @pytest.mark.parametrize(
@@ -478,18 +493,18 @@ def test_a_setting_changes_the_digests_of_the_stages_that_it_influences_and_no_o
 )
 def test_equal_work_has_equal_digests_however_it_is_asked_for(composed, overrides, first):
     before, after = quick_digests(), digests(composed(*QUICK, *overrides))
-    assert tuple(i for i in range(3) if before[i] != after[i]) == CHANGED[first]
+    assert changed(before, after) == CHANGED[first]
 
 
-@pytest.mark.parametrize("stage", ["dense", "pruned", "export"])
+@pytest.mark.parametrize("stage", ["dense", "pruned", "shared", "export"])
 def test_a_raised_version_constant_changes_the_digest(composed, monkeypatch, stage):
-    from pruneflow.flow import export, networks
+    from pruneflow.flow import export, networks, sharing
 
-    config = composed(*QUICK)
-    before = quick_digests()
-    module = export if stage == "export" else networks
+    config = composed(*QUICK, "sharing.values=8")
+    before = digests(config)
+    module = {"export": export, "shared": sharing}.get(stage, networks)
     monkeypatch.setattr(module, f"{stage.upper()}_VERSION", 99)
-    assert tuple(i for i in range(3) if before[i] != digests(config)[i]) == CHANGED[stage]
+    assert changed(before, digests(config)) == CHANGED[stage]
 
 
 def test_another_version_of_a_library_changes_the_digests(composed, monkeypatch):
@@ -497,10 +512,9 @@ def test_another_version_of_a_library_changes_the_digests(composed, monkeypatch)
 
     config = composed(*QUICK)
     before, real = quick_digests(), metadata.version
-    for name, first in (("tf_keras", 0), ("tensorflow-model-optimization", 1), ("rich", 3)):
+    for name, first in (("tf_keras", 0), ("tensorflow-model-optimization", 1), ("rich", 4)):
         monkeypatch.setattr(metadata, "version", lambda asked, n=name: "99" if asked == n else real(asked))
-        after = digests(config)
-        assert [before[i] != after[i] for i in range(3)] == [i >= first for i in range(3)]
+        assert changed(before, digests(config)) == tuple(range(first, 4))
 
 
 def finished(folder):

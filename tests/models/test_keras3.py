@@ -861,8 +861,11 @@ def test_gates_that_were_scaled_are_scaled_back_and_zeros_are_kept(tmp_path):
 def test_a_run_gives_back_what_came_also_where_its_stages_are_reused(composed, tmp_path, mine):
     overrides = [*QUICK, *mine("images"), "schedule.final_sparsity=0.7"]
     run(composed, tmp_path / "run", *overrides)
-    again = run(composed, tmp_path / "again", *overrides)
+    again = run(composed, tmp_path / "again", *overrides, "sharing.values=3")
     assert again.stages["pruned"].reused
+    read = backend.keras3().saving.load_model(tmp_path / "again" / "shared.keras")
+    kernels = [np.asarray(each) for each in read.weights if each.name == "kernel"]
+    assert [np.unique(each[each != 0]).size for each in kernels] == [3, 3, 3]
     for folder in ("run", "again"):
         code = (
             "import sys, numpy, keras\n"
