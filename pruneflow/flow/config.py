@@ -112,11 +112,11 @@ class Config:
         self.model.check_kind(self.dataset.kind)
         self.augmentation.check_kind(self.dataset.kind)
         if not self.export.leaves_out:
-            self.export.check_installed()
             kinds = [each.kind for each in self.export.exports()]
+            self.sharing.check_exports(self.export.option_name, kinds)
+            self.export.check_installed()
             self.model.check_exports(self.export.option_name, kinds)
         self.then.check(self.structure)
-        self.sharing.check_exports(self.export.option_name, kinds)
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,

@@ -88,13 +88,11 @@ def test_trained_values_of_an_lstm_stay_shared(composed, tmp_path):
 
 
 @pytest.mark.run
-def test_a_run_that_was_cut_off_while_values_are_trained_ends_with_the_same_bits(
-    composed, monkeypatch, tmp_path, capsys
-):
+def test_a_run_that_was_cut_off_while_values_are_trained_ends_with_the_same_bits(composed, tmp_path, capsys):
     words = ["model=cnn", "model.dropout=0.3", "sharing.values=4", "sharing.epochs=2"]
     run_apart(composed, tmp_path / "whole", *words)
     capsys.readouterr()
-    cut_off(composed, monkeypatch, tmp_path / "cut", *words, step=36 + 12, work=run_apart)
+    cut_off(composed, tmp_path / "cut", *words, step=36 + 12, work=run_apart)
     run_apart(composed, tmp_path / "cut", *words)
     assert "Resumes    shared training at epoch 2/2, step 3" in capsys.readouterr().out
     assert differing(tmp_path / "whole", tmp_path / "cut") == []
