@@ -21,7 +21,8 @@ def report_run(folder: Path) -> None:
     """
     from pruneflow.report.run_page import write_run_report  # loads the plotting library
 
-    _made(lambda: write_run_report(folder), folder)
+    # pruneflow.report would refuse the folder, which is that of a run that failed
+    _made(lambda: write_run_report(folder), "the same command")
 
 
 def report_sweep(folder: Path) -> None:
@@ -34,16 +35,16 @@ def report_sweep(folder: Path) -> None:
     from pruneflow.report.page import REPORT
     from pruneflow.report.sweep_page import write_sweep_report
 
-    _made(lambda: write_sweep_report(collect([folder]), folder / REPORT), folder)
+    again = f"python -m pruneflow.report {shlex.quote(str(folder))}"
+    _made(lambda: write_sweep_report(collect([folder]), folder / REPORT), again)
 
 
-def _made(make: Callable[[], Path], folder: Path) -> None:
+def _made(make: Callable[[], Path], again: str) -> None:
     try:
         page = make()
     except Exception as error:  # of any kind: what draws is not ours
         if not isinstance(error, (PruneflowError, OSError)):
             traceback.print_exception(error)
-        again = f"python -m pruneflow.report {shlex.quote(str(folder))}"
         raise PruneflowError(
             f"The report is not made: {error} The result is whole; {again} makes the report."
         ) from error
