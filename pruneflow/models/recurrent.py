@@ -130,6 +130,6 @@ class Gru(Recurrent):
             raise ConfigError.of(
                 "export",
                 option,
-                f"TFLite has a GRU as a loop, and the converter crashes when it makes one {kind}",
+                f"TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
                 "Take export=dynamic-range, which has int8 weights, or model=lstm.",
             )
