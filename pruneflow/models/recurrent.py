@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.models.base import MOST_UNITS, Model, dense_parameters, require_dropout, require_size
-from pruneflow.options import at_most, option, require_one_of
+from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 
 __all__ = ["Gru", "Lstm", "Recurrent"]
@@ -126,10 +126,10 @@ class Gru(Recurrent):
 
     def check_exports(self, option: str, kinds: Iterable[str]) -> None:
         """Refuse integers: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
-        for kind in sorted({"int8", "int16x8", "micro"} & set(kinds)):
-            raise ConfigError.of(
-                "export",
-                option,
-                f"TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
-                "Take export=dynamic-range, which has int8 weights, or model=lstm.",
-            )
+        require(
+            not {"int8", "int16x8", "micro"} & set(kinds),
+            "export",
+            option,
+            "TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
+            "Take export=dynamic-range, which has int8 weights, or model=lstm.",
+        )
