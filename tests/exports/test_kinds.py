@@ -259,7 +259,7 @@ def test_kinds_that_a_network_cannot_have_are_left_out_with_the_reason(composed,
     left = rehearsal.try_exports(config.export, config.model, examples(TOKENS))
     assert left == {
         "int8": "TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
-        "int16x8": "TFLite has a GRU as a loop, and the converter crashes when it makes one int16x8",
+        "int16x8": "TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
         "int4": "litert-quantizer is not installed",
     }
 
