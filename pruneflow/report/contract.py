@@ -32,7 +32,7 @@ def contract_lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 def port_line(inside: Mapping[str, Any]) -> str:
     """Names, shapes and types of one file; empty for results of before."""
-    ends = [", ".join(map(_port, inside.get(key, ()))) for key in ("inputs", "outputs")]
+    ends = [", ".join(map(_port, inside.get(key) or ())) for key in ("inputs", "outputs")]
     return f"Tensors  {ends[0]} to {ends[1]}." if all(ends) else ""
 
 

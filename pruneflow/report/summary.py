@@ -154,7 +154,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         )
     yield from _sharing_lines(result)
     yield from _class_line(result)
-    for kind, why in result.get("left_out", {}).items():
+    for kind, why in (result.get("left_out") or {}).items():
         yield f"Left out {kind}: {why}."
     yield from contract_lines(result)
     for file in files:
@@ -277,7 +277,7 @@ def _parts_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[
 
 def _types_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
     """How the weights are stored, where not all that could be are stored as the kind says."""
-    chosen = result["config"]["export"].get("layers", ["*"]) != ["*"]
+    chosen = (result["config"].get("export") or {}).get("layers", ["*"]) != ["*"]
     if file["kind"] == "int4" or chosen:
         of_dtype: dict[str, list[str]] = {}
         for name, dtype in file["inside"].get("dtypes", {}).items():
