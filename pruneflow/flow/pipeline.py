@@ -28,7 +28,6 @@ from pruneflow.flow.prepare import prepare
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
 from pruneflow.flow.sharing import SHARED_VERSION, shared_network
-from pruneflow.flow.store import Store
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import weights
@@ -58,7 +57,11 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
     as_came.show(config, ready, dense)
-    networks = _pruned(store, config, ready, dense, run_dir)
+    pruned, cut = pruned_network(store, config, ready, dense, run_dir), None
+    if ready.then:
+        cut, known = pruned, second_phase.prepared(config, ready.then, pruned.model)
+        pruned = pruned_network(store, second_phase.settings(config), known, cut, run_dir)
+    networks = Networks(dense, shared_network(store, config, ready, pruned, run_dir), cut)
     files = export(store, ready.exports, data, networks, run_dir)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
     scores = evaluate(store, data, networks, files, how)
@@ -70,16 +73,6 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     result = _result(config, ready, found, start, command)
     result.write(run_dir)
     return result
-
-
-def _pruned(store: Store, config: Config, ready: Prepared, dense: Network, run_dir: Path) -> Networks:
-    """Prune once, or twice where zeros come after a cut; then share values, where that is asked for."""
-    pruned = pruned_network(store, config, ready, dense, run_dir)
-    if ready.then is None:
-        return Networks(dense, shared_network(store, config, ready, pruned, run_dir))
-    known = second_phase.prepared(config, ready.then, pruned.model)
-    again = pruned_network(store, second_phase.settings(config), known, pruned, run_dir)
-    return Networks(dense, shared_network(store, config, ready, again, run_dir), cut=pruned)
 
 
 @dataclass(frozen=True)
