@@ -162,9 +162,11 @@ def test_networks_have_the_parameters_of_their_originals(composed, overrides, pa
 @pytest.mark.run
 def test_every_experiment_composes_with_every_schedule_and_export(composed):
     pairs = [("constant", "float"), ("polynomial", "dynamic-range"), ("polynomial", "int8")]
+    own = {"cifar10_resnet8": ["dataset.path=images"]}  # data that are named on the command line
     for file in (config_folder() / "experiment").glob("*.yaml"):
         for schedule, export in pairs:
-            config = composed(f"experiment={file.stem}", f"schedule={schedule}", f"export={export}")
+            words = [f"experiment={file.stem}", f"schedule={schedule}", f"export={export}"]
+            config = composed(*words, *own.get(file.stem, []))
             assert (config.schedule.name, config.export.name) == (schedule, export)
 
 

@@ -106,7 +106,9 @@ def trained(composed, folder, *overrides):
     config = composed(*words)
     ready, store = pipeline.prepare(config), config.stages.open()
     dense = pipeline.dense_network(store, config, ready, folder / "run")
-    pipeline._pruned(store, config, ready, dense, folder / "run")
+    cut = pipeline.pruned_network(store, config, ready, dense, folder / "run")
+    known = second_phase.prepared(config, ready.then, cut.model)
+    pipeline.pruned_network(store, second_phase.settings(config), known, cut, folder / "run")
 
 
 @pytest.mark.run
@@ -117,7 +119,7 @@ def test_a_run_that_was_cut_off_in_either_phase_ends_with_the_same_bits(
     monkeypatch.setattr("test_resume.everything", bits)
     trained(composed, tmp_path / "whole", *THEN)
     for phase, step in (("cut", 9 + 12), ("pruned", 9 + 18 + 12)):
-        cut_off(composed, monkeypatch, tmp_path / phase, *THEN, step=step, work=trained)
+        cut_off(composed, tmp_path / phase, *THEN, step=step, work=trained)
         trained(composed, tmp_path / phase, *THEN)
         assert f"Resumes    {phase} training at epoch 2/2, step 3" in capsys.readouterr().out
         assert differing(tmp_path / "whole", tmp_path / phase) == []
