@@ -72,19 +72,20 @@ class _Tried:
     problem: str
 
 
-def encode(export: Export, model: Any, data: Data) -> Encoded:
+def encode(export: Export, model: Any, data: Data, *, has_ranges: bool = False) -> Encoded:
     """Convert ``model`` in the encoding that ``export`` asks for; every file that is kept was loaded and run.
 
     Args:
         export: Kind and encoding.
         model: A plain ``tf_keras.Model``.
         data: Calibration and proof take examples of its training part.
+        has_ranges: Whether the model was trained with ranges, so that nothing is calibrated.
 
     Raises:
         PruneflowError: if the file that is asked for does not run here, or gives other outputs than the
             dense-encoded one.
     """
-    samples = export.samples(data)
+    samples = data.train.x[:0] if has_ranges else export.samples(data)
     places = np.linspace(0, len(data.train) - 1, min(PROOF_EXAMPLES, len(data.train))).astype(np.int64)
     examples = replace(data.train, x=data.train.x[places], y=data.train.y[places])
     return encode_with(

@@ -149,10 +149,11 @@ def _spaced(data: Data, count: int) -> Samples:
 def _calibrate(
     converter: Any, operations: Any, dtype: Any, spec: Spec, samples: Samples | Mapping[str, Samples]
 ) -> None:
-    """Have all arithmetic in integers, whose ranges are read from samples."""
+    """Have all arithmetic in integers; without samples the model has its ranges."""
     converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _one_by_one(spec, samples)
-    converter.target_spec.supported_ops = [operations]
+    if len(samples):
+        converter.representative_dataset = lambda: _one_by_one(spec, samples)
+        converter.target_spec.supported_ops = [operations]  # which the converter refuses without samples
     if spec.input_dtype == "float32":
         converter.inference_input_type = dtype
     converter.inference_output_type = dtype

@@ -30,6 +30,7 @@ from pruneflow.sparsity.selected_layers import Pruning, Selection
 from pruneflow.sparsity.sharing import Sharing
 from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
+from pruneflow.training.quantization_aware import QuantizationAware
 
 if TYPE_CHECKING:
     from pruneflow.datasets.augmentation import Augmentation
@@ -77,6 +78,7 @@ class Config:
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
         sharing: How many values each pruned weight has.
+        quantization_aware: How long the pruned network is trained for its int8 file.
         latency: How long exported files are timed.
         tensorboard: What the pruning phase shows beside its curves.
         stages: Where results of stages are kept, and whether they are used again.
@@ -98,6 +100,7 @@ class Config:
     device: Device
     pruning: Pruning
     sharing: Sharing
+    quantization_aware: QuantizationAware
     latency: Latency
     tensorboard: TensorBoard
     stages: Stages
@@ -111,11 +114,13 @@ class Config:
             _check_option(key, getattr(self, key))
         self.model.check_kind(self.dataset.kind)
         self.augmentation.check_kind(self.dataset.kind)
+        option, kinds = self.export.option_name, [each.kind for each in self.export.exports()]
+        layers = getattr(self.export, "layers", ["*"])
+        self.quantization_aware.check_exports(option, kinds, layers=layers)
         if not self.export.leaves_out:
-            kinds = [each.kind for each in self.export.exports()]
-            self.sharing.check_exports(self.export.option_name, kinds)
+            self.sharing.check_exports(option, kinds)
             self.export.check_installed()
-            self.model.check_exports(self.export.option_name, kinds)
+            self.model.check_exports(option, kinds)
         self.then.check(self.structure)
         objectives.check(self.objective)
         require(

@@ -27,6 +27,7 @@ from pruneflow.flow.results import (
     DenseResult,
     LatencyResult,
     PrunedResult,
+    QuantizationAwareResult,
     SharingResult,
     TfliteResult,
     UnsharedResult,
@@ -85,13 +86,13 @@ class Evaluations:
 
     Attributes:
         dense: The baseline; None where it was not trained.
-        pruned: The stripped network as Keras runs it; its values are shared where that is asked for.
+        pruned: The stripped network as Keras runs it; after the later stages that are asked for.
         files: The exported files, by kind.
         y: Of the test part.
         task: What the networks are asked for.
         metrics: Names of those that were asked for beside the headline.
         cut: The network that was cut, as Keras runs it; None where no zeros came after.
-        before: The stripped network before its values were shared; None where they are not.
+        before: The stripped network before later stages; None where there are none.
     """
 
     dense: Evaluation | None
@@ -105,7 +106,7 @@ class Evaluations:
 
     @property
     def stripped(self) -> Evaluation:
-        """The network that was under masks, and shares no values."""
+        """The network that was under masks, before all later stages."""
         return self.before or self.pruned
 
     @property
@@ -159,7 +160,12 @@ class Evaluations:
         """
         before = {_name(layer): layer.size for layer in cut.layers} if cut else {}
         found = self._result(network, self.pruned, artefacts.pruned.size, before)
-        return replace(found, sharing=self._sharing(network, artefacts))
+        if not (self.before and artefacts.before):
+            return found
+        last = _before(self.before, artefacts.before.size)
+        epochs = network.aware_epochs
+        aware = QuantizationAwareResult(epochs, last) if epochs else None
+        return replace(found, sharing=_sharing(network, last), quantization_aware=aware)
 
     def cut_result(self, network: Network | None, artefacts: Artefacts) -> PrunedResult | None:
         """The same of the network that was cut, before zeros came; None where none came."""
@@ -187,6 +193,7 @@ class Evaluations:
             channels=ChannelsResult.of_cut(network.channels),
             wrapped=self._wrapped(network, self.stripped if network.before else found),
             sharing=None,
+            quantization_aware=None,
             **_sizes(tflite=tflite, h5=network.size),
         )
 
@@ -196,20 +203,6 @@ class Evaluations:
         scores = score(self.task, outcome, self.y, self.metrics)
         apart = parity(self.task, outcome, found.outcome)
         return WrappedResult(_accuracy(scores), scores.metrics, **asdict(apart))
-
-    def _sharing(self, network: Network, artefacts: Artefacts) -> SharingResult | None:
-        if not (network.shared and self.before and artefacts.before):
-            return None
-        test, validation = self.before.scores["test"], self.before.scores["validation"]
-        before = UnsharedResult(
-            accuracy=_accuracy(test),
-            validation_accuracy=_accuracy(validation),
-            metrics=test.metrics,
-            validation_metrics=validation.metrics,
-            **_sizes(tflite=artefacts.before.size),
-        )
-        weights = [SharedWeight(**each) for each in network.shared["weights"]]
-        return SharingResult(**{**network.shared, "weights": weights}, before=before)
 
     def tflite_result(
         self, shipped: Shipped, inside: Inspection, latency: LatencyResult | None
@@ -263,8 +256,8 @@ def evaluate(
     dense, cut, pruned = networks.dense, networks.cut, networks.pruned
     of_dense = _of_network(store, dense, data, "dense", how) if dense.trained else None
     of_cut = _of_network(store, cut, data, "cut", how) if cut else None
-    before = _of_network(store, pruned.before, data, "pruned", how) if pruned.before else None
-    of_pruned = _of_network(store, pruned, data, "shared" if before else "pruned", how)
+    before = _of_network(store, pruned.unchanged, data, "pruned", how) if pruned.unchanged else None
+    of_pruned = _of_network(store, pruned, data, pruned.form, how)
     files = {
         shipped.export.kind: _of_file(store, shipped, pruned, data, how) for shipped in artefacts.shipped
     }
@@ -274,6 +267,24 @@ def evaluate(
     for shipped in artefacts.shipped:
         _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
     return found
+
+
+def _before(found: Evaluation, tflite: Size) -> UnsharedResult:
+    test, validation = found.scores["test"], found.scores["validation"]
+    return UnsharedResult(
+        accuracy=_accuracy(test),
+        validation_accuracy=_accuracy(validation),
+        metrics=test.metrics,
+        validation_metrics=validation.metrics,
+        **_sizes(tflite=tflite),
+    )
+
+
+def _sharing(network: Network, before: UnsharedResult) -> SharingResult | None:
+    if not network.shared:
+        return None
+    weights = [SharedWeight(**each) for each in network.shared["weights"]]
+    return SharingResult(**{**network.shared, "weights": weights}, before=before)
 
 
 def _name(layer: WeightSparsity) -> str:
@@ -328,7 +339,9 @@ def _sizes(**files: Size) -> dict[str, int]:
 
 def _of_network(store: Store, network: Network, data: Data, name: str, how: Evaluating) -> Evaluation:
     def says(part: str, examples: Part) -> FloatArray:
-        return keras_outcome(network.model, examples, data.spec, description=f"Evaluating {name}, {part}")
+        return keras_outcome(
+            network.as_trained, examples, data.spec, description=f"Evaluating {name}, {part}"
+        )
 
     libraries = library_versions("tensorflow", "numpy")
     inputs = {"libraries": libraries, "network": network.stage.digest}

@@ -102,7 +102,7 @@ class Artefacts:
         dense: The baseline as a float file.
         pruned: The pruned network as a dense-encoded float file, so that like is compared with like.
         cut: The same of the network that was cut, where zeros came after.
-        before: The same before its values were shared, where they are.
+        before: The same before later stages, where there are any.
     """
 
     shipped: list[Shipped]
@@ -159,7 +159,7 @@ def export(
             }
 
         of_kinds = [(how, of_each(how)) for how in exports]
-        as_float, unshared = of_each(Float(name="float")), networks.pruned.before
+        as_float, unshared = of_each(Float(name="float")), networks.pruned.unchanged
         before = exported(Float(name="float"), unshared) if unshared else None
     write_file(run_dir / DENSE_FLOAT, as_float["dense"].content)
     shipped = [_ship(how, files, run_dir) for how, files in of_kinds]
@@ -214,7 +214,8 @@ def _dense_encoded(export: Export) -> Export:
 def _exported(store: Store, export: Export, network: Network, data: Data) -> Exported:
     def make(folder: Path) -> None:
         start = time.perf_counter()
-        encoded = encode(export, network.model, data)
+        aware = network.fake_quantized is not None and export.kind == "int8"
+        encoded = encode(export, network.as_trained if aware else network.model, data, has_ranges=aware)
         seconds = time.perf_counter() - start
         write_file(folder / MODEL, encoded.content)
         facts = {

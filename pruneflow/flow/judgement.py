@@ -14,14 +14,16 @@ from pruneflow.errors import PruneflowError
 from pruneflow.training.metrics import HEADLINES
 
 __all__ = [
+    "AWARE",
     "FAILING",
     "KEPT",
     "NOTABLE_DROP",
+    "SHARED",
     "Judgement",
     "WreckError",
     "fails",
     "judge",
-    "judge_shared",
+    "judge_after",
     "marked",
     "require_worth",
 ]
@@ -36,7 +38,23 @@ OVER_LIMIT, CHANCE = "over_limit", "chance"
 FAILING = (OVER_LIMIT, CHANCE)
 
 REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
-REMEDY_OF_SHARING = "Raise sharing.values, or train them (sharing.epochs)."
+
+
+@dataclass(frozen=True)
+class After:
+    """A stage after pruning.
+
+    Attributes:
+        words: What follows the word pruning in a message.
+        remedy: What to do where the stage cost too much.
+    """
+
+    words: str
+    remedy: str
+
+
+SHARED = After("with shared values", "Raise sharing.values, or train them (sharing.epochs).")
+AWARE = After("with quantization-aware training", "Raise quantization_aware.epochs, or set it to 0.")
 
 
 class WreckError(PruneflowError):
@@ -56,7 +74,7 @@ class Judgement:
             fail a run.
         message: The same in words; empty where it is ``"kept"``.
         dense: Accuracy or R2 of the dense network; null where it was not trained.
-        pruned: Accuracy or R2 of the pruned network, values shared where that is asked for.
+        pruned: Accuracy or R2 of the pruned network, after the later stages that are asked for.
         drop: What is lost; null without a dense network.
         chance: What guessing gives: the share of the most frequent class, or an R2 of 0.
         max_accuracy_drop: The limit; null where none is set.
@@ -95,23 +113,29 @@ def judge(
     return _judged(level, _Figures(metric, level.share, dense, pruned, len(y), limit))
 
 
-def judge_shared(before: Judgement, shared: float, y: npt.NDArray[Any], *, metric: str) -> Judgement:
-    """Judge a pruned network whose values were shared, against the same dense network and limit.
+def judge_after(
+    before: Judgement, reached: float, y: npt.NDArray[Any], *, metric: str, after: After
+) -> Judgement:
+    """Judge a pruned network after a later stage, against the same dense network and limit.
 
     Args:
         before: The judgement of the pruned network before.
-        shared: Accuracy or R2 with shared values, on the validation part.
+        reached: Accuracy or R2 after the stage, on the validation part.
         y: As `judge` takes it.
         metric: As `judge` takes it.
+        after: The stage.
 
     >>> y = np.arange(300) % 3
-    >>> judge_shared(judge(0.95, 0.94, y, metric="accuracy", limit=None), 0.8, y, metric="accuracy").verdict
+    >>> pruned = judge(0.95, 0.94, y, metric="accuracy", limit=None)
+    >>> judge_after(pruned, 0.8, y, metric="accuracy", after=SHARED).verdict
     'dropped'
     """
     level = _Chance.of(y, metric)
-    remedy = REMEDY_OF_SHARING if before.verdict == KEPT else REMEDY
+    remedy = after.remedy if before.verdict == KEPT else REMEDY
     limit = before.max_accuracy_drop
-    figures = _Figures(metric, level.share, before.dense, shared, len(y), limit, before.pruned, remedy)
+    figures = _Figures(
+        metric, level.share, before.dense, reached, len(y), limit, before.pruned, remedy, after.words
+    )
     return _judged(level, figures)
 
 
@@ -170,6 +194,7 @@ class _Figures:
     limit: float | None
     before: float | None = None
     remedy: str = REMEDY
+    after: str = ""
 
 
 def _message(verdict: str, of: _Figures) -> str:
@@ -180,10 +205,8 @@ def _message(verdict: str, of: _Figures) -> str:
         return f"The pruned network guesses: {label} {pruned} {on}; {guess}. {of.remedy}"
     if of.dense is None or verdict == KEPT:
         return ""
-    cause = "Pruning" if of.before is None else "Pruning with shared values"
-    reached = (
-        f"{pruned} pruned" if of.before is None else f"{of.before:.4f} pruned, {pruned} with shared values"
-    )
+    cause = "Pruning" if of.before is None else f"Pruning {of.after}"
+    reached = f"{pruned} pruned" if of.before is None else f"{of.before:.4f} pruned, {pruned} {of.after}"
     figures, cost = f"{label} {of.dense:.4f} dense, {reached}, {on}", f"{of.dense - of.pruned:.4f}"
     dense = "Look at the labels and the data, or train the dense network longer (trainer.dense_epochs)."
     return {

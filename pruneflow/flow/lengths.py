@@ -8,9 +8,10 @@ from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.sharing import Sharing
 from pruneflow.training.lengths import FEWEST_STEPS, FEWEST_UPDATES
+from pruneflow.training.quantization_aware import QuantizationAware
 from pruneflow.training.trainer import Trainer
 
-__all__ = ["doubts", "said", "said_of_sharing"]
+__all__ = ["doubts", "said", "said_of_int8", "said_of_sharing"]
 
 PHASES = {"dense_": "dense", "": "pruned"}  # by what the settings of their lengths begin with
 
@@ -55,6 +56,20 @@ def said_of_sharing(sharing: Sharing, taken: Trainer, examples: int) -> list[str
     epochs, each = sharing.epochs, steps_per_epoch(examples, taken.batch_size or 1)
     trained = f"{epochs} x {each} steps = {epochs * each:,} steps" if epochs else "no training"
     return [f"shared {trained}, {sharing.values} values or fewer in each pruned weight"]
+
+
+def said_of_int8(aware: QuantizationAware, taken: Trainer, examples: int) -> list[str]:
+    """Return a line for quantization-aware training; none where there is none.
+
+    Args:
+        aware: The settings.
+        taken: The settings of training with every length a number.
+        examples: Size of the training part.
+    """
+    if not aware.epochs:
+        return []
+    each = steps_per_epoch(examples, taken.batch_size or 1)
+    return [f"quantization-aware {aware.epochs} x {each} steps = {aware.epochs * each:,} steps"]
 
 
 def doubts(asked: Trainer, plan: Plan) -> list[str]:

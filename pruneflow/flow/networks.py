@@ -97,7 +97,10 @@ class Network:
             it, (n, ...); None for a dense network.
         channels: What was cut out of it, as `MaskPlan.described` says; None where nothing was.
         shared: What its weights share, where they do: ``values``, ``epochs``, and ``weights`` as counted.
-        before: The pruned network whose values it shares; None where it shares none.
+        before: The pruned network that a later stage took; None where none did.
+        form: Name of the stage that made it, if one came after pruning, or ``"pruned"``.
+        fake_quantized: Reads it as it was trained for int8, with its ranges; None where it was not.
+        aware_epochs: Epochs of that.
     """
 
     stage: Stage
@@ -117,6 +120,19 @@ class Network:
     channels: dict[str, Any] | None = None
     shared: dict[str, Any] | None = None
     before: Network | None = None
+    form: str = "pruned"
+    fake_quantized: Callable[[], Any] | None = None
+    aware_epochs: int = 0
+
+    @property
+    def unchanged(self) -> Network | None:
+        """The pruned network before all later stages; None where there are none."""
+        return (self.before.unchanged or self.before) if self.before else None
+
+    @cached_property
+    def as_trained(self) -> Any:
+        """The network as Keras runs it: rounding as int8 does where it was trained so."""
+        return self.fake_quantized() if self.fake_quantized else self.model
 
     @cached_property
     def model(self) -> Any:
@@ -152,9 +168,11 @@ class Networks:
 
     @property
     def made(self) -> dict[str, Network]:
-        """The same, and the pruned one before its values were shared, where they are."""
-        shared = {"shared": self.pruned} if self.pruned.before else {}
-        return {**self.named, "pruned": self.pruned.before or self.pruned, **shared}
+        """The same, and the pruned one before and after each later stage."""
+        after, network = dict[str, Network](), self.pruned
+        while network.before:
+            after, network = {network.form: network, **after}, network.before
+        return {**self.named, "pruned": network, **after}
 
 
 def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:

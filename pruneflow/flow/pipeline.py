@@ -14,7 +14,7 @@ from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
-from pruneflow.flow.judgement import Judgement, judge, judge_shared
+from pruneflow.flow.judgement import AWARE, SHARED, Judgement, judge, judge_after
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import (
     DENSE_VERSION,
@@ -26,6 +26,7 @@ from pruneflow.flow.networks import (
 )
 from pruneflow.flow.prepare import prepare
 from pruneflow.flow.prepared import Prepared
+from pruneflow.flow.quantization_aware import AWARE_VERSION, aware_network
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
 from pruneflow.flow.sharing import SHARED_VERSION, shared_network
 from pruneflow.runtime import memory, versions
@@ -34,7 +35,14 @@ from pruneflow.sparsity.kernels import weights
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
-STAGE_VERSIONS = (DENSE_VERSION, PRUNED_VERSION, SHARED_VERSION, EXPORT_VERSION, EVALUATE_VERSION)
+STAGE_VERSIONS = (
+    DENSE_VERSION,
+    PRUNED_VERSION,
+    SHARED_VERSION,
+    AWARE_VERSION,
+    EXPORT_VERSION,
+    EVALUATE_VERSION,
+)
 
 
 def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") -> Result:
@@ -61,7 +69,8 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     if ready.then:
         cut, known = pruned, second_phase.prepared(config, ready.then, pruned.model)
         pruned = pruned_network(store, second_phase.settings(config), known, cut, run_dir)
-    networks = Networks(dense, shared_network(store, config, ready, pruned, run_dir), cut)
+    shared = shared_network(store, config, ready, pruned, run_dir)
+    networks = Networks(dense, aware_network(store, config, ready, shared, run_dir), cut)
     files = export(store, ready.exports, data, networks, run_dir)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
     scores = evaluate(store, data, networks, files, how)
@@ -129,7 +138,8 @@ def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
     )
     assert stripped is not None and pruned is not None
     judged = judge(dense, stripped, y, metric=metric, limit=config.pruning.max_accuracy_drop)
-    return judge_shared(judged, pruned, y, metric=metric) if scores.before else judged
+    after = AWARE if config.quantization_aware.epochs else SHARED
+    return judge_after(judged, pruned, y, metric=metric, after=after) if scores.before else judged
 
 
 def _costs(found: _Found) -> dict[str, PhaseCost]:

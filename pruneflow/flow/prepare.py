@@ -13,6 +13,7 @@ from pruneflow.exports.rehearsal import try_exports
 from pruneflow.flow import lengths, second_phase
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.flow.prepared import Prepared
+from pruneflow.flow.quantization_aware import check_network
 from pruneflow.options import require
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
@@ -50,6 +51,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     with undisturbed():
         device = config.device.configure(share)
         model = _built(config, data)
+        check_network(config, data, model)
         selection = _selected(config, model, plan)
         left_out = _left_out(config, data)
         masks = masks_for(config, plan, selection)
@@ -63,6 +65,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             lengths=[
                 *lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
                 *lengths.said_of_sharing(config.sharing, trainer, len(data.train)),
+                *lengths.said_of_int8(config.quantization_aware, trainer, len(data.train)),
             ],
             warnings=lengths.doubts(config.trainer, plan),
             device=device,

@@ -39,6 +39,7 @@ __all__ = [
     "Parts",
     "PhaseCost",
     "PrunedResult",
+    "QuantizationAwareResult",
     "Result",
     "SharingResult",
     "TfliteResult",
@@ -123,7 +124,8 @@ class PrunedResult:
     With zeros on top of a cut, the compression ratio is against these weights before the cut.
     Of ``structure=channel`` the sparsity is the share of the network that was cut out, as `channels` says;
     ``layers`` are those before the cut. With ``sharing.values`` this is the network that shares values, and
-    ``sharing.before`` the one before.
+    ``sharing.before`` the one before. With ``quantization_aware.epochs`` it is the network that rounds as
+    int8 does; its sizes are those of its weights in float32. ``quantization_aware.before`` is the pruned one.
     """
 
     accuracy: float | None
@@ -147,6 +149,7 @@ class PrunedResult:
     wrapped: WrappedResult
     channels: ChannelsResult | None = None
     sharing: SharingResult | None = None
+    quantization_aware: QuantizationAwareResult | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class ChannelsResult:
 
 @dataclass(frozen=True)
 class UnsharedResult:
-    """The pruned network before its values were shared, as Keras runs it, and its sizes as float TFLite."""
+    """The pruned network before later stages, as Keras runs it, and its sizes as float TFLite."""
 
     accuracy: float | None
     validation_accuracy: float | None
@@ -222,6 +225,14 @@ class SharingResult:
     values: int
     epochs: int
     weights: list[SharedWeight]
+    before: UnsharedResult
+
+
+@dataclass(frozen=True)
+class QuantizationAwareResult:
+    """Training for the int8 file: its epochs, and the pruned network before it."""
+
+    epochs: int
     before: UnsharedResult
 
 

@@ -16,7 +16,7 @@ from pruneflow.models.keras3 import written_back
 from pruneflow.models.keras_files import original_in
 from pruneflow.runtime import backend
 from pruneflow.runtime.versions import library_versions
-from pruneflow.sparsity.shared_weights import counted, keep_shared, share
+from pruneflow.sparsity.shared_weights import counted, keep_shared, share, variables
 from pruneflow.training.fit import Fit
 
 __all__ = ["SHARED_VERSION", "shared_inputs", "shared_network"]
@@ -68,6 +68,7 @@ def shared_network(store: Store, config: Config, ready: Prepared, pruned: Networ
         cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
         shared={**asdict(config.sharing), "weights": facts["weights"]},
         before=pruned,
+        form=NAME,
     )
     of_keras_3 = pruned.file.with_suffix(".keras")
     if of_keras_3.exists():
@@ -87,7 +88,7 @@ def _make(config: Config, ready: Prepared, pruned: Network, folder: Path, events
         backend.set_seed(*fit.seed)  # dropout draws from generators that are made with the layers
         model = pruned.build()
         model.set_weights(network.get_weights())
-        keep_shared(model, names)
+        keep_shared(model, variables(model, names).values())
         facts |= cost_of(fit.run(model, ready.data, journal(config, folder, events)))
         network.set_weights(model.get_weights())
     weights = [asdict(each) for each in counted(network, names)]

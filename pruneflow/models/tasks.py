@@ -283,7 +283,7 @@ def _activation(layer: Any) -> str:
         return str(layer.get_config()["function"]).rsplit(".", maxsplit=1)[-1]
     if not hasattr(layer, "activation"):
         return ""
-    activation = layer.activation
+    activation = getattr(layer.activation, "activation", layer.activation)  # tfmot wraps this too
     return "linear" if activation is None else getattr(activation, "__name__", "")
 
 

@@ -29,6 +29,7 @@ FILES = {
     "pruned.h5": "the stripped network, for tf_keras",
     "pruned.keras": "the same for Keras 3, as the network came",
     "shared.h5": "the same with shared values, for tf_keras",
+    "quantization_aware.h5": "the same after quantization-aware training, for tf_keras",
     "shared.keras": "the same with shared values, for Keras 3",
     "cut-*.tflite": "the network that was cut, before its zeros, exported in the same way",
     "cut.h5": "the network that was cut, before its zeros, for tf_keras",

@@ -79,12 +79,17 @@ def run_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _in_keras(result: Mapping[str, Any]) -> dict[str, Any]:
-    """The pruned network, after the one that was cut and before the one that shares values, if any."""
+    """The pruned network, after the one that was cut and before what later stages made of it, if any."""
     pruned = result["pruned"]
     cut = {"cut": result["cut"]} if result.get("cut") else {}
-    if not (sharing := pruned.get("sharing")):
+    aware, sharing = pruned.get("quantization_aware"), pruned.get("sharing")
+    if not (last := aware or sharing):
         return {**cut, "pruned": pruned}
-    return {**cut, "pruned": {**pruned, **sharing["before"]}, "shared": pruned}
+    return {
+        **cut,
+        "pruned": {**pruned, **last["before"]},
+        "quantization-aware" if aware else "shared": pruned,
+    }
 
 
 def dense_row(result: Mapping[str, Any]) -> list[str]:
@@ -145,7 +150,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Zeros do not make a raw dense-encoded file smaller: they take as many bytes as other numbers. "
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
-    for network in (each for name, each in _in_keras(result).items() if name != "shared"):
+    for network in (each for name, each in _in_keras(result).items() if name in ("cut", "pruned")):
         yield (
             f"Keras    under masks {figures.quality(result, network['wrapped']):.4f}, "
             f"{'cut' if network.get('channels') else 'stripped'} "
@@ -153,6 +158,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "test examples differ."
         )
     yield from _sharing_lines(result)
+    yield from _aware_line(result)
     yield from _class_line(result)
     for kind, why in (result.get("left_out") or {}).items():
         yield f"Left out {kind}: {why}."
@@ -198,6 +204,15 @@ def _sharing_lines(result: Mapping[str, Any]) -> Iterator[str]:
     )
     counts = ", ".join(f"{e['name']} {e['kept']:,} in {e['values']}" for e in sharing["weights"])
     yield f"         Weights in values: {counts}."
+
+
+def _aware_line(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what quantization-aware training changed; nothing where there was none."""
+    pruned = result["pruned"]
+    if aware := pruned.get("quantization_aware"):
+        before, after = (figures.quality(result, each) for each in (aware["before"], pruned))
+        epochs = f"{aware['epochs']} epoch{'s' if aware['epochs'] > 1 else ''}"
+        yield f"Aware    {epochs} of quantization-aware training: {before:.4f} before, {after:.4f} after."
 
 
 def _class_line(result: Mapping[str, Any]) -> Iterator[str]:

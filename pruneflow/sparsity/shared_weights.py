@@ -12,7 +12,7 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import kernels, leaves
 from pruneflow.sparsity.sharing import shared
 
-__all__ = ["SharedWeight", "counted", "keep_shared", "share"]
+__all__ = ["SharedWeight", "counted", "keep_shared", "share", "variables"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def share(model: Any, names: Collection[str], values: int) -> None:
         names: The weights, ``layer/weight``.
         values: Most different values of each.
     """
-    for variable in _variables(model, names).values():
+    for variable in variables(model, names).values():
         variable.assign(shared(variable.numpy(), values))
 
 
@@ -49,12 +49,12 @@ def counted(model: Any, names: Collection[str]) -> list[SharedWeight]:
         model: A built model of Keras 2.
         names: The weights, ``layer/weight``.
     """
-    found = {name: variable.numpy() for name, variable in _variables(model, names).items()}
+    found = {name: variable.numpy() for name, variable in variables(model, names).items()}
     kept = {name: values[values != 0] for name, values in found.items()}
     return [SharedWeight(name, values.size, np.unique(values).size) for name, values in kept.items()]
 
 
-def keep_shared(model: Any, names: Collection[str]) -> None:
+def keep_shared(model: Any, shared: Collection[Any]) -> None:
     """Have each training step end with equal values where the weights have equal values now.
 
     A shared value becomes the mean of its members after the optimizer has moved each of them; zeros stay.
@@ -64,9 +64,9 @@ def keep_shared(model: Any, names: Collection[str]) -> None:
 
     Args:
         model: A built model of Keras 2, which is not compiled yet.
-        names: The weights, ``layer/weight``.
+        shared: Its weights that share values.
     """
-    weights = [_Clusters(variable) for variable in _variables(model, names).values()]
+    weights = [_Clusters(each) for each in shared]
     own = model.train_step
 
     def train_step(batch: Any) -> Any:
@@ -102,6 +102,12 @@ class _Clusters:
         self.variable.assign(tf.reshape(tf.gather(means, self.index), self.variable.shape))
 
 
-def _variables(model: Any, names: Collection[str]) -> dict[str, Any]:
+def variables(model: Any, names: Collection[str]) -> dict[str, Any]:
+    """Return some weights of a network that can be pruned, by name.
+
+    Args:
+        model: A built model of Keras 2.
+        names: The weights, ``layer/weight``.
+    """
     found = {f"{name}/{each.name}": each.variable for name, layer in leaves(model) for each in kernels(layer)}
     return {name: found[name] for name in names}

@@ -33,6 +33,7 @@ WHOLE = (
     "trainer",
     "pruning",
     "sharing",
+    "quantization_aware",
     "latency",
     "tensorboard",
     "stages",

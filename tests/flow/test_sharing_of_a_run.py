@@ -9,7 +9,8 @@ from test_resume import cut_off, differing
 from test_resume import run as run_apart
 
 from pruneflow.flow import pipeline, results
-from pruneflow.flow.judgement import judge, judge_shared
+from pruneflow.flow.judgement import SHARED as AFTER
+from pruneflow.flow.judgement import judge, judge_after
 from pruneflow.report import summary
 from pruneflow.runtime import backend
 
@@ -101,7 +102,7 @@ def test_a_run_that_was_cut_off_while_values_are_trained_ends_with_the_same_bits
 
 def test_a_network_that_sharing_ruins_is_marked_and_the_message_says_so():
     of_pruned = judge(0.95, 0.94, THREE, metric="accuracy", limit=None)
-    said = judge_shared(of_pruned, 0.85, THREE, metric="accuracy")
+    said = judge_after(of_pruned, 0.85, THREE, metric="accuracy", after=AFTER)
     assert (said.verdict, said.pruned, said.drop) == ("dropped", 0.85, pytest.approx(0.1))
     assert said.message == (
         "Pruning with shared values cost 0.1000: accuracy 0.9500 dense, 0.9400 pruned, 0.8500 with shared "
@@ -109,7 +110,7 @@ def test_a_network_that_sharing_ruins_is_marked_and_the_message_says_so():
         "pruning.max_accuracy_drop sets what is allowed."
     )
     lost = judge(0.95, 0.80, THREE, metric="accuracy", limit=0.02)
-    said = judge_shared(lost, 0.79, THREE, metric="accuracy")
+    said = judge_after(lost, 0.79, THREE, metric="accuracy", after=AFTER)
     assert said.verdict == "over_limit"
     assert "Lower schedule.final_sparsity" in said.message and "sharing.values" not in said.message
-    assert judge_shared(of_pruned, 0.94, THREE, metric="accuracy").message == ""
+    assert judge_after(of_pruned, 0.94, THREE, metric="accuracy", after=AFTER).message == ""

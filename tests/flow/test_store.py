@@ -24,6 +24,7 @@ from pruneflow.flow.config import plain
 from pruneflow.flow.export import export_inputs
 from pruneflow.flow.manifests import digest_of
 from pruneflow.flow.networks import dense_inputs, pruned_inputs
+from pruneflow.flow.quantization_aware import NAME, aware_inputs
 from pruneflow.flow.sharing import shared_inputs
 from pruneflow.flow.store import Store
 
@@ -382,6 +383,7 @@ SETTINGS = {
     "pruning.max_accuracy_drop": ("0.5", ""),
     "sharing.values": ("8", "shared"),
     "sharing.epochs": ("2", "refused"),  # without values
+    "quantization_aware.epochs": ("1", "refused"),  # without export=int8
     "augmentation.name": ("other", ""),
     "dataset.class_weights": ("balanced", "dense"),
     "structure.name": ("other", ""),
@@ -420,6 +422,8 @@ def digests(config, **device):
     pruned = digest_of("pruned", pruned_inputs(config, ready, dense=dense))
     shared = digest_of("shared", shared_inputs(config, ready, pruned=pruned))
     last = pruned if config.sharing.values is None else shared
+    if config.quantization_aware.epochs:
+        last = digest_of(NAME, aware_inputs(config, ready, before=last))
     return dense, pruned, last, digest_of("export", export_inputs(config.export, network=last))
 
 
@@ -494,6 +498,18 @@ def test_epochs_of_shared_values_change_their_stage_and_the_file(composed):
 def test_equal_work_has_equal_digests_however_it_is_asked_for(composed, overrides, first):
     before, after = quick_digests(), digests(composed(*QUICK, *overrides))
     assert changed(before, after) == CHANGED[first]
+
+
+def test_epochs_of_training_for_int8_and_its_version_change_its_stage_and_the_file(composed, monkeypatch):
+    from pruneflow.flow import quantization_aware
+
+    def found(epochs):
+        return digests(composed(*QUICK, "export=int8", f"quantization_aware.epochs={epochs}"))
+
+    one = found(1)
+    assert changed(one, found(0)) == changed(one, found(2)) == CHANGED["shared"]
+    monkeypatch.setattr(quantization_aware, "AWARE_VERSION", 99)
+    assert changed(one, found(1)) == CHANGED["shared"]
 
 
 @pytest.mark.parametrize("stage", ["dense", "pruned", "shared", "export"])

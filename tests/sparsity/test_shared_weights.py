@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pruneflow.runtime import backend
-from pruneflow.sparsity.shared_weights import SharedWeight, counted, keep_shared, share
+from pruneflow.sparsity.shared_weights import SharedWeight, counted, keep_shared, share, variables
 
 KERNEL = ["dense/kernel"]
 
@@ -33,7 +33,7 @@ def test_each_weight_gets_its_own_values_and_they_are_counted():
 def test_a_step_moves_a_value_by_the_mean_of_its_gradients_and_no_zero():
     """The output is 0.5 + 1 + 0 + 4 = 5.5, the gradient 2 * 5.5 * x; a hundredth of it moves each weight."""
     model = dense([[0.5], [0.5], [0], [1]])
-    keep_shared(model, KERNEL)
+    keep_shared(model, variables(model, KERNEL).values())
     model.compile(backend.keras().optimizers.SGD(0.01), loss="mse")
     model.fit(np.array([[1, 2, 3, 4.0]]), np.zeros((1, 1)), verbose=0)
     expected = [0.5 - (0.11 + 0.22) / 2, 0.5 - (0.11 + 0.22) / 2, 0, 1 - 0.44]
@@ -45,7 +45,7 @@ def test_a_step_moves_a_value_by_the_mean_of_its_gradients_and_no_zero():
 def test_many_equal_weights_do_not_drift_by_rounding():
     """The float32 sum of 300,000 times 0.1, one after the other, is off by a hundredth."""
     model = dense(np.full((3000, 100), 0.1))
-    keep_shared(model, KERNEL)
+    keep_shared(model, variables(model, KERNEL).values())
     model.compile(backend.keras().optimizers.SGD(0.0), loss="mse")
     model.fit(np.ones((40, 3000)), np.zeros((40, 100)), batch_size=1, verbose=0)
     assert np.all(kernel(model) == np.float32(0.1))
@@ -59,7 +59,7 @@ def test_values_stay_shared_while_they_are_trained(optimizer):
     model, x = dense(weights, "softmax"), rng.normal(size=(60, 20))
     share(model, KERNEL, 4)
     before = kernel(model)
-    keep_shared(model, KERNEL)
+    keep_shared(model, variables(model, KERNEL).values())
     model.compile(optimizer, loss="sparse_categorical_crossentropy")
     model.fit(x, x[:, :3].argmax(axis=1), epochs=5, verbose=0)
     after = kernel(model)
