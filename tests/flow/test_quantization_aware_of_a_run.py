@@ -5,6 +5,8 @@ import pytest
 from conftest import QUICK_LSTM
 from test_flow import run
 from test_judgement import THREE
+from test_resume import cut_off, differing
+from test_resume import run as run_apart
 from test_sharing_of_a_run import kernels
 
 from pruneflow.errors import ConfigError
@@ -99,3 +101,14 @@ def test_a_network_that_the_training_ruins_is_marked_and_the_message_says_so():
         "with quantization-aware training, on 300 validation examples. Raise quantization_aware.epochs, or "
         "set it to 0. pruning.max_accuracy_drop sets what is allowed."
     )
+
+
+@pytest.mark.run
+def test_a_run_that_was_cut_off_while_it_trains_for_int8_ends_with_the_same_bits(composed, tmp_path, capsys):
+    words = ["model.dropout=0.3", "quantization_aware.epochs=2", "export=int8"]
+    run_apart(composed, tmp_path / "whole", *words)
+    capsys.readouterr()
+    cut_off(composed, tmp_path / "cut", *words, step=36 + 12, work=run_apart)
+    run_apart(composed, tmp_path / "cut", *words)
+    assert "Resumes    quantization_aware training at epoch 2/2, step 3" in capsys.readouterr().out
+    assert differing(tmp_path / "whole", tmp_path / "cut") == []
