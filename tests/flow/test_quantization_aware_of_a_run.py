@@ -112,3 +112,13 @@ def test_a_run_that_was_cut_off_while_it_trains_for_int8_ends_with_the_same_bits
     run_apart(composed, tmp_path / "cut", *words)
     assert "Resumes    quantization_aware training at epoch 2/2, step 3" in capsys.readouterr().out
     assert differing(tmp_path / "whole", tmp_path / "cut") == []
+
+
+@pytest.mark.run
+def test_a_network_that_was_cut_and_pruned_again_is_trained_for_int8(composed, tmp_path):
+    channel = ["structure=channel", "structure.multiple=1", "then=unstructured", "model.dense_units=[8]"]
+    result = run(composed, tmp_path, *channel, "schedule.final_sparsity=0.5", *AWARE)
+    before, after = (kernels(tmp_path / f"{name}.h5") for name in ("pruned", "quantization_aware"))
+    for name, weight in after.items():
+        np.testing.assert_array_equal(weight == 0, before[name] == 0)
+    assert result.tflite[0].agreement >= 0.95
