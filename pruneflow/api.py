@@ -34,6 +34,7 @@ from pruneflow.report.points import spelled
 from pruneflow.runtime.device import left_as_found
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.forks import require_own_tensorflow
+from pruneflow.sparsity.then import Zeros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,10 +212,13 @@ def _rechecked(settings: Config) -> Config:
 def _words_of(config: Config) -> list[str]:
     """Return the overrides that give these settings."""
     wanted = plain(config)
+    options = {group: getattr(config, group) for group in wanted}
+    if isinstance(options["then"], Zeros):
+        options["then"] = options["then"].structure  # by which it is chosen
     groups = [
-        f"{group}={getattr(config, group).option_name}"
-        for group in wanted
-        if getattr(getattr(config, group), "option_name", None) in choices(group)
+        f"{group}={chosen.option_name}"
+        for group, chosen in options.items()
+        if getattr(chosen, "option_name", None) in choices(group)
     ]
     usual = plain(compose())
     chosen = [word for word in groups if word.partition("=")[2] != _option(usual, word)]

@@ -191,6 +191,8 @@ def test_the_command_of_changed_settings_makes_them_again(tmp_path, shared_stage
         ["model=keras_file", "model.path=nowhere.h5", "model.pixels=[0,255]"],
         ["model=custom", "model.factory=nowhere:build", "model.arguments={units:3,sizes:[1,2]}"],
         ["model=mlp", "dataset=custom", "dataset.factory=nowhere:load"],
+        ["structure=channel", "then=n_of_m", "model=keras_file", "model.path=nowhere.h5"],
+        ["structure=channel", "then=block_4x1", "model=keras_file", "model.path=nowhere.h5"],
     ],
     ids=lambda words: " ".join(words[:2]),
 )

@@ -128,7 +128,7 @@ def test_an_array_in_c_is_linked_into_c_and_into_c_plus_plus(
     ("content", "problem"),
     [
         ({"dtype": "FLOAT32"}, "TFLite Micro has no kernels for integer weights beside float numbers"),
-        ({"operation": "DENSIFY"}, "TFLite Micro has no DENSIFY"),
+        ({"operation": "DENSIFY"}, "TFLite Micro reads no sparse-encoded"),
     ],
 )
 def test_a_file_that_micro_cannot_run_is_told(

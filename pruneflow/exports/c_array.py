@@ -48,8 +48,10 @@ def lacking_in_micro(graph: Graph) -> Iterator[str]:
     integers = any(weight.dtype.startswith("int") for weight in graph.weights)
     if integers and any(tensor.dtype == "float32" for tensor in graph.outputs):
         yield "TFLite Micro has no kernels for integer weights beside float numbers: take export=int8."
-    if "DENSIFY" in graph.op_counts:
-        yield "TFLite Micro has no DENSIFY, which sparse weights need: take export.encoding=dense."
+    if "DENSIFY" in graph.op_counts or graph.sparse_kernel_ops:
+        yield "TFLite Micro reads no sparse-encoded weights: take export.encoding=dense."
+    if any(weight.dtype == "float16" for weight in graph.weights):
+        yield "TFLite Micro reads no float16 weights: take export=float or export=int8."
 
 
 def write_c_array(file: Path, content: bytes, comments: Iterable[str]) -> tuple[Path, Path]:

@@ -152,8 +152,9 @@ def _objection(export: Export, dense: _Tried, sparse: _Tried) -> str:
         return "has no weight with enough zeros to be encoded as sparse"
     difference = _difference(dense, sparse)
     largest = max(1.0, float(np.abs(dense.outputs).max())) if dense.outputs is not None else 1.0
-    if difference is None or difference > (0 if export.same_bits else TOLERANCE * largest):
-        return f"gives other outputs than the dense-encoded one, by up to {difference:.3g}"
+    if difference is None or not difference <= (0 if export.same_bits else TOLERANCE * largest):  # or NaN
+        by = "" if difference is None else f", by up to {difference:.3g}"
+        return f"gives other outputs than the dense-encoded one{by}"
     return ""
 
 

@@ -111,6 +111,7 @@ class Int16x8(Export):
 
     kind = "int16x8"
     encodings = ("dense",)
+    must_be_tried = True  # the converter lacks operations, such as elu
 
     calibration_samples: int
 

@@ -55,6 +55,7 @@ def written_contract(
     """
     reads = dataset.preparation(data)
     runnable = {name: each for name, each in files.items() if decode.OPERATION not in each.ops}
+    (run_dir / SCRIPT).unlink(missing_ok=True)  # of a run that failed, of other files
     if runnable:
         lines = script(reads, task, runnable, named=bool(data.class_names))
         write_file(run_dir / SCRIPT, lines.encode())

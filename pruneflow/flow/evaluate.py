@@ -123,7 +123,7 @@ class Evaluations:
         """
         if self.task.headline != "accuracy":
             return []
-        found = {"dense": self.dense, "pruned": self.pruned, **self.files}
+        found = {"dense": self.dense, "pruned": self.stripped, **self.files}
         right = {name: each.outcome.argmax(axis=1) == self.y for name, each in found.items() if each}
         return [
             ClassResult(

@@ -18,7 +18,6 @@ from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Store
 from pruneflow.models.keras3 import written_back
-from pruneflow.models.keras_files import original_in
 from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.memory import ran_out
@@ -117,9 +116,8 @@ def aware_network(store: Store, config: Config, ready: Prepared, before: Network
         form=NAME,
         aware_epochs=config.quantization_aware.epochs,
     )
-    of_keras_3 = before.file.with_suffix(".keras")
-    if of_keras_3.exists():
-        written_back(network.model.get_weights(), original_in(of_keras_3), run_dir / f"{NAME}.keras")
+    if original := before.original():
+        written_back(network.model.get_weights(), original, run_dir / f"{NAME}.keras")
     return replace(network, fake_quantized=partial(_read, network, ranges))
 
 

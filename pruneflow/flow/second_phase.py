@@ -11,7 +11,7 @@ from pruneflow.flow import lengths
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.flow.prepared import Prepared
 from pruneflow.sparsity.kernels import weights
-from pruneflow.sparsity.then import Nothing, Zeros, named
+from pruneflow.sparsity.then import Nothing, Zeros, named, renamed
 
 __all__ = ["names", "prepared", "rehearsed", "settings"]
 
@@ -65,7 +65,9 @@ def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
         trainer=trainer,
         plan=plan,
         lengths=lengths.said(own.trainer, trainer, len(ready.data.train), phases={"": "pruned"}),
-        warnings=[] if plan.total_steps == ready.plan.total_steps else lengths.doubts(own.trainer, plan),
+        warnings=[]
+        if plan.total_steps == ready.plan.total_steps
+        else [renamed(each) for each in lengths.doubts(own.trainer, plan)],
     )
     untrained = weights(model)
     seen = {name: np.abs(values) for name, values in untrained.items()}  # in place of gradients
@@ -89,4 +91,6 @@ def prepared(config: Config, known: Prepared, network: Any) -> Prepared:
     with named():
         selection = selected(own, network)
         masks = masks_for(own, known.plan, selection)
-        return replace(known, selection=selection, masks=masks, notes=masks.check())
+        return replace(
+            known, selection=selection, masks=masks, notes=[renamed(each) for each in masks.check()]
+        )

@@ -13,10 +13,10 @@ from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Store
 from pruneflow.models.keras3 import written_back
-from pruneflow.models.keras_files import original_in
 from pruneflow.runtime import backend
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.shared_weights import counted, keep_shared, share, variables
+from pruneflow.training.events import remove
 from pruneflow.training.fit import Fit
 
 __all__ = ["SHARED_VERSION", "shared_inputs", "shared_network"]
@@ -70,15 +70,15 @@ def shared_network(store: Store, config: Config, ready: Prepared, pruned: Networ
         before=pruned,
         form=NAME,
     )
-    of_keras_3 = pruned.file.with_suffix(".keras")
-    if of_keras_3.exists():
-        written_back(network.model.get_weights(), original_in(of_keras_3), run_dir / f"{NAME}.keras")
+    if original := pruned.original():
+        written_back(network.model.get_weights(), original, run_dir / f"{NAME}.keras")
     return network
 
 
 def _make(config: Config, ready: Prepared, pruned: Network, folder: Path, events: Path) -> None:
     """Share the values, train them, and count them."""
     names = [f"{layer.name}/{layer.weight}" for layer in pruned.layers]
+    remove(events)  # what a run of other settings left, that failed
     backend.keras().backend.clear_session()
     network, fit = pruned.read(), _fit(config, ready)
     assert config.sharing.values is not None

@@ -256,6 +256,8 @@ def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, A
     settings: dict[str, Any] = {}
     for key, value in result["config"].items():
         _flatten(key, value, settings)
+    for key, off in (("sharing.values", None), ("sharing.epochs", 0), ("quantization_aware.epochs", 0)):
+        settings.setdefault(key, off)
     for group in GROUPS:
         usual = "none" if group in ("augmentation", "then") else group  # which results of before do not name
         settings[group] = settings.pop(f"{group}.name", usual)

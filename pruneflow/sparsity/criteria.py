@@ -68,8 +68,8 @@ class Magnitude(Criterion):
 class Lamp(Criterion):
     """Magnitude relative to the layer: w^2 over the sum of the squares that are not smaller.
 
-    Lee et al. 2021, arXiv 2010.07611. Within a weight it ranks as magnitude does. ``distribution=global``
-    compares weights of different scale by it, and starves none.
+    Lee et al. 2021, arXiv 2010.07611. It ranks the elements of a weight as magnitude does.
+    ``distribution=global`` compares weights of different scale by it, and starves none.
     """
 
     def scores(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:  # OmegaConf refuses the keys of a subclass where its base is named
     Structure = Any
 
-__all__ = ["Nothing", "Then", "Zeros", "named"]
+__all__ = ["Nothing", "Then", "Zeros", "named", "renamed"]
 
 # Keys of the first phase in messages, and what is typed for the second.
 _KEYS = {
@@ -114,7 +114,15 @@ def named() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        text = str(error)
-        for pattern, key in _KEYS.items():
-            text = re.sub(pattern, key, text)
-        raise ConfigError(text) from error
+        raise ConfigError(renamed(str(error))) from error
+
+
+def renamed(text: str) -> str:
+    """Return a sentence with the keys of ``then`` in place of those of the first phase.
+
+    >>> renamed("Raise trainer.epochs=1.")
+    'Raise then.epochs=1.'
+    """
+    for pattern, key in _KEYS.items():
+        text = re.sub(pattern, key, text)
+    return text

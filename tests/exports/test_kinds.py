@@ -17,6 +17,7 @@ from pruneflow.exports.several import All, Every
 from pruneflow.exports.tflite import parse
 from pruneflow.exports.verdict import kind_of
 from pruneflow.exports.zeros import held
+from pruneflow.flow import pipeline
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import weights
 
@@ -267,6 +268,12 @@ def test_kinds_that_a_network_cannot_have_are_left_out_with_the_reason(composed,
 def test_an_lstm_is_not_exported_as_int16x8(composed):
     with pytest.raises(ConfigError, match=r"^export=int16x8: the converter cannot make the LSTM"):
         composed("model=lstm", "dataset=imdb", "export=int16x8")
+
+
+def test_an_activation_that_int16x8_lacks_is_refused_before_training(composed):
+    config = composed(*QUICK, "model.convolution_activation=elu", "export=int16x8")
+    with pytest.raises(ConfigError, match=r"export=int16x8"):
+        pipeline.prepare(config)
 
 
 @pytest.mark.run

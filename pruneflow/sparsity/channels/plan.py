@@ -53,7 +53,7 @@ class ChannelPlan(MaskPlan):
         counts = self._decided(end, self._evenly, self._ladders(step))
         share, most = (self._found.share(self.structure.of, each) for each in (counts, self._fewest(step)))
         asked = self.plan.sparsity_after(end)
-        return abs(share - asked) <= NEAR and asked <= most + SAME
+        return abs(share - asked) <= NEAR and asked <= most + SAME and (share > 0 or not asked)
 
     @property
     def _found(self) -> Channels:
@@ -86,7 +86,10 @@ class ChannelPlan(MaskPlan):
         reached = self._found.share(self.structure.of, counts)
         if asked and not reached:
             problem = f"no choice of units comes nearer to {asked:g} of the {words} than none"
-            raise ConfigError.of("structure.multiple", self.step, problem, "Lower it; 1 allows any number.")
+            key, remedy = "structure.multiple", "Lower it; 1 allows any number."
+            if self.step == 1:
+                key, remedy = "schedule.final_sparsity", "Raise it."
+            raise ConfigError.of(key, self.step if self.step > 1 else asked, problem, remedy)
         steps = f" in steps of {self.step}" if self.step > 1 else ""
         said = f"{asked:.4f} of the {words} are asked for, the nearest choice of units{steps} removes"
         return f"{said} {reached:.4f}."
