@@ -212,19 +212,21 @@ def _rechecked(settings: Config) -> Config:
 def _words_of(config: Config) -> list[str]:
     """Return the overrides that give these settings."""
     wanted = plain(config)
-    options = {group: getattr(config, group) for group in wanted}
-    if isinstance(options["then"], Zeros):
-        options["then"] = options["then"].structure  # by which it is chosen
     groups = [
-        f"{group}={chosen.option_name}"
-        for group, chosen in options.items()
-        if getattr(chosen, "option_name", None) in choices(group)
+        f"{group}={_word_of(getattr(config, group))}"
+        for group in wanted
+        if getattr(getattr(config, group), "option_name", None) in choices(group)
     ]
     usual = plain(compose())
     chosen = [word for word in groups if word.partition("=")[2] != _option(usual, word)]
     before, after = (_leaves(values) for values in (_unchecked(chosen), wanted))
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
     return chosen + [f"{key}={_spelled(value)}" for key, value in changed.items()]
+
+
+def _word_of(option: Any) -> str:
+    """Return the word by which an option is chosen; a second phase is chosen by its structure."""
+    return str(option.structure.option_name if isinstance(option, Zeros) else option.option_name)
 
 
 def _option(usual: dict[str, Any], word: str) -> str:
