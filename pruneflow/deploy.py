@@ -68,7 +68,7 @@ def _carry_out(run: Path, name: str | None, *, c_array: bool) -> None:
 
 
 def _result(run: Path) -> dict[str, Any]:
-    """What ``result.json`` holds.
+    """Return the contents of ``result.json``.
 
     Raises:
         ConfigError: if the folder is not that of a finished run.

@@ -1,4 +1,4 @@
-"""What must be done to a file with one example before a network reads it."""
+"""The steps from a file with one example to the input of a network."""
 
 from __future__ import annotations
 

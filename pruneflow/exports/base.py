@@ -80,7 +80,7 @@ class Export:
 
     @property
     def must_be_tried(self) -> bool:
-        """Whether only a conversion tells if a network can be exported, whichever network."""
+        """Return whether only a trial conversion shows if a network can be exported."""
         return False
 
     def identity(self) -> dict[str, Any]:
@@ -213,12 +213,12 @@ class Chosen(Export):
 
     @property
     def takes_all(self) -> bool:
-        """Whether every layer is chosen."""
+        """Return whether every layer is chosen."""
         return tuple(self.layers) == EVERY
 
     @property
     def must_be_tried(self) -> bool:
-        """Whether there are layers that may not be found in the file."""
+        """Return whether chosen layers may be missing from the file."""
         return not self.takes_all
 
     def identity(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How TFLite Micro stores weights in fewer bytes: the formats that its operation DECODE reads.
+"""The formats that the operation DECODE of TFLite Micro reads: weights in fewer bytes.
 
 Each weight lies in two tensors of bytes. The first has the positions. The second, which TFLite Micro calls
 ancillary, has a header of 16 bytes and then the values. A weight of int8 is stored in one of two ways:

@@ -22,7 +22,7 @@ __all__ = ["Micro", "MicroFacts"]
 
 @dataclass(frozen=True)
 class MicroFacts:
-    """What a microcontroller needs to run a file.
+    """Memory and operations that a microcontroller needs to run a file.
 
     Attributes:
         library: Version of tflite-micro that ran it.

@@ -28,7 +28,7 @@ Lines = list[str]
 
 @dataclass(frozen=True)
 class _Files:
-    """What the script must know of the files that it can run.
+    """Facts about the files that the script can run.
 
     Attributes:
         first: Name of the one that it runs if no other is named.

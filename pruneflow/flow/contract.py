@@ -20,7 +20,7 @@ __all__ = ["Contract", "written_contract"]
 
 @dataclass(frozen=True)
 class Contract:
-    """What all exported files of a run have in common for an app; names, shapes, types are those of a file.
+    """Facts that an app needs about all files of a run; names, shapes and types are kept for each file.
 
     Attributes:
         reads: How an example is read.

@@ -1,4 +1,4 @@
-"""What is known before any training, as one value."""
+"""The facts that are known before training, as one value."""
 
 from __future__ import annotations
 

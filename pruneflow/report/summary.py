@@ -291,7 +291,7 @@ def _parts_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[
 
 
 def _types_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
-    """How the weights are stored, where not all that could be are stored as the kind says."""
+    """Yield the types of the weights, where some differ from the kind of the file."""
     chosen = (result["config"].get("export") or {}).get("layers", ["*"]) != ["*"]
     if file["kind"] == "int4" or chosen:
         of_dtype: dict[str, list[str]] = {}
@@ -301,7 +301,7 @@ def _types_line(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[
 
 
 def _micro_lines(file: Mapping[str, Any]) -> Iterator[str]:
-    """What a microcontroller needs to run a file that is made for one."""
+    """Yield the memory and operations that a file for a microcontroller needs."""
     needs = file.get("micro")
     if not needs:
         return

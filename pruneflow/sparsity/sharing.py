@@ -99,7 +99,7 @@ def _centres(numbers: Array, times: Array, count: int) -> Array:
 
 
 def _places(numbers: Array) -> Array:
-    """Where clusters may begin and end among sorted numbers: everywhere, unless there are too many."""
+    """Return the places among sorted numbers at which clusters may begin: all, unless there are too many."""
     size = len(numbers)
     if size <= 2 * PLACES:
         return np.arange(size + 1)
