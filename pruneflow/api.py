@@ -157,6 +157,9 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
     if not _goes_on(place, words):
         require_no_run(place, "folder")
     require_writable(place)
+    problem = "a search for one file is many runs"
+    remedy = f"Type python -m pruneflow goal={config.goal.option_name} in a shell, or leave goal out."
+    require(not config.goal.searches, "goal", config.goal.option_name, problem, remedy)
     with left_as_found():
         return _carried_out(config, words, place, report=config.report if report is None else report)
 

@@ -51,7 +51,7 @@ GOES_ON = f"{STAYS} Unless stages.reuse=false, the same command goes on from the
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with the code of how it ended.
 
-    0 done, 1 failed, 2 refused, 3 pruned to a wreck, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
+    0 done, 1 failed, 2 refused, 3 pruned to a wreck, 4 goal missed, 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us, not a traceback the terminal
     with _answered():
@@ -199,4 +199,4 @@ def _command(settings: HydraConf) -> str:
     words += [f"--config-dir={path}" for path in added]
     if settings.job.config_name != "config":
         words.append(f"--config-name={settings.job.config_name}")
-    return shlex.join([*words, *settings.overrides.task])
+    return shlex.join([*words, *(word for word in settings.overrides.task if word != "goal=none")])

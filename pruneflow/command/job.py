@@ -20,16 +20,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
-from pruneflow.command import answers, continuing, grids, launchers, plugins, search, targets
+from pruneflow.command import answers, continuing, goal, grids, launchers, plugins, search, targets
 from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives, results
-from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.config import Config, config_folder, from_hydra, option_from_hydra, plain
+from pruneflow.flow.goal import Searched
 from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import is_done
 from pruneflow.flow.store import Store
 from pruneflow.options import require
+from pruneflow.report.goal import finish
 from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime import versions
 from pruneflow.runtime.terminal import console
@@ -94,17 +96,20 @@ class Job:
                 grids.check_swept(swept)
             searches = sweep and search.is_search(settings.hydra)
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
-            probes = search.probes(swept) if searches else cells
+            probes = _probes(settings, swept) if searches else cells
             composed = [compose(cell) for cell in probes] if sweep else [settings]
             configs = [from_hydra(_bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
-            if searches:
+            if searches and _goal(settings) is None:
                 search.check(settings.hydra, configs[0].objective, swept)
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             folder = _folder(settings, key)
             named = any(override.key_or_group == key for override in typed)
         constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
+        if wanted := _goal(settings):
+            constant += goal.shared_keys(wanted, swept)
+            goal.check_baseline(wanted, configs[0])
         return cls(cells, constant, sweep, folder, configs, settings.hydra, named, list(parsed.overrides))
 
     @property
@@ -203,7 +208,14 @@ class Job:
                 claim.finish()
         if done and not self.sweep:
             require_worth(results.read(job.folder))
+        if self._seeks_a_file:
+            finish(job.folder)
         return done
+
+    @property
+    def _seeks_a_file(self) -> bool:
+        """Whether this is the search of a goal."""
+        return str(self.settings.sweeper._target_).endswith(".GoalSweeper")
 
     def _beside_itself(self) -> None:
         """The same command runs already: it keeps its folder."""
@@ -224,7 +236,7 @@ class Job:
     def _engine_running(self) -> AbstractContextManager[launchers.Cells]:
         if not self.sweep:
             return nullcontext(launchers.Cells())
-        if not self.cells:
+        if not self.cells and not self._seeks_a_file:
             search.quieten()
         return launchers.running(launchers.engine_of(self.settings), self._at_a_time)
 
@@ -238,7 +250,7 @@ class Job:
         cells = self._outcomes()
         if not cells:
             return False
-        if not self.cells:
+        if not self.cells and not self._seeks_a_file:
             search.show_best(cells, self.configs[0].objective)
         write_csv(self.folder / "sweep.csv", cells)
         tables.show_sweep(cells)
@@ -279,6 +291,21 @@ def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
         flag = "--run" if parsed.run else "-m"
         raise ConfigError(f"hydra.mode={mode.name}: {flag} asks for the opposite. Leave one of them out.")
     return asked == RunMode.MULTIRUN
+
+
+def _goal(settings: DictConfig) -> Searched | None:
+    """Return what a search for one file looks for; None where there is none."""
+    goal = option_from_hydra(settings, "goal")
+    return goal if isinstance(goal, Searched) else None
+
+
+def _probes(settings: DictConfig, swept: Sequence[Override]) -> list[list[str]]:
+    """Return cells that a search may come to."""
+    wanted = _goal(settings)
+    if wanted is None:
+        return search.probes(swept)
+    goal.check(wanted, swept)
+    return goal.probes(wanted, swept)
 
 
 def _bare(config: DictConfig) -> DictConfig:

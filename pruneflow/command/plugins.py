@@ -13,6 +13,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pruneflow.command.goal import GoalSweeper
 from pruneflow.command.plugin_rules import check_rules
 from pruneflow.command.yaml_answers import allowed_by
 from pruneflow.errors import ConfigError
@@ -104,13 +105,19 @@ def _is_installed(package: str) -> bool:
         return False
 
 
+def _is_plugin(name: str) -> bool:
+    """Return whether Hydra may make a class; version 1.3 would take none of ours."""
+    return name.startswith(("hydra_plugins.", "hydra._internal.core_plugins.", "pruneflow.command."))
+
+
 def prefer_own_yaml() -> None:
     """Take back the settings that plugins register under names that conf/hydra/ has too.
 
     Hydra 1.3 would hold the files against them, with a warning, and refuse those of Optuna.
     """
     extensions.load()
-    Plugins.instance()  # registers them, once
+    Plugins.instance().register(GoalSweeper)
+    Plugins.is_in_toplevel_plugins_module = staticmethod(_is_plugin)  # type: ignore[method-assign,assignment]
     store = ConfigStore.instance().repo["hydra"]
     for name in chain.from_iterable(plugin.settings for plugin in _PLUGINS.values()):
         *groups, choice = name.split("/")

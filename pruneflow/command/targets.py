@@ -19,6 +19,7 @@ __all__ = ["check"]
 ALLOWED = re.compile(
     r"hydra_plugins\.\w+\.\w+\.\w+(Launcher|Sweeper)|hydra\._internal\.core_plugins\.\w+\.\w+|"
     r"hydra\.experimental\.callbacks\.\w+|optuna\.samplers\.\w+|"
+    r"pruneflow\.command\.\w+\.\w+Sweeper|"
     r"logging\.(StreamHandler|FileHandler|NullHandler|Formatter|handlers\.(Timed)?RotatingFileHandler)|"
     r"colorlog\.ColoredFormatter"
 )

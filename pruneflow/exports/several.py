@@ -9,9 +9,11 @@ from typing import Any
 from pruneflow.exports.base import Export
 from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int16x8, require_samples
 from pruneflow.exports.int4 import Int4
-from pruneflow.options import option
+from pruneflow.options import option, require, require_one_of
 
 __all__ = ["All", "Every"]
+
+KINDS = ("float", "float16", "dynamic-range", "int8", "int16x8", "int4")
 
 
 @option("export", "all")
@@ -43,9 +45,22 @@ class All(Export):
 @option("export", "every")
 @dataclass(kw_only=True)
 class Every(All):
-    """All kinds that can be made of the network here; the others are named, with the reason."""
+    """All kinds that can be made of the network here; the others are named, with the reason.
+
+    Attributes:
+        kinds: Those that are wanted.
+    """
 
     leaves_out = True
+
+    kinds: list[str]
+
+    def __post_init__(self) -> None:
+        """Refuse kinds that there are not."""
+        super().__post_init__()
+        require(bool(self.kinds), "export.kinds", self.kinds, "no kind is wanted", "Give one or more.")
+        for kind in self.kinds:
+            require_one_of("export.kinds", kind, KINDS)
 
     @property
     def must_be_tried(self) -> bool:
@@ -56,7 +71,7 @@ class Every(All):
         """One of each kind; those without a sparse encoding are dense-encoded."""
         dense = {**_common(self), "encoding": "dense"}
         as_float, dynamic_range, int8 = super().exports()
-        return [
+        made = [
             as_float,
             Float16(name="float16", **_common(self)),
             dynamic_range,
@@ -64,6 +79,7 @@ class Every(All):
             Int16x8(name="int16x8", calibration_samples=self.calibration_samples, **dense),
             Int4(name="int4", **dense),
         ]
+        return [each for each in made if each.kind in self.kinds]
 
 
 def _common(export: Export) -> dict[str, Any]:

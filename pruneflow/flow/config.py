@@ -16,7 +16,7 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import options as exports
 from pruneflow.exports.latency import Latency
-from pruneflow.flow import objectives
+from pruneflow.flow import goal, objectives
 from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pruneflow.datasets.augmentation import Augmentation
     from pruneflow.datasets.base import Dataset
     from pruneflow.exports.base import Export
+    from pruneflow.flow.goal import Goal
     from pruneflow.models.base import Model
     from pruneflow.runtime.device import Device
     from pruneflow.sparsity.criteria import Criterion
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from pruneflow.training.trainer import Trainer
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
-    Augmentation = Then = Any
+    Augmentation = Goal = Then = Any
 
 __all__ = [
     "Config",
@@ -82,6 +83,7 @@ class Config:
         latency: How long exported files are timed.
         tensorboard: What the pruning phase shows beside its curves.
         stages: Where results of stages are kept, and whether they are used again.
+        goal: What the command looks for, where it is not one run or a sweep.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         report: Whether a run and a sweep end with ``report.html``.
         seed: Fixes initial weights, batch order, augmentation and dropout.
@@ -104,6 +106,7 @@ class Config:
     latency: Latency
     tensorboard: TensorBoard
     stages: Stages
+    goal: Goal
     objective: list[str]
     report: bool
     seed: int = at_most(2**32 - 1)
@@ -144,6 +147,7 @@ _GROUPS = {
     "export": exports.Export,
     "trainer": trainers.Trainer,
     "device": device.Device,
+    "goal": goal.Goal,
 }
 
 ConfigStore.instance().store(group="schema", name="config", node=Config)

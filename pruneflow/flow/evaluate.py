@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -40,15 +40,24 @@ from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.sparsity.shared_weights import SharedWeight
 from pruneflow.training.metrics import HEADLINES
-from pruneflow.training.scoring import FloatArray, Scores, keras_outcome, parity, score
+from pruneflow.training.scoring import (
+    FloatArray,
+    PairedDrop,
+    Scores,
+    keras_outcome,
+    paired_drop,
+    parity,
+    score,
+)
 
 __all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", "Evaluations", "evaluate"]
 
 # Raise it in the commit that changes the figures which the same file and examples give. Evaluation measures
 # no time that a result shows as a figure of the network; such a one must never be taken from another machine.
-EVALUATE_VERSION = 3
+EVALUATE_VERSION = 4
 
 FACTS, OUTCOME = "facts.json", "outcome.npz"
+VALIDATION_COSTS = "validation_costs"
 
 
 class AccuracyDropError(PruneflowError):
@@ -72,11 +81,15 @@ class Evaluating:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores on the validation and the test part, and what the network says on the test part, (n, ...)."""
+    """Scores on the validation and the test part, and what the network says on the test part, (n, ...).
+
+    ``validation_costs`` has the cost of each validation example, (n,), as `Task.costs` gives it.
+    """
 
     stage: Stage
     scores: dict[str, Scores]
     outcome: FloatArray = field(repr=False)
+    validation_costs: FloatArray = field(repr=False)
     seconds: float
 
 
@@ -221,6 +234,7 @@ class Evaluations:
             metrics=test.metrics,
             validation_metrics=validation.metrics,
             validation_drop=self.pruned.scores["validation"].headline - validation.headline,
+            against_dense=self._against_dense(found),
             **asdict(parity(self.task, self.pruned.outcome, found.outcome)),
             **asdict(size),
             dense_file=shipped.dense_file.name,
@@ -234,6 +248,13 @@ class Evaluations:
             micro=shipped.micro,
             sent_bytes=shipped.sent.stat().st_size,
         )
+
+    def _against_dense(self, found: Evaluation) -> PairedDrop | None:
+        """Compare a file with the dense network on the validation part; None where that was not trained."""
+        if self.dense is None:
+            return None
+        counted = self.task.headline == "accuracy"
+        return paired_drop(self.dense.validation_costs, found.validation_costs, counted=counted)
 
 
 def evaluate(
@@ -363,26 +384,27 @@ def _of_file(store: Store, shipped: Shipped, network: Network, data: Data, how: 
 
 def _scored(
     network: Network, data: Data, how: Evaluating, says: Callable[[str, Part], FloatArray]
-) -> tuple[dict[str, Scores], FloatArray]:
+) -> _Scored:
     parts = {"validation": data.validation, "test": data.test}
     task = task_of(network.model, data.spec)
     found = {part: says(part, examples) for part, examples in parts.items()}
     scores = {part: score(task, found[part], examples.y, how.metrics) for part, examples in parts.items()}
-    return scores, found["test"]
+    costs = task.costs(found["validation"], task.truth(data.validation.y))
+    return scores, {"outcome": found["test"], VALIDATION_COSTS: costs}
+
+
+_Scored: TypeAlias = tuple[dict[str, Scores], dict[str, FloatArray]]
 
 
 def _evaluation(
-    store: Store,
-    inputs: dict[str, Any],
-    run: Callable[[], tuple[dict[str, Scores], FloatArray]],
-    how: Evaluating,
+    store: Store, inputs: dict[str, Any], run: Callable[[], _Scored], how: Evaluating
 ) -> Evaluation:
     def make(folder: Path) -> None:
         start = time.perf_counter()
-        scores, outcome = run()
+        scores, arrays = run()
         seconds = time.perf_counter() - start
         content = io.BytesIO()
-        np.savez_compressed(content, outcome=outcome)
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
         write_file(folder / OUTCOME, content.getvalue())
         facts = {"seconds": seconds, "scores": {part: asdict(found) for part, found in scores.items()}}
         write_file(folder / FACTS, json.dumps(facts).encode())
@@ -392,8 +414,7 @@ def _evaluation(
         facts = json.loads((folder / FACTS).read_bytes())
         scores = {part: Scores(**found) for part, found in facts["scores"].items()}
         with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
-            outcome = arrays["outcome"]
-        return Evaluation(stage, scores, outcome, facts["seconds"])
+            return Evaluation(stage, scores, arrays["outcome"], arrays[VALIDATION_COSTS], facts["seconds"])
 
     asked = {"metrics": list(how.metrics)} if how.metrics else {}
     inputs = {"version": EVALUATE_VERSION, **inputs, **asked}

@@ -26,6 +26,7 @@ from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.sparsity.shared_weights import SharedWeight
 from pruneflow.training.metrics import headline_of
+from pruneflow.training.scoring import PairedDrop
 
 __all__ = [
     "FORMAT",
@@ -282,8 +283,10 @@ class TfliteResult:
     ``max_difference`` the largest difference in probability, or in a predicted number. ``validation_drop`` is
     what the file loses against Keras on the validation part, in accuracy or r2. ``dense_*`` is the baseline
     exported in the same way, with which ``size_ratios`` compare, like for like. ``theoretical_speedup`` is
-    multiply-adds of the baseline over those of this file with weights other than zero. ``micro`` is what a
-    microcontroller needs; None where the file is not made for one. ``sent_bytes`` is the size of ``sent``.
+    multiply-adds of the baseline over those of this file with weights other than zero. ``against_dense`` is
+    what the file loses against the dense network on the validation part, example by example. ``micro`` is
+    what a microcontroller needs; None where the file is not made for one. ``sent_bytes`` is the size of
+    ``sent``.
     """
 
     kind: str
@@ -315,6 +318,7 @@ class TfliteResult:
     stages: dict[str, Stage]
     micro: MicroFacts | None = None
     sent_bytes: int | None = None
+    against_dense: PairedDrop | None = None
 
 
 @dataclass(frozen=True)

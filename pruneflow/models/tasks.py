@@ -63,6 +63,10 @@ class Task(ABC):
         """Metrics that go without saying, by name, the one named `headline` first."""
 
     @abstractmethod
+    def costs(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> FloatArray:
+        """Return the cost of each example, (n,) float64; 1 minus their mean is the headline."""
+
+    @abstractmethod
     def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
         """Return the examples that two networks answer differently, (n,)."""
 
@@ -122,6 +126,10 @@ class Classification(Task):
         """Accuracy: share of examples whose most probable class is the label, [0, 1]."""
         return {"accuracy": float((outcome.argmax(axis=1) == truth).mean())}
 
+    def costs(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> FloatArray:
+        """1 for each example whose most probable class is not the label, otherwise 0."""
+        return np.asarray(outcome.argmax(axis=1) != truth, dtype=np.float64)
+
     def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
         """Examples whose most probable class differs."""
         return np.asarray(a.argmax(axis=1) != b.argmax(axis=1))
@@ -166,11 +174,18 @@ class Regression(Task):
         >>> task.metrics(np.array([[1.0], [2.0], [1.5]]), np.array([[1.0], [2.0], [3.0]]))
         {'r2': -0.125, 'mean_absolute_error': 0.5}
         """
-        rest = np.square(outcome - truth).sum(axis=0)
-        whole = np.square(truth - truth.mean(axis=0)).sum(axis=0)
-        shares = np.divide(rest, whole, out=np.where(rest > 0, 1.0, 0.0), where=whole > 0)
         error = np.abs(outcome - truth).mean()
-        return {"r2": float((1 - shares).mean()), "mean_absolute_error": float(error)}
+        return {
+            "r2": float(1 - self.costs(outcome, truth).mean()),
+            "mean_absolute_error": float(error),
+        }
+
+    def costs(self, outcome: FloatArray, truth: npt.NDArray[Any]) -> FloatArray:
+        """Squared error over the variance of the target, the mean of all targets."""
+        rest = np.square(outcome - truth)
+        whole = np.square(truth - truth.mean(axis=0)).mean(axis=0)
+        unmet = np.where(rest.sum(axis=0) > 0, 1.0, 0.0)
+        return np.asarray(np.where(whole > 0, rest / np.where(whole > 0, whole, 1.0), unmet).mean(axis=1))
 
     def differ(self, a: FloatArray, b: FloatArray) -> npt.NDArray[np.bool_]:
         """Examples of which a prediction differs by more than `APART` of the spread of the first ones."""

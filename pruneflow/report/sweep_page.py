@@ -11,6 +11,7 @@ from pruneflow.flow import figures
 from pruneflow.flow.judgement import marked
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
+from pruneflow.report.goal import answer_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of, spelled
 from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
@@ -75,9 +76,11 @@ def _pictures(grids: Mapping[str, Grid], links: Mapping[str, str]) -> Iterator[P
 def _values(
     collected: Collected, grids: Mapping[str, Grid], links: Mapping[str, str], page: Path
 ) -> dict[str, Any]:
+    title = _title(collected, grids)
+    answers = list(filter(None, map(answer_in, collected.folders)))
     return {
-        "title": _title(collected, grids),
-        "lead": [str(folder) for folder in collected.folders],
+        "title": answers[0] if answers else title,
+        "lead": [*([title] if answers else []), *map(str, collected.folders)],
         "alarms": list(_alarms(collected.runs)),
         "notices": [*collected.notices, *_notices(collected, grids)],
         "parts": [

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["FloatArray", "Parity", "Scores", "keras_outcome", "parity", "score"]
+__all__ = ["FloatArray", "PairedDrop", "Parity", "Scores", "keras_outcome", "paired_drop", "parity", "score"]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -86,6 +88,56 @@ def parity(task: Task, a: FloatArray, b: FloatArray) -> Parity:
     """
     other = task.differ(a, b)
     return Parity(int(other.sum()), float(1 - other.mean()), float(np.abs(a - b).max()))
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """The loss of one network against another on the same examples.
+
+    Attributes:
+        drop: What the headline loses: accuracy or R2.
+        standard_error: Of the drop: how far chance in the choice of examples moves it.
+        examples: Number of examples.
+    """
+
+    drop: float
+    standard_error: float
+    examples: int
+
+    def at_most(self, confidence: float) -> float:
+        """Return the upper end of a one-sided interval of the drop.
+
+        Args:
+            confidence: Share of all choices of examples in which the true drop is below it, [0.5, 1).
+
+        >>> PairedDrop(0.002, 0.001, 1000).at_most(0.5)
+        0.002
+        """
+        return self.drop + NormalDist().inv_cdf(confidence) * self.standard_error
+
+
+def paired_drop(before: FloatArray, after: FloatArray, *, counted: bool) -> PairedDrop:
+    """Compare two networks example by example, as McNemar's test does.
+
+    Args:
+        before: Cost of each example, (n,), as `Task.costs` gives it.
+        after: The same of the other network.
+        counted: Whether the costs are 0 or 1. Half a change for the better and half a one for the worse are
+            added then (Agresti and Min 2005), so that no change in few examples is no proof of none.
+
+    >>> paired_drop(np.zeros(100), np.eye(100)[0] + np.eye(100)[1], counted=True)
+    PairedDrop(drop=0.02, standard_error=0.016..., examples=100)
+    """
+    differences = after - before
+    n = len(differences)
+    drop = float(differences.mean())
+    if counted:
+        squares, size = float(np.square(differences).sum()) + 1.0, n + 2
+        moved = float(differences.sum()) / size
+        error = math.sqrt(max(0.0, squares / size - moved**2) / size)
+    else:
+        error = float(differences.std()) / math.sqrt(n)
+    return PairedDrop(drop, error, n)
 
 
 def keras_outcome(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:

@@ -1,0 +1,159 @@
+"""The search for one file: the cells that Hydra runs for ``goal``, and how the search ends."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import results
+from pruneflow.flow.config import option_from_hydra
+from pruneflow.flow.goal import Searched, Way
+from pruneflow.flow.goal_search import Proposal, Tried, next_proposal
+from pruneflow.options import require
+from pruneflow.report.goal import step
+
+if TYPE_CHECKING:
+    from hydra.types import HydraContext, TaskFunction
+
+    from pruneflow.flow.config import Config
+
+__all__ = ["GoalSweeper", "check", "check_baseline", "probes", "shared_keys"]
+
+
+class GoalSweeper(Sweeper):
+    """A sweeper of Hydra that trains one network after the other, each chosen by those before."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra hands over."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Train until the search ends, and keep ``goal.json`` beside the cells.
+
+        Args:
+            arguments: Overrides as typed.
+        """
+        assert self.config is not None and self.launcher is not None, "setup comes first"
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        goal = option_from_hydra(self.config, "goal")
+        typed = OverridesParser.create().parse_overrides(arguments)
+        ways, shared = ways_left(goal, typed), cell(goal, typed)
+        tried: list[Tried] = []
+        cells: list[Path] = []
+        while proposal := next_proposal(goal, ways, tried):
+            (job,) = self.launcher.launch([[*shared, *proposal.words]], initial_job_idx=len(tried))
+            assert job.hydra_cfg is not None
+            cells.append(Path(job.hydra_cfg.hydra.runtime.output_dir))
+            tried.append(_tried(goal, proposal, cells[-1]))
+            step(folder, goal, tried, cells)
+        return None
+
+
+def check(goal: Searched, overrides: Sequence[Override]) -> None:
+    """Refuse a search for one file inside a sweep, and keys that are typed though the search chooses them.
+
+    Args:
+        goal: What is looked for.
+        overrides: All of the command line.
+
+    Raises:
+        ConfigError: naming the override.
+    """
+    shares = {way.share for way in goal.ways.values()}
+    for override in overrides:
+        line = override.input_line or ""
+        if override.is_sweep_override():
+            remedy = "Give the key one value, or leave goal out"
+            raise ConfigError(f"{line}: goal={goal.option_name} chooses its networks itself. {remedy}.")
+        if override.key_or_group in shares:
+            remedy = "Leave it out; goal.ways.NAME.start says where the search begins"
+            raise ConfigError(f"{line}: goal={goal.option_name} searches this key. {remedy}.")
+    left = ways_left(goal, overrides)
+    require(bool(left), "goal.ways", list(goal.ways), "all their settings are typed", "Leave some out.")
+
+
+def check_baseline(goal: Searched, config: Config) -> None:
+    """Refuse a search without a dense network to compare with.
+
+    Args:
+        goal: What is looked for.
+        config: Of one of the networks.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    require(
+        config.trainer.dense_epochs != 0 or config.model.starts_trained,
+        "trainer.dense_epochs",
+        0,
+        f"goal={goal.option_name} compares files with the dense network, which would not be trained",
+        "Give it epochs, or leave it out.",
+    )
+
+
+def shared_keys(goal: Searched, overrides: Sequence[Override]) -> list[str]:
+    """Return the keys of the overrides that all networks share."""
+    return [word.partition("=")[0] for word in cell(goal, overrides)]
+
+
+def ways_left(goal: Searched, overrides: Sequence[Override]) -> dict[str, Way]:
+    """Return the ways without what is typed; one of which nothing is left is no way of its own."""
+    typed = {override.key_or_group for override in overrides}
+    left = {name: _without(way, typed) for name, way in goal.ways.items()}
+    return {name: way for name, way in left.items() if way.settings or not goal.ways[name].settings}
+
+
+def _without(way: Way, typed: Collection[str]) -> Way:
+    settings = [word for word in way.settings if word.partition("=")[0] not in typed]
+    return Way(settings, way.share, way.start)
+
+
+def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
+    """Return the overrides that all networks of a search share: those that are typed, but for the goal."""
+    kept = [each for each in overrides if not _is_of_goal(each.key_or_group)]
+    typed = {override.key_or_group for override in kept}
+    own = {
+        "goal": "goal=none",
+        "export": f"export=every export.kinds=[{','.join(goal.kinds)}]",
+        "latency.seconds": "latency.seconds=0" if not goal.times else "",
+        "report": "report=false",
+    }
+    added = [word for key, words in own.items() if key not in typed for word in words.split()]
+    return [*added, *(each.input_line or "" for each in kept)]
+
+
+def probes(goal: Searched, overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the first network of each way, which is composed and checked before anything is written."""
+    shared, first = cell(goal, overrides), next_proposal(goal, ways_left(goal, overrides), [])
+    assert first is not None
+    others = [
+        Proposal(name, tuple(way.settings), way.share, way.start or first.share)
+        for name, way in ways_left(goal, overrides).items()
+    ]
+    return [[*shared, *each.words] for each in others]
+
+
+def _is_of_goal(key: str) -> bool:
+    return key == "goal" or key.startswith("goal.")
+
+
+def _tried(goal: Searched, proposal: Proposal, folder: Path) -> Tried:
+    """Read what came of a network; no files where the run failed."""
+    try:
+        found = results.read(folder)
+    except (FileNotFoundError, PruneflowError):
+        return Tried(proposal, ())
+    return Tried(proposal, tuple(map(goal.figures_of, found["tflite"])), found["seconds"])

@@ -1,0 +1,247 @@
+"""The group ``goal``: the file that a search looks for, and the ways that it tries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, ClassVar
+
+from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.training.scoring import PairedDrop
+
+__all__ = [
+    "MEASURES",
+    "Fastest",
+    "FileFigures",
+    "Goal",
+    "MostAccurate",
+    "NoGoal",
+    "Searched",
+    "Smallest",
+    "Way",
+]
+
+# Name: what is read off an exported file in a result, and how it is shown.
+MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
+    "gzip_bytes": (("gzip_bytes",), "{:,.0f} B after gzip"),
+    "bytes": (("bytes",), "{:,.0f} B"),
+    "latency_ms": (("latency", "pruned", "median_ms"), "{:.4g} ms"),
+    "multiply_adds": (("inside", "multiply_adds"), "{:,.0f} multiply-adds"),
+}
+USUAL_DROP = 0.005  # allowed where nothing else limits the answer
+
+
+@dataclass
+class Way:
+    """A way to make a file smaller or faster, tried on top of the best one before it.
+
+    Attributes:
+        settings: Overrides of the command line.
+        share: Key of the share that is searched.
+        start: The first share; null takes the best one so far.
+    """
+
+    settings: list[str] = field(default_factory=list)
+    share: str = "schedule.final_sparsity"
+    start: float | None = None
+
+
+@dataclass(frozen=True)
+class FileFigures:
+    """The figures of an exported file that a goal reads.
+
+    Attributes:
+        kind: Kind of the file.
+        measure: What is made small.
+        accuracy: Accuracy or R2 on the validation part.
+        drop: Measured drop against the dense network there.
+        drop_at_most: Upper end of the interval of the drop.
+        bytes: Size that is limited.
+        latency_ms: Median latency; None where it was not measured.
+    """
+
+    kind: str
+    measure: float
+    accuracy: float
+    drop: float
+    drop_at_most: float
+    bytes: float
+    latency_ms: float | None
+
+
+@dataclass(kw_only=True)
+class Goal:
+    """The base of the options for what a command looks for.
+
+    Attributes:
+        name: Label in tables.
+    """
+
+    option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    searches: ClassVar[bool] = False
+
+    name: str
+
+
+@option("goal", "none")
+@dataclass(kw_only=True)
+class NoGoal(Goal):
+    """The command is one run, or a sweep."""
+
+
+@dataclass(kw_only=True)
+class Searched(Goal):
+    """A search for one file, by figures of the validation part and of sizes.
+
+    Attributes:
+        measure: What is made small, of `MEASURES`.
+        max_accuracy_drop: Most accuracy (or R2) that the file may lose against the dense network; null limits
+            none, and the most accurate file under the other limits is looked for.
+        max_bytes: Most bytes: after gzip, or raw where the measure is ``bytes``; null limits none.
+        max_latency_ms: Most milliseconds of one invocation; null limits none.
+        confidence: Confidence of the one-sided interval in which the drop must hold.
+        max_trainings: Most networks that are trained.
+        max_minutes: Minutes of training after which no other one is begun; null limits none.
+        tolerance: Least gain, as a share of the measure, that is worth another training.
+        kinds: Kinds of files that are made of each network, where ``export`` is not typed.
+        ways: Ways, tried in their order.
+    """
+
+    searches: ClassVar[bool] = True
+
+    measure: str
+    max_accuracy_drop: float | None
+    max_bytes: int | None
+    max_latency_ms: float | None
+    confidence: float
+    max_trainings: int = at_most(1000)
+    max_minutes: float | None
+    tolerance: float
+    kinds: list[str]
+    ways: dict[str, Way]
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can keep, or that leave nothing to look for."""
+        require_one_of("goal.measure", self.measure, tuple(MEASURES))
+        self._check_limits()
+        require(
+            0.5 <= self.confidence < 1,
+            "goal.confidence",
+            self.confidence,
+            "allowed are numbers from 0.5 up to, not including, 1",
+            "0.5 takes the measured drop as it is.",
+        )
+        _require_positive(
+            "goal.max_trainings", self.max_trainings, "Write for instance goal.max_trainings=10."
+        )
+        _require_positive("goal.max_minutes", self.max_minutes, "null limits none.")
+        require(
+            0 < self.tolerance < 1,
+            "goal.tolerance",
+            self.tolerance,
+            "it is a share; allowed are numbers between 0 and 1",
+            "0.02 stops where less than 2 % can be gained.",
+        )
+        require(bool(self.ways), "goal.ways", self.ways, "there is nothing to try", "Leave it out.")
+
+    def _check_limits(self) -> None:
+        require(
+            self.max_accuracy_drop is None or 0 <= self.max_accuracy_drop < 1,
+            "goal.max_accuracy_drop",
+            self.max_accuracy_drop,
+            "it is a share; allowed are numbers from 0 up to, not including, 1, or null",
+            "0.005 allows half a point.",
+        )
+        _require_positive("goal.max_bytes", self.max_bytes, "null limits none.")
+        _require_positive("goal.max_latency_ms", self.max_latency_ms, "null limits none.")
+
+    @property
+    def allowed_drop(self) -> float | None:
+        """The drop that is allowed: half a point where nothing limits the file."""
+        limited = self.max_bytes is not None or self.max_latency_ms is not None
+        return USUAL_DROP if self.max_accuracy_drop is None and not limited else self.max_accuracy_drop
+
+    @property
+    def times(self) -> bool:
+        """Whether latency counts."""
+        return self.measure == "latency_ms" or self.max_latency_ms is not None
+
+    @property
+    def wants_accuracy(self) -> bool:
+        """Whether the most accurate file is looked for, not the smallest."""
+        return self.allowed_drop is None
+
+    def figures_of(self, file: Mapping[str, Any]) -> FileFigures:
+        """Read the figures of an exported file off a result."""
+        against = file["against_dense"]
+        paired = PairedDrop(**against)
+        latency = file["latency"]
+        return FileFigures(
+            kind=file["kind"],
+            measure=float(_pick(file, MEASURES[self.measure][0])),
+            accuracy=float(next(iter(file["validation_metrics"].values()))),
+            drop=paired.drop,
+            drop_at_most=paired.at_most(self.confidence),
+            bytes=file["bytes" if self.measure == "bytes" else "gzip_bytes"],
+            latency_ms=latency["pruned"]["median_ms"] if latency else None,
+        )
+
+    def value(self, file: FileFigures) -> float:
+        """Return what is made small: the measure, or the error of the most accurate file."""
+        return 1 - file.accuracy if self.wants_accuracy else file.measure
+
+    def misses(self, file: FileFigures) -> dict[str, float]:
+        """Return by how much a file misses each limit, as a share of it; empty where it keeps all."""
+        limits = {
+            "max_accuracy_drop": (file.drop_at_most, self.allowed_drop),
+            "max_bytes": (file.bytes, self.max_bytes),
+            "max_latency_ms": (file.latency_ms, self.max_latency_ms),
+        }
+        return {
+            name: (found - limit) / limit if limit else inf
+            for name, (found, limit) in limits.items()
+            if limit is not None and found is not None and found > limit
+        }
+
+    def shown(self, value: float) -> str:
+        """Spell a value of the measure."""
+        return MEASURES[self.measure][1].format(value)
+
+
+@option("goal", "smallest")
+@dataclass(kw_only=True)
+class Smallest(Searched):
+    """The smallest file within the limits."""
+
+
+@option("goal", "fastest")
+@dataclass(kw_only=True)
+class Fastest(Searched):
+    """The fastest file within the limits."""
+
+
+@option("goal", "most_accurate")
+@dataclass(kw_only=True)
+class MostAccurate(Searched):
+    """The most accurate file below a size or a latency."""
+
+    def _check_limits(self) -> None:
+        super()._check_limits()
+        require(
+            self.max_bytes is not None or self.max_latency_ms is not None,
+            "goal",
+            "most_accurate",
+            "nothing limits the file, and the dense one is the most accurate",
+            "Set goal.max_bytes or goal.max_latency_ms.",
+        )
+
+
+def _require_positive(key: str, value: float | None, remedy: str) -> None:
+    require(value is None or value > 0, key, value, "allowed are numbers above 0", remedy)
+
+
+def _pick(found: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        found = found[part]
+    return found

@@ -1,0 +1,165 @@
+"""The answer of a search for one file: a line for each network, ``goal.json``, the folder ``best``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pruneflow.errors import PruneflowError
+from pruneflow.exports.use_script import SCRIPT
+from pruneflow.flow import results
+from pruneflow.flow.goal import FileFigures, Searched
+from pruneflow.flow.goal_search import Best, Tried, best, nearest
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import read_json
+from pruneflow.runtime.terminal import console
+from pruneflow.training.metrics import HEADLINES
+
+__all__ = ["BEST", "GOAL_FILE", "GoalMissedError", "answer_in", "finish", "step"]
+
+GOAL_FILE, BEST = "goal.json", "best"
+
+
+class GoalMissedError(PruneflowError):
+    """A search that found no file within the limits; all networks are written."""
+
+    exit_code = 4
+
+
+def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[Path]) -> None:
+    """Print what the last network gave, and write what is known so far.
+
+    Args:
+        folder: Of the search.
+        goal: What is looked for.
+        tried: The networks so far.
+        cells: The folder of each.
+    """
+    last, found = tried[-1], best(goal, tried)
+    number = len(tried)
+    console.print(f"Network {number}  {' '.join(last.proposal.words)}", markup=False, soft_wrap=True)
+    if not last.files:
+        console.print("  it failed; see its folder", markup=False, soft_wrap=True)
+    for file in last.files:
+        is_best = found is not None and (found.tried, found.file) == (number - 1, file)
+        console.print(
+            f"  {_line(goal, file)}{'  BEST SO FAR' if is_best else ''}", markup=False, soft_wrap=True
+        )
+    record = {
+        "goal": asdict(goal),
+        "networks": [
+            {**asdict(each), "folder": cell.name, "misses": [goal.misses(file) for file in each.files]}
+            for each, cell in zip(tried, cells, strict=True)
+        ],
+        "best": _named(found, cells),
+        "nearest": _named(nearest(goal, tried), cells),
+        "answer": _answer(goal, found, cells),
+    }
+    write_file(folder / GOAL_FILE, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def finish(folder: Path) -> None:
+    """Copy the best file and what belongs to it into ``best``, and print the answer.
+
+    Args:
+        folder: Of the search, with ``goal.json``.
+
+    Raises:
+        GoalMissedError: if no file keeps the limits; the nearest one is named.
+    """
+    record = read_json(folder / GOAL_FILE)
+    if not record["best"]:
+        raise GoalMissedError(_miss(record))
+    cell, kind = folder / record["best"]["folder"], record["best"]["kind"]
+    result = results.read(cell)
+    (file,) = (each for each in result["tflite"] if each["kind"] == kind)
+    _copy(cell, folder / BEST, [file["file"], file["sent"], SCRIPT, "result.json"])
+    console.print()
+    for line in (record["answer"], f"Test part  {_on_test(result, file)}", f"Command    {result['command']}"):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Files      {shlex.quote(str(folder / BEST))}", markup=False, soft_wrap=True)
+
+
+def answer_in(folder: Path) -> str:
+    """Return the answer of a search in one sentence; empty where the folder holds no search or no answer."""
+    try:
+        return str(read_json(folder / GOAL_FILE)["answer"])
+    except (OSError, ValueError, KeyError):
+        return ""
+
+
+def _named(found: Best | None, cells: Sequence[Path]) -> dict[str, Any] | None:
+    return {"folder": cells[found.tried].name, **asdict(found.file)} if found else None
+
+
+def _line(goal: Searched, file: FileFigures) -> str:
+    """Spell a file, what it loses, and the limits that it misses."""
+    missed = [name.removeprefix("max_").replace("_", " ") for name in goal.misses(file)]
+    verdict = f"too much: {', '.join(missed)}" if missed else "within the limits"
+    return (
+        f"{file.kind:<13}  {goal.shown(file.measure)}  validation {file.accuracy:.4f}, "
+        f"{_drop(goal, file)}  {verdict}"
+    )
+
+
+def _drop(goal: Searched, file: FileFigures) -> str:
+    return f"{file.drop:+.4f} lost, at most {file.drop_at_most:+.4f} with confidence {goal.confidence:g}"
+
+
+def _answer(goal: Searched, found: Best | None, cells: Sequence[Path]) -> str:
+    if not found:
+        return ""
+    return (
+        f"The {goal.option_name.replace('_', ' ')} file is {found.file.kind} of {cells[found.tried].name}: "
+        f"{goal.shown(found.file.measure)}; validation accuracy {found.file.accuracy:.4f}, "
+        f"{_drop(goal, found.file)}."
+    )
+
+
+def _on_test(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+    """Return the figures of the winner on the test part, which the search has not read."""
+    metric = result["data"]["metric"]
+    name, reached = HEADLINES[metric].label or metric, file["metrics"][metric]
+    dense = result["dense"]["metrics"][metric]
+    ratio = result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"]
+    return (
+        f"{name} {reached:.4f}, dense {dense:.4f}, on {result['data']['test']:,} examples; "
+        f"{file['gzip_bytes']:,} B after gzip, {ratio:.1f}x smaller than the dense float file"
+    )
+
+
+def _miss(record: Mapping[str, Any]) -> str:
+    """Say by how much the nearest file misses the goal, and what would help."""
+    found, goal = record["nearest"], record["goal"]
+    if not found:
+        return "The search found nothing: each run failed. Their messages are above."
+    width = found["drop_at_most"] - found["drop"]
+    remedy = "Allow more, or train longer (trainer.epochs)."
+    limit = goal["max_accuracy_drop"]
+    if limit is not None and found["drop"] <= limit < found["drop_at_most"]:
+        remedy = (
+            f"Chance alone moves the drop by {width:.4f} on so few validation examples: take more of them "
+            "(dataset.validation_fraction), allow more, or lower goal.confidence."
+        )
+    return (
+        f"No file reaches the goal. The nearest is {found['kind']} of {found['folder']}: "
+        f"{found['drop']:+.4f} lost, at most {found['drop_at_most']:+.4f} with confidence "
+        f"{goal['confidence']:g}; {found['bytes']:,.0f} B. {remedy}"
+    )
+
+
+def _copy(cell: Path, place: Path, names: Sequence[str]) -> None:
+    """Replace a folder by copies of files that are there."""
+    new = place.with_name(f"{place.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for name in dict.fromkeys(names):
+        if (cell / name).is_file():
+            shutil.copy2(cell / name, new / name)
+    shutil.rmtree(place, ignore_errors=True)
+    new.rename(place)

@@ -1,0 +1,112 @@
+"""``goal=smallest`` from the command line: networks that are trained one after the other, and what is left."""
+
+import json
+
+import pytest
+from conftest import QUICK
+from test_cli import exit_code
+
+from pruneflow import run
+from pruneflow.errors import ConfigError
+from pruneflow.report.automatic import report_sweep
+from pruneflow.report.goal import GOAL_FILE, GoalMissedError, finish
+
+SEARCH = [
+    *QUICK,
+    "goal=smallest",
+    "goal.kinds=[dynamic-range]",
+    "goal.max_accuracy_drop=0.5",
+    "goal.confidence=0.5",
+    "goal.max_trainings=3",
+]
+
+
+def only_folder(tmp_path):
+    (found,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    return found
+
+
+@pytest.mark.run
+def test_a_search_leaves_the_best_file_with_what_an_app_needs(tmp_path, capsys):
+    assert exit_code(SEARCH) == 0
+    said, folder = capsys.readouterr().out, only_folder(tmp_path)
+    record = json.loads((folder / GOAL_FILE).read_text())
+    assert [network["folder"] for network in record["networks"]][0] == "0-final_sparsity=0.8"
+    assert len(record["networks"]) == 3
+    holds_the_best_file(folder, record)
+    is_judged_by_the_validation_part(folder, record)
+    assert record["answer"] in " ".join(said.split())
+    assert "goal=none" not in said.rpartition("Command")[2]
+    report_sweep(folder)
+    assert f"<h1>{record['answer']}</h1>" in (folder / "report.html").read_text()
+
+
+def holds_the_best_file(folder, record):
+    kept = [
+        (file["measure"], network["folder"])
+        for network in record["networks"]
+        for file, misses in zip(network["files"], network["misses"], strict=True)
+        if not misses
+    ]
+    assert (record["best"]["measure"], record["best"]["folder"]) == min(kept)
+    best = {file.name for file in (folder / "best").iterdir()}
+    assert best == {"pruned-dynamic-range.tflite", "pruned-dynamic-range.tflite.gz", "use.py", "result.json"}
+    winner = folder / record["best"]["folder"] / "pruned-dynamic-range.tflite"
+    assert (folder / "best" / winner.name).read_bytes() == winner.read_bytes()
+
+
+def is_judged_by_the_validation_part(folder, record):
+    for network in record["networks"]:
+        result = json.loads((folder / network["folder"] / "result.json").read_text())
+        (file,), (figures,) = result["tflite"], network["files"]
+        assert figures["accuracy"] == file["validation_accuracy"]
+        lost = result["dense"]["validation_accuracy"] - file["validation_accuracy"]
+        assert figures["drop"] == pytest.approx(lost, abs=1e-9)
+        assert file["against_dense"]["examples"] == result["data"]["validation"]
+
+
+@pytest.mark.run
+def test_a_search_that_was_cut_off_goes_on(tmp_path, monkeypatch, capsys):
+    from pruneflow.command import goal
+
+    step = goal.step
+
+    def cut_off(folder, wanted, tried, cells):
+        step(folder, wanted, tried, cells)
+        if len(tried) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(goal, "step", cut_off)
+    assert exit_code(SEARCH) == 130
+    before = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
+    monkeypatch.setattr(goal, "step", step)
+    capsys.readouterr()
+    assert exit_code(SEARCH) == 0
+    after = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
+    assert after["networks"][:2] == before["networks"]
+    assert capsys.readouterr().out.count("Finished   before") == 2
+
+
+@pytest.mark.run
+def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsys):
+    wanted = ["goal.max_bytes=10", "goal.max_trainings=1"]
+    assert exit_code([*SEARCH, *wanted]) == 4
+    said = capsys.readouterr().err
+    assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity=0.8: " in said
+    assert not (only_folder(tmp_path) / "best").exists()
+
+
+def test_the_library_refuses_a_search():
+    with pytest.raises(ConfigError, match="goal=smallest: a search for one file is many runs."):
+        run(["goal=smallest"])
+
+
+def test_a_miss_that_chance_explains_names_the_remedy(tmp_path):
+    nearest = {"kind": "int8", "folder": "0", "drop": 0.001, "drop_at_most": 0.02, "bytes": 900}
+    record = {"best": None, "nearest": nearest, "goal": {"max_accuracy_drop": 0.01, "confidence": 0.9}}
+    (tmp_path / GOAL_FILE).write_text(json.dumps(record))
+    with pytest.raises(GoalMissedError, match="Chance alone moves the drop by 0.0190 on so few"):
+        finish(tmp_path)
+    (tmp_path / GOAL_FILE).write_text(json.dumps({**record, "nearest": None}))
+    with pytest.raises(GoalMissedError, match="each run failed"):
+        finish(tmp_path)

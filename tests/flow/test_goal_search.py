@@ -1,0 +1,179 @@
+"""The search for one file: which network comes next, and which file is the best."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pruneflow.errors import ConfigError
+from pruneflow.flow.goal import Fastest, FileFigures, MostAccurate, Smallest, Way
+from pruneflow.flow.goal_search import Proposal, Tried, best, nearest, next_proposal
+
+WAYS = {"zeros": Way(start=0.8), "ranked": Way(["criterion=lamp"])}
+COMMON = {
+    "measure": "gzip_bytes",
+    "max_accuracy_drop": None,
+    "max_bytes": None,
+    "max_latency_ms": None,
+    "confidence": 0.9,
+    "max_trainings": 20,
+    "max_minutes": None,
+    "tolerance": 0.02,
+    "kinds": ["int8"],
+    "ways": WAYS,
+}
+
+
+def goal(kind=Smallest, **changes):
+    return kind(name="goal", **{**COMMON, **changes})
+
+
+def file(kind="int8", size=1000.0, drop=0.0, error=0.0, latency_ms=None):
+    return FileFigures(kind, size, 0.9 - drop, drop, drop + error, size, latency_ms)
+
+
+def searched(wanted, files_of):
+    """Search to the end, with files as a function of the proposal."""
+    tried = []
+    while proposal := next_proposal(wanted, wanted.ways, tried):
+        tried.append(Tried(proposal, tuple(files_of(proposal)), seconds=60.0))
+    return tried
+
+
+def knee(at, size=10_000):
+    """Files whose size follows what is kept, and which lose 0.005 at this share."""
+    return lambda share, kind="int8": file(kind, size * (1 - share), 0.005 * ((1 - at) / (1 - share)) ** 2)
+
+
+def test_it_begins_at_the_first_share_and_steps_by_halves_of_what_is_kept():
+    of = knee(0.97)
+    tried = searched(goal(ways={"zeros": WAYS["zeros"]}), lambda proposal: [of(proposal.share)])
+    assert [each.proposal.share for each in tried][:3] == [0.8, 0.9, 0.95]
+
+
+@settings(deadline=None, max_examples=60)
+@given(at=st.floats(0.3, 0.985))
+def test_the_best_share_is_found_within_a_tenth_of_what_is_kept(at):
+    of = knee(at)
+    wanted = goal(ways={"zeros": WAYS["zeros"]}, tolerance=0.001)
+    tried = searched(wanted, lambda proposal: [of(proposal.share)])
+    found = best(wanted, tried)
+    kept = 1 - tried[found.tried].proposal.share
+    assert 1 - at <= kept * (1 + 1e-3) and kept <= (1 - at) * 2**0.125 * (1 + 1e-3)
+    assert len(tried) <= 12
+
+
+def test_a_kind_that_is_smaller_but_fails_earlier_is_searched_at_lower_shares():
+    large, small = knee(0.95, size=20_000), knee(0.85, size=5_000)
+    tried = searched(
+        goal(ways={"zeros": WAYS["zeros"]}),
+        lambda proposal: [large(proposal.share, "int8"), small(proposal.share, "int4")],
+    )
+    found = best(goal(), tried)
+    assert found.file.kind == "int4"
+    assert 0.83 < tried[found.tried].proposal.share <= 0.85
+
+
+def test_a_later_way_begins_at_the_best_share_and_keeps_the_best_settings():
+    at = {(): 0.9, ("criterion=lamp",): 0.95, ("criterion=lamp", "sharing.values=16"): 0.8}
+    wanted = goal(ways={**WAYS, "shared": Way(["sharing.values=16"])})
+    tried = searched(wanted, lambda proposal: [knee(at[proposal.settings])(proposal.share)])
+    ways = [each.proposal.way for each in tried]
+    first = {way: tried[ways.index(way)].proposal for way in wanted.ways}
+    assert first["ranked"].share == pytest.approx(0.9, abs=0.02)
+    assert first["shared"].settings == ("criterion=lamp", "sharing.values=16")
+    assert tried[best(wanted, tried).tried].proposal.way == "ranked"
+
+
+def test_a_later_setting_of_the_same_key_wins():
+    wanted = goal(ways={**WAYS, "plain": Way(["criterion=magnitude"])})
+    tried = searched(wanted, lambda proposal: [knee(0.9)(proposal.share)])
+    plain = [each.proposal for each in tried if each.proposal.way == "plain"]
+    assert {each.settings for each in plain} == {("criterion=magnitude",)}
+
+
+def test_a_way_ends_where_a_run_fails():
+    tried = searched(goal(), lambda proposal: [] if proposal.settings else [knee(0.9)(proposal.share)])
+    assert sum(each.proposal.way == "ranked" for each in tried) == 1
+    assert best(goal(), tried).file.measure < 1100
+
+
+def test_a_measure_that_the_share_does_not_change_is_not_searched_further():
+    tried = searched(goal(measure="bytes"), lambda _: [file(size=1000.0)])
+    assert [each.proposal.share for each in tried] == [0.8, 0.9] * 2  # of each way
+
+
+def test_the_drop_must_hold_at_the_upper_end_of_its_interval():
+    wanted = goal(max_accuracy_drop=0.005)
+    tried = [Tried(Proposal("zeros", (), "schedule.final_sparsity", 0.8), (file(drop=0.004, error=0.002),))]
+    assert best(wanted, tried) is None
+    assert wanted.misses(tried[0].files[0]) == {"max_accuracy_drop": pytest.approx(0.2)}
+    assert nearest(wanted, tried).file == tried[0].files[0]
+
+
+def test_half_a_point_is_allowed_where_nothing_limits_the_file():
+    assert goal().allowed_drop == 0.005
+    assert goal(max_bytes=1000).allowed_drop is None
+    assert goal(max_bytes=1000, max_accuracy_drop=0.01).allowed_drop == 0.01
+
+
+@pytest.mark.parametrize("kind", [Smallest, MostAccurate])
+def test_the_most_accurate_file_below_a_size_has_the_lowest_share_that_fits(kind):
+    wanted = goal(kind, max_bytes=1000, ways={"zeros": WAYS["zeros"]}, tolerance=0.001)
+    tried = searched(wanted, lambda proposal: [knee(0.8)(proposal.share)])
+    found = best(wanted, tried)
+    assert 0.9 <= tried[found.tried].proposal.share < 0.91
+    assert all(each.files[0].bytes > 1000 for each in tried if each.proposal.share < 0.9)
+
+
+def test_the_budget_ends_the_search():
+    assert len(searched(goal(max_trainings=2), lambda proposal: [knee(0.9)(proposal.share)])) == 2
+    assert len(searched(goal(max_minutes=2.5), lambda proposal: [knee(0.9)(proposal.share)])) == 3
+
+
+def test_a_goal_that_nothing_reaches_ends_at_the_lowest_share():
+    wanted = goal(ways={"zeros": WAYS["zeros"]})
+    tried = searched(wanted, lambda proposal: [file(drop=0.1 + proposal.share / 10, size=9.0)])
+    assert best(wanted, tried) is None
+    assert [each.proposal.share for each in tried] == [0.8, 0.6, 0.2]
+    assert tried[nearest(wanted, tried).tried].proposal.share == 0.2
+
+
+def test_latency_is_a_limit_of_its_own():
+    wanted = goal(Fastest, measure="latency_ms", max_accuracy_drop=0.01, max_latency_ms=2.0)
+    assert wanted.times
+    assert wanted.misses(file(latency_ms=3.0)) == {"max_latency_ms": 0.5}
+    assert not goal().times
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tolerance": 0.0}, "goal.tolerance=0.0: it is a share; allowed are numbers between 0 and 1."),
+        ({"max_trainings": 0}, "goal.max_trainings=0: allowed are numbers above 0."),
+        ({"max_minutes": -1.0}, "goal.max_minutes=-1.0: allowed are numbers above 0."),
+        ({"max_latency_ms": 0.0}, "goal.max_latency_ms=0.0: allowed are numbers above 0."),
+        ({"ways": {}}, r"goal.ways={}: there is nothing to try."),
+    ],
+)
+def test_a_goal_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        goal(**changes)
+
+
+def test_figures_are_read_off_a_file():
+    paired = {"drop": 0.01, "standard_error": 0.002, "examples": 500}
+    found = goal().figures_of(
+        {
+            "kind": "int8",
+            "bytes": 900,
+            "gzip_bytes": 500,
+            "validation_metrics": {"accuracy": 0.9},
+            "against_dense": paired,
+            "latency": {"pruned": {"median_ms": 0.5}},
+            "inside": {"multiply_adds": 77},
+        }
+    )
+    assert (found.measure, found.bytes, found.accuracy, found.latency_ms) == (500, 500, 0.9, 0.5)
+    assert math.isclose(found.drop_at_most, 0.01 + 1.2815515655446004 * 0.002)
