@@ -247,11 +247,22 @@ def test_the_line_that_installs_int4_is_named_before_anything_else(composed, mon
 
 def test_every_kind_beside_the_three_of_all():
     common = {"encoding": "auto", "compression": "zstd", "calibration_samples": 3}
-    three, every = All(name="all", **common).exports(), Every(name="every", **common).exports()
+    kinds = ["float", "float16", "dynamic-range", "int8", "int16x8", "int4"]
+    three = All(name="all", **common).exports()
+    every = Every(name="every", kinds=kinds, **common).exports()
     assert [each.kind for each in three] == ["float", "dynamic-range", "int8"]
-    assert [each.kind for each in every] == ["float", "float16", "dynamic-range", "int8", "int16x8", "int4"]
+    assert [each.kind for each in every] == kinds
     assert [each.encoding for each in every] == ["auto"] * 4 + ["dense"] * 2
     assert {each.compression for each in every} == {"zstd"}
+
+
+def test_only_kinds_that_are_wanted_are_made_and_others_are_refused(composed):
+    wanted = composed("export=every", "export.kinds=[int8,float]").export
+    assert [each.kind for each in wanted.exports()] == ["float", "int8"]
+    with pytest.raises(ConfigError, match="export.kinds=int2: allowed are float, float16, dynamic-range"):
+        composed("export=every", "export.kinds=[int2]")
+    with pytest.raises(ConfigError, match=r"export.kinds=\[\]: no kind is wanted"):
+        composed("export=every", "export.kinds=[]")
 
 
 def test_kinds_that_a_network_cannot_have_are_left_out_with_the_reason(composed, monkeypatch):

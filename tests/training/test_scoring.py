@@ -1,11 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 
-from pruneflow.datasets.spec import Part, Spec
+from pruneflow.datasets.spec import Part, Spec, Targets
 from pruneflow.exports import runner
 from pruneflow.exports.exporters import Float
 from pruneflow.exports.sizes import size_of
-from pruneflow.models.tasks import Classification, task_of
+from pruneflow.models.tasks import Classification, Regression, task_of
 from pruneflow.runtime import backend
 from pruneflow.training import scoring
 
@@ -115,3 +117,38 @@ def test_zeros_compress_and_sizes_are_the_same_each_time():
     assert size.gzip_bytes < 100 and size.zip_bytes < 200
     noise = np.random.default_rng(0).bytes(10_000)
     assert size_of(noise).gzip_bytes > 9_900
+
+
+def test_a_paired_drop_counts_changes_in_both_directions():
+    before, after = np.zeros(100), np.zeros(100)
+    before[0], after[1:4] = 1, 1  # one for the better, three for the worse
+    found = scoring.paired_drop(before, after, counted=True)
+    moved, size = 2 / 102, 102
+    assert (found.drop, found.examples) == (0.02, 100)
+    assert found.standard_error == pytest.approx(math.sqrt((5 / size - moved**2) / size))
+    assert found.at_most(0.5) == 0.02
+    assert found.at_most(0.9) == pytest.approx(0.02 + 1.2815515655446 * found.standard_error)
+
+
+def test_no_change_in_few_examples_is_no_proof_of_none():
+    few, many = (scoring.paired_drop(np.zeros(n), np.zeros(n), counted=True) for n in (10, 1000))
+    assert few.drop == many.drop == 0
+    assert few.standard_error == pytest.approx(1 / 12)  # a half and a half, of 12
+    assert many.standard_error == pytest.approx(1 / 1002)
+
+
+def test_costs_that_are_no_counts_have_the_standard_error_of_their_mean():
+    found = scoring.paired_drop(np.zeros(4), np.array([0.0, 0.2, 0.0, 0.2]), counted=False)
+    assert (found.drop, found.standard_error) == (pytest.approx(0.1), pytest.approx(0.05))
+
+
+def test_the_mean_cost_of_a_regression_is_one_minus_r2():
+    task = Regression(Targets.plain(2))
+    outcome, truth = (
+        np.array([[1.0, 5.0], [2.0, 5.0], [1.5, 6.0]]),
+        np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]]),
+    )
+    costs = task.costs(outcome, truth)
+    assert costs.shape == (3,)
+    assert 1 - costs.mean() == pytest.approx(task.metrics(outcome, truth)["r2"])
+    assert costs.mean() == pytest.approx((1.125 + 1) / 2)  # the second target never varies, and is not met
