@@ -112,7 +112,7 @@ def test_every_value_in_yaml_is_commented(file):
     assert uncommented == []
 
 
-STRUCTURAL = {"defaults", "optimizer_parameters", "early_stopping", "hydra", "run", "sweep", "job"}
+STRUCTURAL = {"defaults", "goal", "optimizer_parameters", "early_stopping", "hydra", "run", "sweep", "job"}
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ Examples
   python -m pruneflow model=lstm dataset=imdb export=dynamic-range
   python -m pruneflow experiment=mnist_cnn schedule=constant
   python -m pruneflow -m schedule.final_sparsity=0.5,0.8,0.9 export=float,int8
+  python -m pruneflow goal=smallest goal.max_accuracy_drop=0.005
   python -m pruneflow export=int8 trainer.batch_size=32 pruning.skip=[conv2d]
 
 Other commands
