@@ -22,7 +22,7 @@ from pruneflow.training.metrics import HEADLINES
 
 __all__ = ["BEST", "GOAL_FILE", "GoalMissedError", "answer_in", "finish", "step"]
 
-GOAL_FILE, BEST = "goal.json", "best"
+GOAL_FILE, BEST, ABOUT = "goal.json", "best", "about.json"
 
 
 class GoalMissedError(PruneflowError):
@@ -78,7 +78,8 @@ def finish(folder: Path) -> None:
     cell, kind = folder / record["best"]["folder"], record["best"]["kind"]
     result = results.read(cell)
     (file,) = (each for each in result["tflite"] if each["kind"] == kind)
-    _copy(cell, folder / BEST, [file["file"], file["sent"], SCRIPT, "result.json"])
+    about = {"answer": record["answer"], "command": result["command"], "contract": result["contract"]}
+    _copy(cell, folder / BEST, [file["file"], file["sent"], SCRIPT], {**about, "file": file})
     console.print()
     for line in (record["answer"], f"Test part  {_on_test(result, file)}", f"Command    {result['command']}"):
         console.print(line, markup=False, soft_wrap=True)
@@ -153,13 +154,14 @@ def _miss(record: Mapping[str, Any]) -> str:
     )
 
 
-def _copy(cell: Path, place: Path, names: Sequence[str]) -> None:
-    """Replace a folder by copies of files that are there."""
+def _copy(cell: Path, place: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:
+    """Replace a folder by copies of the files that are there, and a file that describes them."""
     new = place.with_name(f"{place.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     for name in dict.fromkeys(names):
         if (cell / name).is_file():
             shutil.copy2(cell / name, new / name)
+    write_file(new / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
     shutil.rmtree(place, ignore_errors=True)
     new.rename(place)

@@ -38,6 +38,7 @@ def test_a_search_leaves_the_best_file_with_what_an_app_needs(tmp_path, capsys):
     assert record["answer"] in " ".join(said.split())
     assert "goal=none" not in said.rpartition("Command")[2]
     report_sweep(folder)
+    assert "3 runs" in (folder / "report.html").read_text()
     assert f"<h1>{record['answer']}</h1>" in (folder / "report.html").read_text()
 
 
@@ -50,7 +51,7 @@ def holds_the_best_file(folder, record):
     ]
     assert (record["best"]["measure"], record["best"]["folder"]) == min(kept)
     best = {file.name for file in (folder / "best").iterdir()}
-    assert best == {"pruned-dynamic-range.tflite", "pruned-dynamic-range.tflite.gz", "use.py", "result.json"}
+    assert best == {"pruned-dynamic-range.tflite", "pruned-dynamic-range.tflite.gz", "use.py", "about.json"}
     winner = folder / record["best"]["folder"] / "pruned-dynamic-range.tflite"
     assert (folder / "best" / winner.name).read_bytes() == winner.read_bytes()
 
