@@ -1,0 +1,89 @@
+"""One command against a search and a grid: bytes of the best file, trainings, minutes.
+
+    python benchmarks/goal.py [--networks mnist imdb] [--max-drop 0.005] [--seeds 0] [--set KEY=VALUE ...]
+
+Each way starts with an empty store, so that its minutes are whole. All files are judged alike: the drop
+against the dense network on the validation part must hold at the upper end of its interval. ``--set`` adds
+settings to every run, such as dataset.limit=6000. The search needs the extra ``optuna``, int4 files the
+extra ``int4``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pruneflow.flow import results
+from pruneflow.training.scoring import PairedDrop
+
+NETWORKS = {
+    "mnist": [],
+    "imdb": ["model=lstm", "dataset=imdb"],
+    "resnet8": ["experiment=cifar10_resnet8"],
+}
+KINDS = "export=dynamic-range,int8,int4"
+WAYS = {
+    "goal": ["goal=smallest", "goal.max_accuracy_drop={drop}"],
+    "search of 12": [
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=12",
+        "objective=[validation_accuracy,gzip_bytes]",
+        "schedule.final_sparsity=interval(0.5,0.98)",
+        KINDS,
+    ],
+    "grid of 27": ["-m", "schedule.final_sparsity=0.5,0.6,0.7,0.8,0.85,0.9,0.93,0.95,0.97", KINDS],
+}
+CONFIDENCE = 0.9
+
+
+def measured(words: list[str], drop: float) -> dict[str, Any]:
+    """Run a command in a folder of its own, and return the figures of its best file."""
+    with tempfile.TemporaryDirectory() as place:
+        start = time.perf_counter()
+        command = [sys.executable, "-m", "pruneflow", *words, "report=false", "latency.seconds=0"]
+        subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
+        minutes = (time.perf_counter() - start) / 60
+        found = [results.read(file.parent) for file in Path(place).rglob("result.json")]
+    trained = sum(not each["stages"]["pruned"]["reused"] for each in found)
+    best = min(kept(found, drop), key=lambda each: each["bytes"], default={})
+    return {"minutes": minutes, "networks": len(found), "trained": trained, **best}
+
+
+def kept(found: list[dict[str, Any]], drop: float) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each file whose drop holds."""
+    for result in found:
+        for file in result["tflite"]:
+            if PairedDrop(**file["against_dense"]).at_most(CONFIDENCE) <= drop:
+                yield {
+                    "bytes": file["gzip_bytes"],
+                    "kind": file["kind"],
+                    "test drop": result["dense"]["accuracy"] - file["accuracy"],
+                }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["mnist"])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--max-drop", type=float, default=0.005)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--set", nargs="+", default=[])
+    chosen = parser.parse_args()
+    for name in chosen.networks:
+        for seed in chosen.seeds:
+            for way in chosen.ways:
+                words = [*NETWORKS[name], *WAYS[way], f"seed={seed}", *chosen.set]
+                figures = measured([word.format(drop=chosen.max_drop) for word in words], chosen.max_drop)
+                said = "  ".join(f"{key} {value}" for key, value in figures.items())
+                print(f"{name} seed {seed} {way}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
