@@ -47,6 +47,7 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
         ConfigError: for flags that there are not or that exclude each other, and words that set nothing.
     """
     parser = _Parser(parents=[get_args_parser()], add_help=False)
+    parser.add_argument("--dry-run", action="store_true")
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     for word in unknown:
         _refuse_flag(word, sorted(parser._option_string_actions))
@@ -56,7 +57,8 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     if not (parsed.help or parsed.hydra_help):
         _check_flags(parsed)
         _check_settings(parsed)
-    return parsed, [word for word in arguments if word not in parsed.overrides] + parsed.overrides
+    flags = [word for word in arguments if word not in (*parsed.overrides, "--dry-run")]
+    return parsed, flags + parsed.overrides
 
 
 def shows(parsed: Any) -> bool:
@@ -85,6 +87,8 @@ def _check_flags(parsed: Any) -> None:
         "--info": parsed.info,
         "--shell-completion": parsed.shell_completion,
     }
+    if parsed.dry_run and shows(parsed):
+        raise ConfigError("--dry-run: there is no run in such a command. Leave it out.")
     chosen = [flag for flag, value in asked.items() if value]
     if len(chosen) > 1:
         raise ConfigError(f"{' and '.join(chosen)} exclude each other. Leave one of them out.")

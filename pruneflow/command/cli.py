@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             sys.exit(_show(["--hydra-help"] if parsed.hydra_help else words))
         job = Job.of(parsed)
         job.check()
+        if parsed.dry_run:
+            job.forecast()
+            sys.exit(0)
         sys.exit(0 if job.run(partial(start_hydra, words)) else 1)
     raise AssertionError("the block exits")
 

@@ -53,6 +53,7 @@ Other commands
 
 Options
   -m, --multirun      run every combination of values separated by commas
+  --dry-run           list the cells, what the store has, and how long the rest may take
   --cfg job           show the composed config and stop
   --config-dir DIR    add a folder with your own YAML
   --shell-completion  install tab completion for the pruneflow script, see the README

@@ -155,6 +155,21 @@ class Job:
             if not self.cells:
                 objectives.check_task(config.objective, ready.data.spec)
 
+    def forecast(self) -> None:
+        """Show which trainings the store has, and how long the others may take; nothing is written.
+
+        Raises:
+            ConfigError: for a search, whose cells are chosen while it runs.
+        """
+        from pruneflow.flow import forecast, pipeline
+        from pruneflow.report import tables
+
+        if not self.cells:
+            raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
+        record = forecast.Record(self._store)
+        cells = [forecast.trainings(record, config, pipeline.prepare(config)) for config in self.configs]
+        tables.show_forecast(self.names if self.sweep else ["run"], cells)
+
     @property
     def identity(self) -> str:
         """Digest of this command: its cells, its launcher, and the versions at work."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from pruneflow.flow import figures
+from pruneflow.flow.forecast import Training, distinct
 from pruneflow.flow.judgement import marked
 from pruneflow.flow.pipeline import Prepared
 from pruneflow.flow.results import Result
@@ -25,7 +26,15 @@ from pruneflow.runtime.terminal import alarm, console, print_whole, warn
 from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import Prunable
 
-__all__ = ["show_config", "show_done", "show_prepared", "show_result", "show_sweep", "show_sweep_done"]
+__all__ = [
+    "show_config",
+    "show_done",
+    "show_forecast",
+    "show_prepared",
+    "show_result",
+    "show_sweep",
+    "show_sweep_done",
+]
 
 LOST = "bold red"  # a row of a network that pruning made much worse
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
@@ -217,6 +226,42 @@ def _metric_table(head: Sequence[str], *rows: Sequence[str]) -> Table:
 
 def _size_cell(size: int, dense: int) -> str:
     return f"{size / 1000:,.1f} kB {dense / size:6.2f}x"
+
+
+def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> None:
+    """Print the trainings of each cell, and as the last line what is to be trained in all.
+
+    Args:
+        names: Of the cells.
+        cells: The trainings of each.
+    """
+    columns = list(dict.fromkeys(each.name for cell in cells for each in cell))
+    table = Table("cell", *columns, box=None, pad_edge=False)
+    for name, cell in zip(names, cells, strict=True):
+        found = {each.name: "in the store" if each.stored else _minutes(each.seconds) for each in cell}
+        table.add_row(escape(name), *(found.get(column, "") for column in columns))
+    print_whole(table)
+    console.print(_forecast(cells, columns), markup=False, soft_wrap=True)
+
+
+def _forecast(cells: Sequence[Sequence[Training]], names: Sequence[str]) -> str:
+    """Say in one sentence what is to be trained, each training once."""
+    missing = [each for each in distinct(cells) if not each.stored]
+    counts = {name: sum(each.name == name for each in missing) for name in names}
+    count = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
+    if not missing:
+        return f"{count}: the store has all trainings."
+    said = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+    known = sum(each.seconds or 0.0 for each in missing) / 60
+    unknown = sum(each.seconds is None for each in missing)
+    time = f"about {known:.1f} minutes"
+    if unknown:
+        time += f" without {unknown} of which no time is known"
+    return f"{count}: {said} training{'' if len(missing) == 1 else 's'}, {time}."
+
+
+def _minutes(seconds: float | None) -> str:
+    return "train" if seconds is None else f"train, {seconds / 60:.1f} min"
 
 
 def show_sweep(cells: Sequence[CellOutcome]) -> None:
