@@ -14,7 +14,7 @@ from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
-from pruneflow.flow.judgement import AWARE, SHARED, Judgement, judge, judge_after
+from pruneflow.flow.judgement import AWARE, KEPT, SHARED, Judgement, judge, judge_after
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import (
     DENSE_VERSION,
@@ -32,6 +32,7 @@ from pruneflow.flow.sharing import SHARED_VERSION, shared_network
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import weights
+from pruneflow.sparsity.then import renamed
 
 __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
@@ -132,14 +133,18 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
 def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
     """Judge the cost of pruning on the validation part."""
     y, metric = ready.data.validation.y, scores.task.headline
-    dense, stripped, pruned = (
+    dense, cut, stripped, pruned = (
         each.scores["validation"].headline if each else None
-        for each in (scores.dense, scores.stripped, scores.pruned)
+        for each in (scores.dense, scores.cut, scores.stripped, scores.pruned)
     )
     assert stripped is not None and pruned is not None
-    judged = judge(dense, stripped, y, metric=metric, limit=config.pruning.max_accuracy_drop)
+    limit = config.pruning.max_accuracy_drop
+    judged = judge(dense, stripped, y, metric=metric, limit=limit)
     after = AWARE if config.quantization_aware.epochs else SHARED
-    return judge_after(judged, pruned, y, metric=metric, after=after) if scores.before else judged
+    judged = judge_after(judged, pruned, y, metric=metric, after=after) if scores.before else judged
+    if cut is None or judge(dense, cut, y, metric=metric, limit=limit).verdict != KEPT:
+        return judged
+    return replace(judged, message=renamed(judged.message))  # the second phase is at fault
 
 
 def _costs(found: _Found) -> dict[str, PhaseCost]:
