@@ -11,7 +11,7 @@ from pruneflow.exports import tflite
 from pruneflow.exports.flatbuffer import leftovers, packed, unpacked
 from pruneflow.exports.tflite import PASSED_THROUGH, WEIGHT_OPERANDS, Weight
 from pruneflow.exports.zeros import held
-from pruneflow.sparsity.kernels import weights
+from pruneflow.sparsity.kernels import leaves, named_weights, weights
 
 __all__ = ["EVERY", "Place", "is_chosen", "left_out", "outputs_of", "restored"]
 
@@ -38,7 +38,8 @@ def left_out(original: bytes, model: Any, patterns: Sequence[str]) -> set[Place]
         ConfigError: if weights of such a layer are not found in the file, so that they cannot be left alone.
     """
     found = held(tflite.parse(original, "the float file"), weights(model))
-    others = {name: tensors for name, tensors in found.items() if not is_chosen(_layer(name), patterns)}
+    layers = _layers(model)
+    others = {name: tensors for name, tensors in found.items() if not is_chosen(layers[name], patterns)}
     lost = [name for name, tensors in others.items() if not tensors and not name.endswith("bias")]
     if lost:
         problem = f"weights of other layers are not found in the file: {', '.join(lost)}"
@@ -46,10 +47,9 @@ def left_out(original: bytes, model: Any, patterns: Sequence[str]) -> set[Place]
     return {_place(tensor) for tensors in others.values() for tensor in tensors}
 
 
-def _layer(weight: str) -> str:
-    """The layer of ``layer/weight``, or of ``layer/forward/weight`` in a half of a bidirectional one."""
-    layer, _, _ = weight.rpartition("/")
-    return layer.removesuffix("/forward").removesuffix("/backward")
+def _layers(model: Any) -> dict[str, str]:
+    """The layer of each weight; names of weights may have parts too, such as ``forward/kernel``."""
+    return {f"{name}/{weight}": name for name, layer in leaves(model) for weight in named_weights(layer)}
 
 
 def _place(weight: Weight) -> Place:
