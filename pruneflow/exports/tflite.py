@@ -163,6 +163,7 @@ class Graph:
         outputs: Of the first subgraph.
         ops: Of the first subgraph, and so are the multiply-adds: how often the body of a WHILE runs is not
             in the file.
+        inner_ops: Of the other subgraphs, such as the condition and the body of a WHILE.
         weights: Of all subgraphs, in the order in which they are read.
         stateful: Whether the file keeps variables from one invocation to the next, as a fused LSTM does.
     """
@@ -172,6 +173,7 @@ class Graph:
     ops: tuple[Op, ...]
     weights: tuple[Weight, ...]
     stateful: bool
+    inner_ops: tuple[Op, ...] = ()
 
     @property
     def multiply_adds(self) -> int:
@@ -185,8 +187,8 @@ class Graph:
 
     @property
     def op_counts(self) -> dict[str, int]:
-        """The count of each operation in the first subgraph."""
-        return dict(Counter(op.name for op in self.ops))
+        """The count of each operation in all subgraphs."""
+        return dict(Counter(op.name for op in (*self.ops, *self.inner_ops)))
 
     @property
     def sparse_kernel_ops(self) -> tuple[str, ...]:
@@ -396,6 +398,7 @@ def _graph(file: _File) -> Graph:
         ),
         weights=tuple(weights),
         stateful=any(tensor.IsVariable() for subgraph in subgraphs for tensor in subgraph.tensors),
+        inner_ops=tuple(op for subgraph in subgraphs[1:] for op in subgraph.ops),
     )
 
 

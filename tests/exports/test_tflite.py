@@ -1,3 +1,4 @@
+import copy
 import functools
 
 import flatbuffers
@@ -224,6 +225,19 @@ def test_inputs_outputs_and_operations_are_those_of_the_network():
     assert (scores.shape, scores.dtype) == ((1, 3), "int8")
     assert graph.op_counts == {"CONV_2D": 1, "MAX_POOL_2D": 1, "RESHAPE": 1, "FULLY_CONNECTED": 2}
     assert not graph.stateful
+
+
+def test_operations_of_the_body_of_a_loop_are_counted():
+    """Of a subgraph beside the first, as a WHILE runs it."""
+    tensors = [tensor_of((1, 1)), tensor_of((1, 1), "INT8", buffer=1), tensor_of((1, 1))]
+    content = file_of(tensors, [("FULLY_CONNECTED", [0, 1, -1], [2])], buffers=[b"x"])
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    body = copy.deepcopy(model.subgraphs[0])
+    body.operators.append(copy.deepcopy(body.operators[0]))
+    model.subgraphs.append(body)
+    graph = parse(packed(model), "made")
+    assert graph.op_counts == {"FULLY_CONNECTED": 3}
+    assert (len(graph.ops), len(graph.inner_ops), graph.multiply_adds) == (1, 2, 1)
 
 
 def test_a_fused_lstm_is_stateful_and_reads_tokens():
