@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pruneflow.datasets.preparation import Preparation
@@ -178,6 +178,10 @@ class Answered(Own):
             value, problem = getattr(self, key), f"dataset.examples={self.examples} has no pixels"
             fits = value is None or self.examples in ("auto", "image")
             require(fits, f"dataset.{key}", value, problem, "Set it to null.")
+
+    def preparation(self, data: Data) -> Preparation:
+        """Return the steps from an array as those that came, in a .npy file, images too."""
+        return replace(super().preparation(data), file="array")
 
     def _aim(self, source: str) -> Aim:
         numbers, pixels = self.task == "regression", Reading(self.white, self.channels_first)

@@ -22,11 +22,13 @@ class Preparation:
         pixels: What black and white become; None where there are no pixels.
         resize: How an image of another size is resized, see `pruneflow.datasets.image_folder.ImageFolder`;
             empty where it must have the size.
-        white: Value of white in image files; None takes all bits, 8 or 16.
+        white: Value of white in image files and arrays; None takes all bits of files, 8 or 16, and bytes of
+            arrays as they are.
         words: How texts are cut: at ``"blanks"``, or into ``"characters"``; empty for others.
         vocabulary_size: Number of token ids; 0 for others.
         mean: What is taken off each feature or channel; empty where they are read as they are.
         scale: What the rest is divided by.
+        channels_first: Whether the channels of an image in a .npy file lie before height and width.
     """
 
     file: str
@@ -39,6 +41,7 @@ class Preparation:
     vocabulary_size: int = 0
     mean: tuple[float, ...] = ()
     scale: tuple[float, ...] = ()
+    channels_first: bool = False
 
     @classmethod
     def of(cls, data: Data) -> Preparation:
@@ -52,6 +55,8 @@ class Preparation:
             kind=spec.kind,
             shape=tuple(map(int, spec.shape)),
             pixels=(spec.pixels or (0.0, 1.0)) if image else None,
+            white=data.white,
+            channels_first=data.channels_first,
             vocabulary_size=int(spec.vocabulary_size),
             mean=mean if moved else (),
             scale=scale if moved else (),

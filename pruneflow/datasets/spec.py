@@ -165,6 +165,9 @@ class Data:
             model reads ``(x - mean) / scale``; ``target_mean`` and ``target_scale`` of each number to
             predict, which is ``output * target_scale + target_mean``. None where all is as it is.
         left_out: What of the source is not in the parts since it cannot be used: names of files, or lines.
+        white: Value of a white pixel in the arrays that images were made of, which became 255; None where
+            bytes were taken as they are.
+        channels_first: Whether these arrays had their channels before height and width.
     """
 
     name: str
@@ -179,3 +182,5 @@ class Data:
     class_names: tuple[str, ...] = ()
     standardisation: dict[str, list[float]] | None = None
     left_out: tuple[str, ...] = ()
+    white: float | None = None
+    channels_first: bool = False

@@ -122,7 +122,7 @@ def _array(reads: Preparation) -> Lines:
     if reads.kind == "tokens":
         return [f"{loaded}  # token ids below {reads.vocabulary_size}"]
     if reads.kind == "image":
-        return [f"{loaded}.astype(np.float32){_unit(reads)}"]
+        return _pixels(reads)
     if not reads.mean:
         return [f"{loaded}.astype(np.float32)  # as they were learned"]
     return [
@@ -130,6 +130,18 @@ def _array(reads: Preparation) -> Lines:
         'scales = json.loads((HERE / "standardisation.json").read_text("utf-8"))',
         'x = ((x - np.array(scales["mean"])) / np.array(scales["scale"])).astype(np.float32)',
     ]
+
+
+def _pixels(reads: Preparation) -> Lines:
+    """Pixels in an array become what the data set made of those that came."""
+    height, width, channels = reads.shape
+    moved = f"{channels}, {height}, {width}).transpose(1, 2, 0)  # channels came first"
+    loaded = (
+        f"x = np.load(file).reshape({moved if reads.channels_first else f'{height}, {width}, {channels})'}"
+    )
+    levels = f"x = np.rint(x * (255 / {reads.white!r})).clip(0, 255)  # {reads.white or 0:g} is white"
+    unit = f"x = x.astype(np.float32){_unit(reads)}"
+    return [loaded, *([] if reads.white is None else [levels]), unit]
 
 
 def _image(reads: Preparation) -> Lines:
@@ -202,7 +214,7 @@ def _run(files: _Files) -> Lines:
         "y = (y - zero) * (scale or 1)",
     ]
     return [
-        f'network = Interpreter(str(sys.argv[2] if sys.argv[2:] else HERE / "{files.first}"))',
+        f'network = Interpreter(str(HERE / (sys.argv[2] if sys.argv[2:] else "{files.first}")))',
         "network.allocate_tensors()",
         "(into,), (out,) = network.get_input_details(), network.get_output_details()",
         *(integers if files.reads_integers else []),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pruneflow.datasets.reading.names import listed
+from pruneflow.datasets.spec import WHITE
 from pruneflow.exports.use_script import ARGUMENTS
 
 __all__ = ["contract_lines", "port_line"]
@@ -50,12 +51,21 @@ def _input(reads: Mapping[str, Any]) -> str:
     sizes = _sizes(reads["shape"])
     if reads["kind"] == "image":
         low, high = reads["pixels"] or (0.0, 1.0)
-        return f"an image of {sizes}, {_resized(reads)}, black is {low:g}, white {high:g}"
+        what = _pixels(reads) if reads["file"] == "array" else f"an image of {sizes}, {_resized(reads)}"
+        return f"{what}, black is {low:g}, white {high:g}"
     if reads["kind"] == "tokens":
         return _tokens(reads)
     if not reads["mean"]:
         return f"{sizes} numbers as they are"
     return f"{sizes} numbers, {_numbers('minus mean', reads['mean'])}, {_numbers('by scale', reads['scale'])}"
+
+
+def _pixels(reads: Mapping[str, Any]) -> str:
+    """Spell an image that comes as an array."""
+    sizes, first = reads["shape"], reads.get("channels_first")
+    shown = f"{_sizes([sizes[-1], *sizes[:-1]])}, channels first" if first else _sizes(sizes)
+    white = reads["white"] or WHITE
+    return f"an array of pixels of {shown}, where {white:g} is white: once prepared"
 
 
 def _resized(reads: Mapping[str, Any]) -> str:

@@ -433,3 +433,23 @@ def test_numbers_train_a_network_and_the_standardisation_lies_beside_the_file(
         ConfigError, match=r"model=cnn: it reads images, and the data set has rows of numbers"
     ):
         pipeline.prepare(replace(config, model=composed().model))
+
+
+@pytest.mark.parametrize(
+    ("x", "settings", "white", "first"),
+    [
+        (np.full((20, 5, 4), 255, np.uint8), {}, None, False),
+        (np.linspace(0, 1, 400).reshape(20, 5, 4), {"examples": "image"}, 1.0, False),
+        (np.arange(1200, dtype=np.uint16).reshape(20, 3, 5, 4), {"white": 4095}, 4095, True),
+    ],
+)
+def test_a_script_is_told_how_images_were_read(
+    tmp_path: Path, x: Any, settings: dict[str, Any], white: float | None, first: bool
+) -> None:
+    """Of arrays and of what a function returns, an example is an array as those that came."""
+    option = arrays(
+        saved(tmp_path, x=x, y=np.arange(20) % 2), **settings, channels_first=True if first else None
+    )
+    reads = option.preparation(option.load())
+    assert (reads.file, reads.white, reads.channels_first) == ("array", white, first)
+    assert reads.shape == (5, 4, 3 if first else 1)

@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from pruneflow.datasets.preparation import Preparation
 from pruneflow.datasets.reading.decoding import RESIZES, Decoding
+from pruneflow.datasets.reading.pixels import Reading, checked_pixels
 from pruneflow.datasets.reading.text import characters, encode_text, words
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.exports.inspection import FilePort, Inspection
@@ -93,6 +95,28 @@ def test_photographs_are_turned_and_shrunk_as_the_data_set_turns_them(tmp_path: 
         np.testing.assert_allclose(read_by(image(resize, 3), file), expected, atol=apart)
 
 
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(("dtype", "white"), [("uint8", None), ("uint16", 4095.0), ("float64", 1.0)])
+def test_images_in_arrays_are_read_as_the_data_set_reads_them(
+    tmp_path: Path, dtype: str, white: float | None, first: bool
+) -> None:
+    drawn = np.random.default_rng(2).uniform(0, white or 255, (2, 3, 4, 7) if first else (2, 4, 7, 3))
+    x = drawn.astype(dtype)
+    (pixels,), _ = checked_pixels("here", [("x", x)], Reading(white, first))
+    expected = Spec("image", (4, 7, 3), 2, pixels=(-1.0, 1.0)).model_input(pixels)[0]
+    np.save(tmp_path / "one.npy", x[0])
+    reads = Preparation("array", "image", (4, 7, 3), (-1.0, 1.0), white=white, channels_first=first)
+    np.testing.assert_allclose(read_by(reads, tmp_path / "one.npy"), expected, atol=1e-6)
+
+
+def test_a_file_that_is_named_lies_beside_the_script() -> None:
+    (line,) = [line for line in lines_of(image("", 1), TASKS[0]) if line.startswith("network = ")]
+    named = {"Interpreter": lambda path: path, "HERE": Path("/run")}
+    for typed, found in ((["x.npy"], "pruned-float.tflite"), (["x.npy", "b.tflite"], "b.tflite")):
+        exec(line, {**named, "sys": SimpleNamespace(argv=["use.py", *typed])}, made := {})
+        assert made["network"] == f"/run/{found}"
+
+
 def test_an_image_of_another_size_is_refused_where_none_was_resized(tmp_path: Path) -> None:
     file = tmp_path / "large.png"
     Image.new("L", (9, 4)).save(file)
@@ -133,6 +157,7 @@ ALL = [
         for white in (None, 9.0)
     ),
     Preparation("array", "image", (4, 7, 2), (-1.0, 1.0)),
+    Preparation("array", "image", (4, 7, 3), (-1.0, 1.0), white=4095.0, channels_first=True),
     Preparation("text", "tokens", (250,), words="characters", vocabulary_size=8),
     Preparation("array", "signal", (2, 2), mean=(1.0, 3.0), scale=(2.0, 4.0)),
 ]

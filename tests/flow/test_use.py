@@ -181,6 +181,25 @@ def test_signals_are_standardised_by_channel_and_classified(
     assert alone(run / "use.py", files[7]).splitlines()[0] == first
 
 
+def test_images_in_arrays_are_scaled_and_turned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    y = np.arange(140) % 2
+    x = RNG.integers(0, 2000, (140, 3, 12, 10)) + 2000 * y[:, None, None, None]
+    x = x.astype(np.uint16)
+    np.savez(tmp_path / "mine.npz", x=x[:120], y=y[:120], x_test=x[120:], y_test=y[120:])
+    white = ["dataset.white=4095", "dataset.channels_first=true"]
+    data = ["dataset=arrays", f"dataset.path={tmp_path / 'mine.npz'}", *white, "model.filters=[4]"]
+    found = ran([*data, "export=all"], tmp_path)
+    files = [tmp_path / f"{number:03}.npy" for number in range(20)]
+    for file, row in zip(files, x[120:], strict=True):
+        np.save(file, row)
+    run = tmp_path / "run"
+    answers = require_same(capsys, run, found, Classification(2, from_logits=True), files)
+    first = alone(run / "use.py", files[3], "pruned-float.tflite").splitlines()[0]
+    assert first == f"{answers[3].max():.4f} class {answers[3].argmax()}"
+    (line,) = [line for line in lines_of(found[0]) if line.startswith("Input")]
+    assert line.startswith("Input    an array of pixels of 3 x 12 x 10, channels first, where 4095 is white")
+
+
 def test_an_image_of_the_main_job_is_read_as_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

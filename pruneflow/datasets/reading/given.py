@@ -15,7 +15,7 @@ from pruneflow.datasets.reading.kinds import kind_of
 from pruneflow.datasets.reading.labels import Naming, numbered
 from pruneflow.datasets.reading.names import require_every_class
 from pruneflow.datasets.reading.numbers import checked_numbers, standardised
-from pruneflow.datasets.reading.pixels import UNKNOWN, Reading, checked_pixels
+from pruneflow.datasets.reading.pixels import UNKNOWN, Reading, checked_pixels, white_taken
 from pruneflow.datasets.reading.targets import checked_targets, learnable
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import (
@@ -134,6 +134,9 @@ def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
     data = plan.apply(halves, name=aim.name, spec=spec, source=aim.source)
     notes = (said, _drawn(given, data), _said_of_groups(given, groups), said_of_weights(weights), given.note)
     data = replace(data, note=" ".join(filter(None, notes)))
+    if kind == "image":
+        white = white_taken([part.x for part in given.parts], aim.pixels)
+        data = replace(data, white=white, channels_first=bool(aim.pixels.channels_first))
     if spec.is_measured:
         data = standardised(data, wanted=aim.standardise)
     if aim.numbers:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pruneflow.datasets.reading.checks import Array, described, expect
 
-__all__ = ["UNKNOWN", "Reading", "checked_pixels", "has_levels", "span_of", "white_of"]
+__all__ = ["UNKNOWN", "Reading", "checked_pixels", "has_levels", "span_of", "white_of", "white_taken"]
 
 BRIGHTEST = 255
 SEVEN_BITS = 127  # below it, 255 is one guess among many: 100 and 16 are scales too
@@ -58,7 +58,7 @@ def checked_pixels(
     shaped = [_shaped(where, name, x, how.channels_first) for name, x in parts]
     said = "Channels were moved from the first place to the last." if how.channels_first else ""
     kinds = {x.dtype for x in shaped}
-    if kinds == {np.dtype(np.uint8)} and how.white in (None, BRIGHTEST):
+    if _as_they_are(shaped, how):
         return shaped, said
     expect(len(kinds) == 1, where, parts[-1][0], f"{shaped[0].dtype} as in {parts[0][0]}", shaped[-1].dtype)
     spans = [span_of(x) for _, x in parts]
@@ -70,6 +70,26 @@ def checked_pixels(
     _check_spans(where, [name for name, _ in parts], spans, white)
     did = f"Pixels were {shaped[0].dtype}, {low:g} to {high:g}; {white:g} was taken as white, and they were "
     return [_bytes(x, white) for x in shaped], f"{said} {did}rounded to 256 levels.".strip()
+
+
+def white_taken(xs: Sequence[Array], how: Reading = UNKNOWN) -> float | None:
+    """Return the value that `checked_pixels` takes as white; None where it takes bytes as they are.
+
+    Args:
+        xs: Images of each part.
+        how: What is said of them.
+
+    >>> white_taken([np.array([0.0, 1.0])]), white_taken([np.array([0, 255], np.uint8)])
+    (1.0, None)
+    """
+    if _as_they_are(xs, how):
+        return None
+    lows, highs = zip(*map(span_of, xs), strict=True)
+    return how.white or white_of(min(lows), max(highs))
+
+
+def _as_they_are(xs: Sequence[Array], how: Reading) -> bool:
+    return {x.dtype for x in xs} == {np.dtype(np.uint8)} and how.white in (None, BRIGHTEST)
 
 
 def span_of(x: Array) -> tuple[float, float]:
