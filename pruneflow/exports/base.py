@@ -109,6 +109,19 @@ class Export:
         """Return what a microcontroller needs to run a file; None where it is not made for one."""
         return None
 
+    @property
+    def depends_on_sizes(self) -> bool:
+        """Return whether sizes of layers, which a cut changes, decide if a setting can be kept."""
+        return False
+
+    def said_of_cut(self, model: Any) -> str:
+        """Return the setting that a network of such sizes cannot keep, a sentence; empty where it can.
+
+        Args:
+            model: A network that is cut to about the size of later.
+        """
+        return ""
+
     def check_layers(self, model: Any) -> None:
         """Refuse settings about layers that a network does not have.
 

@@ -14,9 +14,11 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.exports import tflite
 from pruneflow.exports.base import Chosen, Samples
 from pruneflow.exports.flatbuffer import packed, unpacked
-from pruneflow.exports.mixed import Place, left_out, outputs_of, restored
+from pruneflow.exports.mixed import Place, is_chosen, left_out, outputs_of, restored
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
+from pruneflow.runtime.terminal import warn
+from pruneflow.sparsity.kernels import keras_of, leaves
 
 __all__ = ["BLOCKS", "Int4"]
 
@@ -65,6 +67,40 @@ class Int4(Chosen):
             'Install it with pip install "pruneflow[int4]" (pip install -e ".[int4]" in a checkout).',
         )
 
+    @property
+    def depends_on_sizes(self) -> bool:
+        """Return whether weights have blocks, which must divide the inputs of a layer."""
+        return self.block_size is not None
+
+    def said_of_cut(self, model: Any) -> str:
+        """Say that blocks divide no layer of a cut network: its file has one scale for each output."""
+        dense = [layer for name, layer in leaves(model) if _is_dense(layer) and is_chosen(name, self.layers)]
+        inputs = [int(layer.kernel.shape[0]) for layer in dense]
+        size = self.block_size
+        if size is None or self._fitting(inputs):
+            return ""
+        return (
+            f"export.block_size={size}: it divides the inputs of no fully connected layer once the network "
+            f"is cut; they have about {_counted(inputs)} inputs. Each output then has one scale. "
+            f"structure.multiple={size} leaves counts that it divides."
+        )
+
+    def trial(self, model: Any, spec: Spec, samples: Samples) -> bytes:
+        """Convert, and refuse blocks that divide no layer, before the network is trained."""
+        content = super().trial(model, spec, samples)
+        if self.block_size is not None:
+            self._require_blocks(_int4_inputs(tflite.parse(content, "the file")))
+        return content
+
+    def _require_blocks(self, inputs: Sequence[int]) -> None:
+        problem = f"it divides the inputs of no fully connected layer; they have {_counted(inputs)} inputs"
+        remedy = "Take null: one scale for each output."
+        require(bool(self._fitting(inputs)), "export.block_size", self.block_size, problem, remedy)
+
+    def _fitting(self, inputs: Iterable[int]) -> list[int]:
+        """Return the counts of inputs that the size of blocks divides; the kernel takes no others."""
+        return [count for count in inputs if self.block_size and count % self.block_size == 0]
+
     def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         converter.optimizations = [backend.tensorflow().lite.Optimize.DEFAULT]
 
@@ -110,18 +146,31 @@ class Int4(Chosen):
         return _whole(bytes(made.quantized_model))
 
     def _in_blocks(self, operations: Mapping[str, tuple[str, int]]) -> Sequence[str]:
-        """Fully connected operations whose inputs the size of blocks divides; the kernel takes no others."""
-        size = self.block_size
-        if size is None:
-            return ()
+        """Fully connected operations that get blocks: none in a network that was cut to other sizes."""
         dense = {
             outputs: inputs for outputs, (name, inputs) in operations.items() if name == "FULLY_CONNECTED"
         }
-        found = [outputs for outputs, inputs in dense.items() if inputs % size == 0]
-        counts = ", ".join(map(str, sorted(set(dense.values())))) or "no"
-        problem = f"it divides the inputs of no fully connected layer; they have {counts} inputs"
-        require(bool(found), "export.block_size", size, problem, "Take null: one scale for each output.")
+        found = [outputs for outputs, inputs in dense.items() if self._fitting([inputs])]
+        if self.block_size is not None and not found:
+            warn(
+                f"Note       export.block_size={self.block_size} divides the inputs of no fully connected "
+                f"layer; they have {_counted(dense.values())} inputs. The file has one scale for each output."
+            )
         return found
+
+
+def _is_dense(layer: Any) -> bool:
+    return isinstance(layer, keras_of(layer).layers.Dense)
+
+
+def _int4_inputs(graph: tflite.Graph) -> list[int]:
+    """Inputs of each fully connected layer whose weight is int4."""
+    dense = (weight for weight in graph.weights if "FULLY_CONNECTED" in weight.consumers)
+    return [weight.shape[-1] for weight in dense if weight.dtype == "int4"]
+
+
+def _counted(inputs: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(inputs)))) or "no"
 
 
 def _kernels(graph: tflite.Graph) -> dict[Place, str]:

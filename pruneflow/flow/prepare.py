@@ -75,6 +75,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             left_out=left_out,
             difference=config.model.difference,
         )
+        ready = replace(ready, notes=[*ready.notes, *_said_of_cut(config, ready, model)])
         ready = replace(ready, then=second_phase.rehearsed(config, ready, model))
         backend.keras().backend.clear_session()
     return ready
@@ -125,6 +126,15 @@ def _said(config: Config, left_out: dict[str, str]) -> list[str]:
     """Return the kinds of files that are left out, a sentence each."""
     option = config.export.option_name
     return [f"export={option} makes no {kind} file: {why}." for kind, why in left_out.items()]
+
+
+def _said_of_cut(config: Config, ready: Prepared, model: Any) -> list[str]:
+    """Return what exports cannot keep once the network is cut, a sentence each."""
+    asking = [each for each in ready.exports if each.depends_on_sizes]
+    if not (config.structure.cuts and asking):
+        return []
+    small = second_phase.cut_untrained(ready, model)
+    return [said for each in asking if (said := each.said_of_cut(small))]
 
 
 _tried: dict[str, dict[str, str]] = {}

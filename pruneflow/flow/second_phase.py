@@ -13,7 +13,7 @@ from pruneflow.flow.prepared import Prepared
 from pruneflow.sparsity.kernels import weights
 from pruneflow.sparsity.then import Nothing, Zeros, named, renamed
 
-__all__ = ["names", "prepared", "rehearsed", "settings"]
+__all__ = ["cut_untrained", "names", "prepared", "rehearsed", "settings"]
 
 
 def names(config: Config) -> dict[str, str]:
@@ -69,11 +69,20 @@ def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
         if plan.total_steps == ready.plan.total_steps
         else [renamed(each) for each in lengths.doubts(own.trainer, plan)],
     )
+    return prepared(config, known, cut_untrained(ready, model))
+
+
+def cut_untrained(ready: Prepared, model: Any) -> Any:
+    """Cut a network before it is trained, to about the size of later.
+
+    Args:
+        ready: What is known of the first phase.
+        model: The network, built.
+    """
     untrained = weights(model)
     seen = {name: np.abs(values) for name, values in untrained.items()}  # in place of gradients
     decided = ready.masks.update(ready.plan.updates[-1], untrained, seen)
-    small = ready.masks.finished(model, {name: mask.kept for name, mask in decided.items()})
-    return prepared(config, known, small)
+    return ready.masks.finished(model, {name: mask.kept for name, mask in decided.items()})
 
 
 def prepared(config: Config, known: Prepared, network: Any) -> Prepared:
