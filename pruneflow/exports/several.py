@@ -14,6 +14,7 @@ from pruneflow.options import option, require, require_one_of
 __all__ = ["All", "Every"]
 
 KINDS = ("float", "float16", "dynamic-range", "int8", "int16x8", "int4")
+NEVER_SPARSE = ("dynamic-range", "int8")  # with LiteRT 2.3 they do not load, or give other outputs
 
 
 @option("export", "all")
@@ -28,9 +29,20 @@ class All(Export):
     calibration_samples: int
 
     def __post_init__(self) -> None:
-        """Refuse calibration on nothing too."""
+        """Refuse sparse-encoded files of all kinds, and calibration on nothing."""
+        require(
+            self.encoding != "sparse" or not set(self._wanted) & set(NEVER_SPARSE),
+            "export.encoding",
+            self.encoding,
+            f"export={self.option_name} makes files of several kinds, and LiteRT cannot run some of them so",
+            "Take export.encoding=auto, which takes dense for these, or a single kind such as export=float.",
+        )
         super().__post_init__()
         require_samples(self.calibration_samples)
+
+    @property
+    def _wanted(self) -> Sequence[str]:
+        return KINDS
 
     def exports(self) -> Sequence[Export]:
         """One of each kind, with the settings of this one."""
@@ -61,6 +73,10 @@ class Every(All):
         require(bool(self.kinds), "export.kinds", self.kinds, "no kind is wanted", "Give one or more.")
         for kind in self.kinds:
             require_one_of("export.kinds", kind, KINDS)
+
+    @property
+    def _wanted(self) -> Sequence[str]:
+        return self.kinds
 
     @property
     def must_be_tried(self) -> bool:
