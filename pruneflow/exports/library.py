@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stderr
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,13 +61,33 @@ class Wanted:
         encodings = OPTIONS[self.kind].encodings
         problem = f"a file of the kind {self.kind} has no sparse encoding"
         require(self.encoding in encodings, "encoding", self.encoding, problem, "Take dense.")
-        self.option(1).check_installed()
+        with _in_arguments():
+            self.option(1).check_installed()
 
     def option(self, samples: int) -> Export:
         """The option of the group ``export`` that makes it."""
         calibration = {"calibration_samples": samples} if self.kind in CALIBRATED else {}
         made: Export = OPTIONS[self.kind](name=self.kind, encoding=self.encoding, **calibration)
         return made
+
+
+@contextmanager
+def _in_arguments() -> Iterator[None]:
+    """Name arguments in refusals by options, which know the keys of the command line.
+
+    >>> with _in_arguments():
+    ...     raise ConfigError("export=int4: no kernel. Take export=float, or export.encoding=dense.")
+    Traceback (most recent call last):
+        ...
+    pruneflow.errors.ConfigError: kind=int4: no kernel. Take kind=float, or encoding=dense.
+    """
+    try:
+        yield
+    except PruneflowError as error:
+        text = re.sub(r"\bexport\.(?=\w)", "", re.sub(r"\bexport=(?=\w)", "kind=", str(error)))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
 def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: Wanted) -> Exported:
@@ -158,7 +180,7 @@ def _expected(call: Traced, inputs: Arrays, *, drawn: bool) -> dict[str, Array]:
 
 def _converted(model: Any, call: Traced, inputs: Arrays, wanted: Wanted) -> bytes:
     try:
-        with redirect_stderr(io.StringIO()):  # the converter's log, which is long
+        with _in_arguments(), redirect_stderr(io.StringIO()):  # the converter's log, which is long
             if wanted.kind in CALIBRATED and _has_recurrence(model):
                 _refuse_loop(wanted.kind, _encoded(model, call, inputs, Float(name="float")))
             count = len(next(iter(inputs.values())))

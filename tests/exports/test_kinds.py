@@ -127,7 +127,35 @@ def test_blocks_have_scales_of_their_own_and_blocks_of_zeros_stay_zero():
 def test_blocks_that_no_layer_can_have_are_refused_with_the_number_of_inputs():
     needs_int4()
     with pytest.raises(ConfigError, match=r"^export.block_size=128: .* they have 64 inputs\. Take null"):
-        made(Int4(name="x", block_size=128), rows(np.ones((64, 4))), ROWS)
+        Int4(name="x", block_size=128).trial(rows(np.ones((64, 4))), ROWS, np.zeros((0, 64)))
+
+
+def test_blocks_that_no_layer_has_once_it_is_cut_are_left_out(capsys):
+    """A run is not lost by that: it was trained before."""
+    needs_int4()
+    _, graph = made(Int4(name="x", block_size=128), rows(np.ones((64, 4))), ROWS)
+    assert graph.weights[0].dtype == "int4"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "export.block_size=128 divides the inputs of no fully connected layer; they have 64" in said
+
+
+@pytest.mark.parametrize(
+    ("size", "layers", "said"),
+    [(None, ["*"], ""), (64, ["*"], ""), (64, ["o*"], ""), (128, ["*"], "they have about 64 inputs")],
+)
+def test_blocks_that_a_cut_network_cannot_have_are_told_before(size, layers, said):
+    found = Int4(name="x", block_size=size, layers=layers).said_of_cut(rows(np.ones((64, 4))))
+    assert (said in found) if said else not found
+
+
+def test_a_run_that_cuts_says_before_training_that_blocks_will_not_fit(composed):
+    """A quarter of 128 and of 64 units leaves 96 and 48, which 64 does not divide; 784 pixels neither."""
+    needs_int4()
+    words = ["model=mlp", "structure=channel", "structure.of=channels", "schedule=constant"]
+    words += ["schedule.final_sparsity=0.25", "export=int4", "export.block_size=64"]
+    for multiple, told in ((1, 1), (64, 0)):
+        ready = pipeline.prepare(composed(*QUICK, *words, f"structure.multiple={multiple}"))
+        assert sum("export.block_size=64" in note for note in ready.notes) == told
 
 
 def test_weights_alone_are_dequantized_before_they_are_used():
@@ -202,6 +230,31 @@ def test_layers_of_a_loop_are_found():
     assert found["last/kernel"] == "float32"
 
 
+def attention():
+    layers = backend.keras().layers
+    inputs = backend.keras().Input((6, 32))
+    x = layers.Flatten()(layers.MultiHeadAttention(2, 16, name="attend")(inputs, inputs))
+    return backend.keras().Model(inputs, layers.Dense(32, name="last")(x))
+
+
+def stacked():
+    layers = backend.keras().layers
+    cells = layers.StackedRNNCells([layers.LSTMCell(32), layers.LSTMCell(32)])
+    inputs = backend.keras().Input((6, 32))
+    x = layers.RNN(cells, name="memory")(inputs)
+    return backend.keras().Model(inputs, layers.Dense(32, name="last")(x))
+
+
+@pytest.mark.parametrize(("build", "layer"), [(attention, "attend"), (stacked, "memory")])
+def test_a_layer_with_parts_is_chosen_by_its_name(build, layer):
+    """Names of its weights have parts too: attend/query/kernel, memory/cell_0/kernel."""
+    export, model, spec = DynamicRange(name="x", layers=[layer]), seeded(build), Spec("numbers", (6, 32), 32)
+    export.check_layers(model)
+    graph = parse(export.convert(model, spec, export.samples(examples(spec))), "file.tflite")
+    assert dtypes(graph, model)["last/kernel"] == "float32"
+    assert [weight.dtype for weight in graph.weights].count("int8") == 4
+
+
 def test_all_layers_are_the_file_of_before():
     model = seeded(images)
     settings = {"option": "dynamic-range", "encoding": "dense"}
@@ -225,6 +278,14 @@ def test_int8_of_some_layers_is_refused_for_an_lstm():
     [
         (lambda: Int4(name="x", block_size=33), "export.block_size=33: allowed are 32, 64, 128, 256, null."),
         (lambda: Int4(name="x", block_size=32, weights_only=True), "export.block_size=32: weights that are"),
+        (
+            lambda: All(name="all", encoding="sparse", calibration_samples=1),
+            "export.encoding=sparse: export=all makes files of several kinds",
+        ),
+        (
+            lambda: Every(name="every", encoding="sparse", calibration_samples=1),
+            "export.encoding=sparse: export=every makes files of several kinds",
+        ),
         (lambda: Int4(name="x", encoding="auto"), "export.encoding=auto: a file of the kind int4 has no"),
         (lambda: DynamicRange(name="x", layers=[]), "export.layers=[]: no layer would be quantized"),
         (lambda: DynamicRange(name="x", layers=["a"], encoding="auto"), "export.encoding=auto: a file in"),
@@ -243,6 +304,20 @@ def test_the_line_that_installs_int4_is_named_before_anything_else(composed, mon
         composed("export=int4")
     with pytest.raises(ConfigError, match=r'pip install "pruneflow\[int4\]"'):
         pruneflow.export(rows(np.ones((64, 4))), kind="int4")
+    with pytest.raises(ConfigError, match=r"^kind=int4: litert-quantizer is not installed"):
+        pruneflow.export(rows(np.ones((64, 4))), kind="int4")
+
+
+def test_the_library_names_its_own_arguments(capsys):
+    needs_int4()
+    with pytest.raises(ConfigError, match=r"^kind=int4: there are .* Take kind=dynamic-range"):
+        pruneflow.export(seeded(lstm_alone), kind="int4")
+
+
+def lstm_alone():
+    layers = backend.keras().layers
+    inputs = backend.keras().Input((5, 32))
+    return backend.keras().Model(inputs, layers.LSTM(32, name="memory")(inputs))
 
 
 def test_every_kind_beside_the_three_of_all():
