@@ -129,6 +129,7 @@ def test_an_array_in_c_is_linked_into_c_and_into_c_plus_plus(
     [
         ({"dtype": "FLOAT32"}, "TFLite Micro has no kernels for integer weights beside float numbers"),
         ({"operation": "DENSIFY"}, "TFLite Micro reads no sparse-encoded"),
+        ({"operation": "GELU"}, "TFLite Micro has no GELU (tflite-micro "),
     ],
 )
 def test_a_file_that_micro_cannot_run_is_told(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
+from pruneflow.exports.micro_operations import RELEASE, unknown
 from pruneflow.exports.tflite import Graph
 from pruneflow.runtime.files import write_file
 
@@ -52,6 +53,12 @@ def lacking_in_micro(graph: Graph) -> Iterator[str]:
         yield "TFLite Micro reads no sparse-encoded weights: take export.encoding=dense."
     if any(weight.dtype == "float16" for weight in graph.weights):
         yield "TFLite Micro reads no float16 weights: take export=float or export=int8."
+    lacking = [name for name in unknown(graph.op_counts) if name != "DENSIFY"]
+    if lacking:
+        yield (
+            f"TFLite Micro has no {', '.join(lacking)} (tflite-micro {RELEASE}): replace the layers that "
+            "need it, or look whether your release has it."
+        )
 
 
 def write_c_array(file: Path, content: bytes, comments: Iterable[str]) -> tuple[Path, Path]:

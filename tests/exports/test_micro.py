@@ -1,17 +1,21 @@
 """Files for TFLite Micro: how weights are stored, that outputs are equal bit for bit, what a chip needs."""
 
+import importlib.metadata
 import importlib.util
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated
 from conftest import QUICK
 from test_cli import exit_code
 
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exports import decode, encodings, micro_file, micro_interpreter, tflite
+from pruneflow.exports import decode, encodings, micro_file, micro_interpreter, micro_operations, tflite
 from pruneflow.exports.decode import smallest, unpack
 from pruneflow.exports.encodings import encode
 from pruneflow.exports.micro import Micro, MicroFacts
@@ -304,3 +308,18 @@ def test_an_operation_that_tflite_micro_lacks_is_refused_before_training(tmp_pat
         in said
     )
     assert "GELU" in said and "Replace what TFLite Micro cannot run" in said
+
+
+@interpreted
+def test_the_operations_of_tflite_micro_are_those_that_its_wheel_has():
+    """Each kernel that is linked has a function Register_NAME, whose symbol begins with its length."""
+    version = importlib.metadata.version("tflite-micro")
+    if version != micro_operations.RELEASE:
+        pytest.skip(f"another release is installed: {version}")
+    (folder,) = importlib.util.find_spec("tflite_micro").submodule_search_locations
+    module = (Path(folder) / "python" / "tflite_micro" / "_runtime.so").read_bytes()
+    symbols = re.findall(rb"(\d+)(Register_\w+)", module)
+    linked = {symbol[: int(length)].decode().removeprefix("Register_") for length, symbol in symbols}
+    builtin = {name for name in vars(schema_py_generated.BuiltinOperator) if not name.startswith("_")}
+    assert linked & builtin | {"TFLM_DECODE"} == micro_operations.KNOWN
+    assert "DECODE" in linked
