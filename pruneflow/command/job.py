@@ -103,6 +103,7 @@ class Job:
                 _require_a_folder_each(composed)
             if searches and _goal(settings) is None:
                 search.check(settings.hydra, configs[0].objective, swept)
+                objectives.check_shares(configs[0].objective, [each.ends_with_cut for each in configs])
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             folder = _folder(settings, key)
             named = any(override.key_or_group == key for override in typed)

@@ -134,6 +134,11 @@ class Config:
             "Any of them will do.",
         )
 
+    @property
+    def ends_with_cut(self) -> bool:
+        """Return whether the pruned network is smaller, and not one with zeros."""
+        return self.structure.cuts and isinstance(self.then, then.Nothing)
+
 
 _GROUPS = {
     "model": models.Model,

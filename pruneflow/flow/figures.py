@@ -39,3 +39,15 @@ def metrics_of(network: Mapping[str, Any], part: str = "test") -> dict[str, floa
         return dict(network[f"{prefix}metrics"] or {})
     accuracy = network[f"{prefix}accuracy"]  # results of before
     return {} if accuracy is None else {"accuracy": accuracy}
+
+
+def sparsity_of(result: Mapping[str, Any]) -> str:
+    """Return what the sparsity of the pruned network is a share of.
+
+    Args:
+        result: What ``result.json`` holds.
+
+    Returns:
+        ``"cut"``: of what was cut out; ``"zeros"``: of zeros in the weights that are left.
+    """
+    return "cut" if result["pruned"].get("channels") else "zeros"

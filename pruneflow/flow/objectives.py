@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pruneflow.datasets.spec import Spec
@@ -58,6 +58,25 @@ def check_task(names: Sequence[str], spec: Spec) -> None:
             f"{name} means nothing for such data",
             f"Take {fitting}.",
         )
+
+
+def check_shares(names: Sequence[str], cuts: Collection[bool]) -> None:
+    """Refuse to compare the share that one cell cuts out with the zeros of another.
+
+    Args:
+        names: Names of objectives.
+        cuts: Of each cell, whether its pruned network is cut last, without zeros after it.
+
+    Raises:
+        ConfigError: if both occur, and sparsity is an objective.
+    """
+    require(
+        "sparsity" not in names or len(set(cuts)) < 2,
+        "objective",
+        list(names),
+        "sparsity is the share that is cut out in some cells, and the share of zeros in others",
+        "Take compression_ratio, which counts parameters before and after.",
+    )
 
 
 def directions(names: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
+from pruneflow.flow.figures import sparsity_of
 from pruneflow.flow.judgement import marked
 from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_of
 from pruneflow.runtime.files import write_file
@@ -91,6 +92,7 @@ def _row(cell: CellOutcome, result: dict[str, Any] | None) -> dict[str, Any]:
     row["batch_size"] = row["batch_size"] or _pick(
         result, "config.trainer.batch_size"
     )  # of results of before
+    row["sparsity_of"] = sparsity_of(result) if result else ""
     row.update(_metrics(result or {}))
     judged = marked(result) if result else None
     row["message"] = judged["message"] if judged else cell.failure

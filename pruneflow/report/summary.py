@@ -98,10 +98,19 @@ def dense_row(result: Mapping[str, Any]) -> list[str]:
     return _row(result, "dense", 0.0, dense["tflite_gzip_bytes"], figures.quality(result, dense))
 
 
-def export_row(result: Mapping[str, Any], file: Mapping[str, Any]) -> list[str]:
-    """The row of one of the exported files."""
+def export_row(result: Mapping[str, Any], file: Mapping[str, Any], *, share_named: bool = False) -> list[str]:
+    """The row of one of the exported files.
+
+    Args:
+        result: What ``result.json`` holds.
+        file: The file among its ``tflite``.
+        share_named: Whether the sparsity says what it is a share of, beside rows of the other kind.
+    """
     sparsity = result["pruned"]["measured_sparsity"]
-    return _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], figures.quality(result, file))
+    row = _row(result, f"TFLite {file['kind']}", sparsity, file["gzip_bytes"], figures.quality(result, file))
+    if share_named:
+        row[COLUMNS.index("sparsity")] += f" {figures.sparsity_of(result)}"
+    return row
 
 
 def _row(

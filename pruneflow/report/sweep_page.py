@@ -155,8 +155,9 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
     named = {**grid.labels, "seed": "seed"}
     judged = any(marked(point.run.result) for mark in grid.marks for point in mark.points)
     front = {id(point) for mark in grid.front for point in mark.points}
+    mixed = len({figures.sparsity_of(point.run.result) for mark in grid.marks for point in mark.points}) > 1
     rows = [
-        _run_row(point, keys, links, front=id(point) in front, judged=judged)
+        _run_row(point, keys, links, front=id(point) in front, extra=(judged, mixed))
         for mark in grid.marks
         for point in mark.points
     ]
@@ -166,6 +167,7 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
             Column("run"),
             *([Column("pruning")] if judged else []),
             *_key_columns(grid, keys, named),
+            *([Column("sparsity of")] if mixed else []),
             *_figure_columns(grid, _FIGURES),
         ],
         "rows": rows,
@@ -187,13 +189,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _run_row(
-    point: Point, keys: Sequence[str], links: Mapping[str, str], *, front: bool, judged: bool
+    point: Point, keys: Sequence[str], links: Mapping[str, str], *, front: bool, extra: tuple[bool, bool]
 ) -> Row:
+    """A row; ``extra``: whether there are columns of judgements, and of what sparsity is a share of."""
+    judged, mixed = extra
     settings = [_setting(point.settings, key) for key in keys]
-    figures = [_number(form, value(point)) for form, value in _FIGURES.values()]
+    counted = [_number(form, value(point)) for form, value in _FIGURES.values()]
+    share = [Cell(figures.sparsity_of(point.run.result))] if mixed else []
     name, lost = point.run.name, marked(point.run.result)
     said = [Cell(_verdict(lost))] if judged else []
-    cells = [Cell(name, link=links[name]), *said, *settings, *figures]
+    cells = [Cell(name, link=links[name]), *said, *settings, *share, *counted]
     return Row(cells, marked=front, lost=lost is not None)
 
 

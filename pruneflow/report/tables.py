@@ -268,6 +268,7 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table([cell.result for cell in cells if cell.result], "cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
+    mixed = len({figures.sparsity_of(cell.result) for cell in cells if cell.result}) > 1
     for name, row in _baselines(cells):
         table.add_row(escape(name), *map(escape, row))
     for cell in cells:
@@ -275,8 +276,9 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
             cost = cell.result["phases"].get("pruned", {})
             speed = cost.get("examples_per_second") or math.nan
             for file in cell.result["tflite"]:
-                figures = (cell.name, *summary.export_row(cell.result, file), f"{speed:,.0f}")
-                table.add_row(*map(escape, figures), style=LOST if marked(cell.result) else None)
+                row = summary.export_row(cell.result, file, share_named=mixed)
+                shown = (cell.name, *row, f"{speed:,.0f}")
+                table.add_row(*map(escape, shown), style=LOST if marked(cell.result) else None)
         else:
             table.add_row(escape(cell.name), "failed")
     console.print()

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from test_resume import cut_off, differing
 from test_store import digests
 
 from pruneflow.errors import ConfigError
-from pruneflow.flow import pipeline, results, second_phase
+from pruneflow.flow import objectives, pipeline, results, second_phase
 from pruneflow.flow.networks import pruned_inputs
 from pruneflow.report import summary
 from pruneflow.report.run_page import write_run_report
@@ -194,3 +195,46 @@ def test_what_the_second_phase_cannot_do_is_refused_before_training(composed, mo
     config = composed(*QUICK, *CUT, *more)
     with pytest.raises(ConfigError, match=message):
         pipeline.prepare(config)
+
+
+@pytest.mark.parametrize(
+    ("cut", "remedy"),
+    [
+        (0.9, "Lower then.final_sparsity, or train longer (trainer.min_steps or then.epochs)"),
+        (0.5, "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)"),
+        (None, "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)"),
+    ],
+)
+def test_the_remedy_names_the_phase_that_cost_too_much(composed, cut, remedy):
+    """Where the cut alone keeps what dense knows, the zeros after it are at fault."""
+    config = composed(*QUICK, "pruning.max_accuracy_drop=0.1")
+    dense, stripped, cut = (_reached(each) for each in (0.9, 0.5, cut))
+    scores = SimpleNamespace(
+        dense=dense,
+        cut=cut,
+        stripped=stripped,
+        pruned=stripped,
+        before=None,
+        task=SimpleNamespace(headline="accuracy"),
+    )
+    ready = SimpleNamespace(data=SimpleNamespace(validation=SimpleNamespace(y=np.arange(300) % 3)))
+    judged = pipeline._judged(config, ready, scores)
+    assert judged.verdict == "over_limit" and remedy in judged.message
+
+
+def _reached(headline):
+    return headline and SimpleNamespace(scores={"validation": SimpleNamespace(headline=headline)})
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [([], False), (CUT, True), (THEN, False)], ids=["zeros", "cut", "both"]
+)
+def test_a_search_is_told_what_its_sparsity_is_a_share_of(composed, words, expected):
+    assert composed(*QUICK, *words).ends_with_cut is expected
+
+
+def test_shares_of_different_things_are_no_objective():
+    objectives.check_shares(["sparsity"], [True, True])
+    objectives.check_shares(["compression_ratio"], [True, False])
+    with pytest.raises(ConfigError, match=r"^objective=\[sparsity\]: .* Take compression_ratio"):
+        objectives.check_shares(["sparsity"], [True, False])

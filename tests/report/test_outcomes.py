@@ -1,9 +1,14 @@
+import csv
 import string
 
 import pytest
+from results_fixtures import result, write_run
 
 from pruneflow.command.names import LONGEST_NAME, cell_name
+from pruneflow.report import tables
+from pruneflow.report.collect import collect
 from pruneflow.report.outcomes import CellOutcome, write_csv
+from pruneflow.report.sweep_page import write_sweep_report
 
 SAFE = set(string.ascii_letters + string.digits + "._=,+-")
 
@@ -55,3 +60,36 @@ def test_the_csv_has_a_row_for_every_cell(tmp_path):
     assert (row["cell"], row["status"], row["seed"], row["export"]) == ("seed=3", "done", "3", "float")
     assert (row["tflite_accuracy"], row["dense_accuracy"], row["dense_seconds"]) == ("0.5", "", "1.5")
     assert failed.startswith("seed=4,failed,,") and failed.endswith('"disk, full"')
+
+
+def mixed_cells():
+    """One cell that was cut, one with zeros on top."""
+    cut, zeros = result(), result()
+    counted = {"multiply_adds": [500, 100], "parameters": [200, 40], "groups": []}
+    cut["pruned"]["channels"] = {"of": "channels", "requested": 0.8, "removed": 0.8, **counted}
+    return [CellOutcome("then=none", cut, ""), CellOutcome("then=unstructured", zeros, "")]
+
+
+def test_the_csv_says_what_sparsity_is_a_share_of(tmp_path):
+    write_csv(tmp_path / "sweep.csv", [*mixed_cells(), CellOutcome("seed=4", None, "no room")])
+    rows = csv.DictReader((tmp_path / "sweep.csv").read_text().splitlines())
+    assert [row["sparsity_of"] for row in rows] == ["cut", "zeros", ""]
+
+
+def test_a_sweep_that_mixes_shares_says_which_is_which(capsys):
+    tables.show_sweep(mixed_cells())
+    printed = capsys.readouterr().out
+    assert "0.800 cut" in printed and "0.800 zeros" in printed
+    tables.show_sweep(mixed_cells()[:1])
+    assert "0.800 cut" not in capsys.readouterr().out
+
+
+def test_the_page_of_such_a_sweep_has_a_column_for_it(tmp_path):
+    for cell in mixed_cells():
+        name = cell.name.partition("=")[2]
+        write_run(
+            tmp_path / name, {**cell.result, "config": {**cell.result["config"], "then": {"name": name}}}
+        )
+    write_sweep_report(collect([tmp_path]), tmp_path / "report.html")
+    shown = (tmp_path / "report.html").read_text()
+    assert all(f">{word}<" in shown for word in ("sparsity of", "cut", "zeros"))
