@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -166,12 +166,20 @@ def _finished(work: isolation.Work) -> dict[str, Any] | None:
     """The result of a cell that ended before, where it was of the same data and device."""
     from pruneflow.flow import pipeline
 
-    found = results.finished(work.run_dir, plain(work.config))
+    found = results.finished(work.run_dir, plain(work.config), _usual)
     if not found:
         return None
     ready = pipeline.prepare(work.config, share=work.share)
     same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
     return found if same else None
+
+
+def _usual(groups: Collection[str]) -> dict[str, Any]:
+    """Compose the settings of the cell that runs as they are where nothing but these groups is chosen."""
+    chosen = HydraConfig.get().runtime.choices
+    overrides = [f"{group}={chosen[group]}" for group in groups if group in chosen]
+    found = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    return found if isinstance(found, dict) else {}  # type: ignore[return-value]
 
 
 def _complete(result: dict[str, Any], work: isolation.Work) -> None:

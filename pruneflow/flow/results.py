@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -438,12 +439,16 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+def finished(
+    run_dir: Path, config: dict[str, Any], usual: Callable[[Collection[str]], Mapping[str, Any]] | None = None
+) -> dict[str, Any] | None:
     """The result of a run that ended before, in a folder that is taken up; None where there is no whole one.
 
     Args:
         run_dir: Folder of the run.
         config: Its settings, nested; where stages are kept does not matter.
+        usual: Gives the settings that nobody typed, nested, with the groups of the names that it is given as
+            they are chosen; results of before there was a key have had its default.
 
     Raises:
         PruneflowError: if the folder holds the result of other settings.
@@ -455,9 +460,29 @@ def finished(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
     except PruneflowError as error:
         warn(f"The run is carried out anew. {error}")
         return None
-    kept, wanted = ({**settings, "stages": None} for settings in (result["config"], config))
-    if kept != json.loads(json.dumps(wanted)):
+    wanted = json.loads(json.dumps({**config, "stages": None}))
+    kept = {**result["config"], "stages": None}
+    if usual and kept != wanted:
+        kept = _completed(kept, wanted, usual(list(kept)))
+    if kept != wanted:
         raise PruneflowError(
             f"{run_dir} holds the result of other settings. Name another folder, or delete it."
         )
     return result
+
+
+def _completed(
+    kept: Mapping[str, Any], wanted: Mapping[str, Any], usual: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Settings of before, with the defaults of keys that came later.
+
+    >>> _completed({"a": {"b": 1}}, {"a": {"b": 2, "c": 3}, "d": 4}, {"a": {"b": 5, "c": 6}, "d": 7})
+    {'a': {'b': 1, 'c': 6}, 'd': 7}
+    """
+    found = dict(kept)
+    for key, value in wanted.items():
+        if key not in kept and key in usual:
+            found[key] = usual[key]
+        elif isinstance(value, dict) and isinstance(kept.get(key), dict):
+            found[key] = _completed(kept[key], value, usual.get(key) or {})
+    return found

@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import hydra
 import pytest
 from conftest import QUICK
+from hydra.core.hydra_config import HydraConfig
 from results_fixtures import result as made_up
 from support import ROOT
 from test_cli import exit_code
@@ -163,6 +165,39 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
     assert module.finished(tmp_path, other_store)["config"]["seed"] == 0
     with pytest.raises(PruneflowError, match="holds the result of other settings"):
         module.finished(tmp_path, {**settings, "seed": 1})
+
+
+def test_a_result_of_before_there_was_a_key_has_had_its_default(composed, tmp_path):
+    from pruneflow.errors import PruneflowError
+    from pruneflow.flow import results as module
+    from pruneflow.flow.config import plain
+
+    settings, asked = plain(composed(*QUICK)), []
+    older = {**settings, "sharing": {"epochs": 0}}
+    del older["then"]
+    (tmp_path / "result.json").write_text(json.dumps({**made_up(), "config": older}))
+
+    def usual(groups):
+        asked.extend(groups)
+        return {**plain(composed()), "seed": 5}  # what is kept is not replaced
+
+    assert module.finished(tmp_path, settings, usual)["config"] == older
+    assert "model" in asked and "then" not in asked
+    for other in ({"sharing": {"epochs": 0, "values": 16}}, {"then": {"name": "unstructured"}}, {"seed": 5}):
+        with pytest.raises(PruneflowError, match="holds the result of other settings"):
+            module.finished(tmp_path, {**settings, **other}, usual)
+
+
+def test_the_defaults_of_a_cell_are_those_of_the_options_that_it_has_chosen():
+    from pruneflow.command import cli
+    from pruneflow.flow.config import config_folder, from_hydra, plain
+
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        cell = hydra.compose("config", ["schedule=constant", "seed=3"], return_hydra_config=True)
+        HydraConfig.instance().set_config(cell)
+        settings = plain(from_hydra(hydra.compose("config", ["schedule=constant"])))
+        assert cli._usual(list(settings)) == json.loads(json.dumps(settings))
+        assert cli._usual(["seed"])["schedule"]["name"] == "polynomial"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"format": 2}', "[" * 100_000], ids=lambda text: text[:9])
