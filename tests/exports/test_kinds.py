@@ -283,7 +283,7 @@ def test_int8_of_some_layers_is_refused_for_an_lstm():
             "export.encoding=sparse: export=all makes files of several kinds",
         ),
         (
-            lambda: Every(name="every", encoding="sparse", calibration_samples=1),
+            lambda: Every(name="every", encoding="sparse", calibration_samples=1, kinds=["float", "int8"]),
             "export.encoding=sparse: export=every makes files of several kinds",
         ),
         (lambda: Int4(name="x", encoding="auto"), "export.encoding=auto: a file of the kind int4 has no"),
@@ -296,6 +296,11 @@ def test_settings_that_no_file_can_have_are_refused(make, said):
     with pytest.raises(ConfigError) as answer:
         make()
     assert str(answer.value).startswith(said)
+
+
+def test_kinds_that_run_sparse_may_be_sparse():
+    found = Every(name="every", encoding="sparse", calibration_samples=1, kinds=["float"]).exports()
+    assert [(each.kind, each.encoding) for each in found] == [("float", "sparse")]
 
 
 def test_the_line_that_installs_int4_is_named_before_anything_else(composed, monkeypatch):
