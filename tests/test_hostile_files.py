@@ -107,7 +107,7 @@ def test_what_is_typed_may_name_code_and_so_may_plugins_and_numbers_in_yaml():
                     "_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
                 },
                 "sweeper": {
-                    "_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper",
+                    "_target_": "pruneflow.command.optuna_sweeper.OptunaSweeper",
                     "sampler": {"_target_": "optuna.samplers.TPESampler", "seed": 1},
                     "direction": "${model.factory}",
                 },

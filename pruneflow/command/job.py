@@ -252,8 +252,6 @@ class Job:
     def _engine_running(self) -> AbstractContextManager[launchers.Cells]:
         if not self.sweep:
             return nullcontext(launchers.Cells())
-        if not self.cells and not self._seeks_a_file:
-            search.quieten()
         return launchers.running(launchers.engine_of(self.settings), self._at_a_time)
 
     def _shown(self, ran: launchers.Cells) -> bool:

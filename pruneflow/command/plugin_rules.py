@@ -139,13 +139,13 @@ _OPTUNA = {
     "study_name": _text(r"(?s).+", "names"),
     "sampler.n_startup_trials": _whole(0, null=True),
     "sampler.n_ei_candidates": _whole(1, 100_000, null=True),
-    "sampler.n_ehvi_candidates": _whole(1, 100_000, null=True),
     "sampler.population_size": _whole(2, 100_000, null=True),
     "sampler.mutation_prob": _share(null=True),
     "sampler.crossover_prob": _share(null=True),
     "sampler.swapping_prob": _share(null=True),
     "sampler.sigma0": _number(0, null=True),
-    "sampler.inc_popsize": _whole(1, 1_000, null=True),
+    "sampler.popsize": _whole(2, 100_000, null=True),
+    "sampler.seed": _whole(0, 2**32 - 1, null=True),
 }
 
 RULES: dict[str, dict[str, Rule]] = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from omegaconf import DictConfig, ListConfig
 
-from pruneflow.command import optuna_rehearsal
+from pruneflow.command.optuna_sweeper import TARGET
+from pruneflow.command.search_plan import Plan
+from pruneflow.command.search_space import ends, space_of
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives
 from pruneflow.flow.judgement import fails
@@ -18,7 +17,7 @@ from pruneflow.options import require, require_one_of
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import complain, console
 
-__all__ = ["check", "is_search", "probes", "quieten", "show_best"]
+__all__ = ["check", "is_search", "probes", "show_best"]
 
 NONE = (
     "The search found nothing: each pruned network guesses, or lost more than pruning.max_accuracy_drop. "
@@ -44,7 +43,7 @@ def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Ov
         ConfigError: for the first of these.
     """
     ranges = [override for override in overrides if override.is_sweep_override()]
-    own = settings.sweeper.get("custom_search_space") or settings.sweeper.get("search_space")
+    own = settings.sweeper.get("custom_search_space")
     require(
         bool(own or ranges),
         "hydra/sweeper",
@@ -55,17 +54,14 @@ def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Ov
     for override in ranges:
         if isinstance(override.value(), Glob):
             raise ConfigError(f"{override.input_line}: a search takes no glob. List the options.")
-    directions = _check_directions(settings, objective)
-    if str(settings.sweeper._target_).endswith(".OptunaSweeper"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it imports
-            quieten()
-            optuna_rehearsal.check(settings.sweeper, directions, ranges)
+    _check_directions(settings, objective)
+    if settings.sweeper._target_ == TARGET:
+        Plan(settings.sweeper, list(objective), space_of(overrides)[0]).check()
 
 
-def _check_directions(settings: DictConfig, objective: Sequence[str]) -> list[str]:
+def _check_directions(settings: DictConfig, objective: Sequence[str]) -> None:
     if "direction" not in settings.sweeper:  # of a sweeper that has no such thing
-        return []
+        return
     found = settings.sweeper.direction
     directions = list(found) if isinstance(found, (list, ListConfig)) else [found]
     for direction in directions:
@@ -77,7 +73,6 @@ def _check_directions(settings: DictConfig, objective: Sequence[str]) -> list[st
         f"there are {len(objective)} objectives: {', '.join(objective)}",
         "Leave it out: it follows from objective.",
     )
-    return directions
 
 
 def probes(overrides: Sequence[Override]) -> list[list[str]]:
@@ -105,17 +100,8 @@ def _ends(override: Override) -> list[str]:
     if isinstance(value, IntervalSweep):
         return [f"{key}={value.start}", f"{key}={value.end}"]
     if isinstance(value, RangeSweep):
-        return [f"{key}={value.start}", f"{key}={value.stop}"]
+        return [f"{key}={each}" for each in dict.fromkeys(ends(value))]
     return [f"{key}={text}" for text in override.sweep_string_iterator()]
-
-
-def quieten() -> None:
-    """Keep messages of Optuna and its plugin off the terminal: cells that failed are told in our words."""
-    logging.getLogger("hydra_plugins.hydra_optuna_sweeper").setLevel(logging.CRITICAL)
-    with suppress(ModuleNotFoundError):
-        import optuna
-
-        optuna.logging.set_verbosity(logging.ERROR)
 
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "judge_after",
     "marked",
     "require_worth",
+    "violations",
 ]
 
 NOTABLE_DROP = 0.05  # marked where pruning.max_accuracy_drop is not set
@@ -233,6 +234,26 @@ def fails(result: Mapping[str, Any]) -> bool:
     """Return whether the pruned network is one that no search should take, and that fails a run."""
     found = marked(result)
     return found is not None and found["verdict"] in FAILING
+
+
+def violations(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return by how much a result is beyond what a search may take: one that `fails` has a figure above 0.
+
+    Args:
+        result: What ``result.json`` holds.
+
+    >>> over = {"verdict": "over_limit", "drop": 0.75, "max_accuracy_drop": 0.5}
+    >>> violations({"judgement": over})["max_accuracy_drop"] > 0.2
+    True
+    >>> violations({"judgement": {"verdict": "chance", "drop": 0.75, "max_accuracy_drop": None}})
+    {'guessing': 0.75}
+    """
+    found = result.get("judgement") or {}
+    drop, limit = found.get("drop"), found.get("max_accuracy_drop")
+    broken = {"guessing": float(drop or 1.0) if found.get("verdict") == CHANCE else 0.0}
+    if drop is not None and limit is not None:
+        broken["max_accuracy_drop"] = drop - limit - ROUNDING
+    return broken
 
 
 def require_worth(result: Mapping[str, Any]) -> None:

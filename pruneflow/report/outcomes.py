@@ -16,7 +16,7 @@ from pruneflow.flow.judgement import marked
 from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_of
 from pruneflow.runtime.files import write_file
 
-__all__ = ["CellOutcome", "found", "outcomes", "write_csv"]
+__all__ = ["CellOutcome", "found", "outcome_in", "outcomes", "write_csv"]
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,26 @@ def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOu
             whatever ``hydra.sweep.subdir`` made of its name.
     """
     folders = {tuple(overrides_of(folder) or ()): folder for folder in _folders(sweep_dir)}
-    return [_outcome(name, folders.get(tuple(overrides))) for name, overrides in cells.items()]
+    return [outcome_in(name, folders.get(tuple(overrides))) for name, overrides in cells.items()]
 
 
 def found(sweep_dir: Path) -> list[CellOutcome]:
     """Read how the cells of a search ended, which nobody knew before: all that lie there, as they began."""
     folders = sorted(_folders(sweep_dir), key=lambda folder: (folder / OVERRIDES).stat().st_mtime_ns)
-    return [_outcome(str(folder.relative_to(sweep_dir)), folder) for folder in folders]
+    return [outcome_in(str(folder.relative_to(sweep_dir)), folder) for folder in folders]
 
 
 def _folders(sweep_dir: Path) -> list[Path]:
     return [file.parent.parent for file in sweep_dir.rglob(OVERRIDES) if file.is_file()]
 
 
-def _outcome(name: str, folder: Path | None) -> CellOutcome:
+def outcome_in(name: str, folder: Path | None) -> CellOutcome:
+    """Read how one cell ended.
+
+    Args:
+        name: Name of the cell.
+        folder: Its folder; None where there is none.
+    """
     if folder and (message := failure_in(folder)) is not None:
         return CellOutcome(name, None, message)
     if folder and is_done(folder):
