@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from test_report import Page
 
 from pruneflow.command import cli, search
 from pruneflow.flow import results
-from pruneflow.flow.judgement import WreckError, fails, judge, marked, require_worth
+from pruneflow.flow.judgement import WreckError, fails, judge, marked, require_worth, violations
 from pruneflow.report.collect import collect
 from pruneflow.report.outcomes import CellOutcome, write_csv
 from pruneflow.report.run_page import write_run_report
@@ -201,3 +202,11 @@ def test_more_than_is_allowed_exits_with_3(tmp_path, capsys):
 def test_a_limit_is_a_share(value, capsys):
     assert exit_code([*QUICK, f"pruning.max_accuracy_drop={value}"]) == 2
     assert capsys.readouterr().err.startswith("pruning.max_accuracy_drop=")
+
+
+@pytest.mark.parametrize("limit", [None, 0.02, 1.0])
+@pytest.mark.parametrize("pruned", [0.95, 0.93, 0.9299, 0.8, 0.4, 0.1])
+def test_what_fails_a_run_is_what_a_search_may_not_take(pruned, limit):
+    judged = judge(0.95, pruned, np.arange(1000) % 10, metric="accuracy", limit=limit)
+    found = {"judgement": asdict(judged)}
+    assert fails(found) == any(figure > 0 for figure in violations(found).values())
