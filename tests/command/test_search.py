@@ -386,7 +386,7 @@ def of_hydra(**sweeper):
         ({"search_space": {"a": {"type": "int"}}}, "hydra.sweeper.search_space={a:{type:int}}: there is no"),
         (
             {"_target_": "hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"},
-            "hydra.sweeper._target_=hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper: pruneflow has a sweeper of its own",
+            "hydra.sweeper._target_=hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper: prun",
         ),
     ],
 )
