@@ -69,10 +69,9 @@ class Plan:
         """
         import optuna
 
-        inside = f"sqlite:///{(folder.absolute() / DATABASE).as_uri()}?uri=true"
         with quiet():
             return optuna.create_study(
-                storage=self.sweeper.storage or inside,
+                storage=self.sweeper.storage or _address(folder.absolute() / DATABASE),
                 sampler=self.sampler(0),
                 study_name=self.sweeper.study_name or name,
                 directions=self.directions,
@@ -154,6 +153,14 @@ class Plan:
         except ValueError as error:
             problem = f"this study has other values of {key}"
             raise ConfigError.of("hydra.sweeper.study_name", name, problem, "Name another.") from error
+
+
+def _address(file: Path) -> str:
+    """The address of a SQLite database; letters that an address has a use for are escaped."""
+    from sqlalchemy import URL
+
+    address = URL.create("sqlite", database=file.as_uri(), query={"uri": "true"})
+    return address.render_as_string(hide_password=False)
 
 
 def _check_function(name: str | None) -> None:
