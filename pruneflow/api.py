@@ -354,6 +354,12 @@ def prune(
     patterns = [skip] if isinstance(skip, str) else accepted.texts("skip", skip, "dense*")
     config = _composed(options, seed)
     config.pruning.skip = patterns
+    problem = "it needs a scan of the trained network on validation examples, which prune has not"
+    remedy = (
+        "Take python -m pruneflow distribution=sensitivity, or give shares as distribution={'layers': ...}."
+    )
+    scans = config.distribution.scans
+    require(not scans, "distribution", config.distribution.option_name, problem, remedy)
     plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
     return _under_masks(copied(model) if copy else model, config, plan)
 

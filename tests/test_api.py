@@ -473,6 +473,7 @@ def test_too_few_steps_are_noticed_when_the_network_is_stripped():
             "structure.inputs=99: it is more than hidden/kernel",
         ),
         ({"skip": ["foo"]}, "pruning.skip=foo: it matches no layer; the layers are hidden, scores"),
+        ({"distribution": "sensitivity"}, "distribution=sensitivity: it needs a scan of the trained network"),
         ({"masks": "none"}, "prune(...)=masks: allowed are schedule, structure, criterion, distribution"),
     ],
 )

@@ -27,6 +27,7 @@ from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Pruning, Selection
+from pruneflow.sparsity.sensitivity import Sensitivity
 from pruneflow.sparsity.sharing import Sharing
 from pruneflow.training import trainer as trainers
 from pruneflow.training.dashboard import TensorBoard
@@ -78,6 +79,7 @@ class Config:
         trainer: Epochs, batches, optimizer.
         device: Processor, precision, threads.
         pruning: Which layers are pruned.
+        sensitivity: How the trained network is scanned, where it is.
         sharing: How many values each pruned weight has.
         quantization_aware: How long the pruned network is trained for its int8 file.
         latency: How long exported files are timed.
@@ -101,6 +103,7 @@ class Config:
     trainer: Trainer
     device: Device
     pruning: Pruning
+    sensitivity: Sensitivity
     sharing: Sharing
     quantization_aware: QuantizationAware
     latency: Latency

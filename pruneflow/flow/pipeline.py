@@ -28,6 +28,7 @@ from pruneflow.flow.prepare import prepare
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import AWARE_VERSION, aware_network
 from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
+from pruneflow.flow.sensitivity import SENSITIVITY_VERSION, with_shares
 from pruneflow.flow.sharing import SHARED_VERSION, shared_network
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
@@ -38,6 +39,7 @@ __all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
 
 STAGE_VERSIONS = (
     DENSE_VERSION,
+    SENSITIVITY_VERSION,
     PRUNED_VERSION,
     SHARED_VERSION,
     AWARE_VERSION,
@@ -66,10 +68,13 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     store, data = config.stages.open(), ready.data
     dense = dense_network(store, config, ready, run_dir)
     as_came.show(config, ready, dense)
+    ready = with_shares(store, config, ready, dense, run_dir)
     pruned, cut = pruned_network(store, config, ready, dense, run_dir), None
     if ready.then:
-        cut, known = pruned, second_phase.prepared(config, ready.then, pruned.model)
-        pruned = pruned_network(store, second_phase.settings(config), known, cut, run_dir)
+        cut, own = pruned, second_phase.settings(config)
+        known = second_phase.prepared(config, ready.then, cut.model)
+        known = with_shares(store, own, known, cut, run_dir)
+        pruned = pruned_network(store, own, known, cut, run_dir)
     shared = shared_network(store, config, ready, pruned, run_dir)
     networks = Networks(dense, aware_network(store, config, ready, shared, run_dir), cut)
     files = export(store, ready.exports, data, networks, run_dir)

@@ -21,6 +21,7 @@ from pruneflow.runtime.signals import undisturbed
 from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Selection
+from pruneflow.training.trainer import Trainer
 
 __all__ = ["Prepared", "forget", "prepare"]
 
@@ -40,14 +41,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     with config.device.awaited(share):
         data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
-    limit = config.pruning.max_accuracy_drop
-    problem = (
-        "there is no dense network to compare with, since trainer.dense_epochs=0 and the network is untrained"
-    )
-    has_dense = bool(trainer.dense_epochs) or config.model.starts_trained
-    require(
-        limit is None or has_dense, "pruning.max_accuracy_drop", limit, problem, "Train one, or leave it out."
-    )
+    _require_dense(config, trainer)
     with undisturbed():
         device = config.device.configure(share)
         model = _built(config, data)
@@ -79,6 +73,18 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         ready = replace(ready, then=second_phase.rehearsed(config, ready, model))
         backend.keras().backend.clear_session()
     return ready
+
+
+def _require_dense(config: Config, trainer: Trainer) -> None:
+    """Refuse what needs a trained dense network where there is none."""
+    has_dense = bool(trainer.dense_epochs) or config.model.starts_trained
+    why = "since trainer.dense_epochs=0 and the network is untrained"
+    limit, problem = config.pruning.max_accuracy_drop, f"there is no dense network to compare with, {why}"
+    remedy = "Train one, or leave it out."
+    require(limit is None or has_dense, "pruning.max_accuracy_drop", limit, problem, remedy)
+    distribution, problem = config.distribution, f"there is no trained network to scan, {why}"
+    remedy = "Train one with trainer.dense_epochs=1 or more, or take distribution=erk."
+    require(has_dense or not distribution.scans, "distribution", distribution.option_name, problem, remedy)
 
 
 def forget() -> None:

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import figures
-from pruneflow.report import summary
+from pruneflow.report import sensitivity, summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
+from pruneflow.sparsity.sensitivity import SCAN_FILE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +46,8 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
         PruneflowError: naming a file that holds something else.
     """
     yield _sparsities(result)
+    if (folder / SCAN_FILE).exists():
+        yield sensitivity.picture(sensitivity.read(folder / SCAN_FILE))
     plans = {"cut": result["plan"].get("cut"), "pruned": result["plan"]}
     for name, plan in plans.items():
         curves = read_curves(folder / name) if plan else {}

@@ -36,6 +36,8 @@ FILES = {
     "cut.keras": "the same for Keras 3, as the network came",
     "dense.h5": "the baseline, for tf_keras",
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
+    "sensitivity.json": "the scan of the dense network: loss and accuracy with each weight masked alone",
+    "sensitivity-cut.json": "the same of the network that was cut",
     "labels.txt": "names of the classes, in the order of the outputs",
     "use.py": "a script that reads one example from a file and says what the exported network answers",
     "vocabulary.json": "words and their token ids",

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 LOST = "bold red"  # a row of a network that pruning made much worse
+SCANNED = "as a scan of the trained network says"
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
 
 
@@ -133,16 +134,19 @@ def _mask_lines(ready: Prepared, label: str = "Masks") -> list[str]:
 def _group_lines(plan: ChannelPlan, step: int) -> list[str]:
     """Return a line for each group of channels: the units that are to stay."""
     counts = plan.units_after(step)
-    width = max(len(name) for name, _ in counts)
+    width, scans = max(len(name) for name, _ in counts), plan.distribution.scans
+    unknown = SCANNED if scans else "ranked with the others"
     return [
         f"           {name:<{width}}  {f'{size} units':<18} "
-        + ("ranked with the others" if kept is None else f"{kept} stay")
+        + (unknown if scans or kept is None else f"{kept} stay")
         for (name, size), kept in counts.items()
     ]
 
 
 def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | None]) -> str:
     sparsity = requested[prunable.name]
+    if ready.masks.distribution.scans:
+        return SCANNED
     if sparsity is None:
         floor = ready.masks.distribution.floor(prunable.size)
         return f"ranked with the others, keeps {floor:,} or more of {prunable.size:,}"

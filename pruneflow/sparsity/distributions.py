@@ -11,8 +11,9 @@ from math import ceil, prod
 from typing import Any, ClassVar
 
 from pruneflow.options import open_mapping, option, require
+from pruneflow.sparsity.sensitivity import Curve, Scan, shares
 
-__all__ = ["Distribution", "Erk", "Global", "Matrices", "Uniform"]
+__all__ = ["AfterScan", "Distribution", "Erk", "Global", "Matrices", "Scanning", "Uniform"]
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -28,6 +29,7 @@ class Distribution:
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
+    scans: ClassVar[bool] = False  # whether it waits for a scan of the trained network
 
     name: str
     layers: dict[str, float] = field(default_factory=partial(open_mapping, float))
@@ -217,6 +219,49 @@ class Matrices(_Floored):
         of_matrices = min(zeros / inside, 1 - self.min_density) if inside else 0.0
         of_others = max(0.0, (zeros - of_matrices * inside) / outside) if outside else 0.0
         return {name: of_matrices if len(shape) == 2 else of_others for name, shape in shapes.items()}
+
+
+@option("distribution", "sensitivity")
+@dataclass(kw_only=True)
+class Scanning(_Floored):
+    """The shares that cost least by a scan of the trained network; see `pruneflow.sparsity.sensitivity`.
+
+    The scan is made once the dense network is trained. Before, all weights have the same sparsity.
+    """
+
+    scans: ClassVar[bool] = True
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """The sparsity itself, in place of what is not known yet."""
+        return dict.fromkeys(shapes, sparsity)
+
+    def after(self, scan: Scan) -> Scanning:
+        """Return the distribution that the scan decides."""
+        return AfterScan(name=self.name, layers=self.layers, min_density=self.min_density, scan=scan)
+
+
+@dataclass(kw_only=True)
+class AfterScan(Scanning):
+    """The same once the scan is known; nothing that can be chosen.
+
+    Attributes:
+        scan: The scan.
+    """
+
+    scans: ClassVar[bool] = False
+
+    scan: Scan
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Damage of each weight, or of each group of channels, in the order of the network."""
+        return [each.curve(self.scan.loss) for each in self.scan.weights]
+
+    def share(self, shapes: Shapes, sparsity: float) -> dict[str, float | None]:
+        """The shares of least damage."""
+        sizes = {name: prod(shape) for name, shape in shapes.items()}
+        curves = dict(zip((each.name for each in self.scan.weights), self.curves, strict=True))
+        return {**shares(curves, sizes, sparsity, most=1 - self.min_density)}
 
 
 def _solve(rising: Callable[[float], float], bends: Sequence[float], wanted: float) -> float:

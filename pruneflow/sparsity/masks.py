@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -26,7 +27,7 @@ from pruneflow.sparsity.selection import (
 )
 from pruneflow.sparsity.structures import Layout, Shape, Structure, Units, finite_scores, lowest
 
-__all__ = ["SAME", "Arrays", "Mask", "MaskPlan", "Prunable", "settings_of"]
+__all__ = ["SAME", "Alone", "Arrays", "Mask", "MaskPlan", "Prunable", "settings_of"]
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -69,6 +70,23 @@ class Mask:
 
     kept: Kept
     threshold: float
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a scan masks alone: a weight, or a group of channels.
+
+    Attributes:
+        name: ``layer/weight``, or the name of the group.
+        size: Elements of the weight, or units of the group.
+        share: Of the elements of all weights, or of the multiply-adds of the network, what it holds, [0, 1].
+        masks: Masks of the weights that it lies in, by name, for a share that is masked.
+    """
+
+    name: str
+    size: int
+    share: float
+    masks: Callable[[float], tuple[float, dict[str, Kept]]]
 
 
 @dataclass(frozen=True)
@@ -176,6 +194,30 @@ class MaskPlan:
                 kept, threshold = self.structure.select(scores, sparsity)
                 masks[name] = Mask(prunable.layout.restore(kept, prunable.shape), threshold)
         return masks | self._rank_together(together, step)
+
+    def alone(self, weights: Arrays, accumulated: Arrays | None = None) -> Iterator[Alone]:
+        """Yield what can be masked alone, one after the other.
+
+        Args:
+            weights: As `update` takes them.
+            accumulated: As `update` takes it.
+        """
+        whole = sum(p.size for p in self.prunables)
+        for p in self.prunables:
+            scores = self._scores(p, weights[p.name], accumulated[p.name] if accumulated else None)
+            yield Alone(p.name, p.size, p.size / whole, partial(self._masked_alone, p, scores))
+
+    def _masked_alone(
+        self, prunable: Prunable, scores: Scores, share: float
+    ) -> tuple[float, dict[str, Kept]]:
+        """Return the share that is masked, as counted, and the mask."""
+        kept, _ = self.structure.select(scores, min(share, self.structure.max_sparsity))
+        return 1 - float(kept.mean()), {prunable.name: prunable.layout.restore(kept, prunable.shape)}
+
+    def ranking(self) -> dict[str, Any]:
+        """Return all that decides what `alone` yields, but weights, gradients and seed, as JSON takes it."""
+        options = {"structure": settings_of(self.structure), "criterion": settings_of(self.criterion)}
+        return {**options, "weights": [_described(p) for p in self.prunables]}
 
     def expected_zeros(self, name: str, step: int) -> int | None:
         """Zeros of the mask of one weight after ``step`` steps, within `tolerance`.
@@ -436,7 +478,7 @@ def _joined_sizes(units: Sequence[Units]) -> Sizes:
 
 def settings_of(option: Structure | Criterion | Distribution) -> dict[str, Any]:
     """Name on the command line and settings that decide something."""
-    names = [field.name for field in fields(option) if field.name not in ("name", "indivisible")]
+    names = [field.name for field in fields(option) if field.name not in ("name", "indivisible", "scan")]
     return {"option": option.option_name, **{name: getattr(option, name) for name in names}}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -16,7 +16,17 @@ from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["FloatArray", "PairedDrop", "Parity", "Scores", "keras_outcome", "paired_drop", "parity", "score"]
+__all__ = [
+    "Asked",
+    "FloatArray",
+    "PairedDrop",
+    "Parity",
+    "Scores",
+    "keras_outcome",
+    "paired_drop",
+    "parity",
+    "score",
+]
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -140,18 +150,39 @@ def paired_drop(before: FloatArray, after: FloatArray, *, counted: bool) -> Pair
     return PairedDrop(drop, error, n)
 
 
+class Asked:
+    """A network that is asked the same examples several times, while its weights change.
+
+    Attributes:
+        task: What it is asked for.
+    """
+
+    def __init__(self, model: Any, part: Part, spec: Spec) -> None:
+        from pruneflow.datasets.batches import evaluation_batches
+
+        predict = backend.tensorflow().function(lambda x: model(x, training=False), reduce_retracing=True)
+        self._predict, self._batches = predict, evaluation_batches(part, spec)
+        self.task = task_of(model, spec)
+
+    def outputs(self) -> Iterator[FloatArray]:
+        """Yield the outputs of each batch, (examples, units)."""
+        for x, _ in self._batches:
+            yield self._predict(x).numpy()
+
+    def outcome(self) -> FloatArray:
+        """Return what it says now: probabilities (n, classes), or predicted numbers (n, targets)."""
+        return self.task.outcome(np.concatenate(list(self.outputs())))
+
+
 def keras_outcome(model: Any, part: Part, spec: Spec, *, description: str) -> FloatArray:
     """Return the outputs of a Keras network: probabilities, or predicted numbers.
 
     Returns:
         (n, classes) or (n, targets).
     """
-    from pruneflow.datasets.batches import evaluation_batches
-
-    outputs = []
-    predict = backend.tensorflow().function(lambda x: model(x, training=False), reduce_retracing=True)
+    asked, outputs = Asked(model, part, spec), []
     with bar(description, total=len(part)) as advance:
-        for x, _ in evaluation_batches(part, spec):
-            outputs.append(predict(x).numpy())
-            advance(len(outputs[-1]))
-    return task_of(model, spec).outcome(np.concatenate(outputs))
+        for each in asked.outputs():
+            outputs.append(each)
+            advance(len(each))
+    return asked.task.outcome(np.concatenate(outputs))

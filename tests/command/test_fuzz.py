@@ -37,7 +37,7 @@ KEYS = {
     "structure.outputs": st.sampled_from(["2", "3", "12", "13"]),
     "structure.n": st.sampled_from(["1", "2", "4"]),
     "criterion": st.sampled_from(["magnitude", "random", "taylor"]),
-    "distribution": st.sampled_from(["uniform", "global", "erk", "matrices"]),
+    "distribution": st.sampled_from(["uniform", "global", "erk", "matrices", "sensitivity"]),
     "distribution.layers": st.sampled_from(["{conv2d:0.5}", "{dense*:0}", "{'*':0.7,dense:0.2}", "{foo:1}"]),
     "distribution.min_density": FRACTIONS,
     "pruning.engine": st.sampled_from(["pruneflow", "tfmot"]),

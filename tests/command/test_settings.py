@@ -32,6 +32,7 @@ NEEDED = {
 WHOLE = (
     "trainer",
     "pruning",
+    "sensitivity",
     "sharing",
     "quantization_aware",
     "latency",

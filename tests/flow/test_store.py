@@ -381,6 +381,8 @@ SETTINGS = {
     "pruning.skip": ("[dense]", "pruned"),
     "pruning.engine": ("tfmot", "pruned"),
     "pruning.max_accuracy_drop": ("0.5", ""),
+    "sensitivity.levels": ("[0.5]", ""),  # distribution=uniform reads no scan
+    "sensitivity.examples": ("9", ""),
     "sharing.values": ("8", "shared"),
     "sharing.epochs": ("2", "refused"),  # without values
     "quantization_aware.epochs": ("1", "refused"),  # without export=int8

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from typing import Any
 
@@ -15,16 +15,18 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import require
 from pruneflow.sparsity.channels.groups import Channels, Counts, Kept
 from pruneflow.sparsity.channels.option import Channel
-from pruneflow.sparsity.channels.shares import counts_for, fewest, ladder, steps
-from pruneflow.sparsity.distributions import Global, Uniform, spelled
-from pruneflow.sparsity.masks import SAME, Arrays, Mask, MaskPlan, settings_of
+from pruneflow.sparsity.channels.shares import Order, counts_for, fewest, ladder, steps
+from pruneflow.sparsity.distributions import AfterScan, Global, Scanning, Uniform, spelled
+from pruneflow.sparsity.masks import SAME, Alone, Arrays, Mask, MaskPlan, settings_of
 from pruneflow.sparsity.selection import Scores, keep_largest
+from pruneflow.sparsity.sensitivity import damage_at
 from pruneflow.sparsity.structures import finite_scores
 
 __all__ = ["ChannelPlan"]
 
 COUNTED = ("multiply_adds", "parameters")
 STEPS = (16, 8, 4, 2)  # units: TFLite takes as long for 17 channels as for 32 (benchmarks/channels.py)
+TINY = 1e-12
 NEAR = 0.02  # of the whole network, by which the share may be missed for the sake of such a step
 
 
@@ -38,7 +40,7 @@ class ChannelPlan(MaskPlan):
 
     structure: Channel
     channels: Channels | None = None
-    _known: dict[int, Counts] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[int, Counts] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property
     def step(self) -> int:
@@ -50,7 +52,7 @@ class ChannelPlan(MaskPlan):
     def _is_near(self, step: int) -> bool:
         """Return whether such counts come near to the share, and others to all that is asked."""
         end = self.plan.total_steps
-        counts = self._decided(end, self._evenly, self._ladders(step))
+        counts = self._decided(end, self._order, self._ladders(step))
         share, most = (self._found.share(self.structure.of, each) for each in (counts, self._fewest(step)))
         asked = self.plan.sparsity_after(end)
         return abs(share - asked) <= NEAR and asked <= most + SAME and (share > 0 or not asked)
@@ -79,7 +81,7 @@ class ChannelPlan(MaskPlan):
         finer = ", or set structure.multiple=1" if is_coarse else ""
         remedy = f"Lower it to {np.floor(most * 1e4) / 1e4:g} or less{finer}."
         require(asked <= most + SAME, "schedule.final_sparsity", asked, problem, remedy)
-        return [] if self._is_global else [self._said(asked, words)]
+        return [] if self._is_global or self.distribution.scans else [self._said(asked, words)]
 
     def _said(self, asked: float, words: str) -> str:
         counts = self._counts(self.plan.total_steps)
@@ -113,11 +115,11 @@ class ChannelPlan(MaskPlan):
         """
         self._require_gradients()
         require(
-            isinstance(self.distribution, (Uniform, Global)),
+            isinstance(self.distribution, (Uniform, Global, Scanning)),
             "distribution",
             self.distribution.option_name,
             "structure=channel shares what is removed among groups of units, and not among weights",
-            "Take uniform or global.",
+            "Take uniform, global or sensitivity.",
         )
 
     def sparsities(self, step: int) -> dict[str, float | None]:
@@ -241,14 +243,49 @@ class ChannelPlan(MaskPlan):
         return {
             "structure": {"option": "channel", "of": self.structure.of, "multiple": self.step},
             "criterion": settings_of(self.criterion),
-            "distribution": settings_of(self.distribution),
+            "distribution": {**settings_of(self.distribution), **self._scanned},
             "groups": [[group.name, *group.makers, group.units.tolist()] for group in self._found.groups],
             "curve": [[step, self.plan.sparsity_of_update(step)] for step in updates],
+        }
+
+    def alone(self, weights: Arrays, accumulated: Arrays | None = None) -> Iterator[Alone]:
+        """Yield each group; see `MaskPlan.alone`."""
+        found, scores = self._found, self._scores_of_units(weights, accumulated)
+        for index, group in enumerate(found.groups):
+            without = found.sizes
+            without[index] = 0
+            share = found.share("multiply_adds", without)
+            yield Alone(group.name, group.size, share, partial(self._group_alone, index, scores[index]))
+
+    def _group_alone(self, index: int, scores: Scores, share: float) -> tuple[float, dict[str, Kept]]:
+        """Return the share of units that is masked, as counted, and the masks of all weights they lie in."""
+        group, kept = self._found.groups[index], self._found.all()
+        count = max(1, round((1 - share) * group.size))
+        kept[group.units], _ = keep_largest(scores, count)
+        masks = {
+            p.name: self._mask(p.name, p.shape, kept)
+            for p in self.prunables
+            if self._found.elements[p.name].by_group[:, index].any()
+        }
+        return 1 - count / group.size, masks
+
+    def ranking(self) -> dict[str, Any]:
+        """Return all that decides what `alone` yields; see `MaskPlan.ranking`."""
+        inputs = self.inputs()
+        return {
+            "structure": {"option": "channel"},
+            "criterion": inputs["criterion"],
+            "groups": inputs["groups"],
         }
 
     @property
     def _is_global(self) -> bool:
         return isinstance(self.distribution, Global)
+
+    @property
+    def _scanned(self) -> dict[str, Any]:
+        """Return the damage of each group, where a scan has found it."""
+        return {"curves": self.distribution.curves} if isinstance(self.distribution, AfterScan) else {}
 
     def _zeros(self, name: str, step: int) -> int:
         size = next(p.size for p in self.prunables if p.name == name)
@@ -291,20 +328,34 @@ class ChannelPlan(MaskPlan):
             assert scores is not None, "units are ranked together"
             return self._decided(step, self._by_score(scores), self._ladders(self.step))
         if step not in self._known:
-            self._known[step] = self._decided(step, self._evenly, self._ladders(self.step))
+            self._known[step] = self._decided(step, self._order, self._ladders(self.step))
         return self._known[step]
 
-    def _evenly(self, group: int, now: int, then: int) -> float:
+    @property
+    def _order(self) -> Order:
+        """Order of the steps where no scores decide it."""
+        return self._by_damage if isinstance(self.distribution, AfterScan) else self._evenly
+
+    def _evenly(self, group: int, now: int, then: int) -> tuple[float, ...]:
         """Order steps so that each group keeps the same part of itself."""
-        return float(-(now + then) / self._found.groups[group].size)
+        return (-(now + then) / self._found.groups[group].size,)
 
-    def _by_score(self, scores: Sequence[Scores]) -> Callable[[int, int, int], float]:
+    def _by_damage(self, group: int, now: int, then: int) -> tuple[float, ...]:
+        """Order steps by their price, damage per share that goes; what costs nothing goes evenly."""
+        assert isinstance(self.distribution, AfterScan)
+        found, size = self._found, self._found.groups[group].size
+        curve = self.distribution.curves[group]
+        damage = damage_at(curve, 1 - then / size) - damage_at(curve, 1 - now / size)
+        before, after = found.sizes, found.sizes
+        before[group], after[group] = now, then
+        gone = found.share(self.structure.of, after) - found.share(self.structure.of, before)
+        return (damage / max(gone, TINY), *self._evenly(group, now, then))
+
+    def _by_score(self, scores: Sequence[Scores]) -> Order:
         ranked = [np.sort(each)[::-1] for each in scores]
-        return lambda group, now, then: float(ranked[group][then:now].mean())
+        return lambda group, now, then: (float(ranked[group][then:now].mean()),)
 
-    def _decided(
-        self, step: int, when: Callable[[int, int, int], float], ladders: Sequence[list[int]]
-    ) -> Counts:
+    def _decided(self, step: int, when: Order, ladders: Sequence[list[int]]) -> Counts:
         own = self._own(step, ladders)
         ladders = [[own[index]] if index in own else each for index, each in enumerate(ladders)]
         start = np.array([each[0] for each in ladders], np.int64)
@@ -313,7 +364,7 @@ class ChannelPlan(MaskPlan):
 
     def _ladders(self, multiple: int) -> list[list[int]]:
         """Counts that each group may have."""
-        floor = self.distribution.min_density if isinstance(self.distribution, Global) else 0
+        floor = getattr(self.distribution, "min_density", 0)
         return [
             ladder(group.size, max(1, ceil(round(floor * group.size, 6))), multiple)
             for group in self._found.groups

@@ -12,7 +12,8 @@ from pruneflow.sparsity.channels.groups import Channels, Counts
 
 __all__ = ["Order", "Step", "counts_for", "fewest", "ladder", "steps"]
 
-Order = Callable[[int, int, int], float]  # (group, units now, units then) -> when it happens, ascending
+# (group, units now, units then) -> when it happens, ascending
+Order = Callable[[int, int, int], tuple[float, ...]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""The stage that scans a trained network: what each weight costs that is masked alone, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pruneflow.errors import PruneflowError
+from pruneflow.flow.config import Config
+from pruneflow.flow.networks import Network
+from pruneflow.flow.prepared import Prepared
+from pruneflow.flow.store import Store
+from pruneflow.options import require
+from pruneflow.runtime import backend
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.terminal import bar, console
+from pruneflow.runtime.versions import library_versions
+from pruneflow.sparsity.distributions import Scanning
+from pruneflow.sparsity.masks import Alone, Arrays
+from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
+from pruneflow.sparsity.shared_weights import variables
+from pruneflow.training.gradients import saliencies
+from pruneflow.training.scoring import Asked, score
+
+__all__ = ["SENSITIVITY_VERSION", "require_trained", "scan", "scan_inputs", "with_shares"]
+
+# Raise it in the commit that changes the figures of the same network under the same settings.
+SENSITIVITY_VERSION = 1
+
+OF_CUT = "sensitivity-cut.json"
+
+
+def with_shares(store: Store, config: Config, ready: Prepared, network: Network, run_dir: Path) -> Prepared:
+    """Let the distribution read a scan of the network that is about to be pruned, where it wants one.
+
+    Returns:
+        What is known before training, with the shares of the scan; ``sensitivity.json`` is in ``run_dir``.
+    """
+    if not isinstance(config.distribution, Scanning):
+        return ready
+    found = scan(store, config, ready, network)
+    name = OF_CUT if network.channels else SCAN_FILE
+    write_file(run_dir / name, json.dumps(asdict(found), indent=2).encode())
+    masks = replace(ready.masks, distribution=config.distribution.after(found))
+    asked = masks.sparsities_after(ready.plan.total_steps)
+    shown = ", ".join(f"{name} {share:.3f}" for name, share in asked.items() if share is not None)
+    console.print(f"Shares     by the scan: {shown}", markup=False, soft_wrap=True)
+    return replace(ready, masks=masks)
+
+
+def require_trained(config: Config, ready: Prepared) -> None:
+    """Refuse a scan where the dense network is untrained.
+
+    Raises:
+        ConfigError: if it is.
+    """
+    trained = bool(ready.trainer.dense_epochs) or config.model.starts_trained
+    problem = "there is no trained network to scan, since this one is built untrained"
+    require(trained, "trainer.dense_epochs", 0, problem, "Take 1 or more, or model=keras_file.")
+
+
+def scan(store: Store, config: Config, ready: Prepared, network: Network) -> Scan:
+    """Measure each weight masked alone to each level, or take it from the store.
+
+    Args:
+        store: Where finished scans are kept.
+        config: Levels and examples.
+        ready: Data, and how masks are decided.
+        network: A trained network; it is read anew, so that this one stays as it is.
+
+    Returns:
+        Loss and accuracy of the whole network, and of each weight at each level.
+
+    Raises:
+        PruneflowError: if the network answers with NaN or infinity.
+    """
+    inputs = scan_inputs(config, ready, network=network.stage.digest)
+
+    def make(folder: Path) -> None:
+        found = _measured(config, ready, network)
+        write_file(folder / SCAN_FILE, json.dumps(asdict(found)).encode())
+
+    def read(stage: Any) -> Scan:
+        return Scan.of(json.loads((Path(stage.path) / SCAN_FILE).read_bytes()))
+
+    return store.get("sensitivity", inputs, make=make, read=read)[1]
+
+
+def scan_inputs(config: Config, ready: Prepared, *, network: str) -> dict[str, Any]:
+    """Everything that the figures depend on, as JSON takes it.
+
+    Args:
+        config: Levels and examples.
+        ready: Data, and how masks are decided.
+        network: Digest of the network.
+    """
+    criterion = config.criterion
+    loss = ready.trainer.pruned_fit(config.seed).loss
+    return {
+        "version": SENSITIVITY_VERSION,
+        "libraries": library_versions("tensorflow", "numpy"),
+        "network": network,
+        "levels": list(config.sensitivity.levels),
+        "examples": min(config.sensitivity.examples, len(ready.data.validation)),
+        **ready.masks.ranking(),
+        **({} if criterion.reads_weights and not criterion.uses_gradients else {"seed": config.seed}),
+        **({"loss": loss} if criterion.uses_gradients else {}),
+    }
+
+
+def _measured(config: Config, ready: Prepared, network: Network) -> Scan:
+    """Mask one after the other, in place, and measure."""
+    backend.keras().backend.clear_session()
+    model, data, levels = network.read(), ready.data, tuple(config.sensitivity.levels)
+    part = data.validation.sampled(config.sensitivity.examples)
+    found = variables(model, [p.name for p in ready.masks.prunables])
+    values = {name: variable.numpy() for name, variable in found.items()}
+    seen = _gradients(config, ready, model, found)
+    asked = Asked(model, part, data.spec)
+
+    def figures() -> tuple[float, float]:
+        return _figures(asked, part.y)
+
+    loss, accuracy = figures()
+    alone = list(ready.masks.alone(values, seen))
+    with bar("Scanning", total=len(alone) * len(levels)) as advance:
+        weights = []
+        for each in alone:
+            rows = []
+            for level in levels:
+                share, masks = each.masks(level)
+                with _masked(found, values, masks):
+                    rows.append((share, *figures()))
+                advance(1)
+            weights.append(_scanned(each, rows))
+    return Scan(asked.task.headline, len(part), loss, accuracy, levels, tuple(weights))
+
+
+def _scanned(each: Alone, rows: list[tuple[float, float, float]]) -> Scanned:
+    sparsities, losses, accuracies = zip(*rows, strict=True)
+    return Scanned(each.name, each.size, each.share, sparsities, losses, accuracies)
+
+
+def _gradients(config: Config, ready: Prepared, model: Any, found: Mapping[str, Any]) -> Arrays | None:
+    """Return what a criterion by gradients needs, from as many examples of the training part."""
+    if not config.criterion.uses_gradients:
+        return None
+    part = ready.data.train.sampled(config.sensitivity.examples)
+    loss = ready.trainer.pruned_fit(config.seed).loss
+    return saliencies(model, part, ready.data.spec, found, loss=loss)
+
+
+def _figures(asked: Asked, y: Any) -> tuple[float, float]:
+    """Return loss and accuracy of the network as it is now.
+
+    Raises:
+        PruneflowError: if they are no numbers.
+    """
+    with np.errstate(all="ignore"):
+        scores = score(asked.task, asked.outcome(), y)
+    if not np.isfinite([scores.loss, scores.headline]).all():
+        raise PruneflowError(
+            "The network answers examples of the validation part with NaN or infinity, so that no weight of "
+            "it can be scanned. Lower trainer.dense_learning_rate, or take distribution=erk."
+        )
+    return scores.loss, scores.headline
+
+
+@contextmanager
+def _masked(found: Mapping[str, Any], values: Arrays, masks: Mapping[str, Any]) -> Iterator[None]:
+    """Mask weights in the block; afterwards they are what they were, to the bit."""
+    try:
+        for name, kept in masks.items():
+            found[name].assign(np.where(kept, values[name], 0).astype(values[name].dtype))
+        yield
+    finally:
+        for name in masks:
+            found[name].assign(values[name])

@@ -1,0 +1,145 @@
+"""What a scan of a trained network shows: a table, a sentence, a picture, a page, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from pruneflow.errors import PruneflowError
+from pruneflow.report import summary
+from pruneflow.report.charts import COLOURS, HEIGHT_IN, MARKERS, MUTED, Picture, figure, shortened, styled
+from pruneflow.report.page import Cell, Column, Row, write_page
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.terminal import console, print_whole
+from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
+
+__all__ = ["PAGE", "in_words", "picture", "read", "show", "write"]
+
+PAGE = "sensitivity.html"
+COLUMNS = ("weight", "size", "share", "asked", "sparsity", "loss", "accuracy", "loss_rise", "drop")
+
+
+def read(file: Path) -> Scan:
+    """Read a scan back.
+
+    Raises:
+        PruneflowError: if the file holds something else.
+    """
+    try:
+        return Scan.of(json.loads(file.read_bytes()))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PruneflowError(f"{file} does not hold a scan: {error}. Make it again.") from error
+
+
+def in_words(scan: Scan) -> str:
+    """Say which weights are the most and the least sensitive, in a sentence."""
+    first, *others = scan.ranked()
+    level, label = f"{scan.levels[-1]:g}", summary.label_of(scan.metric)
+    start = f"{label} falls from {scan.accuracy:.4f} to {first.accuracies[-1]:.4f}"
+    said = f"Most sensitive is {first.name}: where {level} of it alone is masked, {start}"
+    last = others[-1] if others else None
+    least = f"; least is {last.name}: to {last.accuracies[-1]:.4f}" if last else ""
+    return f"{said}{least} ({scan.n:,} validation examples, no training)."
+
+
+def show(scan: Scan) -> None:
+    """Print the table and the sentence."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    head, *rows = _cells(scan)
+    table.add_column(head[0], overflow="fold")
+    for column in head[1:]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print()
+    print_whole(table)
+    console.print(in_words(scan), markup=False, soft_wrap=True)
+
+
+def _cells(scan: Scan) -> Iterator[list[str]]:
+    """Yield the head of the table, the whole network, and each weight."""
+    levels = [f"at {level:g}" for level in scan.levels]
+    label = summary.label_of(scan.metric)
+    yield ["weight", "size", "share", *levels, "loses at most", "loss rises by"]
+    yield [f"nothing masked: {label} {scan.accuracy:.4f}", "", "", *[""] * len(levels), "", ""]
+    for each in scan.weights:
+        reached = [f"{accuracy:.4f}" for accuracy in each.accuracies]
+        most = scan.accuracy - min(each.accuracies)
+        figures = f"{most:.4f}", f"{_mean_rise(scan, each):.4f}"
+        yield [each.name, f"{each.size:,}", f"{each.share:.4f}", *reached, *figures]
+
+
+def _mean_rise(scan: Scan, each: Scanned) -> float:
+    """Return the mean increase of the loss over the levels, by which weights are ranked."""
+    return sum(each.losses) / len(each.losses) - scan.loss
+
+
+def write(scan: Scan, folder: Path) -> Path:
+    """Write ``sensitivity.json``, ``sensitivity.csv`` and the page with its pictures.
+
+    Args:
+        scan: The scan.
+        folder: An existing folder.
+
+    Returns:
+        The page.
+    """
+    write_file(folder / SCAN_FILE, json.dumps(asdict(scan), indent=2).encode())
+    write_file(folder / "sensitivity.csv", _csv(scan).encode(errors="replace"))
+    head, *rows = _cells(scan)
+    columns = [Column(name, number=index > 0) for index, name in enumerate(head)]
+    shown = [Row([Cell(text) for text in row]) for row in rows]
+    with styled():
+        values = {"sentence": in_words(scan), "columns": columns, "rows": shown}
+        write_page(folder / PAGE, "sensitivity.html", [picture(scan)], **values)
+    return folder / PAGE
+
+
+def _csv(scan: Scan) -> str:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for each in scan.weights:
+        measured = zip(scan.levels, each.sparsities, each.losses, each.accuracies, strict=True)
+        for asked, sparsity, loss, accuracy in measured:
+            against = loss - scan.loss, scan.accuracy - accuracy
+            lines.writerow([each.name, each.size, each.share, asked, sparsity, loss, accuracy, *against])
+    return text.getvalue()
+
+
+def picture(scan: Scan) -> Picture:
+    """Draw accuracy, and the increase of the loss, over the share of each weight that is masked."""
+    drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.5, ratios=[1, 1], shared=True)
+    ranked, label = scan.ranked(), summary.label_of(scan.metric)
+    for index, each in reversed(list(enumerate(ranked))):
+        named = index < len(COLOURS)
+        look = {"color": COLOURS[index], "marker": MARKERS[index]} if named else {"color": MUTED}
+        name = shortened(each.name) if named else None
+        shares = [0.0, *each.sparsities]
+        look |= {"markersize": 4, "linewidth": 1.6 if named else 0.8}
+        above.plot(shares, [scan.accuracy, *each.accuracies], label=name, **look)
+        below.plot(shares, [0.0, *(loss - scan.loss for loss in each.losses)], **look)
+    above.set_ylabel(label)
+    below.set_ylabel("increase of the loss")
+    below.set_yscale("symlog", linthresh=0.01)
+    below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    below.set_xlabel("share that is masked, of one weight alone")
+    handles, names = above.get_legend_handles_labels()
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
+    above.legend(handles[::-1], names[::-1], **place)
+    others = len(ranked) - len(COLOURS)
+    rest = f" Grey: the {others} others." if others > 0 else ""
+    return Picture(
+        "sensitivity",
+        "Sensitivity of each weight",
+        f"Lines: {label} and increase of the loss over the masked share of each weight. {in_words(scan)}",
+        drawn,
+        f"Most sensitive first.{rest} {scan.n:,} validation examples, no training.",
+    )

@@ -1,0 +1,75 @@
+"""``python -m pruneflow.sensitivity``: mask each weight of a trained network alone, and measure the cost."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pruneflow.api import compose
+from pruneflow.command import answers
+from pruneflow.command.folders import require_writable, unused
+from pruneflow.errors import PruneflowError
+from pruneflow.flow.config import Config
+from pruneflow.options import require
+from pruneflow.runtime.process import run_command
+from pruneflow.runtime.terminal import complain, console, printing
+
+__all__ = ["main"]
+
+USAGE = """\
+Train the dense network of a run, or take it from the store of stages, and scan it without training: each
+weight (with structure=channel each group of units) is masked alone to the levels of sensitivity.levels, and
+accuracy and loss are measured on sensitivity.examples examples of the validation part. Settings are those of
+python -m pruneflow. It writes sensitivity.json, sensitivity.csv and sensitivity.html.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 done, 1 it failed, 2 a setting cannot be used."""
+    parser = argparse.ArgumentParser("python -m pruneflow.sensitivity", description=USAGE, allow_abbrev=False)
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="as for python -m pruneflow")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where it goes: a new or empty folder")
+    chosen = parser.parse_args(arguments)
+    try:
+        with printing():
+            _carry_out(compose(chosen.settings), _folder(chosen.output))
+    except PruneflowError as error:
+        complain(str(error))
+        return error.exit_code
+    except (OSError, MemoryError) as error:
+        complain(answers.failure_in_words(error))
+        return 1
+    return 0
+
+
+def _folder(named: Path | None) -> Path:
+    """Return a folder that nothing is in."""
+    if named is None:
+        return unused(Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f},sensitivity")
+    taken = named.exists() and not (named.is_dir() and not any(named.iterdir()))
+    require(not taken, "--output", named, "something is there already", "Name a new or an empty folder.")
+    return named
+
+
+def _carry_out(config: Config, folder: Path) -> None:
+    require_writable(folder)
+    from pruneflow.flow import as_came, networks, prepare, sensitivity
+    from pruneflow.report import sensitivity as shown
+
+    ready = prepare.prepare(config)
+    sensitivity.require_trained(config, ready)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = config.stages.open()
+    dense = networks.dense_network(store, config, ready, folder)
+    as_came.show(config, ready, dense)
+    found = sensitivity.scan(store, config, ready, dense)
+    page = shown.write(found, folder)
+    shown.show(found)
+    console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

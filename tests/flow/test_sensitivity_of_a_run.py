@@ -1,0 +1,169 @@
+"""The scan of a trained network: its stage, its figures, the run that reads it, and the command."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import QUICK, QUICK_LSTM
+from test_flow import run
+
+from pruneflow import sensitivity as command
+from pruneflow.errors import ConfigError
+from pruneflow.flow import networks, pipeline, sensitivity
+from pruneflow.report import sensitivity as shown
+from pruneflow.sparsity.sensitivity import Scan
+from pruneflow.sparsity.shared_weights import variables
+from pruneflow.training.scoring import keras_outcome, score
+
+SCANNED = ["distribution=sensitivity", "sensitivity.levels=[0.5,0.9]"]
+
+
+def trained(config, folder):
+    ready, store = pipeline.prepare(config), config.stages.open()
+    return store, ready, networks.dense_network(store, config, ready, folder)
+
+
+@pytest.mark.run
+def test_weights_are_masked_one_at_a_time_and_are_what_they_were_afterwards(sharing, tmp_path, monkeypatch):
+    config = sharing(*QUICK, "sensitivity.levels=[0.5,0.9]", "sensitivity.examples=30", "stages.reuse=true")
+    _, ready, dense = trained(config, tmp_path)
+    model = dense.read()
+    before = [weight.copy() for weight in model.get_weights()]
+    monkeypatch.setattr(networks.Network, "read", lambda _: model)
+    found = sensitivity._measured(config, ready, dense)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        assert one.tobytes() == other.tobytes()
+    part = ready.data.validation.sampled(30)
+    assert (found.n, found.metric, found.levels) == (30, "accuracy", (0.5, 0.9))
+    assert [each.name for each in found.weights] == ["conv2d/kernel", "dense/kernel"]
+    outcome = keras_outcome(model, part, ready.data.spec, description="x")
+    whole = score(sensitivity.Asked(model, part, ready.data.spec).task, outcome, part.y)
+    assert (found.loss, found.accuracy) == pytest.approx((whole.loss, whole.headline))
+    kernel = variables(model, ["dense/kernel"])["dense/kernel"]
+    values = np.abs(kernel.numpy())
+    kernel.assign(np.where(values >= np.sort(values.ravel())[values.size // 2], kernel.numpy(), 0))
+    outcome = keras_outcome(model, part, ready.data.spec, description="x")
+    half = score(sensitivity.Asked(model, part, ready.data.spec).task, outcome, part.y)
+    assert found.weights[1].losses[0] == pytest.approx(half.loss, abs=1e-6)
+
+
+@pytest.mark.run
+def test_a_run_takes_its_shares_from_the_scan_and_scans_once(composed, tmp_path, monkeypatch):
+    result = run(composed, tmp_path / "one", *SCANNED)
+    found = Scan.of(json.loads((tmp_path / "one" / "sensitivity.json").read_bytes()))
+    asked = {f"{each.name}/{each.weight}": each.requested_sparsity for each in result.pruned.layers}
+    config = composed(*QUICK, *SCANNED)
+    shapes = {f"{each.name}/{each.weight}": tuple(each.shape) for each in result.pruned.layers}
+    assert asked == pytest.approx(config.distribution.after(found).share(shapes, 0.8))
+    assert result.pruned.measured_sparsity == pytest.approx(0.8, abs=1e-3)
+    assert asked["conv2d/kernel"] != asked["dense/kernel"]
+    monkeypatch.setattr(sensitivity, "_measured", lambda *_: pytest.fail("scanned twice"))
+    again = run(composed, tmp_path / "two", *SCANNED, "schedule.final_sparsity=0.9")
+    assert again.stages["dense"].reused and not again.stages["pruned"].reused
+    drawn = shown.picture(found)
+    assert drawn.name == "sensitivity" and "Most sensitive is" in drawn.alt
+
+
+@pytest.mark.run
+def test_groups_of_channels_have_shares_of_the_scan_and_so_have_zeros_after_the_cut(sharing, tmp_path):
+    channel = ["structure=channel", "structure.multiple=1", "model.dense_units=[8]", "then=unstructured"]
+    result = run(sharing, tmp_path, *SCANNED, *channel, "schedule.final_sparsity=0.6")
+    first, second = (
+        Scan.of(json.loads((tmp_path / name).read_bytes()))
+        for name in ("sensitivity.json", "sensitivity-cut.json")
+    )
+    assert [(each.name, each.size) for each in first.weights] == [("conv2d", 12), ("dense", 8)]
+    assert first.weights[0].sparsities == (0.5, pytest.approx(11 / 12))
+    assert [each.name for each in second.weights] == ["conv2d/kernel", "dense/kernel", "dense_1/kernel"]
+    assert result.cut.channels.removed == pytest.approx(0.6, abs=0.05)
+    assert result.pruned.measured_sparsity == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["criterion=taylor"],
+        ["model=lstm", "dataset=imdb", *QUICK_LSTM, "criterion=taylor"],
+        ["structure=block_4x1", "criterion=random"],
+    ],
+)
+def test_a_scan_ranks_as_the_run_does(sharing, tmp_path, more):
+    config = sharing(*QUICK, *more, "sensitivity.levels=[0.9]", "sensitivity.examples=20")
+    store, ready, dense = trained(config, tmp_path)
+    found = sensitivity.scan(store, config, ready, dense)
+    names = [p.name for p in ready.masks.prunables]
+    assert [each.name for each in found.weights] == names
+    assert all(0 < each.sparsities[0] <= 0.95 for each in found.weights)
+
+
+def test_inputs_of_a_scan_are_what_touches_it(composed):
+    def inputs(*more):
+        config = composed(*QUICK, *more)
+        return sensitivity.scan_inputs(config, pipeline.prepare(config), network="d")
+
+    usual = inputs()
+    for same in (["schedule.final_sparsity=0.9"], ["trainer.epochs=3"], ["distribution=erk"], ["seed=1"]):
+        assert inputs(*same) == usual
+    assert inputs("sensitivity.examples=5000") == usual  # there are 40
+    for other in (
+        ["sensitivity.levels=[0.5]"],
+        ["sensitivity.examples=10"],
+        ["structure=block_4x1"],
+        ["criterion=random"],
+        ["pruning.skip=[dense]"],
+    ):
+        assert inputs(*other) != usual
+    assert inputs("criterion=random") != inputs("criterion=random", "seed=1")
+
+
+def test_a_network_that_is_not_trained_is_not_scanned(composed):
+    config = composed(*QUICK, *SCANNED, "trainer.dense_epochs=0")
+    with pytest.raises(ConfigError) as refusal:
+        pipeline.prepare(config)
+    assert str(refusal.value) == (
+        "distribution=sensitivity: there is no trained network to scan, since trainer.dense_epochs=0 and the "
+        "network is untrained. Train one with trainer.dense_epochs=1 or more, or take distribution=erk."
+    )
+
+
+@pytest.mark.run
+def test_the_command_scans_and_leaves_table_chart_and_figures(shared_stages, tmp_path, capsys):
+    place = tmp_path / "scan"
+    words = [*QUICK, "sensitivity.levels=[0.5,0.9]", shared_stages, f"--output={place}"]
+    assert command.main(words) == 0
+    out = capsys.readouterr().out
+    assert "Most sensitive is " in out and "; least is " in out and "40 validation examples" in out
+    rows = list(csv.DictReader((place / "sensitivity.csv").open()))
+    assert [(row["weight"], row["asked"]) for row in rows] == [
+        (name, level) for name in ("conv2d/kernel", "dense/kernel") for level in ("0.5", "0.9")
+    ]
+    found = shown.read(place / "sensitivity.json")
+    assert float(rows[0]["loss_rise"]) == pytest.approx(found.weights[0].losses[0] - found.loss)
+    assert float(rows[0]["drop"]) == pytest.approx(found.accuracy - found.weights[0].accuracies[0])
+    assert "<svg" in (place / "sensitivity.html").read_text()
+    assert {file.name for file in (place / "sensitivity").iterdir()} == {"sensitivity.svg", "sensitivity.png"}
+    assert command.main(words) == 2
+    assert f"--output={place}: something is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["typo=1"], "typo: there is no such key."),
+        (["sensitivity.levels=[]"], "sensitivity.levels=[]: allowed are one or more ascending numbers"),
+        (["trainer.dense_epochs=0"], "trainer.dense_epochs=0: there is no trained network to scan"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_use(words, answer, capsys):
+    assert command.main(words) == 2
+    assert capsys.readouterr().err.startswith(answer)
+    assert not Path("outputs").exists()
+
+
+def test_a_file_that_holds_no_scan_is_named(tmp_path):
+    (tmp_path / "sensitivity.json").write_text('{"metric": "accuracy"}')
+    with pytest.raises(Exception, match="does not hold a scan"):
+        shown.read(tmp_path / "sensitivity.json")
