@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -120,10 +121,10 @@ def picture(scan: Scan) -> Picture:
     ranked, label = scan.ranked(), summary.label_of(scan.metric)
     for index, each in reversed(list(enumerate(ranked))):
         named = index < len(COLOURS)
-        look = {"color": COLOURS[index], "marker": MARKERS[index]} if named else {"color": MUTED}
+        look: dict[str, Any] = {"markersize": 4, "linewidth": 1.6 if named else 0.8}
+        look |= {"color": COLOURS[index], "marker": MARKERS[index]} if named else {"color": MUTED}
         name = shortened(each.name) if named else None
         shares = [0.0, *each.sparsities]
-        look |= {"markersize": 4, "linewidth": 1.6 if named else 0.8}
         above.plot(shares, [scan.accuracy, *each.accuracies], label=name, **look)
         below.plot(shares, [0.0, *(loss - scan.loss for loss in each.losses)], **look)
     above.set_ylabel(label)
@@ -132,7 +133,7 @@ def picture(scan: Scan) -> Picture:
     below.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     below.set_xlabel("share that is masked, of one weight alone")
     handles, names = above.get_legend_handles_labels()
-    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
     above.legend(handles[::-1], names[::-1], **place)
     others = len(ranked) - len(COLOURS)
     rest = f" Grey: the {others} others." if others > 0 else ""

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruneflow.errors import ConfigError
@@ -50,6 +50,7 @@ def test_damage_lies_on_lines_and_the_last_one_goes_on():
     assert damage_at([(0.0, 0.0)], 0.9) == 0.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.01, 0.99), st.floats(-1, 5)), min_size=1, max_size=8))
 def test_a_curve_is_convex_rises_and_is_never_above_what_was_measured(measured):
     curve = curve_of(*zip(*measured, strict=True))
@@ -95,6 +96,7 @@ CURVE = st.lists(st.tuples(st.sampled_from([0.3, 0.5, 0.8, 0.9]), st.floats(-1, 
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcde"), st.tuples(CURVE, st.integers(1, 10_000)), min_size=1),
     st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
