@@ -47,6 +47,7 @@ Examples
 Other commands
   python -m pruneflow.evaluate FILE dataset=mnist    score and inspect any TFLite file
   python -m pruneflow.latency FILE FILE              time files in turn: faster or not, and why
+  python -m pruneflow.sensitivity                    what each weight costs that is masked alone
   python -m pruneflow.deploy RUN                     how an app uses the files of a run; --c-array
   python -m pruneflow.report FOLDER ...              page of a run, of a sweep, or of several side by side
   python -m pruneflow.clean                          delete stages by age or size
