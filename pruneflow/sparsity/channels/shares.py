@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -47,12 +48,14 @@ def ladder(size: int, least: int, multiple: int) -> list[int]:
 
 
 def steps(ladders: Sequence[Sequence[int]], when: Order) -> list[Step]:
-    """Return the steps of all groups down their ladders, in order."""
-    found = [
-        (when(group, now, then), Step(group, then))
-        for group, counts in enumerate(ladders)
-        for now, then in pairwise(counts)
-    ]
+    """Return the steps of all groups down their ladders, in order; none before one above it on its ladder."""
+    found: list[tuple[Any, Step]] = []
+    for group, counts in enumerate(ladders):
+        latest: Any = None
+        for now, then in pairwise(counts):
+            wanted = when(group, now, then)
+            latest = wanted if latest is None else max(latest, wanted)
+            found.append((latest, Step(group, then)))
     return [step for _, step in sorted(found, key=lambda each: each[0])]
 
 
