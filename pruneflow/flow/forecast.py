@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,8 +16,11 @@ from pruneflow.flow.manifests import MANIFEST, digest_of, is_stated
 from pruneflow.flow.networks import FACTS, dense_inputs, pruned_inputs
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import aware_inputs
+from pruneflow.flow.sensitivity import scan_inputs
 from pruneflow.flow.sharing import shared_inputs
 from pruneflow.flow.store import Store
+from pruneflow.sparsity.distributions import Scanning
+from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan
 
 __all__ = ["Record", "Training", "distinct", "trainings"]
 
@@ -67,6 +70,11 @@ class Record:
         speeds = self._speeds.get(_network_of(dense))
         return examples / median(speeds) if speeds else None
 
+    def scan(self, digest: str) -> Scan | None:
+        """Return a scan of a network; None where it is not there."""
+        found = _read(self._folder / "sensitivity" / digest / SCAN_FILE)
+        return Scan.of(found) if found and self.has("sensitivity", digest) else None
+
     def _places(self, name: str) -> Iterator[Path]:
         yield from (file.parent for file in sorted((self._folder / name).glob(f"*/{MANIFEST}")))
 
@@ -85,7 +93,7 @@ def trainings(record: Record, config: Config, ready: Prepared) -> list[Training]
     dense = dense_inputs(config, ready)
     found: list[Training] = []
     digest = ""
-    for name, kind, inputs, epochs in _stages(config, ready, dense):
+    for name, kind, inputs, epochs in _stages(record, config, ready, dense):
         digest = digest_of(kind, inputs(digest))
         stored = record.has(kind, digest)
         seconds = 0.0 if stored or not epochs else record.seconds(dense, epochs * len(ready.data.train))
@@ -97,14 +105,14 @@ _Inputs = Callable[[str], dict[str, Any]]
 
 
 def _stages(
-    config: Config, ready: Prepared, dense: dict[str, Any]
+    record: Record, config: Config, ready: Prepared, dense: dict[str, Any]
 ) -> Iterator[tuple[str, str, _Inputs, int]]:
     """Yield the name of each training, the kind of its stage, its inputs after the one before, and epochs."""
     first, last, after = config, config, ready.then
     yield "dense", "dense", lambda _: dense, ready.trainer.dense_fit(config.seed).epochs
     name = "cut" if after else "pruned"
     epochs = ready.trainer.pruned_fit(config.seed).epochs
-    yield name, "pruned", lambda before: pruned_inputs(first, ready, dense=before), epochs
+    yield name, "pruned", lambda before: _pruned_inputs(record, first, ready, before), epochs
     if after:
         last = second_phase.settings(config)
         epochs = after.trainer.pruned_fit(config.seed).epochs
@@ -119,6 +127,17 @@ def _stages(
     if epochs := config.quantization_aware.epochs:
         kind = "quantization_aware"
         yield kind, kind, lambda before: aware_inputs(config, ready, before=before), epochs
+
+
+def _pruned_inputs(record: Record, config: Config, ready: Prepared, dense: str) -> dict[str, Any]:
+    """Return the inputs of pruning; those that no run has, where a scan is still to be made."""
+    if not isinstance(config.distribution, Scanning):
+        return pruned_inputs(config, ready, dense=dense)
+    found = record.scan(digest_of("sensitivity", scan_inputs(config, ready, network=dense)))
+    if not found:
+        return {**pruned_inputs(config, ready, dense=dense), "scan": None}
+    masks = replace(ready.masks, distribution=config.distribution.after(found))
+    return pruned_inputs(config, replace(ready, masks=masks), dense=dense)
 
 
 def _network_of(inputs: dict[str, Any]) -> str:

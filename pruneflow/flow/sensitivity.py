@@ -47,11 +47,12 @@ def with_shares(store: Store, config: Config, ready: Prepared, network: Network,
     found = scan(store, config, ready, network)
     name = OF_CUT if network.channels else SCAN_FILE
     write_file(run_dir / name, json.dumps(asdict(found), indent=2).encode())
-    masks = replace(ready.masks, distribution=config.distribution.after(found))
+    ready = replace(ready, masks=replace(ready.masks, distribution=config.distribution.after(found)))
+    masks = ready.masks
     asked = masks.sparsities_after(ready.plan.total_steps)
     shown = ", ".join(f"{name} {share:.3f}" for name, share in asked.items() if share is not None)
     console.print(f"Shares     by the scan: {shown}", markup=False, soft_wrap=True)
-    return replace(ready, masks=masks)
+    return ready
 
 
 def require_trained(config: Config, ready: Prepared) -> None:

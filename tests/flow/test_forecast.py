@@ -81,3 +81,16 @@ def test_later_stages_are_known_by_their_digests(tmp_path, capsys):
     assert last_line(capsys) == "1 cell: the store has all trainings."
     assert exit_code([*words, "sharing.values=5", "--dry-run"]) == 0
     assert last_line(capsys).startswith("1 cell: 1 shared training, about 0.0 minutes.")
+
+
+@pytest.mark.run
+def test_shares_of_a_scan_are_known_once_it_is_made(capsys):
+    words = [*QUICK, "distribution=sensitivity", "sensitivity.levels=[0.5,0.9]"]
+    assert exit_code(QUICK) == 0  # whose shares are those that stand in for the scan's
+    capsys.readouterr()
+    assert exit_code([*words, "--dry-run"]) == 0
+    assert last_line(capsys).startswith("1 cell: 1 pruned training, about 0.")
+    assert exit_code(words) == 0
+    capsys.readouterr()
+    assert exit_code([*words, "--dry-run"]) == 0
+    assert last_line(capsys) == "1 cell: the store has all trainings."
