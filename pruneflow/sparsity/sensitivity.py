@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from math import isclose
 from operator import itemgetter
 from typing import Any
 
@@ -175,7 +174,7 @@ def shares(
         alike = list(equal)
         room = sum(zeros for _, zeros, _ in alike)
         part = min(1.0, left / room)
-        left = 0.0 if isclose(left, part * room, rel_tol=1e-12) else left - part * room
+        left = max(0.0, left - room)
         for _, zeros, name in alike:
             taken[name] += part * zeros
     return {name: min(most, zeros / sizes[name]) for name, zeros in taken.items()}
