@@ -136,7 +136,7 @@ def test_the_command_scans_and_leaves_table_chart_and_figures(shared_stages, tmp
     assert command.main(words) == 0
     out = capsys.readouterr().out
     assert "Most sensitive is " in out and "; least is " in out and "40 validation examples" in out
-    rows = list(csv.DictReader((place / "sensitivity.csv").open()))
+    rows = list(csv.DictReader((place / "sensitivity.csv").read_text().splitlines()))
     assert [(row["weight"], row["asked"]) for row in rows] == [
         (name, level) for name in ("conv2d/kernel", "dense/kernel") for level in ("0.5", "0.9")
     ]
