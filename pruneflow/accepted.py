@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from pruneflow.options import require
 from pruneflow.runtime import backend
 
 REMEDY = "Give (n, ...) inputs as the model reads them."
+EXAMPLES_AT_A_TIME = 32
 TFLITE_MARK = b"TFL3"  # bytes 4 to 7 of every TFLite file
 
 __all__ = [
+    "batches_for",
     "built_model",
     "examples_of",
     "existing_folder",
@@ -168,6 +171,37 @@ def examples_of(signature: Signature, examples: Any) -> dict[str, npt.NDArray[An
     return found
 
 
+def batches_for(model: Any, examples: Any) -> list[Any]:
+    """Examples in batches, as a model is called with them; it is called once.
+
+    Args:
+        model: A built model of Keras 2 or 3.
+        examples: An array for one input, or a list, tuple or dictionary of arrays.
+
+    Raises:
+        ConfigError: for what holds no finite numbers, as many for each input, and what the model cannot read.
+    """
+    tf = backend.tensorflow()
+    several = isinstance(examples, Mapping) or len(getattr(model, "inputs", None) or [model]) > 1
+    read = partial(_finite, key="examples")
+    arrays = tf.nest.map_structure(read, examples) if several else read(examples)
+    counts = {len(each) if each.ndim else 0 for each in tf.nest.flatten(arrays)}
+    problem = "each input needs as many, one or more"
+    require(len(counts) == 1 and min(counts) > 0, "examples", sorted(counts), problem, REMEDY)
+    (count,) = counts
+    batches = [
+        tf.nest.map_structure(lambda each, at=at: tf.constant(each[at : at + EXAMPLES_AT_A_TIME]), arrays)
+        for at in range(0, count, EXAMPLES_AT_A_TIME)
+    ]
+    try:
+        model(batches[0], training=False)
+    except Exception as error:  # of any kind, as of the model's own layers
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        problem = f"the model cannot read them: {said}"
+        raise ConfigError.of("examples", type(examples).__name__, problem, REMEDY) from error
+    return batches
+
+
 def _by_input(signature: Signature, examples: Any) -> list[Any]:
     """One entry for each input, in the order of the model."""
     names = [port.name for port in signature.inputs]
@@ -201,6 +235,13 @@ def _of_input(port: Port, examples: Any, key: str) -> npt.NDArray[Any]:
     problem = f"the model reads {shape}"
     require(fits and x.size > 0, key, f"an array of {x.shape}", problem, REMEDY)
     return x.astype(port.dtype, copy=False)
+
+
+def _finite(examples: Any, *, key: str) -> npt.NDArray[Any]:
+    """Numbers, whole ones as they are: they may be token ids."""
+    x = _numbers(examples, tokens=False, key=key)
+    given = np.asarray(examples)
+    return given if given.dtype.kind in "iu" else x
 
 
 def _numbers(examples: Any, *, tokens: bool, key: str) -> npt.NDArray[Any]:

@@ -318,10 +318,11 @@ class Pruned:
         return finished
 
 
-def prune(
+def prune(  # noqa: PLR0913 - settings of one pruning, by name
     model: Any,
     *,
-    steps: int,
+    steps: int | None = None,
+    examples: Any = None,
     skip: str | Sequence[str] = (),
     copy: bool = False,
     seed: int = 0,
@@ -334,7 +335,10 @@ def prune(
     Args:
         model: A built model of Keras 2 or of Keras 3 on TensorFlow, trained or not: functional, sequential or
             subclassed.
-        steps: Steps that training is going to make: batches per epoch times epochs.
+        steps: Steps that training is going to make: batches per epoch times epochs. 0 prunes at once.
+        examples: (n, ...) inputs as ``model.predict`` reads them, some hundred. The model is pruned at once,
+            and the weights that are kept are fitted to its outputs on them, layer by layer, in place of
+            training. ``fit`` with the callbacks may follow; the masks stay.
         skip: Patterns on names of layers that stay dense, or one of them.
         copy: Whether a copy is pruned, which says the same as ``model``, and ``model`` is left alone.
         seed: For what draws, such as ``criterion="random"``.
@@ -342,14 +346,14 @@ def prune(
             dictionary ``{"name": ..., key: value}``, or an object from `compose`.
 
     Raises:
-        ConfigError: for options that do not fit each other, the steps or the model, and a model that cannot
-            be copied where that is asked for.
+        ConfigError: for options that do not fit each other, the steps or the model, a model that cannot be
+            copied where that is asked for, and examples that it cannot read.
     """
     require_own_tensorflow("prune")
     accepted.built_model(model)
     if wrapped := wrapper_of_tfmot(kinds_of_layers(model)):
         raise ConfigError.of("model", model.name, *wrapped)
-    steps = accepted.whole("steps", steps, 1, MOST_STEPS, "Count the batches of all epochs.")
+    steps = _steps(steps, examples)
     seed = accepted.whole("seed", seed, 0, 2**32 - 1, "Any of them will do.")
     patterns = [skip] if isinstance(skip, str) else accepted.texts("skip", skip, "dense*")
     config = _composed(options, seed)
@@ -360,19 +364,54 @@ def prune(
     )
     scans = config.distribution.scans
     require(not scans, "distribution", config.distribution.option_name, problem, remedy)
-    plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
-    return _under_masks(copied(model) if copy else model, config, plan)
+    config.pruning.reconstruct = examples is not None
+    config.pruning.check_training(
+        0 if steps == 0 else None,
+        structure=config.structure,
+        criterion=config.criterion,
+        distribution=config.distribution,
+    )
+    batches = None if examples is None else accepted.batches_for(model, examples)
+    plan = (
+        config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+        if steps
+        else config.schedule.at_once()
+    )
+    pruned = _under_masks(copied(model) if copy else model, config, plan)
+    if not steps:
+        _at_once(pruned, batches)
+    return pruned
+
+
+def _steps(steps: Any, examples: Any) -> int:
+    """Return the steps of training, 0 where examples take its place."""
+    problem, remedy = "examples take the place of training", "Leave out one of them."
+    none = steps is None or (isinstance(steps, int) and steps == 0)
+    require(examples is None or none, "steps", steps, problem, remedy)
+    remedy = "Count the batches of all epochs; 0 prunes at once."
+    return accepted.whole("steps", 0 if examples is not None else steps, 0, MOST_STEPS, remedy)
 
 
 def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
     from pruneflow.sparsity.masked import mask_in_place
+    from pruneflow.sparsity.reconstruction import notes
     from pruneflow.training.callbacks import pruning_callbacks
 
     selection = selected(config, model)
     masks = masks_for(config, plan, selection)
-    notes = masks.check()
+    said = [*masks.check(), *(notes(model, selection.prunables) if config.pruning.reconstruct else [])]
     masked = mask_in_place(model, masks)
-    return Pruned(model, pruning_callbacks(masked), masks, selection.left, notes, masked)
+    return Pruned(model, pruning_callbacks(masked), masks, selection.left, said, masked)
+
+
+def _at_once(pruned: Pruned, batches: Sequence[Any] | None) -> None:
+    """Make the one update of the plan; fit what is kept where there are examples."""
+    from pruneflow.sparsity.reconstruction import reconstruct
+
+    if batches is None:
+        pruned.step()
+    else:
+        reconstruct(pruned._masked, batches)
 
 
 @left_as_found()

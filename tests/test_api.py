@@ -135,7 +135,7 @@ def test_settings_that_cannot_be_used_raise_before_anything_is_written(tmp_path,
         (lambda config: setattr(config.schedule, "final_sparsity", 75), "schedule.final_sparsity=75"),
         (
             lambda config: setattr(config.trainer, "epochs", -3),
-            "trainer.epochs=-3: allowed are numbers from 1",
+            "trainer.epochs=-3: allowed are numbers from 0",
         ),
         (
             lambda config: setattr(config.trainer, "epochs", "many"),

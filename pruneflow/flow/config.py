@@ -128,6 +128,12 @@ class Config:
             self.export.check_installed()
             self.model.check_exports(option, kinds)
         self.then.check(self.structure)
+        self.pruning.check_training(
+            self.trainer.epochs,
+            structure=self.structure,
+            criterion=self.criterion,
+            distribution=self.distribution,
+        )
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,
@@ -246,8 +252,11 @@ def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
     trainer = config.trainer.for_examples(len(data.train))
     trainer.check(data)
     fit = trainer.pruned_fit(config.seed)
-    steps = steps_per_epoch(len(data.train), fit.batch_size) * fit.epochs
-    plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+    if fit.epochs:
+        steps = steps_per_epoch(len(data.train), fit.batch_size) * fit.epochs
+        plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+    else:
+        plan = config.schedule.at_once()
     masks = masks_for(config, plan, None)
     masks.check_options()
     config.pruning.check(masks)

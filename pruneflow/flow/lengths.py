@@ -32,7 +32,7 @@ def said(asked: Trainer, taken: Trainer, examples: int, *, phases: Mapping[str, 
 def _said(name: str, prefix: str, asked: Trainer, taken: Trainer, examples: int) -> str:
     epochs, size = getattr(taken, f"{prefix}epochs"), getattr(taken, f"{prefix}batch_size")
     if not epochs:
-        return ""
+        return "" if prefix == "dense_" else f"{name} at once, without training"
     each = steps_per_epoch(examples, size)
     line = f"{name} {epochs} x {each} steps = {epochs * each:,} steps, batches of {size}"
     chosen = {
@@ -79,6 +79,8 @@ def doubts(asked: Trainer, plan: Plan) -> list[str]:
         asked: The settings.
         plan: When masks change.
     """
+    if asked.epochs == 0:
+        return []
     steps, updates = plan.total_steps, len(plan.updates)
     few = {
         f"{_counted(steps, 'step')} (fewer than {FEWEST_STEPS})": steps < FEWEST_STEPS,

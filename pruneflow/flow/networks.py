@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from pruneflow.datasets.spec import Part
 from pruneflow.exports.sizes import Size, size_of
+from pruneflow.flow import at_once
 from pruneflow.flow.agreement import require_agreement, rounding_of_cut
 from pruneflow.flow.config import Config
 from pruneflow.flow.manifests import SCRATCH
@@ -208,7 +209,8 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str, phase: int = 1
         "masks": ready.masks.inputs(),
         "steps": ready.plan.total_steps,
         "fit": ready.trainer.pruned_fit(config.seed, config.augmentation, phase=phase).inputs,
-        **({"tensorboard": shown} if shown else {}),
+        **({"tensorboard": shown} if shown and ready.trainer.epochs else {}),
+        **at_once.inputs(config, ready.data),
     }
 
 
@@ -264,7 +266,12 @@ def pruned_network(store: Store, config: Config, ready: Prepared, before: Networ
         if held.missing:
             with held.making() as folder:
                 masked = _masked(config, ready, before, phase)
-                done = fit.run(masked.model, ready.data, journal(config, folder, run_dir / name), masked)
+                files = journal(config, folder, run_dir / name)
+                done = (
+                    fit.run(masked.model, ready.data, files, masked)
+                    if fit.epochs
+                    else at_once.prune_at_once(config, ready.data, masked)
+                )
                 facts = {"trained": True, **cost_of(done), **_sparsity(masked, config)}
                 _keep_masked(masked, ready, folder)
                 finished = _finished(before, ready, masked)

@@ -10,7 +10,7 @@ from pruneflow.datasets.spec import Data
 from pruneflow.datasets.weights import weighed
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.rehearsal import try_exports
-from pruneflow.flow import lengths, second_phase
+from pruneflow.flow import at_once, lengths, second_phase
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import check_network
@@ -49,13 +49,14 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         selection = _selected(config, model, plan)
         left_out = _left_out(config, data)
         masks = masks_for(config, plan, selection)
+        fitted = at_once.notes(config, data, model, selection)
         ready = Prepared(
             data=data,
             trainer=trainer,
             plan=plan,
             selection=selection,
             masks=masks,
-            notes=[*filter(None, [config.model.note]), *masks.check(), *_said(config, left_out)],
+            notes=[*filter(None, [config.model.note]), *masks.check(), *_said(config, left_out), *fitted],
             lengths=[
                 *lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
                 *lengths.said_of_sharing(config.sharing, trainer, len(data.train)),

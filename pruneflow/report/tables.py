@@ -100,6 +100,8 @@ def _length_lines(ready: Prepared) -> list[str]:
 
 def _plan_lines(ready: Prepared, label: str = "Plan") -> list[str]:
     plan = ready.plan
+    if not ready.trainer.epochs:
+        return [f"{label:<10} at once, to sparsity {ready.masks.requested_sparsity(plan.total_steps):.3f}"]
     schedule, updates = plan.schedule, plan.updates
     shown = sorted({updates[round(part * (len(updates) - 1) / 4)] for part in range(5)})
     sparsities = {step: ready.masks.requested_sparsity(step) for step in shown}

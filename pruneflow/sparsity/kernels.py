@@ -17,6 +17,7 @@ __all__ = [
     "kernels",
     "leaves",
     "named_weights",
+    "parts",
     "plain",
     "reason_to_leave",
     "trained_variables",
@@ -206,11 +207,11 @@ def _weights(layer: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Name, variable and the layer that owns it."""
     for name, variable in _own(layer):
         yield prefix + name, variable, layer
-    for name, part in _parts(layer):
+    for name, part in parts(layer):
         yield from _weights(part, prefix + name)
 
 
-def _parts(layer: Any) -> list[tuple[str, Any]]:
+def parts(layer: Any) -> list[tuple[str, Any]]:
     """Layers inside of one that does not open, and what the names of their weights begin with."""
     layers = keras_of(layer).layers
     if isinstance(layer, layers.Bidirectional):
@@ -229,7 +230,7 @@ def _parts_with_rules(layer: Any) -> list[Any]:
     layers = keras_of(layer).layers
     passes_on = (layers.Wrapper, layers.Bidirectional, layers.RNN, layers.StackedRNNCells)
     if isinstance(layer, passes_on) and not hasattr(layer, "get_prunable_weights"):
-        return [deeper for _, part in _parts(layer) for deeper in _parts_with_rules(part)]
+        return [deeper for _, part in parts(layer) for deeper in _parts_with_rules(part)]
     return [layer]
 
 

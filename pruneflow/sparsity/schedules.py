@@ -80,6 +80,13 @@ class Schedule:
         last = begin + (end - begin) // frequency * frequency
         return Plan(self, begin_step=begin, end_step=last, frequency=frequency, total_steps=total_steps)
 
+    def at_once(self) -> Plan:
+        """Return the plan of a phase that trains nothing: one update, to ``final_sparsity``.
+
+        It counts as a phase of one step; steps and fractions of the schedule have no effect.
+        """
+        return Plan(self, begin_step=1, end_step=1, frequency=1, total_steps=1)
+
     def _begin(self, total_steps: int, after_gradients: bool) -> int:
         if self.begin_step is not None:
             return self.begin_step

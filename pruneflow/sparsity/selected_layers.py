@@ -10,13 +10,16 @@ from typing import Any
 from pruneflow.errors import ConfigError
 from pruneflow.options import require, require_one_of
 from pruneflow.sparsity.channels.groups import Channels
-from pruneflow.sparsity.distributions import spelled
+from pruneflow.sparsity.criteria import Criterion
+from pruneflow.sparsity.distributions import Distribution, spelled
 from pruneflow.sparsity.kernels import FROZEN, kernels, leaves, reason_to_leave, trained_variables
 from pruneflow.sparsity.masks import MaskPlan, Prunable
+from pruneflow.sparsity.structures import Structure
 
 __all__ = ["ENGINES", "Pruning", "Selection"]
 
 ENGINES = ("pruneflow", "tfmot")
+MOST_EXAMPLES = 1_000_000
 NOT_INCLUDED = "not in pruning.include"
 
 
@@ -30,12 +33,17 @@ class Pruning:
         engine: ``"pruneflow"``, or ``"tfmot"``: its own arithmetic, as a control.
         max_accuracy_drop: Most accuracy, or R2, that the pruned network may lose against the dense one on the
             validation part, [0, 1]; a run that loses more fails. None marks what is beyond 0.05.
+        reconstruct: Whether weights that are kept are fitted to the outputs of the dense layers on examples;
+            in place of training.
+        reconstruct_examples: How many examples of the training part.
     """
 
     include: list[str]
     skip: list[str]
     engine: str
     max_accuracy_drop: float | None = None
+    reconstruct: bool = False
+    reconstruct_examples: int = 512
 
     def __post_init__(self) -> None:
         """Refuse an empty list of layers to prune, an unknown engine, and a limit that is no share."""
@@ -53,6 +61,13 @@ class Pruning:
             self.max_accuracy_drop,
             "allowed are numbers from 0 to 1, as a share of the validation examples, or null",
             "0.02 allows two more wrong answers in a hundred; null marks what is beyond 0.05.",
+        )
+        require(
+            1 <= self.reconstruct_examples <= MOST_EXAMPLES,
+            "pruning.reconstruct_examples",
+            self.reconstruct_examples,
+            f"allowed are whole numbers from 1 to {MOST_EXAMPLES}",
+            "512 will do for most networks.",
         )
 
     def select(self, model: Any) -> Selection:
@@ -84,6 +99,60 @@ class Pruning:
             )
         prunables = tuple(_prunables(((name, layers[name]) for name in pruned), trained))
         return Selection(pruned, left, prunables)
+
+    def check_training(
+        self,
+        epochs: int | None,
+        *,
+        structure: Structure,
+        criterion: Criterion,
+        distribution: Distribution,
+    ) -> None:
+        """Refuse options that need training in a phase that trains nothing, and the other way round.
+
+        Args:
+            epochs: Epochs of the pruning phase; None where they follow from the data.
+            structure: What is removed together.
+            criterion: What is worth keeping.
+            distribution: How sparsity is shared among the weights.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+        if self.reconstruct:
+            self._check_reconstruction(epochs, structure, criterion, distribution)
+        if epochs != 0:
+            return
+        name, remedy = criterion.option_name, "Choose criterion=magnitude, or train (trainer.epochs=2)."
+        problem = "it needs gradients, and trainer.epochs=0 trains nothing"
+        require(not criterion.uses_gradients, "criterion", name, problem, remedy)
+        problem = "tfmot masks in training steps, and trainer.epochs=0 makes none"
+        remedy = "Choose pruning.engine=pruneflow, or train (trainer.epochs=2)."
+        require(self.engine == "pruneflow", "pruning.engine", self.engine, problem, remedy)
+
+    def _check_reconstruction(
+        self, epochs: int | None, structure: Structure, criterion: Criterion, distribution: Distribution
+    ) -> None:
+        problem = "pruning.reconstruct=true takes the place of training in the pruning phase"
+        remedy = "Set trainer.epochs=0, or pruning.reconstruct=false."
+        require(epochs == 0, "trainer.epochs", "null" if epochs is None else epochs, problem, remedy)
+        why = {
+            "structure": (structure.cuts, "it is fitted weight by weight, and channels span several layers"),
+            "criterion": (
+                criterion.option_name != "magnitude",
+                "it ranks weights by the outputs' error",
+            ),
+            "distribution": (
+                distribution.option_name == "global",
+                "it goes layer by layer, and global ranks the weights of all layers together",
+            ),
+        }
+        usual = {"structure": "unstructured", "criterion": "magnitude", "distribution": "uniform"}
+        chosen = {"structure": structure, "criterion": criterion, "distribution": distribution}
+        for key, (refused, problem) in why.items():
+            remedy = f"Choose {key}={usual[key]}, or pruning.reconstruct=false."
+            name = chosen[key].option_name
+            require(not refused, key, name, f"with pruning.reconstruct=true {problem}", remedy)
 
     def check(self, plan: MaskPlan) -> None:
         """Refuse what tfmot's own arithmetic cannot do.

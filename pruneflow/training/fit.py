@@ -59,12 +59,12 @@ class Phase:
 
     Attributes:
         seconds: Wall time of the phase, validation included.
-        examples_per_second: Training examples per second, validation not included.
+        examples_per_second: Training examples per second, validation not included; None without training.
         epochs: Epochs that were trained.
     """
 
     seconds: float
-    examples_per_second: float
+    examples_per_second: float | None
     epochs: int
 
 

@@ -25,7 +25,8 @@ class Trainer:
     Attributes:
         dense_epochs: Epochs of the dense phase; 0 prunes from scratch; null takes as many as ``min_steps``
             need, 4 or more.
-        epochs: Epochs of the pruning phase; null takes as many as ``min_steps`` need, 2 or more.
+        epochs: Epochs of the pruning phase; 0 prunes at once and trains nothing; null takes as many as
+            ``min_steps`` need, 2 or more.
         min_steps: Least steps of a phase whose epochs are null.
         dense_batch_size: Examples per step of the dense phase; null takes 32, and less on small data.
         batch_size: Examples per step of the pruning phase; null takes 128, and less on small data.
@@ -61,8 +62,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         """Refuse values that no data could make right."""
-        _require_at_least("dense_epochs", 0, self.dense_epochs)
-        for key in ("epochs", "min_steps", "dense_batch_size", "batch_size"):
+        for key in ("dense_epochs", "epochs"):
+            _require_at_least(key, 0, getattr(self, key))
+        for key in ("min_steps", "dense_batch_size", "batch_size"):
             _require_at_least(key, 1, getattr(self, key))
         for key in ("learning_rate", "dense_learning_rate"):
             value = getattr(self, key)
@@ -112,8 +114,8 @@ class Trainer:
             ConfigError: naming the setting.
         """
         examples = len(data.train)
-        keys = ("dense_batch_size", "batch_size") if self.dense_epochs else ("batch_size",)
-        for key in keys:
+        phases = {"dense_batch_size": self.dense_epochs, "batch_size": self.epochs}
+        for key in (key for key, epochs in phases.items() if epochs):
             value = getattr(self, key)
             require(
                 value <= examples,

@@ -383,6 +383,8 @@ SETTINGS = {
     "pruning.max_accuracy_drop": ("0.5", ""),
     "sensitivity.levels": ("[0.5]", ""),  # distribution=uniform reads no scan
     "sensitivity.examples": ("9", ""),
+    "pruning.reconstruct": ("true", "refused"),  # beside training
+    "pruning.reconstruct_examples": ("100", ""),  # nothing is reconstructed
     "sharing.values": ("8", "shared"),
     "sharing.epochs": ("2", "refused"),  # without values
     "quantization_aware.epochs": ("1", "refused"),  # without export=int8

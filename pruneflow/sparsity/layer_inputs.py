@@ -1,0 +1,162 @@
+"""The rows of numbers that a kernel multiplies, taken from a network while examples run through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pruneflow.runtime import backend
+from pruneflow.sparsity.kernels import keras_of, leaves, parts
+
+__all__ = ["Multiplied", "multiplied", "rows_of", "watched"]
+
+Rows = npt.NDArray[np.float32]
+Watch = Callable[[Rows], None]
+
+MOST_ELEMENTS = 1 << 22  # of rows that are taken at a time
+
+
+@dataclass(frozen=True)
+class Multiplied:
+    """A weight that multiplies rows of numbers.
+
+    Attributes:
+        name: ``layer/weight``.
+        layer: The layer that is called with what the rows are made of.
+        rows: From that layer, its inputs and the arguments of the call to the rows, (rows, inputs).
+    """
+
+    name: str
+    layer: Any
+    rows: Callable[..., Iterator[Rows]]
+
+
+def multiplied(model: Any) -> dict[str, Multiplied]:
+    """Return the weights whose rows are known, by ``layer/weight``.
+
+    Args:
+        model: A built model of Keras 2 or 3.
+    """
+    found = [
+        Multiplied(f"{name}/{weight}", layer, rows)
+        for name, leaf in leaves(model)
+        for weight, layer, rows in _known(leaf, "")
+    ]
+    return {each.name: each for each in found}
+
+
+def rows_of(each: Multiplied, model: Any, batches: Any) -> Iterator[Rows]:
+    """Give the rows that a weight multiplies when examples run through the model, some at a time.
+
+    Args:
+        each: The weight.
+        model: Its model.
+        batches: Examples, as the model is called with them.
+    """
+    taken: list[Rows] = []
+    with watched(each, taken.append):
+        for x in batches:
+            model(x, training=False)
+            yield from taken
+            taken.clear()
+
+
+@contextmanager
+def watched(each: Multiplied, watch: Watch) -> Iterator[None]:
+    """Have ``watch`` called with rows wherever the layer is called in the block."""
+    layer, own = each.layer, each.layer.call
+
+    def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        for rows in each.rows(layer, own, inputs, *args, **kwargs):
+            watch(rows)
+        return own(inputs, *args, **kwargs)
+
+    before = layer.__dict__.get("call")
+    layer.call = call
+    try:
+        yield
+    finally:
+        if before is None:
+            del layer.call
+        else:
+            layer.call = before
+
+
+def _known(layer: Any, prefix: str) -> Iterator[tuple[str, Any, Callable[..., Iterator[Rows]]]]:
+    """Name of the weight, the layer that is called, and how rows are made, of a leaf and layers inside."""
+    layers = keras_of(layer).layers
+    kind = type(layer)
+    if kind is layers.Dense:
+        yield f"{prefix}kernel", layer, _of_dense
+    elif kind in (layers.Conv2D, layers.Conv1D) and _is_plain(layer):
+        yield f"{prefix}kernel", layer, _of_convolution
+    elif kind in (layers.LSTM, layers.GRU, layers.SimpleRNN) and not layer.stateful:
+        yield f"{prefix}kernel", layer, _of_steps
+        if getattr(layer, "reset_after", True):  # else a gate lies between the state and the kernel
+            yield f"{prefix}recurrent_kernel", layer, _of_states
+    elif isinstance(layer, (layers.Bidirectional, layers.TimeDistributed)):
+        for name, part in parts(layer):
+            yield from _known(part, prefix + name)
+
+
+def _is_plain(layer: Any) -> bool:
+    return layer.groups == 1 and layer.data_format == "channels_last"
+
+
+def _of_dense(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
+    values = np.asarray(inputs, np.float32)
+    yield values.reshape(-1, values.shape[-1])
+
+
+def _of_convolution(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
+    """Patches, in the order of the kernel: height, width, channels; a few examples at a time."""
+    tf = backend.tensorflow()
+    x = tf.cast(inputs, "float32")
+    size, strides, rate = (list(each) for each in (layer.kernel_size, layer.strides, layer.dilation_rate))
+    padding = layer.padding
+    if padding == "causal":
+        x, padding = tf.pad(x, [[0, 0], [rate[0] * (size[0] - 1), 0], [0, 0]]), "valid"
+    if len(size) == 1:
+        x, size, strides, rate = x[:, None], [1, *size], [1, *strides], [1, *rate]
+    inside = int(np.prod(size)) * int(x.shape[-1])
+    some = max(1, MOST_ELEMENTS // (inside * int(x.shape[1]) * int(x.shape[2])))
+    for start in range(0, int(x.shape[0]), some):
+        taken = tf.image.extract_patches(
+            x[start : start + some], [1, *size, 1], [1, *strides, 1], [1, *rate, 1], padding.upper()
+        )
+        yield np.asarray(taken).reshape(-1, inside)
+
+
+def _of_steps(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
+    """The inputs of all steps that are not masked."""
+    values = np.asarray(inputs, np.float32)
+    mask = _mask(args, kwargs)
+    yield values[mask] if mask is not None else values.reshape(-1, values.shape[-1])
+
+
+def _of_states(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
+    """The state before each step that is not masked; the first one is zero and left out."""
+    before = layer.return_sequences
+    layer.return_sequences = True
+    try:
+        found = own(inputs, *args, **kwargs)
+    finally:
+        layer.return_sequences = before
+    states = np.asarray(found[0] if isinstance(found, (list, tuple)) else found, np.float32)[:, :-1]
+    mask = _mask(args, kwargs)
+    if mask is None:
+        yield states.reshape(-1, states.shape[-1])
+    else:
+        yield states[(mask[:, ::-1] if layer.go_backwards else mask)[:, 1:]]
+
+
+def _mask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> npt.NDArray[np.bool_] | None:
+    """The mask of steps: the argument ``mask`` of a recurrent layer, which may come second of Keras 2."""
+    if (mask := kwargs.get("mask")) is None:
+        return None
+    return np.asarray(mask, bool)
