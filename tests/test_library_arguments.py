@@ -74,6 +74,7 @@ CALLS = {
     "report": (lambda model, value: pruneflow.run(report=value), ["None", "True"]),
     "model": (lambda model, value: pruneflow.prune(value, steps=40), []),
     "steps": (lambda model, value: pruneflow.prune(model, steps=value), ["5"]),
+    "examples=": (lambda model, value: pruneflow.prune(model, examples=value), ["None", "numbers"]),
     "skip": (lambda model, value: pruneflow.prune(model, steps=40, skip=value), ["[]"]),
     "seed": (lambda model, value: pruneflow.prune(model, steps=40, seed=value), ["5"]),
     "schedule": (lambda model, value: pruneflow.prune(model, steps=40, schedule=value), ["{}"]),

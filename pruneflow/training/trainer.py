@@ -114,8 +114,8 @@ class Trainer:
             ConfigError: naming the setting.
         """
         examples = len(data.train)
-        phases = {"dense_batch_size": self.dense_epochs, "batch_size": self.epochs}
-        for key in (key for key, epochs in phases.items() if epochs):
+        keys = ("dense_batch_size", "batch_size") if self.dense_epochs else ("batch_size",)
+        for key in keys:
             value = getattr(self, key)
             require(
                 value <= examples,
