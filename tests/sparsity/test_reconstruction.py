@@ -212,7 +212,7 @@ def test_masks_stay_in_a_fit_that_follows():
         (images(), {"criterion": "random"}, "criterion=random: with pruning.reconstruct=true "),
         (images(), {"distribution": "global"}, "distribution=global: with pruning.reconstruct=true "),
         (None, {"steps": 0, "criterion": "taylor"}, "criterion=taylor: it needs gradients"),
-        (None, {}, "steps=None: allowed are whole numbers from 0"),
+        (None, {}, "steps=null: allowed are whole numbers from 0"),
     ],
 )
 def test_what_cannot_be_done_without_training_is_refused(examples, options, said):
