@@ -105,7 +105,7 @@ def _known(layer: Any, prefix: str) -> Iterator[tuple[str, Any, Callable[..., It
 
 
 def _is_plain(layer: Any) -> bool:
-    return layer.groups == 1 and layer.data_format == "channels_last"
+    return bool(layer.groups == 1 and layer.data_format == "channels_last")
 
 
 def _of_dense(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:

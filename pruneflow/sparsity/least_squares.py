@@ -127,8 +127,8 @@ class _Problem:
         damping = DAMPING * mean or 1.0  # inputs that are always zero
         hessian = moments.gram + damping * np.eye(len(moments.gram))
         target = moments.cross @ dense + damping * dense
-        inverse: Matrix = np.linalg.inv(hessian)
-        free: Matrix = np.linalg.solve(hessian, target)
+        inverse = np.linalg.inv(hessian).astype(np.float64, copy=False)
+        free = np.linalg.solve(hessian, target).astype(np.float64, copy=False)
         return cls(hessian, target, (inverse + inverse.T) / 2, free)
 
     def fitted(self, kept: Kept, *, variances: bool) -> tuple[Matrix, Matrix]:

@@ -148,7 +148,11 @@ class Pruning:
             ),
         }
         usual = {"structure": "unstructured", "criterion": "magnitude", "distribution": "uniform"}
-        chosen = {"structure": structure, "criterion": criterion, "distribution": distribution}
+        chosen: dict[str, Structure | Criterion | Distribution] = {
+            "structure": structure,
+            "criterion": criterion,
+            "distribution": distribution,
+        }
         for key, (refused, problem) in why.items():
             remedy = f"Choose {key}={usual[key]}, or pruning.reconstruct=false."
             name = chosen[key].option_name
