@@ -394,6 +394,7 @@ SETTINGS = {
     "criterion.name": ("other", ""),
     "distribution.name": ("other", ""),
     "then.name": ("other", ""),
+    "goal.name": ("other", ""),
     "distribution.layers": ("{conv2d:0.5}", "pruned"),
     "export.encoding": ("sparse", "export"),
     "export.compression": ("zstd", ""),
