@@ -95,6 +95,8 @@ class Job:
                 launchers.engine_of(settings.hydra).check()
                 grids.check_swept(swept)
             searches = sweep and search.is_search(settings.hydra)
+            if searches and parsed.dry_run:
+                raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             probes = _probes(settings, swept) if searches else cells
             composed = [compose(cell) for cell in probes] if sweep else [settings]
@@ -157,16 +159,10 @@ class Job:
                 objectives.check_task(config.objective, ready.data.spec)
 
     def forecast(self) -> None:
-        """Show which trainings the store has, and how long the others may take; nothing is written.
-
-        Raises:
-            ConfigError: for a search, whose cells are chosen while it runs.
-        """
+        """Show which trainings the store has, and how long the others may take; nothing is written."""
         from pruneflow.flow import forecast, pipeline
         from pruneflow.report import tables
 
-        if not self.cells:
-            raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
         record = forecast.Record(self._store)
         cells = [forecast.trainings(record, config, pipeline.prepare(config)) for config in self.configs]
         tables.show_forecast(self.names if self.sweep else ["run"], cells)
