@@ -464,8 +464,8 @@ def test_too_few_steps_are_noticed_when_the_network_is_stripped():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"steps": 0}, "steps=0: allowed are whole numbers from 1"),
-        ({"steps": 9.5}, "steps=9.5: allowed are whole numbers from 1"),
+        ({"steps": -1}, "steps=-1: allowed are whole numbers from 0"),
+        ({"steps": 9.5}, "steps=9.5: allowed are whole numbers from 0"),
         ({"schedule": "never"}, "schedule=never: there is no such option"),
         ({"schedule": {"final_sparsity": 2}}, "schedule.final_sparsity=2.0: sparsity is the fraction"),
         (
@@ -665,7 +665,7 @@ def test_the_library_has_examples():
 @pytest.mark.run
 def test_the_examples_of_the_docs_run_as_written(tmp_path, shared_stages):
     text = (ROOT / "docs" / "library.md").read_text()
-    first, second, third, loop = re.findall(r"```python\n(.*?)```", text, flags=re.S)
+    first, second, third, loop, at_once = re.findall(r"```python\n(.*?)```", text, flags=re.S)
     x, y = examples()
     names = {"x": x, "y": y}
     quick = [*QUICK, shared_stages]
@@ -681,6 +681,8 @@ def test_the_examples_of_the_docs_run_as_written(tmp_path, shared_stages):
     batches = [(x[:16], y[:16])] * 50
     exec(loop, {**names, "batches": batches, "train_step": names["model"].train_on_batch})
     assert count_zeros(names["model"].layers[0].get_weights()[0]) == 256 - 26
+    exec(at_once, names)
+    assert count_zeros(names["small"].layers[0].get_weights()[0]) >= 205  # of 256, at 0.8
 
 
 @pytest.mark.run

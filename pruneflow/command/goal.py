@@ -6,26 +6,30 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow import results
+from pruneflow.errors import ConfigError
 from pruneflow.flow.config import option_from_hydra
 from pruneflow.flow.goal import Searched, Way
 from pruneflow.flow.goal_search import Proposal, Tried, next_proposal
+from pruneflow.flow.judgement import fails
 from pruneflow.options import require
 from pruneflow.report.goal import step
+from pruneflow.report.outcomes import outcome_in
+from pruneflow.training.scoring import paired_drop
 
 if TYPE_CHECKING:
     from hydra.types import HydraContext, TaskFunction
 
+    from pruneflow.datasets.spec import Data
     from pruneflow.flow.config import Config
 
-__all__ = ["GoalSweeper", "check", "check_baseline", "probes", "shared_keys"]
+__all__ = ["GoalSweeper", "check", "check_examples", "check_settings", "probes", "shared_keys"]
 
 
 class GoalSweeper(Sweeper):
@@ -85,8 +89,8 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
     require(bool(left), "goal.ways", list(goal.ways), "all their settings are typed", "Leave some out.")
 
 
-def check_baseline(goal: Searched, config: Config) -> None:
-    """Refuse a search without a dense network to compare with.
+def check_settings(goal: Searched, config: Config) -> None:
+    """Refuse a search without a dense network to compare with, or without the latency that it looks at.
 
     Args:
         goal: What is looked for.
@@ -95,12 +99,38 @@ def check_baseline(goal: Searched, config: Config) -> None:
     Raises:
         ConfigError: naming the setting.
     """
+    seconds, problem = config.latency.seconds, f"goal={goal.option_name} reads the latency of each file"
+    require(not goal.times or seconds > 0, "latency.seconds", seconds, problem, "Leave it out.")
     require(
         config.trainer.dense_epochs != 0 or config.model.starts_trained,
         "trainer.dense_epochs",
         0,
         f"goal={goal.option_name} compares files with the dense network, which would not be trained",
         "Give it epochs, or leave it out.",
+    )
+
+
+def check_examples(goal: Searched, data: Data) -> None:
+    """Refuse a limit that no file could keep, since the validation part is too small to show it.
+
+    Args:
+        goal: What is looked for.
+        data: The data.
+
+    Raises:
+        ConfigError: with the drop that chance alone allows for.
+    """
+    if data.spec.targets or goal.allowed_drop is None:
+        return
+    n = len(data.validation)
+    least = paired_drop(np.zeros(n), np.zeros(n), counted=True).at_most(goal.confidence)
+    require(
+        least <= goal.allowed_drop,
+        "goal.max_accuracy_drop",
+        goal.allowed_drop,
+        f"on {n:,} validation examples a file that says the same may still lose {least:.4f}, with "
+        f"goal.confidence={goal.confidence:g}",
+        "Take more of them (dataset.validation_fraction), allow more, or lower goal.confidence.",
     )
 
 
@@ -135,15 +165,15 @@ def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
     return [*added, *(each.input_line or "" for each in kept)]
 
 
-def probes(goal: Searched, overrides: Sequence[Override]) -> list[list[str]]:
-    """Return the first network of each way, which is composed and checked before anything is written."""
-    shared, first = cell(goal, overrides), next_proposal(goal, ways_left(goal, overrides), [])
+def probes(goal: Searched, overrides: Sequence[Override]) -> dict[str, list[str]]:
+    """Return the overrides of the first network of each way, by the name of the way."""
+    ways, shared = ways_left(goal, overrides), cell(goal, overrides)
+    first = next_proposal(goal, ways, [])
     assert first is not None
     others = [
-        Proposal(name, tuple(way.settings), way.share, way.start or first.share)
-        for name, way in ways_left(goal, overrides).items()
+        Proposal(name, tuple(way.settings), way.share, way.start or first.share) for name, way in ways.items()
     ]
-    return [[*shared, *each.words] for each in others]
+    return {each.way: [*shared, *each.words] for each in others}
 
 
 def _is_of_goal(key: str) -> bool:
@@ -152,8 +182,8 @@ def _is_of_goal(key: str) -> bool:
 
 def _tried(goal: Searched, proposal: Proposal, folder: Path) -> Tried:
     """Read what came of a network; no files where the run failed."""
-    try:
-        found = results.read(folder)
-    except (FileNotFoundError, PruneflowError):
+    found = outcome_in("", folder).result
+    if found is None:
         return Tried(proposal, ())
-    return Tried(proposal, tuple(map(goal.figures_of, found["tflite"])), found["seconds"])
+    files = tuple(goal.figures_of(file, guesses=fails(found)) for file in found["tflite"])
+    return Tried(proposal, files, found["seconds"])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,8 @@ class Job:
         settings: Hydra's own.
         named: Whether the command names the folder.
         typed: Overrides as they were typed.
+        goal: What a search for one file looks for; None where there is none.
+        dropped: Its ways that what is typed rules out.
     """
 
     cells: list[list[str]]
@@ -66,6 +68,8 @@ class Job:
     settings: DictConfig
     named: bool
     typed: list[str]
+    goal: Searched | None = None
+    dropped: Sequence[str] = ()
 
     @classmethod
     def of(cls, parsed: Any) -> Job:
@@ -97,23 +101,30 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             if searches and parsed.dry_run:
                 raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
+            wanted, dropped = _goal(settings, sweep=sweep), list[str]()
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
-            probes = _probes(settings, swept) if searches else cells
-            composed = [compose(cell) for cell in probes] if sweep else [settings]
-            configs = [from_hydra(_bare(each)) for each in composed]
+            if wanted:
+                goal.check(wanted, swept)
+                configs, dropped = _ways(goal.probes(wanted, swept), compose)
+                composed = []
+            else:
+                composed = [compose(cell) for cell in (search.probes(swept) if searches else cells)]
+                composed = composed if sweep else [settings]
+                configs = [from_hydra(_bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
-            if searches and _goal(settings) is None:
+            if searches and wanted is None:
                 search.check(settings.hydra, configs[0].objective, swept)
                 objectives.check_shares(configs[0].objective, [each.ends_with_cut for each in configs])
             key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
             folder = _folder(settings, key)
             named = any(override.key_or_group == key for override in typed)
         constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
-        if wanted := _goal(settings):
+        if wanted:
             constant += goal.shared_keys(wanted, swept)
-            goal.check_baseline(wanted, configs[0])
-        return cls(cells, constant, sweep, folder, configs, settings.hydra, named, list(parsed.overrides))
+            goal.check_settings(wanted, configs[0])
+        words = list(parsed.overrides)
+        return cls(cells, constant, sweep, folder, configs, settings.hydra, named, words, wanted, dropped)
 
     @property
     def pinned(self) -> list[str]:
@@ -123,6 +134,7 @@ class Job:
         engine = launchers.engine_of(self.settings)
         folder = self.folder.absolute() if engine.elsewhere else self.folder
         pinned = [f"hydra.sweep.dir={_quoted(str(folder))}", *engine.pinned(self._at_a_time)]
+        pinned += [f"~goal.ways.{way}" for way in self.dropped]
         if self.constant_keys:
             keys = ",".join(_quoted(key) for key in self.constant_keys)
             pinned.append(f"hydra.job.config.override_dirname.exclude_keys=[{keys}]")
@@ -153,9 +165,11 @@ class Job:
         require_writable(self.folder)
         from pruneflow.flow import pipeline
 
-        for config in self.configs:
+        for config in self.configs[:1] if self.goal else self.configs:
             ready = pipeline.prepare(config)
-            if not self.cells:
+            if self.goal:
+                goal.check_examples(self.goal, ready.data)
+            elif not self.cells:
                 objectives.check_task(config.objective, ready.data.spec)
 
     def forecast(self) -> None:
@@ -182,6 +196,7 @@ class Job:
             "sweep": self.sweep,
             "by": [launcher, sweeper],
             "words": sorted(self.typed) if not self.cells else [],  # what a search searches
+            "goal": asdict(self.goal) if self.goal else None,
             "in": str(Path.cwd()),
             "folder": str(self.folder.absolute()) if self.named else "",
             "code": STAGE_VERSIONS,
@@ -220,14 +235,9 @@ class Job:
                 claim.finish()
         if done and not self.sweep:
             require_worth(results.read(job.folder))
-        if self._seeks_a_file:
+        if self.goal:
             finish(job.folder)
         return done
-
-    @property
-    def _seeks_a_file(self) -> bool:
-        """Whether this is the search of a goal."""
-        return str(self.settings.sweeper._target_).endswith(".GoalSweeper")
 
     def _beside_itself(self) -> None:
         """The same command runs already: it keeps its folder."""
@@ -260,14 +270,14 @@ class Job:
         cells = self._outcomes()
         if not cells:
             return False
-        if not self.cells and not self._seeks_a_file:
+        if not self.cells and not self.goal:
             search.show_best(cells, self.configs[0].objective)
         write_csv(self.folder / "sweep.csv", cells)
         tables.show_sweep(cells)
         if self.configs[0].report:
             report_sweep(self.folder)
         tables.show_sweep_done(cells, self.folder)
-        return ran.whole and not any(cell.failure for cell in cells)
+        return ran.whole and (bool(self.goal) or not any(cell.failure for cell in cells))
 
     def _outcomes(self) -> list[CellOutcome]:
         if not self.cells:
@@ -303,19 +313,39 @@ def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
     return asked == RunMode.MULTIRUN
 
 
-def _goal(settings: DictConfig) -> Searched | None:
+def _goal(settings: DictConfig, *, sweep: bool) -> Searched | None:
     """Return what a search for one file looks for; None where there is none."""
-    goal = option_from_hydra(settings, "goal")
-    return goal if isinstance(goal, Searched) else None
+    wanted = option_from_hydra(settings, "goal")
+    if not isinstance(wanted, Searched):
+        return None
+    problem = f"goal={wanted.option_name} is a search of many runs, by a sweeper of its own"
+    require(sweep, "hydra.mode", "RUN", problem, "Leave it out.")
+    own = str(settings.hydra.sweeper._target_).endswith(".GoalSweeper")
+    chosen = settings.hydra.runtime.choices["hydra/sweeper"]
+    require(own, "hydra/sweeper", chosen, problem, "Leave it out.")
+    return wanted
 
 
-def _probes(settings: DictConfig, swept: Sequence[Override]) -> list[list[str]]:
-    """Return cells that a search may come to."""
-    wanted = _goal(settings)
-    if wanted is None:
-        return search.probes(swept)
-    goal.check(wanted, swept)
-    return goal.probes(wanted, swept)
+def _ways(
+    probes: Mapping[str, list[str]], compose: Callable[[Sequence[str]], DictConfig]
+) -> tuple[list[Config], list[str]]:
+    """Return the settings of the first network of each way, and the ways that what is typed rules out.
+
+    Raises:
+        ConfigError: of the first way, where none is left.
+    """
+    found, refused = list[Config](), dict[str, Exception]()
+    for way, words in probes.items():
+        try:
+            found.append(from_hydra(_bare(compose(words))))
+        except (ConfigError, *answers.REFUSED) as error:
+            refused[way] = error
+    if not found:
+        raise next(iter(refused.values()))
+    for way, reason in refused.items():
+        said = reason if isinstance(reason, ConfigError) else answers.in_words(reason)
+        console.print(f"Left out   the way {way}: {said}", markup=False, soft_wrap=True)
+    return found, list(refused)
 
 
 def _bare(config: DictConfig) -> DictConfig:

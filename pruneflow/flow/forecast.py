@@ -46,7 +46,7 @@ class Record:
     """Examples per second of the trainings in a store, by the network that was trained."""
 
     def __init__(self, store: Store) -> None:
-        self._folder = store.folder
+        self._folder, self._reuse = store.folder, store.reuse
         self._speeds: dict[str, list[float]] = {}
         networks = {place.name: _network_of(_inputs(place)) for place in self._places("dense")}
         for name in ("dense", "pruned"):
@@ -58,7 +58,7 @@ class Record:
 
     def has(self, kind: str, digest: str) -> bool:
         """Return whether a stage is there; its bytes are verified when it is used."""
-        return is_stated(self._folder / kind / digest)
+        return self._reuse and is_stated(self._folder / kind / digest)
 
     def seconds(self, dense: dict[str, Any], examples: int) -> float | None:
         """Return the seconds for so many examples of a network; None where none like it was trained.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import inf
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from pruneflow.errors import ConfigError
+from pruneflow.exports.several import KINDS
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.training.scoring import PairedDrop
 
 __all__ = [
     "MEASURES",
+    "USUAL_DROP",
     "Fastest",
     "FileFigures",
     "Goal",
@@ -30,6 +32,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "multiply_adds": (("inside", "multiply_adds"), "{:,.0f} multiply-adds"),
 }
 USUAL_DROP = 0.005  # allowed where nothing else limits the answer
+MUCH = 1e9  # a miss that has no size: of a limit of 0, of a network that guesses
 
 
 @dataclass
@@ -59,6 +62,8 @@ class FileFigures:
         drop_at_most: Upper end of the interval of the drop.
         bytes: Size that is limited.
         latency_ms: Median latency; None where it was not measured.
+        metric: Name of what ``accuracy`` is: accuracy or r2.
+        guesses: Whether pruning left a network that guesses, or lost more than a run allows.
     """
 
     kind: str
@@ -68,6 +73,8 @@ class FileFigures:
     drop_at_most: float
     bytes: float
     latency_ms: float | None
+    metric: str = "accuracy"
+    guesses: bool = False
 
 
 @dataclass(kw_only=True)
@@ -105,7 +112,7 @@ class Searched(Goal):
         max_minutes: Minutes of training after which no other one is begun; null limits none.
         tolerance: Least gain, as a share of the measure, that is worth another training.
         kinds: Kinds of files that are made of each network, where ``export`` is not typed.
-        ways: Ways, tried in their order.
+        ways: Ways by name, tried in their order; each with the fields of `Way`.
     """
 
     searches: ClassVar[bool] = True
@@ -119,7 +126,7 @@ class Searched(Goal):
     max_minutes: float | None
     tolerance: float
     kinds: list[str]
-    ways: dict[str, Way]
+    ways: dict[str, Any]
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can keep, or that leave nothing to look for."""
@@ -143,7 +150,11 @@ class Searched(Goal):
             "it is a share; allowed are numbers between 0 and 1",
             "0.02 stops where less than 2 % can be gained.",
         )
+        for kind in self.kinds:
+            require_one_of("goal.kinds", kind, KINDS)
+        require(bool(self.kinds), "goal.kinds", self.kinds, "no kind is wanted", "Give one or more.")
         require(bool(self.ways), "goal.ways", self.ways, "there is nothing to try", "Leave it out.")
+        self.ways = {name: _way(name, way) for name, way in self.ways.items()}
 
     def _check_limits(self) -> None:
         require(
@@ -172,19 +183,26 @@ class Searched(Goal):
         """Whether the most accurate file is looked for, not the smallest."""
         return self.allowed_drop is None
 
-    def figures_of(self, file: Mapping[str, Any]) -> FileFigures:
-        """Read the figures of an exported file off a result."""
-        against = file["against_dense"]
-        paired = PairedDrop(**against)
+    def figures_of(self, file: Mapping[str, Any], *, guesses: bool = False) -> FileFigures:
+        """Read the figures of an exported file off a result.
+
+        Args:
+            file: As ``result.json`` has it.
+            guesses: Whether the network that it was made of is a wreck.
+        """
+        paired = PairedDrop(**file["against_dense"])
         latency = file["latency"]
+        metric, accuracy = next(iter(file["validation_metrics"].items()))
         return FileFigures(
             kind=file["kind"],
             measure=float(_pick(file, MEASURES[self.measure][0])),
-            accuracy=float(next(iter(file["validation_metrics"].values()))),
+            accuracy=float(accuracy),
             drop=paired.drop,
             drop_at_most=paired.at_most(self.confidence),
             bytes=file["bytes" if self.measure == "bytes" else "gzip_bytes"],
             latency_ms=latency["pruned"]["median_ms"] if latency else None,
+            metric=metric,
+            guesses=guesses,
         )
 
     def value(self, file: FileFigures) -> float:
@@ -192,17 +210,21 @@ class Searched(Goal):
         return 1 - file.accuracy if self.wants_accuracy else file.measure
 
     def misses(self, file: FileFigures) -> dict[str, float]:
-        """Return by how much a file misses each limit, as a share of it; empty where it keeps all."""
+        """Return by how much a file misses each limit, as a share of it; empty where it keeps all.
+
+        What was not measured keeps no limit.
+        """
         limits = {
             "max_accuracy_drop": (file.drop_at_most, self.allowed_drop),
             "max_bytes": (file.bytes, self.max_bytes),
             "max_latency_ms": (file.latency_ms, self.max_latency_ms),
         }
-        return {
-            name: (found - limit) / limit if limit else inf
+        missed = {
+            name: (found - limit) / limit if limit and found is not None else MUCH
             for name, (found, limit) in limits.items()
-            if limit is not None and found is not None and found > limit
+            if limit is not None and (found is None or found > limit)
         }
+        return {**missed, **({"guessing": MUCH} if file.guesses else {})}
 
     def shown(self, value: float) -> str:
         """Spell a value of the measure."""
@@ -235,6 +257,22 @@ class MostAccurate(Searched):
             "nothing limits the file, and the dense one is the most accurate",
             "Set goal.max_bytes or goal.max_latency_ms.",
         )
+
+
+def _way(name: str, given: Any) -> Way:
+    """Return a way from what a file or the command line says of it."""
+    if isinstance(given, Way):
+        return given
+    key, allowed = f"goal.ways.{name}", ", ".join(field.name for field in fields(Way))
+    try:
+        way = Way(**given)
+    except TypeError as error:
+        problem = f"a way has the keys {allowed}"
+        raise ConfigError.of(key, given, problem, "See conf/goal/base/zeros.yaml.") from error
+    start = way.start
+    problem = "it is a share; allowed are numbers between 0 and 1, or null"
+    require(start is None or 0 < start < 1, f"{key}.start", start, problem, "null takes the best so far.")
+    return way
 
 
 def _require_positive(key: str, value: float | None, remedy: str) -> None:

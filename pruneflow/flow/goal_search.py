@@ -17,6 +17,7 @@ __all__ = ["Best", "Proposal", "Tried", "best", "nearest", "next_proposal"]
 
 LEAST, MOST = 0.2, 0.99  # shares between which the search stays
 USUAL_START = 0.8
+USUAL_INITIAL, INITIAL = 0.5, "schedule.initial_sparsity=0"
 COARSE, FINE = (
     0.3,
     0.06,
@@ -34,13 +35,14 @@ class Proposal:
 
     @property
     def words(self) -> list[str]:
-        """Overrides of the command line."""
-        return [*self.settings, f"{self.key}={self.share:.4g}"]
+        """Overrides of the command line; a schedule begins below a share that is low."""
+        low = self.key == "schedule.final_sparsity" and self.share < USUAL_INITIAL
+        return [*self.settings, *([INITIAL] if low else []), f"{self.key}={self.share:.4g}"]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A network that was trained, and its files; none where the run failed, or pruning left a wreck."""
+    """A network that was trained, and its files; none where the run failed."""
 
     proposal: Proposal
     files: tuple[FileFigures, ...]

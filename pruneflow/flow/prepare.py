@@ -48,6 +48,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         check_network(config, data, model)
         selection = _selected(config, model, plan)
         left_out = _left_out(config, data)
+        _require_a_file(config, left_out)
         masks = masks_for(config, plan, selection)
         fitted = at_once.notes(config, data, model, selection)
         ready = Prepared(
@@ -74,6 +75,13 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         ready = replace(ready, then=second_phase.rehearsed(config, ready, model))
         backend.keras().backend.clear_session()
     return ready
+
+
+def _require_a_file(config: Config, left_out: dict[str, str]) -> None:
+    """Refuse kinds of which none can be made of the network."""
+    kinds = [each.kind for each in config.export.exports()]
+    problem = "; ".join(f"{kind}: {reason}" for kind, reason in left_out.items())
+    require(set(kinds) != set(left_out), "export.kinds", kinds, problem, "Take other kinds of files.")
 
 
 def _require_dense(config: Config, trainer: Trainer) -> None:

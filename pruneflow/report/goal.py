@@ -13,7 +13,7 @@ from typing import Any
 from pruneflow.errors import PruneflowError
 from pruneflow.exports.use_script import SCRIPT
 from pruneflow.flow import results
-from pruneflow.flow.goal import FileFigures, Searched
+from pruneflow.flow.goal import USUAL_DROP, FileFigures, Searched
 from pruneflow.flow.goal_search import Best, Tried, best, nearest
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json
@@ -57,7 +57,8 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
             for each, cell in zip(tried, cells, strict=True)
         ],
         "best": _named(found, cells),
-        "nearest": _named(nearest(goal, tried), cells),
+        "nearest": _named(last_hope := nearest(goal, tried), cells),
+        "missed": goal.misses(last_hope.file) if last_hope else {},
         "answer": _answer(goal, found, cells),
     }
     write_file(folder / GOAL_FILE, (json.dumps(record, indent=2) + "\n").encode())
@@ -103,7 +104,7 @@ def _line(goal: Searched, file: FileFigures) -> str:
     missed = [name.removeprefix("max_").replace("_", " ") for name in goal.misses(file)]
     verdict = f"too much: {', '.join(missed)}" if missed else "within the limits"
     return (
-        f"{file.kind:<13}  {goal.shown(file.measure)}  validation {file.accuracy:.4f}, "
+        f"{file.kind:<13}  {goal.shown(file.measure)}  validation {_label(file.metric)} {file.accuracy:.4f}, "
         f"{_drop(goal, file)}  {verdict}"
     )
 
@@ -115,17 +116,18 @@ def _drop(goal: Searched, file: FileFigures) -> str:
 def _answer(goal: Searched, found: Best | None, cells: Sequence[Path]) -> str:
     if not found:
         return ""
+    file = found.file
     return (
-        f"The {goal.option_name.replace('_', ' ')} file is {found.file.kind} of {cells[found.tried].name}: "
-        f"{goal.shown(found.file.measure)}; validation accuracy {found.file.accuracy:.4f}, "
-        f"{_drop(goal, found.file)}."
+        f"The {goal.option_name.replace('_', ' ')} file is {file.kind} of {cells[found.tried].name}: "
+        f"{goal.shown(file.measure)}; validation {_label(file.metric)} {file.accuracy:.4f}, "
+        f"{_drop(goal, file)}."
     )
 
 
 def _on_test(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
-    """Return the figures of the winner on the test part, which the search has not read."""
+    """Return the figures of the winner on the test part, by which nothing was chosen."""
     metric = result["data"]["metric"]
-    name, reached = HEADLINES[metric].label or metric, file["metrics"][metric]
+    name, reached = _label(metric), file["metrics"][metric]
     dense = result["dense"]["metrics"][metric]
     ratio = result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"]
     return (
@@ -134,11 +136,15 @@ def _on_test(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
     )
 
 
+def _label(metric: str) -> str:
+    return HEADLINES[metric].label or metric
+
+
 def _miss(record: Mapping[str, Any]) -> str:
     """Say by how much the nearest file misses the goal, and what would help."""
     found, goal = record["nearest"], record["goal"]
     if not found:
-        return "The search found nothing: each run failed. Their messages are above."
+        raise PruneflowError("The search found nothing: each run failed. Their messages are above.")
     width = found["drop_at_most"] - found["drop"]
     remedy = "Allow more, or train longer (trainer.epochs)."
     limit = goal["max_accuracy_drop"]
@@ -150,8 +156,18 @@ def _miss(record: Mapping[str, Any]) -> str:
     return (
         f"No file reaches the goal. The nearest is {found['kind']} of {found['folder']}: "
         f"{found['drop']:+.4f} lost, at most {found['drop_at_most']:+.4f} with confidence "
-        f"{goal['confidence']:g}; {found['bytes']:,.0f} B. {remedy}"
+        f"{goal['confidence']:g}; {found['bytes']:,.0f} B. It misses {_limits(record)}. {remedy}"
     )
+
+
+def _limits(record: Mapping[str, Any]) -> str:
+    """Name the limits that the nearest file misses."""
+    named = (
+        f"goal.{name}={record['goal'][name]:g}" if record["goal"].get(name) is not None else name
+        for name in record["missed"]
+    )
+    usual = f"goal.max_accuracy_drop={USUAL_DROP:g}"
+    return ", ".join(usual if each == "max_accuracy_drop" else each for each in named)
 
 
 def _copy(cell: Path, place: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:

@@ -258,11 +258,10 @@ def _forecast(cells: Sequence[Sequence[Training]], names: Sequence[str]) -> str:
     if not missing:
         return f"{count}: the store has all trainings."
     said = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
-    known = sum(each.seconds or 0.0 for each in missing) / 60
-    unknown = sum(each.seconds is None for each in missing)
-    time = f"about {known:.1f} minutes"
-    if unknown:
-        time += f" without {unknown} of which no time is known"
+    known = [each.seconds for each in missing if each.seconds is not None]
+    unknown = len(missing) - len(known)
+    time = f"about {sum(known) / 60:.1f} minutes" if known else "of which no time is known"
+    time += f", and {unknown} more of unknown time" if known and unknown else ""
     return f"{count}: {said} training{'' if len(missing) == 1 else 's'}, {time}."
 
 

@@ -135,8 +135,9 @@ def paired_drop(before: FloatArray, after: FloatArray, *, counted: bool) -> Pair
         counted: Whether the costs are 0 or 1. Half a change for the better and half a one for the worse are
             added then (Agresti and Min 2005), so that no change in few examples is no proof of none.
 
-    >>> paired_drop(np.zeros(100), np.eye(100)[0] + np.eye(100)[1], counted=True)
-    PairedDrop(drop=0.02, standard_error=0.016..., examples=100)
+    >>> found = paired_drop(np.zeros(100), np.eye(100)[0] + np.eye(100)[1], counted=True)
+    >>> found.drop, round(found.standard_error, 4)
+    (0.02, 0.0169)
     """
     differences = after - before
     n = len(differences)

@@ -2,12 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import QUICK
 from test_cli import exit_code
 
 from pruneflow import run
-from pruneflow.errors import ConfigError
+from pruneflow.command import goal
+from pruneflow.command.arguments import parse
+from pruneflow.command.job import Job
+from pruneflow.datasets.spec import Data, Part, Spec
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.report.automatic import report_sweep
 from pruneflow.report.goal import GOAL_FILE, GoalMissedError, finish
 
@@ -68,8 +73,6 @@ def is_judged_by_the_validation_part(folder, record):
 
 @pytest.mark.run
 def test_a_search_that_was_cut_off_goes_on(tmp_path, monkeypatch, capsys):
-    from pruneflow.command import goal
-
     step = goal.step
 
     def cut_off(folder, wanted, tried, cells):
@@ -97,6 +100,43 @@ def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsy
     assert not (only_folder(tmp_path) / "best").exists()
 
 
+def job_of(*words):
+    return Job.of(parse(list(words))[0])
+
+
+def test_a_way_that_does_not_go_with_what_is_typed_is_left_out(capsys):
+    job = job_of("goal=smallest", "structure=block_4x1")
+    assert list(job.dropped) == ["channels"]
+    assert "~goal.ways.channels" in job.pinned
+    assert "Left out   the way channels: then=unstructured: it prunes" in capsys.readouterr().out
+    assert not job_of("goal=smallest").dropped
+
+
+def test_a_way_of_ones_own_is_one_of_the_ways():
+    job = job_of("goal=smallest", '+goal.ways.rows={settings:["structure=block_4x1"]}')
+    assert [config.structure.name for config in job.configs][-1] == "block_4x1"
+    assert list(job.goal.ways)[-1] == "rows"
+
+
+def test_commands_with_other_goals_are_not_the_same_command():
+    one, other = (job_of("goal=smallest", f"goal.tolerance={each}") for each in (0.1, 0.2))
+    assert one.identity != other.identity
+    assert one.identity == job_of("goal=smallest", "goal.tolerance=0.1").identity
+
+
+def test_a_limit_that_so_few_examples_cannot_show_is_refused():
+    wanted = job_of("goal=smallest").goal
+    few, many = (Data.__new__(Data) for _ in range(2))
+    for data, n in ((few, 100), (many, 6000)):
+        object.__setattr__(data, "spec", Spec("image", (2, 2, 1), 10))
+        object.__setattr__(data, "validation", Part(np.zeros((n, 1)), np.zeros(n)))
+    with pytest.raises(
+        ConfigError, match=r"on 100 validation examples a file that says the same may still lose 0[.]0126"
+    ):
+        goal.check_examples(wanted, few)
+    goal.check_examples(wanted, many)
+
+
 def test_the_library_refuses_a_search():
     with pytest.raises(ConfigError, match="goal=smallest: a search for one file"):
         run(["goal=smallest"])
@@ -104,10 +144,11 @@ def test_the_library_refuses_a_search():
 
 def test_a_miss_that_chance_explains_names_the_remedy(tmp_path):
     nearest = {"kind": "int8", "folder": "0", "drop": 0.001, "drop_at_most": 0.02, "bytes": 900}
-    record = {"best": None, "nearest": nearest, "goal": {"max_accuracy_drop": 0.01, "confidence": 0.9}}
+    goal_of = {"max_accuracy_drop": 0.01, "confidence": 0.9}
+    record = {"best": None, "nearest": nearest, "goal": goal_of, "missed": {"max_accuracy_drop": 1.0}}
     (tmp_path / GOAL_FILE).write_text(json.dumps(record))
     with pytest.raises(GoalMissedError, match=r"Chance alone moves the drop by 0[.]0190 on so few"):
         finish(tmp_path)
     (tmp_path / GOAL_FILE).write_text(json.dumps({**record, "nearest": None}))
-    with pytest.raises(GoalMissedError, match="each run failed"):
+    with pytest.raises(PruneflowError, match="each run failed"):
         finish(tmp_path)

@@ -22,7 +22,7 @@ def last_line(capsys):
 @pytest.mark.run
 def test_a_dry_run_writes_nothing_and_counts_what_is_to_be_trained(tmp_path, capsys):
     assert exit_code([*GRID, "--dry-run"]) == 0
-    said = "2 cells: 1 dense and 2 pruned trainings, about 0.0 minutes without 3 of which no time is known."
+    said = "2 cells: 1 dense and 2 pruned trainings, of which no time is known."
     assert last_line(capsys) == said
     assert not (tmp_path / "outputs").exists()
     assert exit_code([*QUICK, "schedule.final_sparsity=0.8"]) == 0

@@ -1,13 +1,14 @@
 """The search for one file: which network comes next, and which file is the best."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruneflow.errors import ConfigError
-from pruneflow.flow.goal import Fastest, FileFigures, MostAccurate, Smallest, Way
+from pruneflow.flow.goal import MUCH, Fastest, FileFigures, MostAccurate, Smallest, Way
 from pruneflow.flow.goal_search import Proposal, Tried, best, nearest, next_proposal
 
 WAYS = {"zeros": Way(start=0.8), "ranked": Way(["criterion=lamp"])}
@@ -138,6 +139,28 @@ def test_a_goal_that_nothing_reaches_ends_at_the_lowest_share():
     assert best(wanted, tried) is None
     assert [each.proposal.share for each in tried] == [0.8, 0.6, 0.2]
     assert tried[nearest(wanted, tried).tried].proposal.share == 0.2
+
+
+def test_a_network_that_guesses_keeps_no_limit():
+    wanted = goal(MostAccurate, max_bytes=5000)
+    assert wanted.misses(replace(file(), guesses=True)) == {"guessing": MUCH}
+    tried = [Tried(Proposal("zeros", (), "k", 0.9), (replace(file(), guesses=True),))]
+    assert best(wanted, tried) is None
+
+
+def test_a_limit_of_what_was_not_measured_is_missed():
+    assert goal(max_latency_ms=5.0).misses(file(latency_ms=None)) == {"max_latency_ms": MUCH}
+
+
+def test_a_schedule_begins_below_a_low_share():
+    words = Proposal("zeros", ("a=1",), "schedule.final_sparsity", 0.2).words
+    assert words == ["a=1", "schedule.initial_sparsity=0", "schedule.final_sparsity=0.2"]
+    assert Proposal("zeros", (), "then.final_sparsity", 0.2).words == ["then.final_sparsity=0.2"]
+
+
+def test_a_way_is_made_of_what_yaml_says():
+    wanted = goal(ways={"rows": {"settings": ["structure=block_4x1"], "start": 0.7}})
+    assert wanted.ways["rows"] == Way(["structure=block_4x1"], "schedule.final_sparsity", 0.7)
 
 
 def test_latency_is_a_limit_of_its_own():
