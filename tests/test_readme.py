@@ -190,7 +190,7 @@ def test_commands_about_masks_are_typed_as_a_shell_takes_them_and_compose(comman
     assert typed[:-1] == shlex.split(command)[3:]  # no brace was expanded
     items = [item.partition("=") for item in typed[:-1] if item != "-m"]
     composed_by_hydra(
-        [f"{key}={text if '{' in text else text.split(',')[0]}" for key, _, text in items], Path()
+        [f"{key}={text if text[:1] in '{[' else text.split(',')[0]}" for key, _, text in items], Path()
     )
 
 
