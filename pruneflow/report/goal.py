@@ -59,7 +59,7 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
         "best": _named(found, cells),
         "nearest": _named(last_hope := nearest(goal, tried), cells),
         "missed": goal.misses(last_hope.file) if last_hope else {},
-        "answer": _answer(goal, found, cells),
+        "answer": _answer(goal, found),
     }
     write_file(folder / GOAL_FILE, (json.dumps(record, indent=2) + "\n").encode())
 
@@ -110,15 +110,15 @@ def _line(goal: Searched, file: FileFigures) -> str:
 
 
 def _drop(goal: Searched, file: FileFigures) -> str:
-    return f"{file.drop:+.4f} lost, at most {file.drop_at_most:+.4f} with confidence {goal.confidence:g}"
+    return f"{file.drop:.4f} lost, at most {file.drop_at_most:.4f} with confidence {goal.confidence:g}"
 
 
-def _answer(goal: Searched, found: Best | None, cells: Sequence[Path]) -> str:
+def _answer(goal: Searched, found: Best | None) -> str:
     if not found:
         return ""
     file = found.file
     return (
-        f"The {goal.option_name.replace('_', ' ')} file is {file.kind} of {cells[found.tried].name}: "
+        f"The {goal.option_name.replace('_', ' ')} file is {file.kind} of network {found.tried + 1}: "
         f"{goal.shown(file.measure)}; validation {_label(file.metric)} {file.accuracy:.4f}, "
         f"{_drop(goal, file)}."
     )
@@ -155,7 +155,7 @@ def _miss(record: Mapping[str, Any]) -> str:
         )
     return (
         f"No file reaches the goal. The nearest is {found['kind']} of {found['folder']}: "
-        f"{found['drop']:+.4f} lost, at most {found['drop_at_most']:+.4f} with confidence "
+        f"{found['drop']:.4f} lost, at most {found['drop_at_most']:.4f} with confidence "
         f"{goal['confidence']:g}; {found['bytes']:,.0f} B. It misses {_limits(record)}. {remedy}"
     )
 
