@@ -182,9 +182,15 @@ def batches_for(model: Any, examples: Any) -> list[Any]:
         ConfigError: for what holds no finite numbers, as many for each input, and what the model cannot read.
     """
     tf = backend.tensorflow()
-    several = isinstance(examples, Mapping) or len(getattr(model, "inputs", None) or [model]) > 1
+    inputs = getattr(model, "inputs", None) or []
+    several = len(inputs) > 1 or (not inputs and isinstance(examples, Mapping))
+    place = _place(model) if len(inputs) == 1 else None
+    if len(inputs) == 1:
+        name = next(iter(place)) if isinstance(place, Mapping) else inputs[0].name
+        examples = _alone(examples, name, len(inputs[0].shape))
     read = partial(_finite, key="examples")
     arrays = tf.nest.map_structure(read, examples) if several else read(examples)
+    arrays = tf.nest.pack_sequence_as(place, [arrays]) if len(inputs) == 1 else arrays
     counts = {len(each) if each.ndim else 0 for each in tf.nest.flatten(arrays)}
     problem = "each input needs as many, one or more"
     require(len(counts) == 1 and min(counts) > 0, "examples", sorted(counts), problem, REMEDY)
@@ -221,11 +227,20 @@ def _by_input(signature: Signature, examples: Any) -> list[Any]:
 def _unwrapped(signature: Signature, examples: Any) -> Any:
     """The array of one input, which may lie in a list or dictionary."""
     (port,) = signature.inputs
-    if isinstance(examples, Mapping) and set(examples) == {port.name}:
-        return examples[port.name]
+    return _alone(examples, port.name, len(port.shape) + 1)
+
+
+def _alone(examples: Any, name: str, axes: int) -> Any:
+    if isinstance(examples, Mapping) and set(examples) == {name}:
+        return examples[name]
     inside = examples[0] if isinstance(examples, (list, tuple)) and len(examples) == 1 else None
-    whole = isinstance(inside, np.ndarray) and inside.ndim == len(port.shape) + 1
-    return inside if whole else examples
+    return inside if isinstance(inside, np.ndarray) and inside.ndim == axes else examples
+
+
+def _place(model: Any) -> Any:
+    """What a model of one input is called with: a tensor, or a list or dictionary of one."""
+    sequential = (backend.keras().Sequential, backend.keras3().Sequential)
+    return model.inputs[0] if isinstance(model, sequential) else model.input
 
 
 def _of_input(port: Port, examples: Any, key: str) -> npt.NDArray[Any]:

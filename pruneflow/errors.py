@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST = 1000  # letters of a value that a message repeats
+COLOURS = re.compile(r"\x1b\[[0-9;]*m?")  # Keras 3 has them in its messages, which may have been cut short
 
 __all__ = ["ConfigError", "DataError", "PruneflowError"]
 
@@ -29,6 +32,7 @@ class ConfigError(PruneflowError):
             problem: What is wrong or what is allowed, without a final stop.
             remedy: What to do next, a sentence.
         """
+        problem = COLOURS.sub("", problem)
         error = cls(f"{key}={_shown(value)}: {problem}. {remedy}")
         error.problem = problem
         return error
