@@ -405,13 +405,24 @@ def _under_masks(model: Any, config: Config, plan: Plan) -> Pruned:
 
 
 def _at_once(pruned: Pruned, batches: Sequence[Any] | None) -> None:
-    """Make the one update of the plan; fit what is kept where there are examples."""
+    """Make the one update of the plan; fit what is kept where there are examples.
+
+    A failure, Ctrl-C among them, leaves the model as it was.
+    """
     from pruneflow.sparsity.reconstruction import reconstruct
 
-    if batches is None:
-        pruned.step()
-    else:
-        reconstruct(pruned._masked, batches)
+    masked = pruned._masked
+    dense = [each.weight.numpy() for each in masked.weights]
+    try:
+        if batches is None:
+            pruned.step()
+        else:
+            pruned.notes.extend(reconstruct(masked, batches))
+    except BaseException:
+        for each, values in zip(masked.weights, dense, strict=True):
+            each.weight.assign(values)
+        masked.detach()
+        raise
 
 
 @left_as_found()

@@ -10,6 +10,7 @@ import numpy as np
 from pruneflow.datasets.batches import evaluation_batches
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.flow.config import Config
+from pruneflow.runtime.terminal import console
 from pruneflow.sparsity import reconstruction
 from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.selected_layers import Selection
@@ -19,7 +20,7 @@ __all__ = ["inputs", "notes", "prune_at_once"]
 
 BATCH = 32  # of examples that run through both networks
 # Raise it in the commit that changes the weights which the same settings give.
-RECONSTRUCTED_VERSION = 1
+RECONSTRUCTED_VERSION = 2
 
 
 def inputs(config: Config, data: Data) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def prune_at_once(config: Config, data: Data, masked: Masked) -> Phase:
     """
     start = time.perf_counter()
     if config.pruning.reconstruct:
-        reconstruction.reconstruct(masked, _batches(config, data))
+        for note in reconstruction.reconstruct(masked, _batches(config, data)):
+            console.print(note, markup=False, soft_wrap=True)
     else:
         masked.begin_step()
         masked.apply()

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of, leaves, parts
 
-__all__ = ["Multiplied", "multiplied", "rows_of", "watched"]
+__all__ = ["Multiplied", "Rows", "calls_of", "eagerly", "multiplied", "rows_of", "watched"]
 
 Rows = npt.NDArray[np.float32]
-Watch = Callable[[Rows], None]
+Watch = Callable[[Iterator[Rows]], None]
 
 MOST_ELEMENTS = 1 << 22  # of rows that are taken at a time
 
@@ -28,7 +28,8 @@ class Multiplied:
     Attributes:
         name: ``layer/weight``.
         layer: The layer that is called with what the rows are made of.
-        rows: From that layer, its inputs and the arguments of the call to the rows, (rows, inputs).
+        rows: From that layer, its inputs and the arguments of the call to the rows, (rows, inputs). What
+            depends on weights is computed in the call, patches of images only as they are taken.
     """
 
     name: str
@@ -58,22 +59,42 @@ def rows_of(each: Multiplied, model: Any, batches: Any) -> Iterator[Rows]:
         model: Its model.
         batches: Examples, as the model is called with them.
     """
-    taken: list[Rows] = []
+    for x in batches:
+        for rows in calls_of(each, model, x):
+            yield from rows
+
+
+def calls_of(each: Multiplied, model: Any, x: Any) -> list[Iterator[Rows]]:
+    """Run one batch through the model, and return the rows of each call of the layer.
+
+    Weights may change before the rows are taken.
+    """
+    taken: list[Iterator[Rows]] = []
     with watched(each, taken.append):
-        for x in batches:
-            model(x, training=False)
-            yield from taken
-            taken.clear()
+        model(x, training=False)
+    return taken
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Have each ``tf.function`` run as Python inside the block: a graph calls no layer again."""
+    config = backend.tensorflow().config
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(before)
 
 
 @contextmanager
 def watched(each: Multiplied, watch: Watch) -> Iterator[None]:
-    """Have ``watch`` called with rows wherever the layer is called in the block."""
+    """Have ``watch`` called with rows wherever the layer is called with numbers in the block."""
     layer, own = each.layer, each.layer.call
 
     def call(inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        for rows in each.rows(layer, own, inputs, *args, **kwargs):
-            watch(rows)
+        if backend.tensorflow().executing_eagerly():  # a graph that is built has no numbers
+            watch(each.rows(layer, own, inputs, *args, **kwargs))
         return own(inputs, *args, **kwargs)
 
     before = layer.__dict__.get("call")
@@ -95,7 +116,7 @@ def _known(layer: Any, prefix: str) -> Iterator[tuple[str, Any, Callable[..., It
         yield f"{prefix}kernel", layer, _of_dense
     elif kind in (layers.Conv2D, layers.Conv1D) and _is_plain(layer):
         yield f"{prefix}kernel", layer, _of_convolution
-    elif kind in (layers.LSTM, layers.GRU, layers.SimpleRNN) and not layer.stateful:
+    elif kind in (layers.LSTM, layers.GRU, layers.SimpleRNN) and _is_batch_first(layer):
         yield f"{prefix}kernel", layer, _of_steps
         if getattr(layer, "reset_after", True):  # else a gate lies between the state and the kernel
             yield f"{prefix}recurrent_kernel", layer, _of_states
@@ -106,6 +127,10 @@ def _known(layer: Any, prefix: str) -> Iterator[tuple[str, Any, Callable[..., It
 
 def _is_plain(layer: Any) -> bool:
     return bool(layer.groups == 1 and layer.data_format == "channels_last")
+
+
+def _is_batch_first(layer: Any) -> bool:
+    return not layer.stateful and not getattr(layer, "time_major", False)  # which Keras 2 has
 
 
 def _of_dense(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
@@ -140,7 +165,10 @@ def _of_steps(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> I
 
 
 def _of_states(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> Iterator[Rows]:
-    """The state before each step that is not masked; the first one is zero and left out."""
+    """The state before each step that is not masked; the first one is zero and left out.
+
+    The layer runs at once, as its weights are now.
+    """
     before = layer.return_sequences
     layer.return_sequences = True
     try:
@@ -150,9 +178,8 @@ def _of_states(layer: Any, own: Any, inputs: Any, *args: Any, **kwargs: Any) -> 
     states = np.asarray(found[0] if isinstance(found, (list, tuple)) else found, np.float32)[:, :-1]
     mask = _mask(args, kwargs)
     if mask is None:
-        yield states.reshape(-1, states.shape[-1])
-    else:
-        yield states[(mask[:, ::-1] if layer.go_backwards else mask)[:, 1:]]
+        return iter([states.reshape(-1, states.shape[-1])])
+    return iter([states[(mask[:, ::-1] if layer.go_backwards else mask)[:, 1:]]])
 
 
 def _mask(args: tuple[Any, ...], kwargs: dict[str, Any]) -> npt.NDArray[np.bool_] | None:

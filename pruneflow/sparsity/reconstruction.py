@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from typing import Any
 
 import numpy as np
 
 from pruneflow.runtime.signals import let_through
 from pruneflow.runtime.terminal import bar
-from pruneflow.sparsity.layer_inputs import Multiplied, multiplied, rows_of, watched
+from pruneflow.sparsity.layer_inputs import Multiplied, calls_of, eagerly, multiplied, watched
 from pruneflow.sparsity.least_squares import Moments, reconstructed
 from pruneflow.sparsity.masked import Masked, MaskedWeight
 from pruneflow.sparsity.masks import Arrays, Prunable
@@ -20,6 +20,7 @@ from pruneflow.sparsity.masks import Arrays, Prunable
 __all__ = ["MOST_INPUTS", "notes", "reconstruct"]
 
 MOST_INPUTS = 4096  # of a matrix; four of inputs x inputs in float64 are half a gigabyte
+NO_ROWS = np.zeros((0, 0), np.float32)
 
 
 def notes(model: Any, prunables: Iterable[Prunable]) -> list[str]:
@@ -32,7 +33,10 @@ def notes(model: Any, prunables: Iterable[Prunable]) -> list[str]:
     known, left = multiplied(model), list(prunables)
     wide = [each.name for each in left if each.name in known and _is_wide(each)]
     other = [each.name for each in left if each.name not in known]
-    reasons = {f"more than {MOST_INPUTS:,} inputs": wide, "no rule for its kind of layer": other}
+    return _said({f"more than {MOST_INPUTS:,} inputs": wide, "no rule for its kind of layer": other})
+
+
+def _said(reasons: dict[str, list[str]]) -> list[str]:
     return [
         f"pruning.reconstruct masks {', '.join(names)} by magnitude alone: {reason}."
         for reason, names in reasons.items()
@@ -40,7 +44,7 @@ def notes(model: Any, prunables: Iterable[Prunable]) -> list[str]:
     ]
 
 
-def reconstruct(masked: Masked, batches: Iterable[Any]) -> None:
+def reconstruct(masked: Masked, batches: Iterable[Any]) -> list[str]:
     """Make the one update of the plan, and fit each weight that is kept on examples, in the order of calls.
 
     The inputs of a layer are those of the network whose earlier layers are pruned, its targets those of the
@@ -50,6 +54,9 @@ def reconstruct(masked: Masked, batches: Iterable[Any]) -> None:
     Args:
         masked: The network under masks of a plan with one update, of which no step was made.
         batches: Examples as the model is called with them; they are read again and again.
+
+    Returns:
+        A sentence on the weights that the examples could not fit, and that magnitude alone has masked.
     """
     known, dense = multiplied(masked.model), {each.name: each.weight.numpy() for each in masked.weights}
     masked.begin_step()
@@ -60,14 +67,21 @@ def reconstruct(masked: Masked, batches: Iterable[Any]) -> None:
     fitted = [each for each in fitted if sparsities[each.name]]
     names = _in_order(masked.model, [known[each.name] for each in fitted], batches)
     now = {name: dense[name] if name in names else dense[name] * plain[name] for name in dense}
+    unlike = []
     with bar("Reconstructing", total=len(names)) as advance:
         for name in names:
             moments = _moments(masked, known[name], batches, (now, dense))
-            now[name], kept = _fitted(masked, prunables[name], moments, (dense[name], plain[name]))
-            _weight(masked, name).mask.assign(kept)
+            if moments:
+                now[name], kept = _fitted(masked, prunables[name], moments, (dense[name], plain[name]))
+                _weight(masked, name).mask.assign(kept)
+            else:
+                now[name] = dense[name] * plain[name]
+                unlike.append(name)
             advance(1)
     _assign(masked, now)
     masked.apply()
+    missed = [each.name for each in fitted if each.name not in names]
+    return _said({"no call of its layer was seen": missed, "pruned layers before it change the mask": unlike})
 
 
 def _fitted(masked: Masked, prunable: Prunable, moments: Moments, dense: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -89,16 +103,22 @@ def _fitted(masked: Masked, prunable: Prunable, moments: Moments, dense: tuple[A
 
 def _moments(
     masked: Masked, each: Multiplied, batches: Iterable[Any], networks: tuple[Arrays, Arrays]
-) -> Moments:
-    """Sums over all examples; each batch runs through both networks: the pruned and the dense one."""
+) -> Moments | None:
+    """Sums over all examples; each batch runs through both networks: the pruned and the dense one.
+
+    None where they give other rows, as behind a ``Masking`` layer that reads the outputs of a pruned one.
+    """
     found = Moments.none(_inputs(masked, each.name))
     for x in batches:
         let_through()
         taken = []
         for values in networks:
             _assign(masked, values)
-            taken.append(list(rows_of(each, masked.model, [x])))
-        for pruned, dense in zip(*taken, strict=True):
+            with eagerly():
+                taken.append(chain.from_iterable(calls_of(each, masked.model, x)))
+        for pruned, dense in zip_longest(*taken, fillvalue=NO_ROWS):
+            if pruned.shape != dense.shape:
+                return None
             found.add(pruned, dense)
     return found
 
@@ -109,6 +129,7 @@ def _in_order(model: Any, known: Sequence[Multiplied], batches: Iterable[Any]) -
     with ExitStack() as watching:
         for each in known:
             watching.enter_context(watched(each, partial(_note_down, called, each.name)))
+        watching.enter_context(eagerly())
         for x in islice(iter(batches), 1):
             model(x, training=False)
     return list(dict.fromkeys(called))

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 import pruneflow
+from pruneflow.accepted import batches_for
 from pruneflow.errors import ConfigError
 from pruneflow.runtime import backend
-from pruneflow.sparsity import reconstruction
+from pruneflow.sparsity import layer_inputs, reconstruction
 from pruneflow.sparsity.kernels import leaves, weights
-from pruneflow.sparsity.layer_inputs import multiplied, rows_of
+from pruneflow.sparsity.layer_inputs import calls_of, multiplied, rows_of
+from pruneflow.sparsity.least_squares import Moments
+from pruneflow.sparsity.masked import Masked
 
 KERAS = {"Keras 2": backend.keras, "Keras 3": backend.keras3}
 
@@ -112,6 +115,145 @@ def test_layers_without_a_rule_are_not_fitted():
     assert multiplied(model) == {}
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+def test_recurrent_layers_that_read_time_before_examples_are_not_fitted(kind):
+    keras = backend.keras()
+    layer = getattr(keras.layers, kind)(4, time_major=True)
+    assert multiplied(keras.Sequential([keras.Input((6, 3)), layer])) == {}
+
+
+@pytest.mark.parametrize("keras", KERAS)
+def test_patches_are_made_only_as_they_are_taken(keras, monkeypatch):
+    monkeypatch.setattr(layer_inputs, "MOST_ELEMENTS", 1)  # one example at a time
+    image, made = backend.tensorflow().image, []
+    own = image.extract_patches
+    monkeypatch.setattr(image, "extract_patches", lambda *args: made.append(1) or own(*args))
+    model = network(KERAS[keras]())
+    (rows,) = calls_of(multiplied(model)["conv/kernel"], model, images(3))
+    assert len(made) == 0
+    assert next(rows).shape == (36, 27) and len(made) == 1
+
+
+@pytest.mark.parametrize("keras", KERAS)
+def test_states_are_those_of_the_weights_at_the_call(keras):
+    keras = KERAS[keras]()
+    layer = keras.layers.SimpleRNN(1, activation="linear", return_sequences=True, name="rnn")
+    model = keras.Sequential([keras.Input((2, 1)), layer])
+    layer.set_weights([np.ones((1, 1)), np.ones((1, 1)), np.zeros(1)])
+    (rows,) = calls_of(multiplied(model)["rnn/recurrent_kernel"], model, np.full((1, 2, 1), 3, np.float32))
+    layer.set_weights([np.zeros((1, 1)), np.ones((1, 1)), np.zeros(1)])
+    np.testing.assert_allclose(next(rows), [[3]])
+
+
+def graph_of(keras):
+    """Make a model whose ``call`` is a graph, with a layer that it never calls."""
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = keras.layers.Dense(12, activation="relu", name="first")
+            self.last = keras.layers.Dense(4, name="last")
+            self.unused = keras.layers.Dense(4, name="unused")
+            self.unused.build((None, 6))
+
+        @backend.tensorflow().function
+        def call(self, x, training=False):
+            return self.last(self.first(x))
+
+    keras.utils.set_random_seed(0)
+    model = Mine()
+    model(rows())
+    return model
+
+
+def rows(count=100):
+    drawn = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    return np.concatenate([drawn, drawn + 0.1], axis=1)
+
+
+def by_layers(model):
+    """Return what the layers give: the graph that Keras 3 traces as it builds the model keeps old weights."""
+    return np.array(model.last(model.first(rows())))
+
+
+@pytest.mark.parametrize("keras", KERAS)
+def test_layers_in_a_graph_are_fitted_and_those_that_are_never_called_are_named(keras):
+    backend.tensorflow().config.run_functions_eagerly(False)
+    off = {}
+    for name, how in {"magnitude": {"steps": 0}, "fitted": {"examples": rows()}}.items():
+        model = graph_of(KERAS[keras]())
+        wanted, unused = by_layers(model), model.unused.get_weights()[0]
+        pruned = pruneflow.prune(model, schedule={"final_sparsity": 0.5}, **how)
+        off[name] = np.mean((by_layers(pruned.strip()) - wanted) ** 2)
+    assert off["fitted"] < 0.5 * off["magnitude"]
+    kept = model.unused.get_weights()[0]
+    np.testing.assert_array_equal(kept[kept != 0], unused[kept != 0])
+    assert np.count_nonzero(kept) == kept.size // 2
+    assert pruned.notes == [
+        "pruning.reconstruct masks unused/kernel by magnitude alone: no call of its layer was seen."
+    ]
+    assert not backend.tensorflow().config.functions_run_eagerly()
+
+
+@pytest.mark.parametrize("keras", KERAS)
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, ValueError])
+@pytest.mark.parametrize("examples", [True, False])
+def test_a_failure_gives_the_model_back_as_it_was(keras, failure, examples, monkeypatch):
+    model = network(KERAS[keras]())
+    before = model.get_weights()
+
+    def fails(*args):
+        raise failure
+
+    monkeypatch.setattr(Moments if examples else Masked, "add" if examples else "apply", fails)
+    with pytest.raises(failure):
+        pruneflow.prune(model, **({"examples": images()} if examples else {"steps": 0}))
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "train_step" not in model.__dict__
+    assert not any("call" in layer.__dict__ for layer in model.layers)
+    assert not backend.tensorflow().config.functions_run_eagerly()
+
+
+@pytest.mark.parametrize("keras", KERAS)
+def test_a_layer_whose_mask_a_pruned_layer_changes_is_masked_by_magnitude_and_said(keras):
+    keras = KERAS[keras]()
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((3, 2)),
+            layers.Dense(1, activation="relu", use_bias=False, name="dense"),
+            layers.Masking(0.0, name="masking"),
+            layers.SimpleRNN(2, name="rnn"),
+        ]
+    )
+    model.get_layer("dense").set_weights([np.array([[2.0], [1.0]])])
+    x = np.array([[[1, 0], [-1, 3], [1, 1]]] * 4, np.float32)  # the pruned layer gives 0 at the second step
+    dense = model.get_layer("rnn").get_weights()[0]
+    pruned = pruneflow.prune(model, examples=x, schedule={"final_sparsity": 0.5})
+    assert pruned.notes == [
+        "pruning.reconstruct masks rnn/kernel, rnn/recurrent_kernel by magnitude alone: "
+        "pruned layers before it change the mask."
+    ]
+    kept = pruned.strip().get_layer("rnn").get_weights()[0]
+    np.testing.assert_array_equal(kept[kept != 0], dense[kept != 0])
+
+
+@pytest.mark.parametrize("keras", KERAS)
+@pytest.mark.parametrize("structure", ["sequential", "one", "list", "dictionary"])
+def test_examples_of_one_input_may_lie_in_a_list_or_dictionary(keras, structure):
+    keras = KERAS[keras]()
+    x, given = images(), keras.Input((8, 8, 3), name="picture")
+    outputs = keras.layers.Dense(4, name="last")(keras.layers.Flatten()(given))
+    read = {"one": given, "list": [given], "dictionary": {"picture": given}}
+    model = network(keras) if structure == "sequential" else keras.Model(read[structure], outputs)
+    name = model.inputs[0].name
+    flat = backend.tensorflow().nest.flatten
+    for examples in (x, [x], (x,), {name: x}):
+        batches = batches_for(model, examples)  # the model is called, and Keras warns of another structure
+        np.testing.assert_array_equal(np.concatenate([flat(batch)[0] for batch in batches]), x)
+
+
 @pytest.mark.parametrize("keras", KERAS)
 @pytest.mark.parametrize(
     "options",
@@ -197,6 +339,7 @@ def test_masks_stay_in_a_fit_that_follows():
         np.testing.assert_array_equal(mask, masks[name])
 
 
+@pytest.mark.parametrize("keras", KERAS)
 @pytest.mark.parametrize(
     ("examples", "options", "said"),
     [
@@ -211,9 +354,10 @@ def test_masks_stay_in_a_fit_that_follows():
         (None, {}, "steps=null: allowed are whole numbers from 0"),
     ],
 )
-def test_what_cannot_be_done_without_training_is_refused(examples, options, said):
-    model = network(backend.keras())
+def test_what_cannot_be_done_without_training_is_refused(keras, examples, options, said):
+    model = network(KERAS[keras]())
     with pytest.raises(ConfigError) as error:
         pruneflow.prune(model, examples=examples, **options)
     assert str(error.value).startswith(said)
+    assert "\x1b" not in str(error.value)
     assert "train_step" not in model.__dict__
