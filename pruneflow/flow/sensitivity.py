@@ -31,7 +31,7 @@ from pruneflow.training.scoring import Asked, score
 __all__ = ["SENSITIVITY_VERSION", "require_trained", "scan", "scan_inputs", "with_shares"]
 
 # Raise it in the commit that changes the figures of the same network under the same settings.
-SENSITIVITY_VERSION = 1
+SENSITIVITY_VERSION = 2
 
 OF_CUT = "sensitivity-cut.json"
 
@@ -41,6 +41,9 @@ def with_shares(store: Store, config: Config, ready: Prepared, network: Network,
 
     Returns:
         What is known before training, with the shares of the scan; ``sensitivity.json`` is in ``run_dir``.
+
+    Raises:
+        ConfigError: if units are cut, and no choice of them comes nearer to the share than none.
     """
     if not isinstance(config.distribution, Scanning):
         return ready
@@ -49,6 +52,9 @@ def with_shares(store: Store, config: Config, ready: Prepared, network: Network,
     write_file(run_dir / name, json.dumps(asdict(found), indent=2).encode())
     ready = replace(ready, masks=replace(ready.masks, distribution=config.distribution.after(found)))
     masks = ready.masks
+    if config.structure.cuts:  # only now is it known which numbers of units come nearest
+        for sentence in masks.check():
+            console.print(f"Note       {sentence}", markup=False, soft_wrap=True)
     asked = masks.sparsities_after(ready.plan.total_steps)
     shown = ", ".join(f"{name} {share:.3f}" for name, share in asked.items() if share is not None)
     console.print(f"Shares     by the scan: {shown}", markup=False, soft_wrap=True)
@@ -108,18 +114,23 @@ def scan_inputs(config: Config, ready: Prepared, *, network: str) -> dict[str, A
         "libraries": library_versions("tensorflow", "numpy"),
         "network": network,
         "levels": list(config.sensitivity.levels),
-        "examples": min(config.sensitivity.examples, len(ready.data.validation)),
+        "examples": _count(config, ready),
         **ready.masks.ranking(),
         **({} if criterion.reads_weights and not criterion.uses_gradients else {"seed": config.seed}),
         **({"loss": loss} if criterion.uses_gradients else {}),
     }
 
 
+def _count(config: Config, ready: Prepared) -> int:
+    """Return how many examples the network is measured on."""
+    return min(config.sensitivity.examples, len(ready.data.validation))
+
+
 def _measured(config: Config, ready: Prepared, network: Network) -> Scan:
     """Mask one after the other, in place, and measure."""
     backend.keras().backend.clear_session()
     model, data, levels = network.read(), ready.data, tuple(config.sensitivity.levels)
-    part = data.validation.sampled(config.sensitivity.examples)
+    part = data.validation.sampled(_count(config, ready))
     found = variables(model, [p.name for p in ready.masks.prunables])
     values = {name: variable.numpy() for name, variable in found.items()}
     seen = _gradients(config, ready, model, found)
@@ -152,7 +163,7 @@ def _gradients(config: Config, ready: Prepared, model: Any, found: Mapping[str, 
     """Return what a criterion by gradients needs, from as many examples of the training part."""
     if not config.criterion.uses_gradients:
         return None
-    part = ready.data.train.sampled(config.sensitivity.examples)
+    part = ready.data.train.sampled(_count(config, ready))
     loss = ready.trainer.pruned_fit(config.seed).loss
     return saliencies(model, part, ready.data.spec, found, loss=loss)
 

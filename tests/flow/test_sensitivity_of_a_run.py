@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pruneflow import sensitivity as command
 from pruneflow.errors import ConfigError
 from pruneflow.flow import networks, pipeline, sensitivity
 from pruneflow.report import sensitivity as shown
-from pruneflow.sparsity.sensitivity import Scan
+from pruneflow.sparsity.sensitivity import Scan, Scanned
 from pruneflow.sparsity.shared_weights import variables
 from pruneflow.training.scoring import keras_outcome, score
 
@@ -117,6 +118,48 @@ def test_inputs_of_a_scan_are_what_touches_it(composed):
     ):
         assert inputs(*other) != usual
     assert inputs("criterion=random") != inputs("criterion=random", "seed=1")
+
+
+def test_gradients_are_those_of_as_many_examples_as_are_measured(composed, monkeypatch):
+    """There are 40 examples of the validation part, and 360 of the training part."""
+    monkeypatch.setattr(sensitivity, "saliencies", lambda _, part, *more, **options: len(part))
+    for asked, count in ((5000, 40), (30, 30)):
+        config = composed(*QUICK, "criterion=taylor", f"sensitivity.examples={asked}")
+        assert sensitivity._gradients(config, pipeline.prepare(config), None, {}) == count
+
+
+MLP = ["model=mlp", "model.hidden_units=[64,48]", "structure=channel", "schedule.initial_sparsity=0"]
+
+
+def after_scan(composed, monkeypatch, folder, *words):
+    """What is known after a scan that finds units of the first layer cheap, and of the second dear."""
+    config = composed(*QUICK, *MLP, *SCANNED, *words)
+    ready = pipeline.prepare(config)
+    weights = [
+        Scanned(group.name, group.size, 0.5, (0.5, 0.9), losses, (0.9, 0.9))
+        for group, losses in zip(ready.masks.channels.groups, [(0.1, 0.1), (5.0, 9.0)], strict=True)
+    ]
+    found = Scan("accuracy", 40, 0.1, 0.95, (0.5, 0.9), tuple(weights))
+    monkeypatch.setattr(sensitivity, "scan", lambda *_: found)
+    network = SimpleNamespace(channels=None)
+    return sensitivity.with_shares(None, config, ready, network, folder)
+
+
+def test_shares_of_a_scan_that_cut_nothing_are_refused(composed, monkeypatch, tmp_path):
+    with pytest.raises(ConfigError) as refusal:
+        after_scan(
+            composed, monkeypatch, tmp_path, "structure.multiple=16", "schedule.final_sparsity=0.1"
+        )
+    assert str(refusal.value) == (
+        "structure.multiple=16: no choice of units comes nearer to 0.1 of the multiply-adds than none. Lower "
+        "it; 1 allows any number."
+    )
+
+
+def test_what_the_shares_of_a_scan_remove_is_said(composed, monkeypatch, tmp_path, capsys):
+    after_scan(composed, monkeypatch, tmp_path, "structure.multiple=1", "schedule.final_sparsity=0.5")
+    said = "Note       0.5000 of the multiply-adds are asked for, the nearest choice of units removes "
+    assert said in capsys.readouterr().out
 
 
 def test_a_network_that_is_not_trained_is_not_scanned(composed):
