@@ -24,6 +24,7 @@ from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
 __all__ = ["PAGE", "in_words", "picture", "read", "show", "write"]
 
 PAGE = "sensitivity.html"
+NEAR = 0.005  # by which the share may differ from the level that heads its column
 COLUMNS = ("weight", "size", "share", "asked", "sparsity", "loss", "accuracy", "loss_rise", "drop")
 
 
@@ -42,11 +43,15 @@ def read(file: Path) -> Scan:
 def in_words(scan: Scan) -> str:
     """Say which weights are the most and the least sensitive, in a sentence."""
     first, *others = scan.ranked()
-    level, label = f"{scan.levels[-1]:g}", summary.label_of(scan.metric)
+    most, label = _spelled(first.sparsities[-1]), summary.label_of(scan.metric)
     start = f"{label} falls from {scan.accuracy:.4f} to {first.accuracies[-1]:.4f}"
-    said = f"Most sensitive is {first.name}: where {level} of it alone is masked, {start}"
-    last = others[-1] if others else None
-    least = f"; least is {last.name}: to {last.accuracies[-1]:.4f}" if last else ""
+    said = f"Most sensitive is {first.name}: where {most} of it alone is masked, {start}"
+    least = ""
+    if others:
+        last = others[-1]
+        share = _spelled(last.sparsities[-1])
+        where = "" if share == most else f", where {share} is masked"
+        least = f"; least is {last.name}: to {last.accuracies[-1]:.4f}{where}"
     return f"{said}{least} ({scan.n:,} validation examples, no training)."
 
 
@@ -71,15 +76,27 @@ def _cells(scan: Scan) -> Iterator[list[str]]:
     yield ["weight", "size", "share", *levels, "loses at most", "loss rises by"]
     yield [f"nothing masked: {label} {scan.accuracy:.4f}", "", "", *[""] * len(levels), "", ""]
     for each in scan.weights:
-        reached = [f"{accuracy:.4f}" for accuracy in each.accuracies]
         most = scan.accuracy - min(each.accuracies)
         figures = f"{most:.4f}", f"{_mean_rise(scan, each):.4f}"
-        yield [each.name, f"{each.size:,}", f"{each.share:.4f}", *reached, *figures]
+        yield [each.name, f"{each.size:,}", f"{each.share:.4f}", *_reached(scan, each), *figures]
+
+
+def _reached(scan: Scan, each: Scanned) -> Iterator[str]:
+    """Yield a cell for each level: the accuracy, with the share where it is another; empty for one twice."""
+    seen = None
+    for level, share, accuracy in zip(scan.levels, each.sparsities, each.accuracies, strict=True):
+        where = "" if abs(share - level) <= NEAR else f" at {_spelled(share)}"
+        yield "" if share == seen else f"{accuracy:.4f}{where}"
+        seen = share
+
+
+def _spelled(share: float) -> str:
+    return f"{share:.3g}"
 
 
 def _mean_rise(scan: Scan, each: Scanned) -> float:
-    """Return the mean increase of the loss over the levels, by which weights are ranked."""
-    return sum(each.losses) / len(each.losses) - scan.loss
+    """Return the mean increase of the loss over the shares, by which weights are ranked."""
+    return each.mean_loss - scan.loss
 
 
 def write(scan: Scan, folder: Path) -> Path:

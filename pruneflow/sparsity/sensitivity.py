@@ -68,6 +68,12 @@ class Scanned:
     losses: tuple[float, ...]
     accuracies: tuple[float, ...]
 
+    @property
+    def mean_loss(self) -> float:
+        """Mean loss over the shares that were masked; levels that mask the same share count once."""
+        found = dict(zip(self.sparsities, self.losses, strict=True))
+        return sum(found.values()) / len(found)
+
     def curve(self, loss: float) -> Curve:
         """Return the damage as a function of the share that is masked; see `curve_of`.
 
@@ -107,8 +113,8 @@ class Scan:
         return cls(**{**found, "levels": tuple(found["levels"]), "weights": weights})
 
     def ranked(self) -> list[Scanned]:
-        """Return the weights, most sensitive first: by the mean increase of the loss over the levels."""
-        return sorted(self.weights, key=lambda each: -sum(each.losses) / len(each.losses))
+        """Return the weights, most sensitive first: by the mean increase of the loss over the shares."""
+        return sorted(self.weights, key=lambda each: -each.mean_loss)
 
 
 def curve_of(sparsities: Sequence[float], increases: Sequence[float]) -> Curve:

@@ -43,6 +43,13 @@ def test_levels_that_mask_the_same_share_count_once_and_none_masked_not_at_all()
     assert curve_of([0.0], [9.0]) == [(0.0, 0.0)]
 
 
+def test_weights_are_ranked_by_what_was_measured_and_not_by_how_often():
+    """0.1 twice and 0.9 once is 0.5 on the mean, and not 0.367; 0.1, 0.4 and 0.7 is 0.4."""
+    often = scanned("often", 2, (0.1, 0.1, 0.9), (0.5, 0.5, 0.9))
+    even = scanned("even", 10, (0.1, 0.4, 0.7))
+    assert [each.name for each in scan(even, often).ranked()] == ["often", "even"]
+
+
 def test_damage_lies_on_lines_and_the_last_one_goes_on():
     curve = [(0.0, 0.0), (0.5, 0.2), (0.9, 1.0)]  # slopes 0.4 and 2
     found = [damage_at(curve, share) for share in (0.0, 0.25, 0.5, 0.7, 0.9, 0.95)]
