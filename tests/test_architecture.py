@@ -4,6 +4,7 @@ import ast
 import functools
 import graphlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,17 @@ def test_every_experiment_composes_with_every_schedule_and_export(composed):
             words = [f"experiment={file.stem}", f"schedule={schedule}", f"export={export}"]
             config = composed(*words, *own.get(file.stem, []))
             assert (config.schedule.name, config.export.name) == (schedule, export)
+
+
+def test_every_version_of_a_stage_is_in_the_list_of_all_and_in_contributing():
+    files = {name: file.read_text() for name, file in modules() if name.startswith("flow.")}
+    found = {
+        word for text in files.values() for word in re.findall(r"^([A-Z]+_VERSION) = ", text, flags=re.M)
+    }
+    (listed,) = re.findall(r"^STAGE_VERSIONS = \((.+?)^\)", files["flow.pipeline"], flags=re.M | re.S)
+    table = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    assert {*re.findall(r"[A-Z]+_VERSION", listed)} == found
+    assert {*re.findall(r"^\| `([A-Z]+_VERSION)` \|", table, flags=re.M)} == found
 
 
 def test_the_tfmot_examples_keep_their_schedules(composed):

@@ -16,7 +16,7 @@ from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.selected_layers import Selection
 from pruneflow.training.fit import Phase
 
-__all__ = ["inputs", "notes", "prune_at_once"]
+__all__ = ["RECONSTRUCTED_VERSION", "inputs", "notes", "prune_at_once"]
 
 BATCH = 32  # of examples that run through both networks
 # Raise it in the commit that changes the weights which the same settings give.

@@ -10,6 +10,7 @@ from typing import Any
 from pruneflow.exports.inspection import Inspection, inspect
 from pruneflow.flow import as_came, results, second_phase
 from pruneflow.flow.agreement import rounding_of
+from pruneflow.flow.at_once import RECONSTRUCTED_VERSION
 from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
@@ -41,6 +42,7 @@ STAGE_VERSIONS = (
     DENSE_VERSION,
     SENSITIVITY_VERSION,
     PRUNED_VERSION,
+    RECONSTRUCTED_VERSION,
     SHARED_VERSION,
     AWARE_VERSION,
     EXPORT_VERSION,

@@ -148,9 +148,7 @@ def after_scan(composed, monkeypatch, folder, *words):
 
 def test_shares_of_a_scan_that_cut_nothing_are_refused(composed, monkeypatch, tmp_path):
     with pytest.raises(ConfigError) as refusal:
-        after_scan(
-            composed, monkeypatch, tmp_path, "structure.multiple=16", "schedule.final_sparsity=0.1"
-        )
+        after_scan(composed, monkeypatch, tmp_path, "structure.multiple=16", "schedule.final_sparsity=0.1")
     assert str(refusal.value) == (
         "structure.multiple=16: no choice of units comes nearer to 0.1 of the multiply-adds than none. Lower "
         "it; 1 allows any number."
