@@ -86,7 +86,7 @@ def _head(reads: Preparation, task: Task, body: Lines) -> Lines:
         "from ai_edge_litert.interpreter import Interpreter",
         *[line for name, line in modules.items() if f"{name}." in uses][:1],
         "",
-        "HERE, file = Path(__file__).parent, sys.argv[1]",
+        "HERE, file, typed = Path(__file__).parent, sys.argv[1], sys.argv[2:3]",
     ]
 
 
@@ -213,8 +213,9 @@ def _run(files: _Files) -> Lines:
         'scale, zero = out["quantization"]  # 0 and 0 where it gives no integers',
         "y = (y - zero) * (scale or 1)",
     ]
+    beside = f'HERE / [*typed, "{files.first}"][0]'
     return [
-        f'network = Interpreter(str(HERE / (sys.argv[2] if sys.argv[2:] else "{files.first}")))',
+        f"network = Interpreter(str(Path(*typed) if Path(*typed).is_file() else {beside}))",
         "network.allocate_tensors()",
         "(into,), (out,) = network.get_input_details(), network.get_output_details()",
         *(integers if files.reads_integers else []),

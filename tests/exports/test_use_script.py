@@ -109,12 +109,28 @@ def test_images_in_arrays_are_read_as_the_data_set_reads_them(
     np.testing.assert_allclose(read_by(reads, tmp_path / "one.npy"), expected, atol=1e-6)
 
 
-def test_a_file_that_is_named_lies_beside_the_script() -> None:
-    (line,) = [line for line in lines_of(image("", 1), TASKS[0]) if line.startswith("network = ")]
-    named = {"Interpreter": lambda path: path, "HERE": Path("/run")}
-    for typed, found in ((["x.npy"], "pruned-float.tflite"), (["x.npy", "b.tflite"], "b.tflite")):
-        exec(line, {**named, "sys": SimpleNamespace(argv=["use.py", *typed])}, made := {})
-        assert made["network"] == f"/run/{found}"
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ([], "/run/pruned-float.tflite"),  # whatever lies where it is started
+        (["beside.tflite"], "/run/beside.tflite"),
+        (["here.tflite"], "here.tflite"),
+        (["run/there.tflite"], "run/there.tflite"),
+        (["folder.tflite"], "/run/folder.tflite"),
+    ],
+)
+def test_a_file_that_is_named_is_the_one_that_was_typed_or_lies_beside_the_script(
+    tmp_path: Path, typed: list[str], found: str
+) -> None:
+    for name in ("here.tflite", "pruned-float.tflite", "run/there.tflite", "folder.tflite/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    starts = ("HERE, ", "network = ")
+    lines = [line for line in lines_of(image("", 1), TASKS[0]) if line.startswith(starts)]
+    made = {"Interpreter": lambda path: path, "Path": Path, "__file__": "/run/use.py"}
+    made["sys"] = SimpleNamespace(argv=["use.py", "x.npy", *typed])
+    exec("\n".join(lines), made)
+    assert made["network"] == found
 
 
 def test_an_image_of_another_size_is_refused_where_none_was_resized(tmp_path: Path) -> None:
