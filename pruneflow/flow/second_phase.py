@@ -10,6 +10,7 @@ import numpy as np
 from pruneflow.flow import lengths
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.flow.prepared import Prepared
+from pruneflow.sparsity.distributions import Distribution, Uniform
 from pruneflow.sparsity.kernels import weights
 from pruneflow.sparsity.then import Nothing, Zeros, named, renamed
 
@@ -35,10 +36,18 @@ def settings(config: Config) -> Config:
         config,
         schedule=replace(schedule, initial_sparsity=initial, final_sparsity=then.final_sparsity),
         structure=then.structure,
-        distribution=replace(config.distribution, layers={}),  # they are shares of groups of channels
+        distribution=_distribution(config, then),
         trainer=replace(config.trainer, epochs=epochs),
         then=Nothing(name="none"),
     )
+
+
+def _distribution(config: Config, then: Zeros) -> Distribution:
+    """Return that of the first phase without its shares of groups; uniform where nothing can be shared."""
+    if then.structure.limit:  # the same in every weight
+        return Uniform(name="uniform")
+    shared: Distribution = replace(config.distribution, layers={})
+    return shared
 
 
 def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
