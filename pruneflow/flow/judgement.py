@@ -27,6 +27,7 @@ __all__ = [
     "marked",
     "require_worth",
     "violations",
+    "without_training",
 ]
 
 NOTABLE_DROP = 0.05  # marked where pruning.max_accuracy_drop is not set
@@ -39,6 +40,21 @@ OVER_LIMIT, CHANCE = "over_limit", "chance"
 FAILING = (OVER_LIMIT, CHANCE)
 
 REMEDY = "Lower schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."
+
+
+def without_training(message: str, *, can_fit: bool) -> str:
+    """Return a message with a remedy for a network that was pruned at once.
+
+    Args:
+        message: Of a judgement.
+        can_fit: Whether ``pruning.reconstruct`` is not set and could be.
+
+    >>> without_training(REMEDY, can_fit=True)
+    'Set pruning.reconstruct=true, lower schedule.final_sparsity, or train (trainer.epochs=2).'
+    """
+    start = "Set pruning.reconstruct=true, lower" if can_fit else "Lower"
+    remedy = f"{start} schedule.final_sparsity, or train (trainer.epochs=2)"
+    return message.replace(REMEDY[:-1], remedy)  # a message may go on where the remedy ends
 
 
 @dataclass(frozen=True)

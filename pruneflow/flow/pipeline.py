@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pruneflow.errors import ConfigError
 from pruneflow.exports.inspection import Inspection, inspect
 from pruneflow.flow import as_came, results, second_phase
 from pruneflow.flow.agreement import rounding_of
@@ -15,7 +16,7 @@ from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
-from pruneflow.flow.judgement import AWARE, KEPT, SHARED, Judgement, judge, judge_after
+from pruneflow.flow.judgement import AWARE, KEPT, SHARED, Judgement, judge, judge_after, without_training
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import (
     DENSE_VERSION,
@@ -150,8 +151,24 @@ def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
     after = AWARE if config.quantization_aware.epochs else SHARED
     judged = judge_after(judged, pruned, y, metric=metric, after=after) if scores.before else judged
     if cut is None or judge(dense, cut, y, metric=metric, limit=limit).verdict != KEPT:
-        return judged
-    return replace(judged, message=renamed(judged.message))  # the second phase is at fault
+        return replace(judged, message=_as_trained(config, config.trainer.epochs, judged.message))
+    epochs = second_phase.settings(config).trainer.epochs
+    message = _as_trained(config, epochs, judged.message)
+    return replace(judged, message=renamed(message))  # the second phase is at fault
+
+
+def _as_trained(config: Config, epochs: int | None, message: str) -> str:
+    """Return the message with a remedy for a phase of so many epochs; None follows from the data."""
+    return message if epochs != 0 else without_training(message, can_fit=_could_fit(config))
+
+
+def _could_fit(config: Config) -> bool:
+    """Return whether ``pruning.reconstruct`` is not set and could be."""
+    try:
+        replace(config, pruning=replace(config.pruning, reconstruct=True))
+    except ConfigError:
+        return False
+    return not config.pruning.reconstruct
 
 
 def _costs(found: _Found) -> dict[str, PhaseCost]:

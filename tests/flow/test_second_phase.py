@@ -180,6 +180,15 @@ def test_the_second_phase_has_seeds_and_settings_of_its_own(composed):
     assert ready.lengths[1].startswith("cut 2 x 9") and ready.then.lengths[0].startswith("pruned 3 x 9")
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "global", "sensitivity"])
+def test_a_pattern_after_the_cut_is_the_same_in_every_weight(composed, distribution):
+    chosen = f"distribution={distribution}"
+    ready = pipeline.prepare(composed(*QUICK, *CUT, "then=n_of_m", chosen))
+    assert {*ready.then.masks.sparsities_after(ready.then.plan.total_steps).values()} == {0.5}
+    own = second_phase.settings(composed(*QUICK, *THEN, chosen))
+    assert own.distribution.option_name == distribution  # where zeros can be shared
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -207,7 +216,33 @@ def test_what_the_second_phase_cannot_do_is_refused_before_training(composed, mo
 )
 def test_the_remedy_names_the_phase_that_cost_too_much(composed, cut, remedy):
     """Where the cut alone keeps what dense knows, the zeros after it are at fault."""
-    config = composed(*QUICK, "pruning.max_accuracy_drop=0.1")
+    judged = _judged(composed(*QUICK, *THEN), cut)
+    assert judged.verdict == "over_limit" and remedy in judged.message
+
+
+@pytest.mark.parametrize(
+    ("words", "cut", "remedy"),
+    [
+        (
+            [],
+            None,
+            "Set pruning.reconstruct=true, lower schedule.final_sparsity, or train (trainer.epochs=2)",
+        ),
+        (["pruning.reconstruct=true"], None, "Lower schedule.final_sparsity, or train (trainer.epochs=2)"),
+        (["criterion=random"], None, "Lower schedule.final_sparsity, or train (trainer.epochs=2)"),
+        (THEN, 0.5, "Lower schedule.final_sparsity, or train (trainer.epochs=2)"),
+        (THEN, 0.9, "Lower then.final_sparsity, or train (then.epochs=2)"),
+        ([*THEN, "then.epochs=1"], 0.9, "Lower then.final_sparsity, or train longer (trainer.min_steps or"),
+    ],
+)
+def test_the_remedy_after_a_phase_without_training_is_one_that_can_be_set(composed, words, cut, remedy):
+    judged = _judged(composed(*QUICK, *words, "trainer.epochs=0"), cut)
+    assert f"validation examples. {remedy}" in judged.message
+
+
+def _judged(config, cut):
+    """The judgement of a network that falls from 0.9 to 0.5, where 0.1 is allowed."""
+    config.pruning.max_accuracy_drop = 0.1
     dense, stripped, cut = (_reached(each) for each in (0.9, 0.5, cut))
     scores = SimpleNamespace(
         dense=dense,
@@ -218,8 +253,7 @@ def test_the_remedy_names_the_phase_that_cost_too_much(composed, cut, remedy):
         task=SimpleNamespace(headline="accuracy"),
     )
     ready = SimpleNamespace(data=SimpleNamespace(validation=SimpleNamespace(y=np.arange(300) % 3)))
-    judged = pipeline._judged(config, ready, scores)
-    assert judged.verdict == "over_limit" and remedy in judged.message
+    return pipeline._judged(config, ready, scores)
 
 
 def _reached(headline):
