@@ -356,7 +356,7 @@ def prune(  # noqa: PLR0913 - settings of one pruning, by name
     steps = _steps(steps, examples)
     seed = accepted.whole("seed", seed, 0, 2**32 - 1, "Any of them will do.")
     patterns = [skip] if isinstance(skip, str) else accepted.texts("skip", skip, "dense*")
-    config = _composed(options, seed)
+    config = _composed(options, seed, trains=steps != 0)
     config.pruning.skip = patterns
     problem = "it needs a scan of the trained network on validation examples, which prune has not"
     remedy = (
@@ -512,7 +512,7 @@ def _in_keras_2(model: Any) -> Any:
     return both.model
 
 
-def _composed(options: dict[str, Any], seed: int) -> Config:
+def _composed(options: dict[str, Any], seed: int, *, trains: bool) -> Config:
     """Settings with these options, whatever they were given as."""
     for key in options:
         require_one_of("prune(...)", key, GROUPS)
@@ -520,8 +520,9 @@ def _composed(options: dict[str, Any], seed: int) -> Config:
         words = [word for group, value in options.items() for word in _typed(group, value)]
     except (RuntimeError, ValueError) as error:  # an object that has no text
         raise ConfigError(f"{', '.join(options)}: {_reason(error)}. Write key: value.") from error
+    at_once = [] if trains else ["trainer.epochs=0"]
     objects = {group: value for group, value in options.items() if not isinstance(value, (str, dict))}
-    return _rechecked(replace(compose([f"seed={seed}", *words]), **objects))
+    return _rechecked(replace(compose([f"seed={seed}", *at_once, *words]), **objects))
 
 
 def _typed(group: str, value: Any) -> list[str]:

@@ -455,6 +455,14 @@ def test_what_is_no_model_of_keras_is_refused(model):
             work()
 
 
+def test_the_initial_share_counts_only_where_there_are_steps():
+    low = {"final_sparsity": 0.25}
+    pruned = pruneflow.prune(network(), steps=0, schedule=low)
+    assert {round(float(mask.mean()), 2) for mask in pruned._masked.masks().values()} == {0.75}
+    with pytest.raises(ConfigError, match=r"Set schedule\.initial_sparsity=0, since"):
+        pruneflow.prune(network(), steps=40, schedule=low)
+
+
 def test_too_few_steps_are_noticed_when_the_network_is_stripped():
     pruned = fitted(pruneflow.prune(network(), steps=40, schedule={"initial_sparsity": 0.0}), epochs=1)
     with pytest.raises(SparsityNotReachedError, match="hidden/kernel has"):

@@ -128,6 +128,8 @@ class Config:
             self.export.check_installed()
             self.model.check_exports(option, kinds)
         self.then.check(self.structure)
+        if self.trainer.epochs != 0:
+            self.schedule.check()
         self.pruning.check_training(
             self.trainer.epochs,
             structure=self.structure,

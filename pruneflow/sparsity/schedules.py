@@ -51,6 +51,13 @@ class Schedule:
         if self.begin_step is not None and self.end_step is not None:
             _require_order("step", self.begin_step, self.end_step)
 
+    def check(self) -> None:
+        """Refuse sparsities between which training could not go; without training only the last one counts.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
     def sparsity_at(self, step: int, *, begin_step: int, end_step: int) -> float:
         """Sparsity after an update at ``step``, [0, 1)."""
         raise NotImplementedError
@@ -73,6 +80,7 @@ class Schedule:
         Raises:
             ConfigError: if no update fires, or the target is not reached within ``total_steps``.
         """
+        self.check()
         begin, end = self._bounds(total_steps, self._begin(total_steps, after_gradients))
         frequency = self._frequency(end - begin, total_steps)
         if after_gradients and self.begin_step is None and begin == 0 and frequency == 1 < end:
@@ -163,15 +171,14 @@ class Constant(Schedule):
 class Rising(Schedule):
     """A rise from ``initial_sparsity`` to ``final_sparsity``; a subclass has its formula."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Refuse a schedule that would fall."""
-        super().__post_init__()
         require(
             self.initial_sparsity <= self.final_sparsity,
             "schedule.initial_sparsity",
             self.initial_sparsity,
             f"it is above schedule.final_sparsity={self.final_sparsity}",
-            "Lower it: sparsity only rises.",
+            "Set schedule.initial_sparsity=0, since sparsity only rises.",
         )
 
     def sparsity_at(self, step: int, *, begin_step: int, end_step: int) -> float:

@@ -129,8 +129,11 @@ def test_sparsities_can_be_replaced(name):
 
 @pytest.mark.parametrize("name", RISING)
 def test_a_schedule_that_would_fall_is_refused(name):
-    with pytest.raises(ConfigError, match=r"schedule\.initial_sparsity=0\.9: it is above .*=0\.8\. Lower it"):
-        RISING[name](initial_sparsity=0.9)
+    with pytest.raises(
+        ConfigError, match=r"schedule\.initial_sparsity=0\.9: it is above .*=0\.8\. Set .*=0,"
+    ):
+        RISING[name](initial_sparsity=0.9).plan(100)
+    assert RISING[name](initial_sparsity=0.9).at_once().sparsity_after(1) == 0.8
 
 
 def test_constant_is_at_its_final_sparsity_at_once():
@@ -273,7 +276,6 @@ def test_a_schedule_that_cannot_reach_its_target_is_refused(changes, steps, key)
         {"final_sparsity": 1.0},
         {"final_sparsity": -0.1},
         {"final_sparsity": float("nan")},
-        {"initial_sparsity": 0.9},
         {"initial_sparsity": 1.0},
         {"frequency": 0},
         {"frequency": -1},
