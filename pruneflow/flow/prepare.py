@@ -94,6 +94,9 @@ def _require_dense(config: Config, trainer: Trainer) -> None:
     distribution, problem = config.distribution, f"there is no trained network to scan, {why}"
     remedy = "Train one with trainer.dense_epochs=1 or more, or take distribution=erk."
     require(has_dense or not distribution.scans, "distribution", distribution.option_name, problem, remedy)
+    problem = f"there is no trained dense network to prune, {why}"
+    remedy = "Train one of both: trainer.dense_epochs=1 or more, or trainer.epochs=2."
+    require(has_dense or trainer.epochs != 0, "trainer.epochs", 0, problem, remedy)
 
 
 def forget() -> None:

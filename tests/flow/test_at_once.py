@@ -6,6 +6,7 @@ from conftest import QUICK
 from test_flow import run
 from test_store import changed, digests
 
+from pruneflow.errors import ConfigError
 from pruneflow.flow import pipeline
 from pruneflow.runtime import backend
 
@@ -29,6 +30,27 @@ def test_the_plan_says_that_nothing_is_trained(composed):
     ]
     every = pipeline.prepare(composed(*QUICK, *AT_ONCE, "pruning.reconstruct=true"))
     assert "on 360 training examples" in every.notes[0]  # there are no more
+
+
+def test_the_initial_share_counts_only_where_something_is_trained(composed):
+    low = ["schedule.final_sparsity=0.3"]
+    assert pipeline.prepare(composed(*QUICK, *AT_ONCE, *low)).plan.sparsity_after(1) == 0.3
+    with pytest.raises(ConfigError) as refusal:
+        composed(*QUICK, *low)
+    assert str(refusal.value) == (
+        "schedule.initial_sparsity=0.5: it is above schedule.final_sparsity=0.3. Set "
+        "schedule.initial_sparsity=0, since sparsity only rises."
+    )
+    composed(*QUICK, *low, "schedule.initial_sparsity=0")
+
+
+def test_two_networks_that_are_not_trained_are_refused(composed):
+    with pytest.raises(ConfigError) as refusal:
+        pipeline.prepare(composed(*QUICK, *AT_ONCE, "trainer.dense_epochs=0"))
+    assert str(refusal.value) == (
+        "trainer.epochs=0: there is no trained dense network to prune, since trainer.dense_epochs=0 and the "
+        "network is untrained. Train one of both: trainer.dense_epochs=1 or more, or trainer.epochs=2."
+    )
 
 
 def test_what_decides_the_weights_is_in_the_digest(composed):
