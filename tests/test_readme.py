@@ -26,6 +26,7 @@ COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.s
 # What these need lies beside the user's own data; test_a_sentence... and tests/test_data_*.py run their kind.
 OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command]
 COMMANDS = [command for command in COMMANDS if command not in OWN_DATA]
+QUICK_GOAL = ["goal.max_accuracy_drop=0.5", "goal.confidence=0.5", "goal.max_trainings=1"]
 OWN_YAML = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
 RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow ")]
 
@@ -47,13 +48,14 @@ def test_every_command_of_the_readme_runs(command, capfd, shared_stages):
     absolute_steps = any("experiment=mnist_cnn" in argument for argument in arguments)
     if absolute_steps:
         arguments += ["schedule.begin_step=1", "schedule.end_step=9", "model.dense_units=[32]"]
-    swept = "trainer.batch_size"  # a key that the command sets keeps its values
-    quick = [item for item in QUICK if not (item.startswith(swept) and f"{swept}=" in command)]
+    typed = [argument.partition("=")[0] for argument in arguments]  # keys that keep their values
+    quick = [item for item in QUICK if item.partition("=")[0] not in typed]
+    quick += QUICK_GOAL if "goal" in typed else []
     quick += QUICK_LSTM if "model=lstm" in arguments else []
     assert exit_code([*arguments, *quick, shared_stages]) == 0
     shown = capfd.readouterr()
     assert shown.err == ""
-    assert shown.out.splitlines()[-1].startswith("done ")
+    assert shown.out.splitlines()[-1].startswith(("done ", "Files "))
     assert list(Path("outputs").rglob("result.json"))
 
 

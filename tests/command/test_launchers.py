@@ -1,6 +1,7 @@
 """Sweeps side by side and searches, on the real engines; the commands are those of docs/parallel.md."""
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 from support import ROOT
 from test_cli import command, exit_code
@@ -491,7 +493,19 @@ def test_a_missing_plugin_is_answered_with_the_extra_that_brings_it(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", sorted((config_folder() / "hydra").rglob("*.yaml")), ids=lambda f: f.stem)
+HYDRAS = config_folder() / "hydra"
+SAMPLERS = sorted((HYDRAS / "sweeper" / "sampler").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SAMPLERS, ids=lambda f: f.stem)
+def test_settings_of_samplers_are_parameters_of_their_classes(file):
+    settings = OmegaConf.load(file)
+    settings.pop("defaults", None)
+    takes = inspect.signature(get_class(settings.pop("_target_"))).parameters
+    assert {key for key in settings if not key.startswith("_")} <= set(takes)  # others are for Hydra
+
+
+@pytest.mark.parametrize("file", sorted((HYDRAS / "launcher").rglob("*.yaml")), ids=lambda f: f.stem)
 def test_our_settings_are_keys_of_the_plugin(composed, file):
     """Each file against what the installed plugin registers under its name."""
     name = str(file.relative_to(config_folder() / "hydra").with_suffix(""))
