@@ -108,8 +108,8 @@ class Job:
                 configs, dropped = _ways(goal.probes(wanted, swept), compose)
                 composed = []
             else:
-                composed = [compose(cell) for cell in (search.probes(swept) if searches else cells)]
-                composed = composed if sweep else [settings]
+                probes = search.probes(swept) if searches else cells
+                composed = [compose(each) for each in probes] if sweep else [settings]
                 configs = [from_hydra(_bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
