@@ -172,9 +172,10 @@ class Rising(Schedule):
     """A rise from ``initial_sparsity`` to ``final_sparsity``; a subclass has its formula."""
 
     def check(self) -> None:
-        """Refuse a schedule that would fall."""
+        """Refuse a schedule that would fall; what is no number, in a changed object, is refused later."""
+        ends = (self.initial_sparsity, self.final_sparsity)
         require(
-            self.initial_sparsity <= self.final_sparsity,
+            not all(isinstance(each, (int, float)) for each in ends) or ends[0] <= ends[1],
             "schedule.initial_sparsity",
             self.initial_sparsity,
             f"it is above schedule.final_sparsity={self.final_sparsity}",
