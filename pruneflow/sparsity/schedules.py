@@ -174,13 +174,10 @@ class Rising(Schedule):
     def check(self) -> None:
         """Refuse a schedule that would fall; what is no number, in a changed object, is refused later."""
         ends = (self.initial_sparsity, self.final_sparsity)
-        require(
-            not all(isinstance(each, (int, float)) for each in ends) or ends[0] <= ends[1],
-            "schedule.initial_sparsity",
-            self.initial_sparsity,
-            f"it is above schedule.final_sparsity={self.final_sparsity}",
-            "Set schedule.initial_sparsity=0, since sparsity only rises.",
-        )
+        if all(isinstance(each, (int, float)) for each in ends):
+            problem = f"it is above schedule.final_sparsity={ends[1]}"
+            remedy = "Set schedule.initial_sparsity=0, since sparsity only rises."
+            require(ends[0] <= ends[1], "schedule.initial_sparsity", ends[0], problem, remedy)
 
     def sparsity_at(self, step: int, *, begin_step: int, end_step: int) -> float:
         """Sparsity after an update at ``step``: exactly ``final_sparsity`` from ``end_step`` on."""
