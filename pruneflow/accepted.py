@@ -238,7 +238,7 @@ def _alone(examples: Any, name: str, axes: int) -> Any:
 
 
 def _place(model: Any) -> Any:
-    """What a model of one input is called with: a tensor, or a list or dictionary of one."""
+    """Return the argument of a model of one input: a tensor, or a list or dictionary of one."""
     sequential = (backend.keras().Sequential, backend.keras3().Sequential)
     return model.inputs[0] if isinstance(model, sequential) else model.input
 

@@ -106,7 +106,7 @@ class Plan:
 
     @property
     def is_grid(self) -> bool:
-        """Whether all combinations are taken, each once."""
+        """Return whether all combinations are taken, each once."""
         return self._sampler_name == "GridSampler"
 
     @property

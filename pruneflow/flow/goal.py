@@ -175,12 +175,12 @@ class Searched(Goal):
 
     @property
     def times(self) -> bool:
-        """Whether latency counts."""
+        """Return whether latency counts."""
         return self.measure == "latency_ms" or self.max_latency_ms is not None
 
     @property
     def wants_accuracy(self) -> bool:
-        """Whether the most accurate file is looked for, not the smallest."""
+        """Return whether the most accurate file is looked for, not the smallest."""
         return self.allowed_drop is None
 
     def figures_of(self, file: Mapping[str, Any], *, guesses: bool = False) -> FileFigures:

@@ -147,8 +147,8 @@ def _miss(record: Mapping[str, Any]) -> str:
         raise PruneflowError("The search found nothing: each run failed. Their messages are above.")
     width = found["drop_at_most"] - found["drop"]
     remedy = "Allow more, or train longer (trainer.epochs)."
-    limit = goal["max_accuracy_drop"]
-    if limit is not None and found["drop"] <= limit < found["drop_at_most"]:
+    limit = USUAL_DROP if goal["max_accuracy_drop"] is None else goal["max_accuracy_drop"]
+    if "max_accuracy_drop" in record["missed"] and found["drop"] <= limit:
         remedy = (
             f"Chance alone moves the drop by {width:.4f} on so few validation examples: take more of them "
             "(dataset.validation_fraction), allow more, or lower goal.confidence."

@@ -74,7 +74,7 @@ class Mask:
 
 @dataclass(frozen=True)
 class Alone:
-    """What a scan masks alone: a weight, or a group of channels.
+    """A weight or a group of channels that a scan masks alone.
 
     Attributes:
         name: ``layer/weight``, or the name of the group.
