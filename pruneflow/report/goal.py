@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,18 @@ from pruneflow.runtime.records import read_json
 from pruneflow.runtime.terminal import console
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["BEST", "GOAL_FILE", "GoalMissedError", "answer_in", "finish", "step"]
+__all__ = [
+    "BEST",
+    "GOAL_FILE",
+    "READ_BY_SCRIPT",
+    "GoalMissedError",
+    "answer_in",
+    "finish",
+    "script_for",
+    "step",
+]
 
+READ_BY_SCRIPT = re.compile(r'HERE / "([^"]+)"')  # such as labels.txt and vocabulary.json
 GOAL_FILE, BEST, ABOUT = "goal.json", "best", "about.json"
 
 
@@ -61,7 +72,7 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
         "missed": goal.misses(last_hope.file) if last_hope else {},
         "answer": _answer(goal, found),
     }
-    write_file(folder / GOAL_FILE, (json.dumps(record, indent=2) + "\n").encode())
+    write_file(folder / GOAL_FILE, _as_json(record))
 
 
 def finish(folder: Path) -> None:
@@ -80,7 +91,13 @@ def finish(folder: Path) -> None:
     result = results.read(cell)
     (file,) = (each for each in result["tflite"] if each["kind"] == kind)
     about = {"answer": record["answer"], "command": result["command"], "contract": result["contract"]}
-    _copy(cell, folder / BEST, [file["file"], file["sent"], SCRIPT], {**about, "file": file})
+    others = [each["file"] for each in result["tflite"]]
+    content = {name: (cell / name).read_bytes() for name in (file["file"], file["sent"])}
+    if result["contract"]["script"]:
+        script = (cell / SCRIPT).read_text(encoding="utf-8")
+        content[SCRIPT] = script_for(file["file"], script, others).encode()
+        content |= {name: (cell / name).read_bytes() for name in READ_BY_SCRIPT.findall(script)}
+    _replace(folder / BEST, {**content, ABOUT: _as_json({**about, "file": file})})
     console.print()
     for line in (record["answer"], f"Test part  {_on_test(result, file)}", f"Command    {result['command']}"):
         console.print(line, markup=False, soft_wrap=True)
@@ -170,14 +187,32 @@ def _limits(record: Mapping[str, Any]) -> str:
     return ", ".join(usual if each == "max_accuracy_drop" else each for each in named)
 
 
-def _copy(cell: Path, place: Path, names: Sequence[str], about: Mapping[str, Any]) -> None:
-    """Replace a folder by copies of the files that are there, and a file that describes them."""
+def script_for(name: str, script: str, names: Sequence[str]) -> str:
+    """Return ``use.py`` of a run for one of its files, which it takes where none is typed.
+
+    Args:
+        name: The file.
+        script: The script; it names one of the files.
+        names: All files of the run.
+
+    >>> script_for("b.tflite", 'HERE / "a.tflite"', ["a.tflite", "b.tflite"])
+    'HERE / "b.tflite"'
+    """
+    for each in names:
+        script = script.replace(f'"{each}"', f'"{name}"')
+    return script
+
+
+def _as_json(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, indent=2) + "\n").encode()
+
+
+def _replace(place: Path, files: Mapping[str, bytes]) -> None:
+    """Replace a folder by one with these files."""
     new = place.with_name(f"{place.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
-    for name in dict.fromkeys(names):
-        if (cell / name).is_file():
-            shutil.copy2(cell / name, new / name)
-    write_file(new / ABOUT, (json.dumps(about, indent=2) + "\n").encode())
+    for name, content in files.items():
+        write_file(new / name, content)
     shutil.rmtree(place, ignore_errors=True)
     new.rename(place)

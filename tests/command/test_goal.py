@@ -14,7 +14,7 @@ from pruneflow.command.job import Job
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.report.automatic import report_sweep
-from pruneflow.report.goal import GOAL_FILE, GoalMissedError, finish
+from pruneflow.report.goal import GOAL_FILE, READ_BY_SCRIPT, GoalMissedError, finish, script_for
 
 SEARCH = [
     *QUICK,
@@ -59,6 +59,7 @@ def holds_the_best_file(folder, record):
     assert best == {"pruned-dynamic-range.tflite", "pruned-dynamic-range.tflite.gz", "use.py", "about.json"}
     winner = folder / record["best"]["folder"] / "pruned-dynamic-range.tflite"
     assert (folder / "best" / winner.name).read_bytes() == winner.read_bytes()
+    assert f'"{winner.name}"' in (folder / "best" / "use.py").read_text()
 
 
 def is_judged_by_the_validation_part(folder, record):
@@ -98,6 +99,17 @@ def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsy
     said = capsys.readouterr().err
     assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity=0.8: " in said
     assert not (only_folder(tmp_path) / "best").exists()
+
+
+def test_the_script_beside_the_best_file_takes_that_file():
+    script = 'network = Interpreter(HERE / [*typed, "pruned-dynamic-range.tflite"][0])'
+    found = script_for("pruned-int4.tflite", script, ["pruned-dynamic-range.tflite", "pruned-int4.tflite"])
+    assert found == 'network = Interpreter(HERE / [*typed, "pruned-int4.tflite"][0])'
+
+
+def test_files_that_a_script_reads_are_named_in_it():
+    script = 'names = (HERE / "labels.txt").read_text("utf-8")\nHERE / [*typed, "pruned.tflite"][0]'
+    assert READ_BY_SCRIPT.findall(script) == ["labels.txt"]
 
 
 def job_of(*words):
