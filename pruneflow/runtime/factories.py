@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import re
 import sys
@@ -168,8 +168,10 @@ def forget() -> None:
         if not (_is_own(file) and file.is_file() and file.read_bytes() == content)
     ]
     if stale:
-        for name in _imported_files:
+        for name, (file, _) in _imported_files.items():
             sys.modules.pop(name, None)
+            # Python takes the compiled file where size and whole second of the source are the same.
+            Path(importlib.util.cache_from_source(file)).unlink(missing_ok=True)
         _imported_files.clear()
 
 
