@@ -237,9 +237,9 @@ def plan_lines(composed, *overrides):
             ["distribution=global"],
             [
                 "Masks      unstructured, magnitude, global",
-                "           conv2d/kernel  3 x 3 x 1 x 12     ranked with the others, keeps 2 or more of 108",
+                "           conv2d/kernel  3 x 3 x 1 x 12     ranked with the others, keeps 1 or more of 108",
                 "           dense/kernel   2028 x 10          ranked with the others, "
-                "keeps 203 or more of 20,280",
+                "keeps 21 or more of 20,280",
             ],
         ),
         (

@@ -266,5 +266,5 @@ def test_sparsities_of_layers_are_taken_from_the_command_line(composed):
 def test_distributions_compose(composed):
     assert composed("distribution=uniform").distribution == uniform()
     assert composed("distribution=uniform", "distribution.layers=null").distribution == uniform()
-    assert composed("distribution=global").distribution == ranked(0.01)
+    assert composed("distribution=global").distribution == ranked(0.001)
     assert composed("distribution=erk", "distribution.min_density=0").distribution == erk()

@@ -132,8 +132,8 @@ def test_no_other_shares_cost_less():
 # The distribution
 
 
-def distribution(**layers):
-    return Scanning(name="sensitivity", layers=layers, min_density=0.01)
+def distribution(min_density=0.01, **layers):
+    return Scanning(name="sensitivity", layers=layers, min_density=min_density)
 
 
 FOUND = scan(scanned("a/kernel", 100, (0.1, 0.1, 0.9)), scanned("b/kernel", 20, (1.1, 1.4, 1.6)), loss=0.1)
@@ -220,6 +220,6 @@ def test_shares_of_the_scan_are_those_of_the_plan_and_of_its_inputs():
 
 
 def test_the_option_composes(composed):
-    assert composed("distribution=sensitivity").distribution == distribution()
+    assert composed("distribution=sensitivity").distribution == distribution(0.001)
     given = composed("sensitivity.levels=[0.5]", "sensitivity.examples=7").sensitivity
     assert given == Sensitivity(levels=[0.5], examples=7)
