@@ -102,7 +102,8 @@ def _key_of_a_group(match: re.Match[str]) -> str:
 
 def _unknown(match: re.Match[str]) -> str:
     owner = re.search(r"^Key '.+' not in '(\w+)'", match.string, re.MULTILINE)
-    return unknown_key(match[1], owner[1] if owner else "")
+    value = re.search(r" use \+[^=\s]+=(.*)$", match.string, re.MULTILINE)
+    return unknown_key(match[1], owner[1] if owner else "", value[1] if value else "")
 
 
 def _several(match: re.Match[str]) -> str:

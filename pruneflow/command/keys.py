@@ -13,15 +13,18 @@ from pruneflow.options import choices
 
 __all__ = ["LOOK", "is_group", "takes", "unknown_key"]
 
+SHORT = {"sparsity": "final_sparsity", "lr": "learning_rate", "batch": "batch_size"}  # what people type
+MAIN = ("model", "dataset", "schedule", "trainer", "export")
 LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."
 
 
-def unknown_key(key: str, owner: str = "") -> str:
+def unknown_key(key: str, owner: str = "", value: str = "") -> str:
     """Say that there is no such key, and what is near. Hydra would advise ``+key``, which nothing takes.
 
     Args:
         key: As it was typed.
         owner: Name of the class that has no such key, where that is known.
+        value: As it was typed, where that is known.
     """
     group, _, _ = key.partition(".")
     having = [f"{group}={name}" for name in _options_with(key)]
@@ -31,9 +34,16 @@ def unknown_key(key: str, owner: str = "") -> str:
         others = " and ".join(filter(None, (", ".join(having[:-1]), having[-1])))
         has = "has" if len(having) == 1 else "have"
         return f"{key}: {chosen} has no such key; {others} {has} it. Leave it out, or choose another {group}."
-    near = difflib.get_close_matches(key, sorted(_keys()), n=3, cutoff=0.6)
+    near = [f"{each}={value}" if value else each for each in _near(key)]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{key}: there is no such key. {hint}{LOOK}"
+
+
+def _near(key: str) -> list[str]:
+    """The keys of which this may be the last part, those of the main groups first; or keys spelled alike."""
+    owned = [each for each in _keys() if each.endswith(f".{SHORT.get(key, key)}")]
+    owned.sort(key=lambda each: each.partition(".")[0] not in MAIN)
+    return owned[:3] or difflib.get_close_matches(key, sorted(_keys()), n=3, cutoff=0.6)
 
 
 def is_group(key: str) -> bool:

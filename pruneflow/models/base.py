@@ -125,6 +125,7 @@ class Model:
             models = [name for name, option in choices("model").items() if kind in _kinds(option)]
             kinds = (*_kinds(self), None)
             datasets = [name for name, option in choices("dataset").items() if option.kind in kinds]
+            models.sort(key=lambda name: len(_kinds(choices("model")[name])))  # made for it, then any network
             groups = {"model": models, "dataset": datasets}
             raise ConfigError.of(
                 "model",

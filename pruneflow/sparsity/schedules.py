@@ -306,12 +306,13 @@ def _changeable(which: str, step: int | None, fraction: float) -> tuple[str, flo
 
 
 def _require_sparsity(key: str, value: float) -> None:
+    meant = value / 100 if 1 < value < 100 else 0.8  # percent
     require(
         0 <= value < 1,
         f"schedule.{key}",
         value,
         "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
-        f"Write for instance schedule.{key}=0.8.",
+        f"Write for instance schedule.{key}={meant:g}.",
     )
 
 
