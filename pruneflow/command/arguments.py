@@ -48,13 +48,14 @@ def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     """
     parser = _Parser(parents=[get_args_parser()], add_help=False)
     parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--help-all", action="store_true")
     parsed, unknown = parser.parse_known_intermixed_args(arguments)
     for word in unknown:
         _refuse_flag(word, sorted(parser._option_string_actions))
     rerun = parsed.experimental_rerun
     remedy = "Type the command that is in result.json."
     require(not rerun, "--experimental-rerun", rerun, "pruneflow does not run pickled jobs", remedy)
-    if not (parsed.help or parsed.hydra_help):
+    if not (parsed.help or parsed.help_all or parsed.hydra_help):
         _check_flags(parsed)
         _check_settings(parsed)
     flags = [word for word in arguments if word not in (*parsed.overrides, "--dry-run")]

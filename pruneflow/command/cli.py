@@ -59,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if "--version" in words:
             sys.exit(_print(f"pruneflow {__version__}\n"))
         parsed, words = parse(words)
-        if parsed.help:
-            sys.exit(_print(help_text(folders(parsed))))
+        if parsed.help or parsed.help_all:
+            sys.exit(_print(help_text(folders(parsed), whole=parsed.help_all)))
         if shows(parsed):
             sys.exit(_show(["--hydra-help"] if parsed.hydra_help else words))
         job = Job.of(parsed)

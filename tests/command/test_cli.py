@@ -222,8 +222,16 @@ def test_help_and_config_come_without_tensorflow():
     assert "tensorflow" in found[-1][-1]  # and the test can fail
 
 
-def test_help_lists_every_option_and_nothing_internal(capfd):
+def test_help_is_a_screen_and_names_the_whole_one(capfd):
     assert exit_code(["--help"]) == 0
+    shown = capfd.readouterr().out
+    assert len(shown.splitlines()) <= 30
+    assert "  model         cnn (default)" in shown and "criterion" not in shown
+    assert "--help-all" in shown
+
+
+def test_help_all_lists_every_option_and_nothing_internal(capfd):
+    assert exit_code(["--help-all"]) == 0
     shown = capfd.readouterr().out
     for file in Path(cli.config_folder()).glob("*/*.yaml"):
         assert file.stem in shown, file

@@ -123,7 +123,7 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch):
 
 @pytest.mark.run
 def test_help_lists_them(installed):
-    shown = command(installed, "--help").stdout
+    shown = command(installed, "--help-all").stdout
     assert re.search(r"^  model +.*\btwo_layers\b", shown, flags=re.M)
     assert re.search(r"^  criterion +.*\bsmallest\b", shown, flags=re.M)
 
