@@ -23,7 +23,7 @@ from rich.markup import escape
 from pruneflow import __version__
 from pruneflow.command import answers, isolation, launchers
 from pruneflow.command.arguments import folders, parse, shows
-from pruneflow.command.help import help_text
+from pruneflow.command.help import help_text, usual_choices
 from pruneflow.command.job import Job
 from pruneflow.command.labelled_output import beside_others
 from pruneflow.command.names import cell_name, differing, run_name
@@ -152,7 +152,7 @@ def _begun(composed: DictConfig) -> tuple[isolation.Work, dict[str, Any] | None]
     run_dir, command = Path(settings.runtime.output_dir), _command(settings)
     first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
     begin(run_dir)
-    tables.show_config(OmegaConf.to_container(composed) if first else {}, command)
+    tables.show_config(_changed(composed) if first else None, command)
     differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
     work = isolation.Work(from_hydra(composed), run_dir, command, differs, launchers.share(settings))
     found = _finished(work)
@@ -172,6 +172,28 @@ def _finished(work: isolation.Work) -> dict[str, Any] | None:
     ready = pipeline.prepare(work.config, share=work.share)
     same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
     return found if same else None
+
+
+def _changed(composed: DictConfig) -> dict[str, Any]:
+    """The settings that differ from those of the chosen options, and options that are not the defaults."""
+    chosen = {group: name for group, name in HydraConfig.get().runtime.choices.items() if group in composed}
+    changed = _differing(OmegaConf.to_container(composed, resolve=True), _usual(chosen))
+    usual = usual_choices()
+    labels = {group: f"{group}={name}" for group, name in chosen.items() if name != usual.get(group)}
+    return {labels.get(key, key): changed.get(key, {}) for key in composed if key in changed or key in labels}
+
+
+def _differing(values: Any, usual: Any) -> dict[str, Any]:
+    """The entries of nested dictionaries that others do not have alike."""
+    found = {}
+    for key, value in values.items():
+        other = usual.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            if inner := _differing(value, other):
+                found[key] = inner
+        elif value != other:
+            found[key] = value
+    return found
 
 
 def _usual(groups: Collection[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import config_folder
 from pruneflow.runtime import extensions
 
-__all__ = ["help_text"]
+__all__ = ["help_text", "usual_choices"]
 
 _INTRODUCTION = """\
 pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.
@@ -74,7 +74,7 @@ def help_text(folders: Iterable[Path], whole: bool) -> str:
     """
     with suppress(PruneflowError):  # whoever asks for help gets it
         extensions.load()
-    defaults = _defaults()
+    defaults = usual_choices()
     choices: dict[str, set[str]] = {group: set(options.choices(group)) for group in defaults}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
@@ -95,7 +95,7 @@ def help_text(folders: Iterable[Path], whole: bool) -> str:
     return "\n".join([*parts, _REST if whole else _MORE])
 
 
-def _defaults() -> dict[str, str | None]:
+def usual_choices() -> dict[str, str | None]:
     """Return the option that ``config.yaml`` chooses in each group; None for no option."""
     listed = yaml.safe_load((config_folder() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     chosen = [item for item in listed if isinstance(item, dict)]

@@ -41,12 +41,18 @@ SCANNED = "as a scan of the trained network says"
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras
 
 
-def show_config(config: Any, title: str) -> None:
-    """Print a title, in one line that can be copied, and a config, nested dictionaries, as a tree."""
-    console.print(title, style="bold", markup=False, soft_wrap=True)
-    if config:
-        tree = Tree("config", guide_style="dim")
-        _grow(tree, config)
+def show_config(changed: Mapping[str, Any] | None, command: str) -> None:
+    """Print a command, in one line that can be copied, and what differs from the defaults, as a tree.
+
+    Args:
+        changed: Nested dictionaries; None says nothing about settings.
+        command: As it is typed.
+    """
+    console.print(command, style="bold", markup=False, soft_wrap=True)
+    if changed is not None:
+        what = "what differs from the defaults" if changed else "the defaults"
+        tree = Tree(f"Config     {what}; --cfg job shows all", guide_style="dim")
+        _grow(tree, changed)
         print_whole(tree)
 
 
@@ -54,11 +60,8 @@ def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if isinstance(value, Mapping):
             _grow(tree.add(f"[cyan]{escape(str(key))}[/cyan]"), value)
-        elif value is not None:
-            tree.add(escape(f"{key}: {value}"))
-    unset = [escape(str(key)) for key, value in values.items() if value is None]
-    if unset:
-        tree.add(f"[dim]null: {', '.join(unset)}[/dim]")
+        else:
+            tree.add(escape(f"{key}: {'null' if value is None else value}"))
 
 
 def show_prepared(ready: Prepared) -> None:

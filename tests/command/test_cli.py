@@ -255,12 +255,13 @@ def test_cfg_job_shows_the_composed_config(tmp_path):
 
 @pytest.mark.run
 def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
-    done = command(QUICK)
+    done = command([*QUICK, "schedule=linear", "seed=0"])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     shown = done.stdout
-    assert "├── schedule" in shown
-    assert "Plan       polynomial: 14 updates, steps 1 to 14 of 18, every 1" in shown
+    assert "├── schedule=linear\n" in shown and "└── report: False\n" in shown
+    assert "final_sparsity" not in shown and "seed:" not in shown  # as they are anyway
+    assert "Plan       linear: 14 updates, steps 1 to 14 of 18, every 1" in shown
     assert "Not pruned input (has no weights)" in shown
     header = next(line for line in shown.splitlines() if line.startswith("dataset"))
     assert header.split() == ["dataset", "model", "sparsity", "size", "compression", "accuracy"]

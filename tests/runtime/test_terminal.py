@@ -109,9 +109,12 @@ def test_the_command_and_the_settings_of_a_run_are_not_wrapped_in_a_log(capsys):
     command = "python -m pruneflow " + " ".join(f"dataset.name='[{'a b ' * 9}]'" for _ in range(9))
     tables.show_config({"dataset": {"path": "/folder" * 40, "limit": None}}, command)
     shown = capsys.readouterr().out.splitlines()
-    assert shown[:3] == [command, "config", "└── dataset"]
-    assert shown[3] == f"    ├── path: {'/folder' * 40}"
+    head = "Config     what differs from the defaults; --cfg job shows all"
+    assert shown[:3] == [command, head, "└── dataset"]
+    assert shown[3:] == [f"    ├── path: {'/folder' * 40}", "    └── limit: null"]
     tables.show_config({}, command)
+    assert capsys.readouterr().out.splitlines() == [command, "Config     the defaults; --cfg job shows all"]
+    tables.show_config(None, command)
     assert capsys.readouterr().out.splitlines() == [command]
 
 
