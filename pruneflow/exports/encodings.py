@@ -12,6 +12,7 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import PruneflowError
 from pruneflow.exports import tflite
 from pruneflow.exports.base import Export
+from pruneflow.exports.flatbuffer import unpacked
 from pruneflow.exports.runner import tflite_outputs
 from pruneflow.exports.sizes import compressed
 from pruneflow.runtime import backend
@@ -19,6 +20,7 @@ from pruneflow.training.scoring import FloatArray
 
 __all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode", "encode_with"]
 
+NO_RANGE = 1e-8  # a scale below it: the converter gives 8e-9 to activations that are always 0
 FORMS = {"gzip": "after gzip", "raw": "before compression"}  # by which export.encoding=auto compares
 
 PROOF_EXAMPLES = 100  # training examples on which the outputs of two encodings are compared
@@ -113,12 +115,23 @@ def encode_with(
     if dense.outputs is None:
         raise PruneflowError(
             f"export={export.kind}: the converted file does not run in {export.interpreter}: {dense.problem} "
-            "Choose another export."
+            f"{_remedy(dense.content)}"
         )
     if export.encoding == "dense":
         return Encoded(dense.content, (_candidate("dense", dense, dense, "asked for", kept=True),))
     sparse = _try(convert(True), run)
     return _chosen(export, dense, sparse)
+
+
+def _remedy(content: bytes) -> str:
+    """What to do about a file that does not run: LiteRT refuses activations that are 0 for every example."""
+    file = unpacked(content)
+    for tensor in (each for graph in file.subgraphs for each in graph.tensors):
+        scales = tensor.quantization.scale if tensor.quantization else None
+        if scales is not None and max(scales) < NO_RANGE and file.buffers[tensor.buffer].data is None:
+            name = tensor.name.decode().split(";")[0]
+            return f"{name} gives 0 for every example: pruning took too much. Lower schedule.final_sparsity."
+    return "Choose another export."
 
 
 def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:

@@ -472,3 +472,14 @@ OF_MLIR = """Could not translate MLIR to FlatBuffer.<unknown>:0: error: loc(call
 def test_of_a_long_error_the_line_that_gives_the_reason_is_shown(text, line):
     shown = said(RuntimeError(text))
     assert shown.startswith(line) and "\n" not in shown
+
+
+def test_int8_of_a_network_that_is_dead_says_which_layer_is():
+    keras = backend.keras()
+    layers = [keras.Input((6, 6, 1)), keras.layers.Conv2D(2, 3, activation="relu", name="dead")]
+    model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(3)])
+    kernel, bias = model.layers[0].get_weights()
+    model.layers[0].set_weights([-abs(kernel), bias - 1])
+    examples = np.random.default_rng(0).random((20, 6, 6, 1), np.float32)
+    with pytest.raises(PruneflowError, match="/dead/Relu gives 0 for every example: pruning took too much. "):
+        pruneflow.export(model, kind="int8", examples=examples)
