@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Targets
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.terminal import console
 
 __all__ = ["as_trained"]
+
+Floats = npt.NDArray[np.float64]
 
 VOCABULARY, STANDARDISATION = "vocabulary.json", "standardisation.json"
 
@@ -69,16 +73,24 @@ def _with_scales(file: Path, data: Data) -> Data:
 
 def _moved(values: Any, own: dict[str, Any], saved: dict[str, Any], prefix: str) -> Any:
     """Take off the scales that are on the values, and put others on; none where nothing was standardised."""
+    if isinstance(values, Rows):
+        return values.scaled(*_scales(saved, prefix, values.shape[-1:]))
     raw = np.asarray(values, np.float64)
     if f"{prefix}mean" in own:
         raw = raw * np.array(own[f"{prefix}scale"]) + np.array(own[f"{prefix}mean"])
-    if f"{prefix}mean" in saved:
-        mean, scale = (np.array(saved[f"{prefix}{key}"], np.float64) for key in ("mean", "scale"))
-        usable = np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()
-        if not (usable and mean.shape == scale.shape == raw.shape[-1:]):
-            raise ValueError(mean.shape)
-        raw = (raw - mean) / scale
-    return raw.astype(np.float32)
+    mean, scale = _scales(saved, prefix, raw.shape[-1:])
+    return ((raw - mean) / scale).astype(np.float32)
+
+
+def _scales(saved: dict[str, Any], prefix: str, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+    """Mean and scale that were saved; 0 and 1 where nothing was standardised."""
+    if f"{prefix}mean" not in saved:
+        return np.zeros(shape), np.ones(shape)
+    mean, scale = (np.array(saved[f"{prefix}{key}"], np.float64) for key in ("mean", "scale"))
+    usable = np.isfinite(mean).all() and np.isfinite(scale).all() and (scale > 0).all()
+    if not (usable and mean.shape == scale.shape == shape):
+        raise ValueError(mean.shape)
+    return mean, scale
 
 
 def _read(file: Path) -> dict[str, Any]:

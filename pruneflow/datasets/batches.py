@@ -73,6 +73,8 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
     tf = backend.tensorflow()
 
     def indices(epoch: Any) -> Any:
+        if isinstance(part.x, Rows) and (source := part.x.streamed):
+            return source.stream(part.x.at, order.seed, epoch).batch(order.batch_size)
         examples = tf.numpy_function(
             lambda e: epoch_order(len(part), order.seed, int(e)), [epoch], tf.int64, stateful=False
         )
@@ -116,20 +118,26 @@ def _read(dataset: Any, part: Part, spec: Spec, weights: Any = None) -> Any:
     return dataset.map(look_up).prefetch(PREFETCHED).with_options(options)
 
 
-def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[[Any], tuple[Any, ...]]:
-    """A function of tensors: indices (batch,) to (x, y), or (x, y, weights) where weights are given."""
+def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[..., tuple[Any, ...]]:
+    """A function of tensors: indices (batch,) to (x, y), or (x, y, weights) where weights are given.
+
+    Of a stream it takes numbers (batch,) and records (batch,).
+    """
     tf = backend.tensorflow()
     answers, rows = [tf.constant(each) for each in (part.y, weights) if each is not None], part.x
-    x = None if isinstance(rows, Rows) else tf.constant(rows)
+    x, source = (None, rows.streamed) if isinstance(rows, Rows) else (tf.constant(rows), None)
 
-    def from_files(index: Any) -> Any:
-        read = tf.numpy_function(lambda at: rows[at], [index], tf.as_dtype(rows.dtype), stateful=False)
-        return tf.ensure_shape(read, [None, *spec.shape])
+    def from_files(index: Any, *records: Any) -> Any:
+        read = source.decoded if source and records else lambda at: rows[at]
+        found = tf.numpy_function(read, [index, *records], tf.as_dtype(rows.dtype), stateful=False)
+        return tf.ensure_shape(found, [None, *spec.shape])
 
-    def look_up(index: Any) -> tuple[Any, ...]:
-        examples = from_files(index) if x is None else tf.gather(x, index)
+    def look_up(index: Any, *records: Any) -> tuple[Any, ...]:
+        examples = from_files(index, *records) if x is None else tf.gather(x, index)
         if spec.kind == "image":
             examples = spec.scaled(tf.cast(examples, tf.float32))
+        if records and isinstance(rows, Rows):
+            index = tf.searchsorted(rows.at, index)
         return (examples, *(tf.gather(each, index) for each in answers))
 
     return look_up

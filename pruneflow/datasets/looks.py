@@ -6,8 +6,7 @@ Each look takes the data, or a part, and returns one sentence, empty where there
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.names import is_numeral
-from pruneflow.datasets.rows import Examples, Rows
+from pruneflow.datasets.rows import Examples, Rows, chunks
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import DataError
 
@@ -32,7 +31,6 @@ SOME = 0.01
 HALF = 0.5
 FEW = 20  # examples of a part, of which no share means anything
 SHOWN = 5
-ROWS_AT_ONCE = 1024
 
 
 def looked(data: Data) -> Data:
@@ -52,9 +50,10 @@ def require_different(data: Data) -> None:
     Raises:
         DataError: with what may be the reason.
     """
-    digests = _digests(data.train.x)
-    first = next(digests, None)
-    if len(data.train) < FEW or any(digest != first for digest in digests):
+    x = data.train.x
+    if len(x) < FEW or _most_common(_digests(_some(x))) < min(SAMPLED, len(x)):
+        return
+    if _most_common(_digests(x)) < len(x):
         return
     reasons = {
         "image": "If they are drawn on a transparent ground, it was dropped: dataset.channels=4 of "
@@ -105,8 +104,7 @@ def repeated_examples(data: Data) -> str:
 
 def shared_rows(data: Data) -> str:
     """Say how many test examples are training examples, from 1 % of them on."""
-    known = set(_digests(data.train.x))
-    shared = sum(digest in known for digest in _digests(data.test.x))
+    shared = int(np.isin(_digests(data.test.x), _digests(data.train.x)).sum())
     if len(data.test) < FEW or shared < SOME * len(data.test):
         return ""
     return (
@@ -119,11 +117,13 @@ def constant_features(data: Data) -> str:
     """Name features, or channels of a signal, with one value in the whole training part."""
     if not data.spec.is_measured:
         return ""
-    x = np.asarray(data.train.x).reshape(-1, data.spec.shape[-1])
-    some = x[:ROWS_AT_ONCE]  # most features are seen to change there
-    constant = [int(each) for each in np.flatnonzero((some == x[0]).all(axis=0)) if np.ptp(x[:, each]) == 0]
-    if not constant:
-        return ""
+    first, constant = None, np.arange(data.spec.shape[-1])
+    for rows in chunks(data.train.x):
+        rows = rows.reshape(-1, data.spec.shape[-1])
+        first = rows[0] if first is None else first
+        constant = constant[(rows[:, constant] == first[constant]).all(axis=0)]
+        if not len(constant):  # most features are seen to change in the first rows
+            return ""
     what = "Channel" if data.spec.kind == "signal" else "Feature"
     shown = ", ".join(map(str, constant[:SHOWN])) + (", ..." if len(constant) > SHOWN else "")
     named = (
@@ -195,16 +195,15 @@ def _unknown(part: Part) -> float:
     return float((ids == 2).sum() / words) if words else 0.0
 
 
-def _digests(x: Examples) -> Iterator[Hashable]:
-    """Yield a hash of each example, of 64 bits or more, which holds in this process."""
+def _digests(x: Examples) -> npt.NDArray[np.int64]:
+    """Return a hash of 64 bits of each example, (n,), which holds in this process."""
     if isinstance(x, Rows):
-        yield from (each.tobytes() for each in x.digests)
-    else:
-        yield from (hash(row.tobytes()) for row in x)
+        return np.ascontiguousarray(x.digests[:, :8]).view(np.int64).ravel()
+    return np.fromiter((hash(row.tobytes()) for row in x), np.int64, len(x))
 
 
-def _most_common(digests: Iterable[Hashable]) -> int:
-    return Counter(digests).most_common(1)[0][1]
+def _most_common(digests: npt.NDArray[np.int64]) -> int:
+    return int(np.unique(digests, return_counts=True)[1].max())
 
 
 def _spread(count: int) -> npt.NDArray[np.int64]:

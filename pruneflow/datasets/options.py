@@ -9,5 +9,6 @@ from pruneflow.datasets.custom import Custom
 from pruneflow.datasets.image_folder import ImageFolder
 from pruneflow.datasets.imdb import Imdb
 from pruneflow.datasets.mnist import Mnist
+from pruneflow.datasets.tfrecord import TfRecord
 
-__all__ = ["Arrays", "CsvText", "Custom", "Dataset", "ImageFolder", "Imdb", "Mnist"]
+__all__ = ["Arrays", "CsvText", "Custom", "Dataset", "ImageFolder", "Imdb", "Mnist", "TfRecord"]

@@ -85,6 +85,15 @@ class Decoding:
         except OSError as error:
             shown = printable(str(path))
             raise DataError(f"{shown}: cannot be read ({error.strerror}). Check its permissions.") from error
+        return self.pixels(content)
+
+    def pixels(self, content: bytes) -> npt.NDArray[Any]:
+        """Decode the content of one file, as `decode` has it.
+
+        Raises:
+            UndecodableError: if it is no image, cut short or changed.
+            PruneflowError: if TensorFlow is needed and cannot be started.
+        """
         if self.resize == "keras" and content.startswith(JPEG):
             started()
         try:

@@ -18,8 +18,9 @@ from pruneflow.datasets.reading.names import (
     refuse_twins,
     sorted_classes,
 )
+from pruneflow.errors import DataError
 
-__all__ = ["SEVERAL", "Naming", "numbered"]
+__all__ = ["SEVERAL", "Naming", "numbered", "numbered_records"]
 
 Labels = npt.NDArray[np.int64]
 
@@ -85,6 +86,44 @@ def numbered(
         return [_of_words(where, name, y, classes) for name, y in plain], classes
     places = np.array([classes.index(str(value)) for value in values], np.int64)
     return [places[_of_numbers(where, name, y, values)] for name, y in plain], classes
+
+
+def numbered_records(where: object, y: Array, names: Sequence[str]) -> tuple[Labels, tuple[str, ...]]:
+    """Number the labels of records.
+
+    Args:
+        where: Where they come from, for messages.
+        y: (n,) int64, or names of classes as bytes in UTF-8.
+        names: Of the classes in the order of their numbers, which labels of int64 are then; empty takes the
+            labels that occur in an order of their own.
+
+    Returns:
+        (n,) labels 0 .. classes - 1, and what the classes are called.
+
+    Raises:
+        DataError: if there is one class, too many to be classes, or one that is not named.
+    """
+    values, place = np.unique(y, return_inverse=True)
+    if names and y.dtype.kind != "S":
+        found = f"{values[0]} to {values[-1]}"
+        fits = values[0] >= 0 and values[-1] < len(names)
+        _require(fits, where, f"0 to {len(names) - 1}, as {len(names)} classes are named", found)
+        return y, tuple(names)
+    if y.dtype.kind == "S":
+        values = np.char.strip(np.char.decode(values, "utf-8", "replace"))
+    texts = list(map(str, values))
+    refuse_twins(f"{where}: labels", texts)
+    classes = tuple(names) or sorted_classes(texts)
+    unknown = [text for text in texts if text not in classes or is_missing(text, names)]
+    expected = listed(names) if names else "a name in each record"
+    _require(not unknown, where, expected, listed([text or "none" for text in unknown]))
+    refuse_odd_classes(f"{where}: labels", classes, len(y))
+    return np.array([classes.index(text) for text in texts], np.int64)[place.ravel()], classes
+
+
+def _require(condition: bool, where: object, expected: str, found: str) -> None:
+    if not condition:
+        raise DataError(f"{where}: labels: expected {expected}, found {found}.")
 
 
 def _plain(where: object, name: str, y: Array, named: Sequence[str]) -> Array:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.datasets.reading.checks import Array, described, expect
+from pruneflow.datasets.rows import Rows, chunks
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.datasets.split import digest_of
 
-__all__ = ["checked_numbers", "mean_and_scale", "standardised"]
+__all__ = ["checked_numbers", "mean_and_scale", "mean_and_scale_of_files", "standardised"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +72,25 @@ def mean_and_scale(train: Floats) -> tuple[Floats, Floats]:
     # The mean of equal numbers may be off by its last bits, which a deviation of about 0 would blow up.
     constant = train.min(axis=0) == train.max(axis=0)
     return np.where(constant, train[0], mean), np.where(constant, 1.0, deviation)
+
+
+def mean_and_scale_of_files(train: Rows) -> tuple[Floats, Floats]:
+    """The same of rows in files, in one pass; the last bits may differ.
+
+    Sums are taken of distances from the first row, so that they stay small (Chan et al. 1983).
+    """
+    columns = train.shape[-1]
+    shift = train[:1].reshape(-1, columns)[0].astype(np.float64)
+    count, total, squares, changes = 0, np.zeros(columns), np.zeros(columns), np.zeros(columns, bool)
+    for rows in chunks(train):
+        away = rows.reshape(-1, columns).astype(np.float64) - shift
+        count += len(away)
+        total += away.sum(axis=0)
+        squares += np.square(away).sum(axis=0)
+        changes |= away.any(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return shift + mean, np.where(changes & (deviation > 0), deviation, 1.0)
 
 
 def _listed(place: npt.NDArray[np.int64]) -> str:
