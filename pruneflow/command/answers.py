@@ -195,6 +195,9 @@ def failure_in_words(error: Exception) -> str:
     text = str(error)
     if match := re.search(r"\bDataError: (.+)", text):  # raised where TensorFlow reads examples from files
         return match[1]
+    if match := re.search(r"(truncated|corrupted) record at \d+|(\S+); No such file or directory", text):
+        what = match[2] or f"A TFRecord file ({match[0]})"
+        return f"{what}: changed or vanished while it was in use. Run again."
     for sign in ("No space left on device", "Disk quota exceeded", "File too large", "Read-only file system"):
         if sign in text:
             where = re.search(r"(/[^\s;:'\"]+)", text)

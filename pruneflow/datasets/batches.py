@@ -126,6 +126,7 @@ def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[..., tuple[Any,
     tf = backend.tensorflow()
     answers, rows = [tf.constant(each) for each in (part.y, weights) if each is not None], part.x
     x, source = (None, rows.streamed) if isinstance(rows, Rows) else (tf.constant(rows), None)
+    at = tf.constant(rows.at) if isinstance(rows, Rows) else None
 
     def from_files(index: Any, *records: Any) -> Any:
         read = source.decoded if source and records else lambda at: rows[at]
@@ -136,8 +137,8 @@ def _looked_up(part: Part, spec: Spec, weights: Any) -> Callable[..., tuple[Any,
         examples = from_files(index, *records) if x is None else tf.gather(x, index)
         if spec.kind == "image":
             examples = spec.scaled(tf.cast(examples, tf.float32))
-        if records and isinstance(rows, Rows):
-            index = tf.searchsorted(rows.at, index)
+        if records:
+            index = tf.searchsorted(at, index)
         return (examples, *(tf.gather(each, index) for each in answers))
 
     return look_up

@@ -68,7 +68,7 @@ class Features:
             Examples, (k,) encoded images or (k, *shape) numbers, and labels, (k,) int64 or bytes.
 
         Raises:
-            tf.errors.InvalidArgumentError: if a record does not fit; `problem` says why.
+            ValueError: if a record does not fit; `problem` says why.
         """
         tf = started()
         types = {"bytes": tf.string, "float": tf.float32, "int64": tf.int64}
@@ -77,7 +77,10 @@ class Features:
             self.x: tf.io.FixedLenFeature(shape, types[TYPES[self.kind]]),
             self.y: tf.io.FixedLenFeature((), types[self.label]),
         }
-        found = tf.io.parse_example(records, wanted)
+        try:
+            found = tf.io.parse_example(records, wanted)
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(error.message) from error  # or UnicodeDecodeError, which is one, by TensorFlow
         return found[self.x].numpy(), found[self.y].numpy()
 
     def problem(self, record: bytes) -> str:

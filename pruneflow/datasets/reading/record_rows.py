@@ -122,10 +122,9 @@ class RecordRows:
         return rows
 
     def _parsed(self, numbers: Indices, records: Any) -> npt.NDArray[Any]:
-        tf = backend.tensorflow()
         try:
             found, _ = self.features.parsed(records)
-        except tf.errors.InvalidArgumentError:
+        except ValueError:
             raise self._changed(int(numbers[0])) from None
         for number, each in zip(numbers, found, strict=True):
             if hashlib.sha256(each).digest() != self.digests[number].tobytes():
@@ -171,11 +170,12 @@ def _blocks(shards: Shards, at: Indices) -> Callable[[Any], Any]:
     tf = backend.tensorflow()
     wanted = np.zeros(len(shards), bool)
     wanted[at] = True
-    names = [str(file) for file in shards.files]
-    names, starts, wanted = (tf.constant(each) for each in (names, shards.starts, wanted))
+    files = [str(file) for file in shards.files]
+    with tf.init_scope():  # constants of a graph are copied several times
+        names, starts, taken = (tf.constant(each) for each in (files, shards.starts, wanted))
 
     def chosen(numbers: Any, records: Any) -> tuple[Any, Any]:
-        mine = tf.gather(wanted, numbers)
+        mine = tf.gather(taken, numbers)
         return tf.boolean_mask(numbers, mine), tf.boolean_mask(records, mine)
 
     def blocks(file: Any) -> Any:

@@ -26,6 +26,7 @@ from pruneflow.runtime.terminal import bar
 __all__ = ["FRAME", "HEADER", "Scan", "Shards", "listed_shards", "scanned", "with_type_of_label"]
 
 HEADER, FRAME = 12, 16  # bytes before a record (length, CRC), and around it (another CRC behind)
+AGAIN = "Copy or write it again."
 GZIP = b"\x1f\x8b"
 AT_ONCE = 64  # records that are parsed together
 NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")  # name-00003-of-00010.tfrecord
@@ -185,9 +186,9 @@ def _whole(file: Path) -> Iterator[None]:
     try:
         yield
     except errors.DataLossError as error:
-        said = re.search(r"(truncated|corrupted) record at \d+", str(error))
-        shown = f"{said[0]} bytes, by its CRC" if said else "by its CRC"
-        raise DataError(f"{file}: cut short or changed ({shown}). Copy or write it again.") from None
+        said = re.search(r"(truncated|corrupted) record at (\d+)", str(error))
+        shown = f"{said[1]} record at byte {int(said[2]):,}" if said else "a record"
+        raise DataError(f"{file}: cut short or changed (CRC of {shown}). {AGAIN}") from None
     except errors.OpError as error:
         raise DataError(f"{file}: cannot be read ({' '.join(error.message.split())[:200]}).") from None
 
@@ -227,18 +228,27 @@ class _File:
 
 
 def _scanned(file: Path, features: Features) -> _File:
-    sizes: list[int] = []
-    digests, labels, ids = bytearray(), [], 0
+    sizes, digests, labels, ids, count = [], bytearray(), [], 0, 0
     with _whole(file):
         records = started().data.TFRecordDataset(str(file)).batch(AT_ONCE)
         for batch in records.as_numpy_iterator():
-            x, y = _parsed(features, file, len(sizes), batch)
-            ids = max(ids, _checked(features, file, len(sizes), x))
+            x, y = _parsed(features, file, count, batch)
+            ids = max(ids, _checked(features, file, count, x))
             digests += b"".join(hashlib.sha256(each).digest() for each in x)
-            sizes += map(len, batch)
+            sizes.append(np.fromiter(map(len, batch), np.int64, len(batch)))
             labels.append(y)
-    y = np.concatenate(labels) if labels else np.zeros(0, np.int64)
-    return _File(np.array(sizes, np.int64), bytes(digests), y, ids)
+            count += len(batch)
+    none = [np.zeros(0, np.int64)]
+    found = _File(np.concatenate(sizes or none), bytes(digests), np.concatenate(labels or none), ids)
+    _require_end(file, int(found.sizes.sum()) + FRAME * count)
+    return found
+
+
+def _require_end(file: Path, end: int) -> None:
+    """Refuse bytes behind the last record: TensorFlow takes half a header for the end of the file."""
+    size = file.stat().st_size
+    if size != end:
+        raise DataError(f"{file}: cut short ({size - end} bytes of a record at byte {end:,}). {AGAIN}")
 
 
 def _parsed(
@@ -246,7 +256,7 @@ def _parsed(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     try:
         x, y = features.parsed(batch)
-    except started().errors.InvalidArgumentError:
+    except ValueError:
         for number, record in enumerate(batch):
             _require_fit(features, file, first + number, record)
         raise
