@@ -71,11 +71,16 @@ def png(value: int) -> bytes:
     return content.getvalue()
 
 
-def image_files(folder: Path, n: int = 60, files: int = 3, classes: tuple[str, ...] = ("cat", "dog")) -> Path:
-    """Images of red, light ones of the second class, labelled with names."""
-    specification(folder, "image", [6, 5, 3], classes=list(classes))
+def image_files(
+    folder: Path,
+    n: int = 60,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    shape: tuple[int, ...] = (6, 5, 3),
+) -> Path:
+    """Three files of images in red, light ones of the second class, labelled with names."""
+    specification(folder, "image", shape, classes=list(classes))
     records = [record(x=png(i if i % 2 else 150 + i), y=classes[1 - i % 2].encode()) for i in range(n)]
-    return sharded(folder, records, files)
+    return sharded(folder, records)
 
 
 def tfrecords(path: Path, **changes: Any) -> Any:

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from hydra.core.config_store import ConfigStore
 from own_fixtures import class_folders, numbers, opinions, rows
+from record_fixtures import number_files
 
 import pruneflow
 from pruneflow import Spec
@@ -102,6 +103,7 @@ def made(folder):
         "arrays": [f"dataset.path={folder / 'rows.npz'}", "model=mlp"],
         "csv_text": [f"dataset.path={rows(folder / 'a.csv', opinions())}", "model=lstm"],
         "image_folder": [f"dataset.path={class_folders(folder / 'photos')}"],
+        "tfrecord": [f"dataset.path={number_files(folder / 'records')}", "model=mlp"],
         "custom": ["dataset.factory=test_options:given", "model=mlp"],
     }
 

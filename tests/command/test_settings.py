@@ -25,6 +25,7 @@ NEEDED = {
     "dataset/arrays": {"path": "x.npz"},
     "dataset/csv_text": {"path": "x.csv"},
     "dataset/image_folder": {"path": "x"},
+    "dataset/tfrecord": {"path": "x"},
     "dataset/custom": {"factory": "a:b"},
     "model/custom": {"factory": "a:b"},
     "model/keras_file": {"path": "x.h5"},

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from data_formats import review_folder
 from own_fixtures import class_folders, numbers, opinions, rows, three_parts
+from record_fixtures import image_files
 from support import ROOT
 
 import pruneflow
@@ -34,8 +35,8 @@ SMALL = {"lstm": ["model.units=4", "model.embedding_dim=4"], "mlp": ["model.hidd
 
 
 def test_every_option_has_a_command() -> None:
-    assert len(COMMANDS) == 21
-    for option in ("image_folder", "arrays", "csv_text", "custom"):
+    assert len(COMMANDS) == 23
+    for option in ("image_folder", "arrays", "tfrecord", "csv_text", "custom"):
         assert any(f"dataset={option}" in command for command in COMMANDS)
         assert f"| `dataset={option}` |" in SECTION
 
@@ -46,6 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     class_folders(folder / "pets", count=40)
     _network().save(folder / "network.keras")
+    image_files(folder / "records", n=90, shape=(32, 32, 3))
     scans = np.random.default_rng(2).integers(0, 4096, (80, 13, 12, 12), dtype=np.uint16)
     np.savez(folder / "scans.npz", x=scans, y=np.arange(80) % 2)
     table = np.column_stack([numbers()["x"], numbers()["y"]])
@@ -94,8 +96,8 @@ def _network() -> Any:
 
 
 def test_there_is_a_row_for_every_kind_and_option() -> None:
-    assert len(ROWS) == 14
-    for word in ("image_folder", "arrays", "csv_text", "imdb", "custom", "signal", "tokens", "regression"):
+    assert len(ROWS) == 15
+    for word in ("image_folder", "arrays", "csv_text", "imdb", "custom", "tfrecord", "signal", "tokens"):
         assert any(f"={word}" in row for row in ROWS)
 
 

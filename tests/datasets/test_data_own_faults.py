@@ -1,5 +1,6 @@
 """The table of bad data of one's own in docs/data.md: every row is made, and gets the answer there."""
 
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from own_fixtures import (
     texts,
     three_parts,
 )
+from record_fixtures import image_files, number_files, png, record, shard, specification, tfrecords
 from support import ROOT
 
 from pruneflow.datasets.weights import weighed
@@ -66,6 +68,36 @@ def folder_of(folder: Path, break_it: Callable[[Path], Any], *, parts: bool = Fa
     root = (three_parts if parts else class_folders)(folder / "pets")
     break_it(root)
     return lambda: images(root, **changes).load()
+
+
+def records(
+    folder: Path,
+    break_it: Callable[[Path], Any],
+    *,
+    make: Callable[[Path], Path] = number_files,
+    **changes: Any,
+) -> Load:
+    """Load TFRecord files to which something has been done."""
+    root = make(folder / "records")
+    break_it(root)
+    return lambda: tfrecords(root, **changes).load()
+
+
+def asking(root: Path, kind: str, shape: list[int], name: str = "x") -> None:
+    """Ask for another feature than the records have."""
+    file = specification(root, kind, shape)
+    file.write_text(file.read_text().replace("name: x", f"name: {name}"))
+
+
+def adding(content: bytes) -> Callable[[Path], Any]:
+    """Add a file whose second record is another one."""
+    return lambda root: shard(root / "z.tfrecord", [record(x=[1.0, 2.0, 3.0], y=1), content])
+
+
+def changing(change: Callable[[bytes], bytes]) -> Callable[[Path], Any]:
+    """Change the content of the first file."""
+    file = "part-00000-of-00003.tfrecord"
+    return lambda root: (root / file).write_bytes(change((root / file).read_bytes()))
 
 
 def factory(folder: Path, code: str, name: str = "mine:load", **changes: Any) -> Load:
@@ -190,6 +222,43 @@ MAKERS: dict[str, Callable[[Path], Load]] = {
         pair(f, Y)
     ),
     "`arrays`: labels beside a .npz file": lambda f: pair_of(f, npz(f)),
+    "`tfrecord`: no specification": lambda f: records(f, lambda r: (r / "features.yaml").unlink()),
+    "`tfrecord`: a kind that there is not": lambda f: records(f, lambda r: asking(r, "sound", [3])),
+    "`tfrecord`: shards that are missing": lambda f: records(
+        f, lambda r: (r / "part-00001-of-00003.tfrecord").unlink()
+    ),
+    "`tfrecord`: no files": lambda f: records(f, lambda r: [each.unlink() for each in r.glob("part*")]),
+    "`tfrecord`: a pattern of no file": lambda f: records(f, str, test="test-*"),
+    "`tfrecord`: a file in two parts": lambda f: records(
+        f, str, test="part-00000*", validation="part-0000[01]*"
+    ),
+    "`tfrecord`: no examples": lambda f: records(f, lambda r: [shard(each, []) for each in r.glob("part*")]),
+    "`tfrecord`: a feature of another name": lambda f: records(
+        f, lambda r: asking(r, "numbers", [3], "image")
+    ),
+    "`tfrecord`: a feature of another type": lambda f: records(f, lambda r: asking(r, "tokens", [3])),
+    "`tfrecord`: a feature of another shape": lambda f: records(f, lambda r: asking(r, "signal", [4, 2])),
+    "`tfrecord`: a later record of another shape": lambda f: records(f, adding(record(x=[1.0, 2.0], y=1))),
+    "`tfrecord`: a record that is no Example": lambda f: records(f, adding(b"\xff\xff none")),
+    "`tfrecord`: a file that was cut short": lambda f: records(f, changing(lambda held: held[:-5])),
+    "`tfrecord`: a file that was cut short in a header": lambda f: records(
+        f, changing(lambda held: held[:5])
+    ),
+    "`tfrecord`: a changed byte": lambda f: records(f, changing(lambda held: held[:99] + b"!" + held[100:])),
+    "`tfrecord`: a compressed file": lambda f: records(f, changing(gzip.compress)),
+    "`tfrecord`: NaN among the numbers": lambda f: records(f, adding(record(x=[1.0, np.nan, 1.0], y=1))),
+    "`tfrecord`: a label beyond the classes": lambda f: records(
+        f, adding(record(x=[1.0, 2.0, 3.0], y=7)), class_names=["low", "high"]
+    ),
+    "`tfrecord`: a name that is no class": lambda f: records(
+        f, lambda r: shard(r / "z.tfrecord", [record(x=png(1), y=b"cow")]), make=image_files
+    ),
+    "`tfrecord`: an image that is none": lambda f: records(
+        f,
+        lambda r: shard(r / "part-00000-of-00003.tfrecord", [record(x=b"none", y=b"cat")]),
+        make=image_files,
+    ),
+    "`tfrecord`: a share of nothing": lambda f: records(f, str, test_fraction=0.0001),
     "`csv_text`: other columns": lambda f: csv(f, ["remark,points", "a,1", "b,2"]),
     "`csv_text`: rows without a text or a label": lambda f: csv(f, [*opinions(), ",bad", "a film,"]),
     "`csv_text`: NA as a label": lambda f: csv(f, [*opinions(), "a film,NA"]),
