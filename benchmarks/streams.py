@@ -2,13 +2,13 @@
 
     python benchmarks/streams.py [--records 2000 200000] [--steps 300]
 
-Images of 32 x 32 in colours, JPEG, made of MNIST's, are written into 16 files. The network of
-``benchmarks/input.py`` is trained on them in batches of 32, in a process of its own for each row: from the
-files, and from arrays. ``--steps 0`` trains one whole epoch. Waiting is the time from asking for a batch
-until it is there, as a share of the time of all steps but the first. Peak memory is that of the whole
-process, which also reads all files first, and evaluates the test part at the end. Seconds of processors are
-those of training and evaluation, which a busy machine changes least. Loading is the one reading of all files.
-Needs MNIST in PRUNEFLOW_DATA_DIR or the cache folder.
+Images of 32 x 32 in colours, JPEG, made of MNIST's, are written into 16 files, and 600 each for validation
+and testing into others. The network of ``benchmarks/input.py`` is trained on them in batches of 32, in a
+process of its own for each row: from the files, and from arrays. ``--steps 0`` trains one whole epoch.
+Waiting is the time from asking for a batch until it is there, as a share of the time of all steps but the
+first. Seconds of processors are those of training and evaluation, which a busy machine changes least. Peak
+memory is that of the whole process, which also reads all files first, and evaluates the test part at the
+end. Loading is the one reading of all files. Needs MNIST in PRUNEFLOW_DATA_DIR or the cache folder.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pruneflow.datasets.tfrecord import TfRecord
 from pruneflow.runtime import backend
 
 SIDE, FILES = 32, 16
+HELD = 600  # records for validation, and for testing, whatever the number for training
 MODES = ("stream", "arrays")
 SPECIFICATION = f"""example: {{name: image, kind: image, shape: [{SIDE}, {SIDE}, 3]}}
 label: {{name: label}}
@@ -42,15 +43,16 @@ label: {{name: label}}
 
 
 def make(folder: Path, count: int) -> None:
-    """Write ``count`` records, each image with colours and noise of its own."""
-    tf = backend.tensorflow()
+    """Write ``count`` records to train on, images with colours and noise of their own, and `HELD` others."""
     folder.mkdir(parents=True)
     (folder / "features.yaml").write_text(SPECIFICATION, encoding="utf-8")
     with np.load(cache_folder(None) / "mnist.npz") as arrays:
         images, labels = np.pad(arrays["x_train"], ((0, 0), (2, 2), (2, 2))), arrays["y_train"]
+    files = {f"train-{n:05}": each for n, each in enumerate(np.array_split(np.arange(count), FILES))}
+    files |= {name: np.arange(HELD) for name in ("validation", "test")}
     rng = np.random.default_rng(0)
-    for file, numbers in enumerate(np.array_split(np.arange(count), FILES)):
-        with tf.io.TFRecordWriter(str(folder / f"digits-{file:05}-of-{FILES:05}.tfrecord")) as writer:
+    for name, numbers in files.items():
+        with backend.tensorflow().io.TFRecordWriter(str(folder / f"{name}.tfrecord")) as writer:
             for number in numbers % len(images):
                 ink = rng.integers(0, 256, 3) - 128
                 pixels = images[number][..., None].astype(np.int64) * ink // 256 + 128

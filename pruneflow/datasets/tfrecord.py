@@ -19,7 +19,8 @@ from pruneflow.datasets.reading.labels import numbered_records
 from pruneflow.datasets.reading.names import check_class_names, require_every_class
 from pruneflow.datasets.reading.numbers import mean_and_scale_of_files
 from pruneflow.datasets.reading.record_rows import RecordRows, Shuffling
-from pruneflow.datasets.reading.shards import Shards, listed_shards, scanned, with_type_of_label
+from pruneflow.datasets.reading.shard_files import listed_shards
+from pruneflow.datasets.reading.shards import Shards, scanned, with_type_of_label
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import HELD_OUT_STREAM, VALIDATION_STREAM, Halves, said_of_test, taken
@@ -97,25 +98,38 @@ class TfRecord(Own):
         return replace(super().preparation(data), resize=self.resize if data.spec.kind == "image" else "")
 
     def _read(self, place: Place) -> Data:
-        own = expanded("dataset.features", self.features) if self.features else place.path / SPECIFICATION
         files = listed_shards(place.path, {part: getattr(self, part) for part in PARTS})
         together = [file for part in PARTS for file in files[part]]
-        features = with_type_of_label(read_features(own), together)
+        features = with_type_of_label(self._specification(place), together)
         scan = scanned(together, features)
         y, names = numbered_records(place.path, scan.y, self.class_names or features.classes)
         rows = RecordRows(scan.shards, features, self._decoding(features), self._shuffling)
         _decode_first(rows)
-        found = Part(Rows(rows, np.arange(len(y))), y)
-        parts = [taken(found, at) for at in self._drawn(place.path, scan.shards, files)]
         ids = features.vocabulary_size or scan.ids
-        spec = Spec(features.kind, features.shape, len(names), ids)
-        source = place.source(f"{len(y):,} records in {len(together):,} files")
-        halves = Halves(parts[0], parts[2], "", validation=parts[1])
-        data = self._plan.apply(halves, name=self.name, spec=spec, source=source)
+        data = self._cut(place, files, rows, y, Spec(features.kind, features.shape, len(names), ids))
         require_every_class(data, names, place.path)
         plain = names == tuple(map(str, range(len(names))))
-        data = replace(data, class_names=() if plain else names, note=self._said(data, files))
+        data = replace(data, class_names=() if plain else names)
         return self._known(self._standardised(data), scan.shards)
+
+    def _specification(self, place: Place) -> Features:
+        named = self.features and expanded("dataset.features", self.features)
+        return read_features(named or place.path / SPECIFICATION)
+
+    def _cut(
+        self, place: Place, files: dict[str, list[Path]], rows: RecordRows, y: Indices, spec: Spec
+    ) -> Data:
+        whole = Part(Rows(rows, np.arange(len(y))), y)
+        drawn = self._drawn(place.path, rows.shards, files)
+        train, validation, test = (taken(whole, at) for at in drawn)
+        halves = Halves(train, test, "", validation=validation)
+        source = place.source(f"{len(y):,} records in {len(rows.shards.files):,} files")
+        data = self._plan.apply(halves, name=self.name, spec=spec, source=source)
+        if files["test"]:
+            return data
+        how = "drawn by dataset.split_seed: no file is named as of the test part"
+        said = said_of_test(data, "records", how, validation_too=not files["validation"])
+        return replace(data, note=said)
 
     def _decoding(self, features: Features) -> Decoding:
         height, width, channels = features.shape if features.is_image else (1, 1, 1)
@@ -148,12 +162,6 @@ class TfRecord(Own):
             seed = [self.split_seed, stream, *np.frombuffer(digest.digest(), np.uint32)]
             found.append(np.random.default_rng(seed).random(count))
         return np.concatenate(found)
-
-    def _said(self, data: Data, files: dict[str, list[Path]]) -> str:
-        if files["test"]:
-            return ""
-        how = "drawn by dataset.split_seed: no file is named as of the test part"
-        return said_of_test(data, "records", how, validation_too=not files["validation"])
 
     def _standardised(self, data: Data) -> Data:
         if not (data.spec.is_measured and self.standardise):

@@ -82,16 +82,21 @@ class RecordRows:
         owners = np.searchsorted(self.shards.starts, numbers, side="right") - 1
         for owner in np.unique(owners):
             mine = np.flatnonzero(owners == owner)
-            begin = int(self.shards.places[self.shards.starts[owner]])
             try:
-                with self.shards.files[owner].open("rb") as file:
-                    for row in mine:
-                        start, end = map(int, self.shards.places[numbers[row] : numbers[row] + 2])
-                        file.seek(start - begin + HEADER)
-                        records[row] = file.read(end - start - FRAME)
+                records[mine] = self._bytes_of(owner, numbers[mine])
             except OSError:
                 raise self._changed(int(numbers[mine[0]])) from None
         return self.decoded(numbers, records)
+
+    def _bytes_of(self, owner: int, numbers: Indices) -> npt.NDArray[Any]:
+        """Read records of one file."""
+        found, places = np.empty(len(numbers), object), self.shards.places
+        begin = int(places[self.shards.starts[owner]])
+        with self.shards.files[owner].open("rb") as file:
+            for row, number in enumerate(numbers):
+                file.seek(int(places[number]) - begin + HEADER)
+                found[row] = file.read(int(places[number + 1] - places[number]) - FRAME)
+        return found
 
     def decoded(self, numbers: Indices, records: Sequence[bytes] | npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Decode records.

@@ -1,8 +1,7 @@
-"""TFRecord files: which there are, and where their records lie; each file is read once, from end to end."""
+"""Where records lie in TFRecord files, which are read once from end to end, and checked."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
@@ -23,14 +22,12 @@ from pruneflow.errors import DataError
 from pruneflow.runtime.device import started
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["FRAME", "HEADER", "Scan", "Shards", "listed_shards", "scanned", "with_type_of_label"]
+__all__ = ["FRAME", "HEADER", "Scan", "Shards", "scanned", "with_type_of_label"]
 
 HEADER, FRAME = 12, 16  # bytes before a record (length, CRC), and around it (another CRC behind)
 AGAIN = "Copy or write it again."
 GZIP = b"\x1f\x8b"
 AT_ONCE = 64  # records that are parsed together
-NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")  # name-00003-of-00010.tfrecord
-WORDS = {"validation": "validation|valid|val", "test": "test"}  # in names of files, by part
 
 Indices = npt.NDArray[np.int64]
 
@@ -77,76 +74,6 @@ class Scan:
     shards: Shards
     y: npt.NDArray[Any]
     ids: int = 0
-
-
-def listed_shards(root: Path, patterns: dict[str, str | None]) -> dict[str, list[Path]]:
-    """Find the files of each part.
-
-    Args:
-        root: The folder.
-        patterns: Glob pattern of ``train``, ``validation`` and ``test``, against paths below the folder. None
-            of validation and test takes the files whose names have that word; of train, all others.
-
-    Returns:
-        The files of each part, by name; none of a part that no file is named after.
-
-    Raises:
-        DataError: if there are none, if a pattern matches none, if a numbered set is not whole, or if a file
-            is in two parts.
-    """
-    if root.exists() and not root.is_dir():
-        raise DataError(f"{root}: a file, expected a folder with TFRecord files.")
-    with reading(root, "a folder"):
-        below = sorted(path for path in root.rglob("*") if path.is_file() and path.name[0] != ".")
-    files = {path.relative_to(root).as_posix(): path for path in below}
-    usual = [name for name in files if "tfrecord" in name.lower()]
-    parts: dict[str, list[str]] = {}
-    for part in ("validation", "test", "train"):
-        pattern = patterns[part]
-        if pattern is not None:
-            parts[part] = fnmatch.filter(files, pattern)
-            if not parts[part]:
-                raise DataError(f"{root}: no file of dataset.{part}={pattern}; it holds {_held(files)}.")
-        elif part == "train":
-            parts[part] = [name for name in usual if name not in parts["validation"] + parts["test"]]
-        else:
-            parts[part] = [
-                name for name in usual if re.search(rf"(?<![a-z])({WORDS[part]})(?![a-z])", name.lower())
-            ]
-    if not parts["train"]:
-        raise DataError(f"{root}: no TFRecord files for training; it holds {_held(files)}.")
-    _refuse_two_parts(root, parts)
-    _require_whole_sets(root, files, parts)
-    return {part: [files[name] for name in names] for part, names in parts.items()}
-
-
-def _held(files: dict[str, Path]) -> str:
-    return listed(list(files)) or "no files"
-
-
-def _refuse_two_parts(root: Path, parts: dict[str, list[str]]) -> None:
-    first: dict[str, str] = {}
-    for part, names in parts.items():
-        for name in names:
-            if (other := first.setdefault(name, part)) != part:
-                raise DataError(
-                    f"{root}: {name} is in the {other} and the {part} part, by dataset.{other} and "
-                    f"dataset.{part}. Choose patterns that have no file in common."
-                )
-
-
-def _require_whole_sets(root: Path, files: dict[str, Path], parts: dict[str, list[str]]) -> None:
-    """Refuse files that are numbered as some of so many, of which others are not there."""
-    for name in (name for names in parts.values() for name in names):
-        if match := NUMBERED.fullmatch(name):
-            before, digits, total, after = match.groups()
-            whole = [f"{before}{n:0{len(digits)}}-of-{total}{after}" for n in range(int(total))]
-            missing = [each for each in whole if each not in files]
-            if missing:
-                raise DataError(
-                    f"{root}: {len(missing):,} of {int(total):,} shards are missing: {listed(missing)}. Copy "
-                    "them there, or rename the others if these are all."
-                )
 
 
 def with_type_of_label(features: Features, files: Sequence[Path]) -> Features:
