@@ -204,7 +204,7 @@ def test_an_image_that_is_none_is_named_when_it_is_read(tmp_path: Path) -> None:
     [
         lambda file: file.unlink(),
         lambda file: file.write_bytes(file.read_bytes()[:200]),
-        lambda file: shard(file, [record(x=[999.0], y=1)] * 20),
+        lambda file: shard(file, [record(x=[999.0], y=1)] * 60),
     ],
 )
 def test_a_file_that_changes_while_it_is_in_use_is_noticed(tmp_path: Path, change: Any) -> None:
