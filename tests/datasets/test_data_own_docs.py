@@ -97,7 +97,17 @@ def _network() -> Any:
 
 def test_there_is_a_row_for_every_kind_and_option() -> None:
     assert len(ROWS) == 15
-    for word in ("image_folder", "arrays", "csv_text", "imdb", "custom", "tfrecord", "signal", "tokens"):
+    for word in (
+        "image_folder",
+        "arrays",
+        "csv_text",
+        "imdb",
+        "custom",
+        "tfrecord",
+        "signal",
+        "tokens",
+        "regression",
+    ):
         assert any(f"={word}" in row for row in ROWS)
 
 
