@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,21 @@ def test_the_wheel_carries_every_yaml_file_and_the_type_marker(wheel):
     assert expected <= names
     assert "pruneflow/py.typed" in names
     assert not any(name.startswith(("tests/", "conf/", "outputs/")) for name in names)
+
+
+def test_the_description_of_the_wheel_is_the_readme_with_links_that_work_there(wheel):
+    """It is read where no checkout is: a link to a file of the checkout becomes the name of the file."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        head, _, description = archive.read(name).decode().partition("\n\n")
+    assert "Description-Content-Type: text/markdown" in head
+    assert (
+        description.startswith("# pruneflow\n") and "pip install -e . && python -m pruneflow" in description
+    )
+    assert {link[:8] for link in re.findall(r"\]\(([^)]*)\)", description)} == {"https://"}
+    for link in re.findall(r"[^!]\[[^\]]*\]\((?!https:|#)([^)#]*)", (ROOT / "README.md").read_text()):
+        assert f"(`{link}`)" in description
+    assert "report-run.png" not in description
 
 
 def test_the_wheel_does_the_main_job_from_an_empty_folder(wheel, tmp_path):

@@ -1,4 +1,4 @@
-"""Every command and every promise of the README that a machine can check."""
+"""Every command and every promise of the README, and of the pages that list commands, that a machine can check."""
 
 import gzip
 import json
@@ -21,13 +21,18 @@ from pruneflow.flow.config import from_hydra
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, flags=re.S)
+OPTIONS, SWEEPS, TENSORBOARD, ERRORS, MEASURED = (
+    (ROOT / "docs" / f"{name}.md").read_text()
+    for name in ("options", "sweeps", "tensorboard", "errors", "measured")
+)
+BLOCKS = re.findall(r"```sh\n(.*?)```", README + OPTIONS + SWEEPS, flags=re.S)
 COMMANDS = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
-# What these need lies beside the user's own data; test_a_sentence... and tests/test_data_*.py run their kind.
-OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command]
+COMMANDS = list(dict.fromkeys(COMMANDS))
+# What these need lies beside the user's own data; test_a_sentence... and tests/datasets run their kind.
+OWN_DATA = [command for command in COMMANDS if "dataset.path=" in command or "dataset.factory=" in command]
 COMMANDS = [command for command in COMMANDS if command not in OWN_DATA]
 QUICK_GOAL = ["goal.max_accuracy_drop=0.5", "goal.confidence=0.5", "goal.max_trainings=1"]
-OWN_YAML = re.findall(r"```yaml\n(.*?)```", README, flags=re.S)
+OWN_YAML = re.findall(r"```yaml\n(.*?)```", OPTIONS, flags=re.S)
 RUNS = [command for command in COMMANDS if command.startswith("python -m pruneflow ")]
 
 
@@ -40,7 +45,7 @@ def test_the_readme_has_commands():
 def test_every_command_of_the_readme_runs(command, capfd, shared_stages):
     """On tiny data and for few epochs; experiments with absolute steps only as far as that allows."""
     arguments = shlex.split(command)[3:]
-    if any(argument.startswith(("--help", "--cfg")) for argument in arguments):
+    if any(argument.startswith(("--help", "--cfg", "--dry-run")) for argument in arguments):
         assert exit_code(arguments) == 0
         return
     if "--config-dir" in arguments:
@@ -60,14 +65,14 @@ def test_every_command_of_the_readme_runs(command, capfd, shared_stages):
 
 
 def write_own_yaml(folder):
-    """The YAML files of the README, where their first comment says."""
+    """The YAML files of the page on options, where their first comment says."""
     for text in OWN_YAML:
         (name,) = re.findall(r"^# (mine/\S+)$", text, flags=re.M)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 
-def test_the_yaml_files_of_the_readme_compose(tmp_path):
+def test_the_yaml_files_of_the_page_on_options_compose(tmp_path):
     write_own_yaml(tmp_path)
     assert {path.parent.name for path in (tmp_path / "mine").rglob("*.yaml")} == {
         *("schedule", "experiment", "recipe")
@@ -153,17 +158,44 @@ def test_other_commands_are_those_that_are_known_here():
         CLEANING_IMAGES,
         EVALUATING,
         TIMING,
-        REPORTING,
     }
     ci = (ROOT / ".ci" / "run").read_text()
     assert '-e ".[dev]"' in ci and "\npytest" in ci
+    assert REPORTING in (ROOT / "docs" / "compare_methods.md").read_text()
 
 
-def test_the_refusal_in_the_readme_is_what_is_said():
+def test_the_readme_fits_on_a_few_screens_and_shows_first_what_comes_of_it():
+    lines = README.splitlines()
+    assert len(lines) <= 200
+    first = "\n".join(lines[:40])
+    for part in ("pip install -e . && python -m pruneflow", "cnn, TFLite float", "docs/report-run.png"):
+        assert part in first
+
+
+def figures(text):
+    """Sparsity, size, compression, accuracy and minutes in each row of the table of measured runs."""
+    table = text.split("| command after `python -m pruneflow` |")[1].split("\n\n")[0]
+    rows = [row.strip("|").split("|") for row in table.splitlines()[2:]]
+    return {tuple(cell.strip() for cell in row[2:]) for row in rows}
+
+
+def test_the_figures_of_the_readme_are_those_of_the_page_that_has_all():
+    assert len(figures(README)) == 9 and len(figures(MEASURED)) >= 25
+    assert figures(README) <= figures(MEASURED)
+
+
+def test_what_imdb_was_measured_on_is_said_in_its_rows():
+    assert "official test half" in README
+    rows = MEASURED.split("|---|")[-1].splitlines()
+    imdb = [index for index, row in enumerate(rows) if "imdb" in row and row.startswith("|")]
+    assert len(imdb) == 5 and all("official test half" in rows[index] for index in imdb)
+
+
+def test_the_refusal_in_the_docs_is_what_is_said():
     from pruneflow.errors import ConfigError
     from pruneflow.sparsity.schedules import Polynomial
 
-    (shown,) = re.findall(r"\$ python -m pruneflow schedule\.frequency=2000\n(.*?)```", README, flags=re.S)
+    (shown,) = re.findall(r"\$ python -m pruneflow schedule\.frequency=2000\n(.*?)```", ERRORS, flags=re.S)
     schedule = Polynomial(
         name="polynomial",
         initial_sparsity=0.5,
@@ -180,47 +212,26 @@ def test_the_refusal_in_the_readme_is_what_is_said():
     assert " ".join(shown.split()) == str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "command",
-    re.findall(r"^python -m pruneflow .*$", (ROOT / "docs" / "pruning.md").read_text(), flags=re.M),
-)
-def test_commands_about_masks_are_typed_as_a_shell_takes_them_and_compose(command):
-    line = f"printf '%s\\n' {command.removeprefix('python -m pruneflow ')}"
-    typed = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    assert typed[:-1] == shlex.split(command)[3:]  # no brace was expanded
-    items = [item.partition("=") for item in typed[:-1] if item != "-m"]
-    composed_by_hydra(
-        [f"{key}={text if text[:1] in '{[' else text.split(',')[0]}" for key, _, text in items], Path()
-    )
-
-
-def test_every_option_of_conf_stands_in_the_readme():
+def test_every_option_of_conf_stands_on_the_page_of_options():
     for file in cli.config_folder().glob("*/*.yaml"):
         if file.parent.name != "recipe":
-            assert f"`{file.stem}`" in README, file
-
-
-def test_every_relative_link_of_the_readme_leads_somewhere():
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+            assert f"`{file.stem}`" in OPTIONS, file
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("timed_here")
-def test_the_tensorboard_tags_of_the_readme_are_written(tmp_path):
+def test_the_tensorboard_tags_of_the_docs_are_written(tmp_path):
     from test_flow import read_scalars
 
     assert exit_code([*QUICK, "latency.seconds=0.2", "trainer.metrics=[f1]"]) == 0
     (result,) = tmp_path.glob("outputs/*/*/result.json")
     written = set(read_scalars(result.parent / "pruned"))
-    section = README.split("| tag | meaning |")[1].split("\n\n")[0]
+    section = TENSORBOARD.split("| tag | meaning |")[1].split("\n\n")[0]
     of_channels = {"units/<layer>", "structure=channel"}  # read by the tests of channels
     for tag in {*re.findall(r"`([^`]+)`", section)} - of_channels:
         example = tag.replace("<layer>", "dense").replace("<weight>", "kernel")
         assert example.replace("<metric>", "f1") in written
-    final = set(re.findall(r"`(final/\w+)`", README))
+    final = set(re.findall(r"`(final/\w+)`", TENSORBOARD))
     named = {"final/f1", "final/validation_f1"}
     assert final | named == set(read_scalars(result.parent / "float")) and len(final) == 8
     assert (result.parent / "pruned" / "tfmot").is_dir()
