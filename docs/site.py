@@ -1,4 +1,4 @@
-"""What mkdocs does beside its own: pages that lie at the root of the repository, and links that leave ``docs``."""
+"""Hooks of mkdocs: pages at the root of the repository are pages of the site, other links are plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command and every promise of the README, and of the pages that list commands, that a machine can check."""
+"""Every command and promise of the README, and of the pages that list commands, that can be checked."""
 
 import gzip
 import json

@@ -58,7 +58,7 @@ Options
   --dry-run           list the cells, what the store has, and how long the rest may take
   --cfg job           show the composed config and stop
   --config-dir DIR    add a folder with your own YAML
-  --shell-completion  install tab completion for the pruneflow script, see the README
+  --shell-completion  install tab completion for the pruneflow script: docs/options.md
   --version           show the version and stop
   --help, --help-all  show the short help or this, and stop
 """
