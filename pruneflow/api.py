@@ -73,8 +73,8 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     """Compose settings as the command line does, into typed objects that can be read and changed.
 
     Args:
-        overrides: What would be typed after ``python -m pruneflow``.
-        config_dir: A folder of YAML files of one's own, as ``--config-dir`` takes it.
+        overrides: Settings, as typed after ``python -m pruneflow``.
+        config_dir: A folder of your own YAML files, as for ``--config-dir``.
 
     Raises:
         ConfigError: for settings that cannot be used.
@@ -117,23 +117,23 @@ def run(
 ) -> Result:
     """Load, train dense, prune, export and evaluate, as ``python -m pruneflow`` does in one run.
 
-    What is finished is taken from the store of stages, and training that was cut off goes on from its last
-    checkpoint. Neither the working folder nor logging is changed; the precision of Keras and the random
-    numbers of Python and NumPy are put back. Runs in several threads go one after the other.
+    Finished stages are reused. Training that was cut off goes on from its last checkpoint.
+    The working folder and logging are not changed. The precision of Keras and the random numbers of Python
+    and NumPy are restored afterwards. Runs in several threads go one after the other.
 
     Args:
-        settings: What would be typed after ``python -m pruneflow``, or what `compose` gave.
-        folder: Where it goes: a new one, that of a run that failed, or that of the same run, cut off; None
-            makes one below ``outputs/``, named after the time.
-        report: Whether it ends with ``report.html``; None does what the settings say.
+        settings: Settings, as typed after ``python -m pruneflow``, or the result of `compose`.
+        folder: The run folder: a new one, that of a failed run, or that of the same run, cut off. None makes
+            one below ``outputs/``, named after the time.
+        report: Whether to write ``report.html``; None follows the settings.
 
     Returns:
         The result, as in ``result.json`` of the folder.
 
     Raises:
-        ConfigError: for settings that cannot be used; nothing is written then.
-        WreckError: if pruning left a network that guesses, or cost more than ``pruning.max_accuracy_drop``;
-            everything is written then.
+        ConfigError: for settings that cannot be used. Nothing is written.
+        WreckError: if pruning left a network that guesses, or cost more than ``pruning.max_accuracy_drop``.
+            Everything is written.
         PruneflowError: if the run fails.
     """
     require_own_tensorflow("run")
@@ -262,11 +262,11 @@ class Pruned:
     """A model that is pruned while it is trained.
 
     Attributes:
-        model: The model to compile and fit: the one that was given, or its copy where one was asked for.
-        callbacks: What its ``fit`` needs, before other callbacks.
-        plan: When masks change, and what of.
-        not_pruned: Name of each layer that stays dense, and why.
-        notes: Sentences on what the options come to for this model, such as the share that can be reached.
+        model: The model to compile and fit: the given one, or its copy with ``copy=True``.
+        callbacks: Callbacks for its ``fit``, to be put before others.
+        plan: The steps at which masks change, and the sparsity of each weight.
+        not_pruned: Name of each layer that stays dense, and the reason.
+        notes: What the options lead to for this model, such as the share that can be reached.
     """
 
     model: Any
@@ -304,8 +304,8 @@ class Pruned:
                 after training that stopped early.
 
         Raises:
-            SparsityNotReachedError: if they are not; the masks stay on.
-            PruneflowError: if a smaller model does not say what the one under masks says.
+            SparsityNotReachedError: if the zeros miss the request. The masks stay on.
+            PruneflowError: if the smaller model gives other outputs than the masked one.
         """
         require_own_tensorflow("strip")
         if check:
@@ -328,26 +328,26 @@ def prune(  # noqa: PLR0913 - settings of one pruning, by name
     seed: int = 0,
     **options: Any,
 ) -> Pruned:
-    """Put a model of one's own under masks, for a ``fit`` or a loop of one's own.
+    """Prune a model of your own, in a ``fit`` or a loop of your own.
 
-    No layer is copied, wrapped or renamed: masks act on the variables, at the start of each training step.
+    Masks act on the variables, at the start of each training step. No layer is copied, wrapped or renamed.
 
     Args:
         model: A built model of Keras 2 or of Keras 3 on TensorFlow, trained or not: functional, sequential or
             subclassed.
-        steps: Steps that training is going to make: batches per epoch times epochs. 0 prunes at once.
-        examples: (n, ...) inputs as ``model.predict`` reads them, some hundred. The model is pruned at once,
-            and the weights that are kept are fitted to its outputs on them, layer by layer, in place of
-            training. ``fit`` with the callbacks may follow; the masks stay.
-        skip: Patterns on names of layers that stay dense, or one of them.
-        copy: Whether a copy is pruned, which says the same as ``model``, and ``model`` is left alone.
-        seed: For what draws, such as ``criterion="random"``.
+        steps: Number of training steps: batches per epoch times epochs. 0 prunes at once.
+        examples: (n, ...) inputs for ``model.predict``, some hundred. The model is pruned at once. The kept
+            weights are fitted to its outputs on the examples, layer by layer, in place of training.
+            ``fit`` with the callbacks may follow; the masks stay.
+        skip: One pattern or several, on names of layers that stay dense.
+        copy: Whether to prune a copy with the same outputs, and not ``model`` itself.
+        seed: Seed of random choices, such as ``criterion="random"``.
         options: ``schedule``, ``structure``, ``criterion``, ``distribution``: each the name of an option, a
             dictionary ``{"name": ..., key: value}``, or an object from `compose`.
 
     Raises:
-        ConfigError: for options that do not fit each other, the steps or the model, a model that cannot be
-            copied where that is asked for, and examples that it cannot read.
+        ConfigError: for options that do not fit each other, the steps or the model; a model that cannot be
+            copied, with ``copy``; examples that the model cannot read.
     """
     require_own_tensorflow("prune")
     accepted.built_model(model)
@@ -443,14 +443,14 @@ def export(  # noqa: PLR0913 - settings of one file, by name
     Args:
         model: A built model of Keras 2, or of Keras 3 if its layers have equals in Keras 2; a subclassed
             one of Keras 2 was called once.
-        path: Where the file goes; None writes none.
+        path: The file to write; None writes none.
         kind: ``"float"``, ``"float16"``, ``"dynamic-range"``, ``"int8"``, ``"int16x8"`` or ``"int4"``, which
             needs the extra ``pruneflow[int4]``.
         encoding: ``"dense"``, ``"sparse"`` or ``"auto"``.
-        examples: (n, ...) inputs as ``model.predict`` reads them: an array, or a list or dictionary of
-            arrays. int8 and int16x8 take the ranges of activations from them, and the file is compared with
-            Keras on up to 1,000 of them. None draws ids for an embedding, numbers otherwise; int8 and int16x8
-            need some, and so does a model that reads any size: the file reads the size of the examples.
+        examples: (n, ...) inputs for ``model.predict``: an array, or a list or dictionary of arrays.
+            int8 and int16x8 take the ranges of activations from them. The file is compared with Keras on up
+            to 1,000 of them. None draws random ids for an embedding, and random numbers otherwise. int8 and
+            int16x8 need examples. So does a model that reads any size; the file reads that of the examples.
         tolerance: Share of answers that a quantized file may get wrong, [0, 1]. An answer is an example, or
             one position of an output that has several. It is wrong where it is off by more than a tenth of
             the output's range, or names another unit though the right one leads by more than a fiftieth.

@@ -151,16 +151,16 @@ class Data:
 
     Attributes:
         name: Name of the data set, such as ``"mnist"``.
-        spec: What a model must know.
-        train: Training part, validation taken out.
+        spec: The facts that a model needs.
+        train: Training part, without validation.
         validation: Stratified part of the training half; choices are made on it.
-        test: Test half, touched once, at the end.
-        source: Where the arrays came from.
-        note: What a reader of the numbers must know; empty when there is nothing to say.
+        test: Test half, used once, at the end.
+        source: Origin of the arrays.
+        note: Findings that a reader of the figures must know; may be empty.
         digest: SHA-256 over the arrays of the three parts. See `pruneflow.datasets.split.digest_of`.
-        vocabulary: Word to token id for tokens, of the words that have an id of their own; None where the
-            words are not known.
-        class_names: What the data set calls class 0, 1, ...; empty where it has numbers only.
+        vocabulary: For tokens: word to token id, of the words with an id of their own; None where the words
+            are not known.
+        class_names: Names of class 0, 1, ...; empty where classes are numbers only.
         standardisation: What was standardised, as lists: ``mean`` and ``scale`` of each feature, where a
             model reads ``(x - mean) / scale``; ``target_mean`` and ``target_scale`` of each number to
             predict, which is ``output * target_scale + target_mean``. None where all is as it is.
