@@ -95,11 +95,11 @@ def test_the_training_script_on_the_page_of_tasks_runs(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of the site, built with warnings as errors."""
+    """The pages of the site, built with warnings as errors: --quiet would hide them from --strict."""
     if find_spec("mkdocs") is None or find_spec("mkdocstrings") is None:
         pytest.skip('the site needs pip install -e ".[docs]"')
     folder = tmp_path_factory.mktemp("site")
-    line = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    line = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -62,7 +62,7 @@ def test_the_description_of_the_wheel_is_the_readme_with_links_that_work_there(w
     assert {link[:8] for link in re.findall(r"\]\(([^)]*)\)", description)} == {"https://"}
     for link in re.findall(r"[^!]\[[^\]]*\]\((?!https:|#)([^)#]*)", (ROOT / "README.md").read_text()):
         assert f"(`{link}`)" in description
-    assert "report-run.png" not in description
+    assert "report-run.png" not in description and "(``)" not in description
 
 
 def test_the_wheel_does_the_main_job_from_an_empty_folder(wheel, tmp_path):
