@@ -8,6 +8,8 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,6 +72,25 @@ def test_every_command_of_a_page_is_typed_as_a_shell_takes_it_and_composes(page:
             items = [word.partition("=") for word in words if word != "-m"]
             first = [f"{key}={text if text[:1] in '{[' else text.split(',')[0]}" for key, _, text in items]
             from_hydra(hydra.compose("config", first))
+
+
+def of_tools() -> list[tuple[str, str]]:
+    """Module and words of every command of another tool, such as ``python -m pruneflow.report``."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.S))
+    return sorted(set(re.findall(r"^python -m (pruneflow\.\w+) *(.*?)(?:  #.*)?$", blocks, flags=re.M)))
+
+
+def test_every_command_of_another_tool_has_options_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {module for module, _ in of_tools()} == {
+        f"pruneflow.{name}" for name in ("clean", "deploy", "evaluate", "latency", "report", "sensitivity")
+    }
+    for module, words in of_tools():
+        with suppress(SystemExit):
+            import_module(module).main(["--help"])
+        taken = capsys.readouterr().out
+        for option in re.findall(r"--[\w-]+", words):
+            assert option in taken, f"{module} {words}"
 
 
 @pytest.mark.run
