@@ -6,10 +6,12 @@ import functools
 import gc
 import os
 import signal
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hydra
@@ -36,10 +38,13 @@ with warnings.catch_warnings():
     from pruneflow.command import isolation, plugins
     from pruneflow.exports import latency, latency_child
     from pruneflow.flow import config
-    from pruneflow.runtime import surroundings
+    from pruneflow.runtime import child, surroundings
     from pruneflow.training.fit import Fit
 
 surroundings.own_process()
+import forked  # noqa: E402 - takes the environment as it is from here on
+
+gc.set_threshold(20_000, 20, 50)  # of what TensorFlow makes while it traces, little is garbage
 
 TIERS = ("quick", "run", "long", "cluster", "browser")
 
@@ -118,6 +123,16 @@ def _tiny_cache(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_data / "cache"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(isolation, "_after_first", None)  # each test is the first cell of its process
+
+
+FORKED = SimpleNamespace(**{**vars(subprocess), "Popen": forked.Command})
+
+
+@pytest.fixture(autouse=True)
+def _children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children of the process are forked from one that has loaded TensorFlow, in most tests."""
+    for module in (child, isolation):
+        monkeypatch.setattr(module, "subprocess", FORKED)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from conftest import QUICK
@@ -68,7 +69,7 @@ def test_a_run_is_what_the_command_line_makes_of_the_same_words(tmp_path):
     result = pruneflow.run(words, folder=tmp_path / "mine")
     written = json.loads((tmp_path / "mine" / "result.json").read_text())
     line = [sys.executable, "-m", "pruneflow", *words, "hydra.run.dir=typed"]
-    subprocess.run(line, check=True, capture_output=True)
+    assert forked.run(line).returncode == 0
     typed = json.loads((tmp_path / "typed" / "result.json").read_text())
     for key in ("config", "data", "plan", "dense", "pruned"):
         assert written[key] == typed[key]

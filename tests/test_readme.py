@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import hydra
 import numpy as np
 import pytest
@@ -101,17 +102,17 @@ CLEANING_IMAGES = "python -m pruneflow.clean --unused-days 30 --images"
 def test_the_command_that_cleans_the_store_runs(tmp_path):
     (tmp_path / "outputs" / ".stages" / "v1" / "locks").mkdir(parents=True)
     line = [sys.executable, *shlex.split(CLEANING)[1:]]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = forked.run(line)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Deleted 0 stages, 0.0 MB.")
     line = [sys.executable, *shlex.split(CLEANING_DRY)[1:]]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    done = forked.run(line)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Would delete 0 stages, 0.0 MB.")
     line = [sys.executable, *shlex.split(CLEANING_IMAGES)[1:]]
     (tmp_path / "images").mkdir()
     own = {**os.environ, "PRUNEFLOW_DATA_DIR": str(tmp_path)}
-    done = subprocess.run(line, capture_output=True, text=True, check=False, env=own)
+    done = forked.run(line, env=own)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -4,9 +4,12 @@ import gzip
 import json
 import os
 import re
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 
@@ -32,6 +35,13 @@ def write_photos(folder):
             Image.fromarray(pixels).save(folder / name / f"{number:04}.{('jpg', 'png')[number % 2]}")
 
 
+def followed_here(line, **options):
+    words = shlex.split(line)
+    if words[:2] == ["python", "-m"]:
+        return forked.run([sys.executable, *words[1:]], **options)
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, **options)
+
+
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory):
     """The folder after the last step, and what each command printed."""
@@ -41,9 +51,7 @@ def followed(tmp_path_factory):
     environment = {**os.environ, "PRUNEFLOW_DATA_DIR": str(folder / "cache")}
     printed = []
     for line in COMMANDS:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
+        done = followed_here(line, cwd=folder, env=environment)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         printed.append(done.stdout)
     return folder, printed

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import QUICK
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -60,7 +61,7 @@ def assert_answered(shown, answer):
 
 def command(arguments, **options):
     line = [sys.executable, "-m", "pruneflow", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, timeout=1200, **options)
+    return forked.run(line, timeout=1200, **options)
 
 
 def exit_code(arguments):
@@ -453,7 +454,7 @@ def test_where_nobody_reads_the_output_it_ends_quietly(typed):
     ours, theirs = os.pipe()
     os.close(ours)
     line = [sys.executable, "-m", "pruneflow", *typed]
-    done = subprocess.run(line, stdout=theirs, stderr=subprocess.PIPE, text=True, env=buffered(), timeout=300)
+    done = forked.run(line, stdout=theirs, env=buffered(), timeout=300)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (141, "")
 
@@ -464,9 +465,7 @@ def test_where_nobody_reads_the_output_it_ends_quietly(typed):
 def test_an_output_that_is_full_is_named(typed):
     line = [sys.executable, "-m", "pruneflow", *typed]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            line, stdout=full, stderr=subprocess.PIPE, text=True, env=buffered(), timeout=300
-        )
+        done = forked.run(line, stdout=full, env=buffered(), timeout=300)
     answer = "Standard output cannot be written: No space left on device."
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"{answer} Make room there, or send it elsewhere."]

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import hydra
 import pytest
 from conftest import QUICK
@@ -62,7 +63,7 @@ def test_nothing_is_reused_where_that_is_asked_for(tmp_path):
 def start(folder, *arguments):
     with (folder / "log").open("a") as log:
         line = [sys.executable, "-u", "-m", "pruneflow", *arguments]
-        return subprocess.Popen(line, cwd=folder, stdout=log, stderr=log)
+        return forked.Command(line, cwd=folder, stdout=log, stderr=log)
 
 
 def kill_when(process, ready):

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import QUICK
 from test_cli import exit_code
@@ -93,7 +94,7 @@ main()
 def test_a_child_ends_with_its_parent(tmp_path, sent):
     quick = [word for word in QUICK if not word.startswith("trainer.epochs")]
     line = [sys.executable, "-c", CODE, *quick, "-m", "trainer.epochs=1,5000", "schedule.end_step=9"]
-    parent = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    parent = forked.Command(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
     while not (child := child_of(parent.pid)) or not list(tmp_path.rglob("epochs=5000/pruned/events.*")):
         assert time.monotonic() < deadline and parent.poll() is None

@@ -29,6 +29,11 @@ SHORT = Latency(seconds=0.3, warmup=2, threads=1)
 LINUX = sys.platform == "linux"
 
 
+@pytest.fixture(autouse=True)
+def _children():
+    """Children that load what they need: how large they are is measured."""
+
+
 def dense_network(inputs, units):
     keras = backend.keras()
     x = keras.Input((inputs,), name="input")

@@ -16,6 +16,11 @@ import pytest
 from pruneflow.runtime import child
 
 
+@pytest.fixture(autouse=True)
+def _children():
+    """Children that load what they need, as they do outside tests."""
+
+
 def counting(*ends):
     """Yields where it is and a number, prints, writes a temporary file, then does what ``ends`` says."""
     print("printed", flush=True)

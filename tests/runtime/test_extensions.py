@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import forked
 import pytest
 from conftest import QUICK
 from support import ROOT
@@ -42,7 +43,7 @@ def installed(tmp_path_factory):
 def command(folder, *words, module="pruneflow"):
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     line = [sys.executable, "-m", module, *words]
-    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    return forked.run(line, env=environment)
 
 
 @pytest.mark.run
@@ -102,9 +103,7 @@ def test_their_settings_are_answered_as_ours_are(installed, tmp_path, words, sai
 
 @pytest.mark.run
 def test_without_the_package_its_options_are_not_there():
-    done = subprocess.run(
-        [sys.executable, "-m", "pruneflow", "model=two_layers"], capture_output=True, text=True, check=False
-    )
+    done = forked.run([sys.executable, "-m", "pruneflow", "model=two_layers"])
     assert done.returncode == 2 and "model=two_layers: there is no such option" in done.stderr
 
 

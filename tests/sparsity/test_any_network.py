@@ -1,8 +1,8 @@
 """Networks of every kind, of Keras 2 and 3, are pruned where they stand, as a loop in NumPy would do it."""
 
-import subprocess
 import sys
 
+import forked
 import numpy as np
 import pytest
 from support import ROOT
@@ -531,5 +531,5 @@ print("ZEROS", int((pruned.strip().get_weights()[0] == 0).sum()))
 
 @pytest.mark.long
 def test_replicas_of_a_mirrored_strategy_have_the_same_masks(tmp_path):
-    run = subprocess.run([sys.executable, "-c", MIRRORED], cwd=ROOT, capture_output=True, text=True)
+    run = forked.run([sys.executable, "-c", MIRRORED], cwd=ROOT)
     assert "ZEROS 24" in run.stdout, run.stderr[-2000:]
