@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import forked
 import hydra
 import numpy as np
 import pytest
@@ -42,7 +43,6 @@ with warnings.catch_warnings():
     from pruneflow.training.fit import Fit
 
 surroundings.own_process()
-import forked  # noqa: E402 - takes the environment as it is from here on
 
 gc.set_threshold(20_000, 20, 50)  # of what TensorFlow makes while it traces, little is garbage
 
@@ -131,6 +131,8 @@ FORKED = SimpleNamespace(**{**vars(subprocess), "Popen": forked.Command})
 @pytest.fixture(autouse=True)
 def _children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Children of the process are forked from one that has loaded TensorFlow, in most tests."""
+    forked.surroundings.clear()
+    forked.surroundings.update(os.environ)
     for module in (child, isolation):
         monkeypatch.setattr(module, "subprocess", FORKED)
 

@@ -32,9 +32,16 @@ LOADED += ("pruneflow.flow.pipeline", "pruneflow.report.tables", "pruneflow.repo
 # Variables that nothing reads while it loads, and those that TensorFlow sets. A command for which another
 # differs is started plainly.
 LATE = {"PRUNEFLOW_DATA_DIR", "XDG_CACHE_HOME", "TMPDIR", "PATH", "PYTHONPATH"}
-LATE |= {"PYTEST_CURRENT_TEST", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES", "TF2_BEHAVIOR"}
+LATE |= {
+    "PYTHONUNBUFFERED",
+    "PYTHONIOENCODING",
+    "PYTEST_CURRENT_TEST",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "CUDA_VISIBLE_DEVICES",
+    "TF2_BEHAVIOR",
+}
 LATE |= {"TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION", "ENABLE_RUNTIME_UPTIME_TELEMETRY", "HDF5_PLUGIN_PATH"}
-SURROUNDINGS = dict(os.environ)  # before any test changes it
+surroundings = dict(os.environ)  # as a test finds it
 
 
 def run(line: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -58,7 +65,7 @@ class Command(subprocess.Popen):  # type: ignore[type-arg]
     def _execute_child(self, args: Sequence[str], *rest: Any) -> None:
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         variables = dict(os.environ if env is None else env)
-        if _early(variables) != _early(SURROUNDINGS):
+        if _early(variables) != _early(surroundings):
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         request = (list(args[1:]), str(cwd or Path.cwd()), variables)
@@ -95,7 +102,7 @@ class _Server:
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair()
         line = [sys.executable, __file__, str(theirs.fileno())]
-        own = {"pass_fds": [theirs.fileno()], "stdin": subprocess.DEVNULL, "env": SURROUNDINGS}
+        own = {"pass_fds": [theirs.fileno()], "stdin": subprocess.DEVNULL, "env": surroundings}
         self._process = subprocess.Popen(line, **own)
         theirs.close()
         atexit.register(self._end)
@@ -169,12 +176,12 @@ def _take(streams: list[int]) -> None:
         os.close(stream)
 
 
-def _open_streams(*, unbuffered: bool) -> None:
+def _open_streams(encoding: str | None, *, unbuffered: bool) -> None:
     """Open them as Python does at its start."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        before = getattr(sys, name)
         mode, lines = ("w" if number else "r"), unbuffered or number == 2
-        stream = open(number, mode, 1 if lines else -1, before.encoding, before.errors, closefd=False)  # noqa: SIM115
+        form = {"encoding": encoding or getattr(sys, name).encoding, "errors": getattr(sys, name).errors}
+        stream = open(number, mode, 1 if lines else -1, closefd=False, **form)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -182,7 +189,8 @@ def _open_streams(*, unbuffered: bool) -> None:
 def _become(words: list[str], folder: str, variables: dict[str, str]) -> None:
     """Be the process that Python would be with these words."""
     how, what, *arguments = words[words[0] == "-u" :]
-    _open_streams(unbuffered=words[0] == "-u" or "PYTHONUNBUFFERED" in variables)
+    unbuffered = words[0] == "-u" or "PYTHONUNBUFFERED" in variables
+    _open_streams(variables.get("PYTHONIOENCODING"), unbuffered=unbuffered)
     os.chdir(folder)
     sys.path[:] = [folder if how == "-m" else "", *_from_environment(variables), *_REST]
     os.environ.clear()

@@ -368,14 +368,13 @@ def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_pat
 
 
 SEARCH = ["-m", "hydra/sweeper=optuna"]
-REFUSED = [
+REFUSED = [  # beside what stands in docs/bad_input.md
     (
         ["objective=[accuracy]"],
         "objective=[accuracy]: allowed are validation_accuracy, validation_r2, gzip_bytes, ",
     ),
     (["objective=[]"], "objective=[]: allowed are validation_accuracy"),
     (["objective=[bytes,bytes]"], "objective=[bytes,bytes]: allowed are validation_accuracy"),
-    ([*SEARCH, "seed=1"], "hydra/sweeper=optuna: there is nothing to search. Give a key a range"),
     ([*SEARCH, "schedule=glob(*)"], "schedule=glob(*): a search takes no glob."),
     ([*SEARCH, "schedule.final_sparsity=interval(0.5,1.5)"], "schedule.final_sparsity=1.5: sparsity is"),
     ([*SEARCH, "trainer.batch_size=range(20,362)"], "trainer.batch_size=361: the training part has 360"),
@@ -386,30 +385,13 @@ REFUSED = [
     ),
     ([*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=many"], "hydra.sweeper.n_trials=many: it must be a whole"),
     (
-        ["-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
-        "hydra.launcher.n_jobs=0: allowed",
-    ),
-    (
         ["-m", "seed=1,2", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=0.5"],
         "hydra.launcher.timeout_min=0.5: it must be a whole number. See conf/hydra/launcher/submitit_local",
     ),
-    (
-        [*SEARCH, "seed=1,2", "hydra.sweeper.n_trials=0"],
-        "hydra.sweeper.n_trials=0: allowed are whole numbers",
-    ),
     ([*SEARCH, "seed=1,2", "hydra.sweeper.direction=up"], "hydra.sweeper.direction=up: allowed are maximize"),
-    ([*SEARCH, "seed=1,2", "hydra.sweeper.storage=garbage"], "hydra.sweeper.storage=garbage: Optuna cannot"),
     (
         [*SEARCH, "seed=1,2", "hydra.sweeper.storage='sqlite:///nowhere/search.db'"],
         "hydra.sweeper.storage=sqlite:///nowhere/search.db: there is no folder nowhere. Make it.",
-    ),
-    (
-        [*SEARCH, "schedule.final_sparsity=interval(0.9,0.5)"],
-        "schedule.final_sparsity=interval(0.9,0.5): Optuna cannot use it: ",
-    ),
-    (
-        [*SEARCH, "schedule.final_sparsity=interval(0.5,0.9)", "hydra/sweeper/sampler=grid"],
-        "hydra/sweeper/sampler=grid: it takes lists and ranges, and schedule.final_sparsity has an interval.",
     ),
     (
         [*SEARCH, "seed=1,2", "hydra.sweeper.custom_search_space=nowhere.f"],
@@ -431,10 +413,6 @@ REFUSED = [
     (
         ["-m", "seed=1,2", "hydra/launcher=ray", "+hydra.launcher.ray.remote.typo=1"],
         "hydra.launcher.ray.remote={",
-    ),
-    (
-        ["-m", "seed=1,2", "hydra/launcher=ray", "hydra.launcher.ray.remote.num_cpus=99999"],
-        "hydra.launcher.ray.remote.num_cpus=99999: no cell would ever start: this machine has ",
     ),
     (["-m", "seed=1"], "-m: there is nothing to sweep: no key has several values."),
     (["-m", "seed=1", "hydra/launcher=joblib"], "-m: there is nothing to sweep: no key has several values."),

@@ -199,7 +199,7 @@ def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resume
     assert not (tmp_path / "outputs").exists()
 
 
-# test_cli.py sends signals in the dense phase.
+# Each signal while modules are loaded, and later one of them in each phase; in the dense phase, test_cli.py.
 PHASES = {
     "loading": "",
     "pruned": "Training, pruned, epoch 1/",
@@ -209,8 +209,16 @@ PHASES = {
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("phase", "sent"),
+    [
+        ("loading", signal.SIGINT),
+        ("loading", signal.SIGTERM),
+        ("pruned", signal.SIGTERM),
+        ("export", signal.SIGINT),
+        ("evaluate", signal.SIGTERM),
+    ],
+)
 def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, sent):
     log = tmp_path / "log"
     line = [sys.executable, "-u", "-m", "pruneflow", *QUICK, "export=int8", "trainer.dense_epochs=2"]

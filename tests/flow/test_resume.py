@@ -215,7 +215,7 @@ def test_early_stopping_remembers_the_best_epoch_before_the_cut(composed, tmp_pa
 
 @pytest.mark.long
 def test_a_run_may_be_cut_off_again_and_again(composed, tmp_path, whole):
-    for _ in range(7):
+    for _ in range(4):
         cut_off(composed, tmp_path / "killed", *RUNS["cnn"], step=5)
     train(composed, tmp_path / "killed", *RUNS["cnn"])
     assert differing(whole(*RUNS["cnn"]), tmp_path / "killed") == []

@@ -257,7 +257,6 @@ def test_an_lstm_for_two_classes_is_identified_as_before_there_was_a_choice():
 @pytest.mark.parametrize(
     ("kind", "shape", "padded"),
     [
-        ("float", (28, 28, 1), 32),
         ("dynamic-range", (28, 28, 1), 32),
         ("int8", (40, 33, 3), 40),
         ("float", (20, 48, 3), 32),

@@ -198,11 +198,13 @@ def network(kind):
     return model, x.astype(np.int32 if kind.startswith("emb") else np.float32), rng.integers(0, 5, 63)
 
 
-# Each kind with each sparsity, and each of these with both schedules.
+# Each kind of layer at 0.9, where it is trained in one pass too; two other sparsities and both schedules.
 STOCK = [
-    (kind, final, (Constant, Polynomial)[(row + column) % 2])
-    for row, kind in enumerate(LAYERS)
-    for column, final in enumerate((0.5, 0.9, 0.99))
+    ("convolution", 0.5, Constant),
+    ("convolution", 0.9, Polynomial),
+    ("embedding and LSTM", 0.9, Constant),
+    ("embedding and LSTM", 0.99, Polynomial),
+    ("separable and transposed convolution", 0.9, Polynomial),
 ]
 
 

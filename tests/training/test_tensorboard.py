@@ -242,8 +242,9 @@ def test_a_mask_is_drawn_as_the_matrix_that_is_multiplied(composed, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("engine", ["pruneflow", "tfmot"])
-@pytest.mark.parametrize("step", [1, 6, 9])
+@pytest.mark.parametrize(
+    ("engine", "step"), [("pruneflow", 1), ("pruneflow", 6), ("pruneflow", 9), ("tfmot", 6)]
+)
 def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout(
     composed, tmp_path, trained, engine, step
 ):
