@@ -201,7 +201,6 @@ def test_a_signal_during_a_download_ends_the_run_cleanly_and_the_next_one_resume
 
 # Each signal while modules are loaded, and later one of them in each phase; in the dense phase, test_cli.py.
 PHASES = {
-    "loading": "",
     "pruned": "Training, pruned, epoch 1/",
     "export": "Training, pruned, epoch 2/",
     "evaluate": "Exporting ",
@@ -220,12 +219,17 @@ PHASES = {
     ],
 )
 def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, sent):
-    log = tmp_path / "log"
+    log, temporary = tmp_path / "log", tmp_path / "temporary"
+    temporary.mkdir()
     line = [sys.executable, "-u", "-m", "pruneflow", *QUICK, "export=int8", "trainer.dense_epochs=2"]
-    started = forked.Command if PHASES[phase] else subprocess.Popen  # one that loads its modules itself
+    started = subprocess.Popen if phase == "loading" else forked.Command  # one that loads its modules itself
+    environment = {**os.environ, "TMPDIR": str(temporary)}
     with log.open("w") as out:
-        process = started(line, stdout=out, stderr=subprocess.PIPE, text=True)
-        wait_for(log, PHASES[phase], process)
+        process = started(line, stdout=out, stderr=subprocess.PIPE, text=True, env=environment)
+        if phase == "loading":  # it makes its temporary folder just before TensorFlow is imported
+            wait_for(lambda: list(temporary.glob("pruneflow-*")), process)
+        else:
+            wait_for(lambda: PHASES[phase] in log.read_text(), process)
         process.send_signal(sent)
         _, errors = process.communicate(timeout=60)
     if process.returncode == 0:
@@ -239,12 +243,9 @@ def test_a_signal_in_any_phase_ends_the_run_cleanly(tmp_path, tiny_data, phase, 
     assert leftovers(tmp_path) == []
 
 
-def wait_for(log, text, process):
-    if not text:
-        time.sleep(1.5)  # modules are being loaded
-        return
+def wait_for(condition, process):
     deadline = time.monotonic() + 120
-    while text not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
 
 

@@ -257,16 +257,16 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path):
 
 
 PROCESS = """
-import sys, time
+import sys
 from pathlib import Path
 from pruneflow.flow.store import Store
 
-folder, log, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+folder, log = Path(sys.argv[1]), Path(sys.argv[2])
 
 def make(work):
     with log.open("a") as file:
         file.write("made\\n")
-    time.sleep(seconds)
+    sys.stdin.read()
     (work / "file").write_text("result")
 
 stage, content = Store(folder).get(
@@ -276,9 +276,20 @@ print(stage.reused, content)
 """
 
 
-def process(tmp_path, seconds):
-    line = [sys.executable, "-c", PROCESS, str(tmp_path / "store"), str(tmp_path / "log"), str(seconds)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
+def process(tmp_path):
+    """One that needs a stage, and makes it until its input ends."""
+    line = [sys.executable, "-c", PROCESS, str(tmp_path / "store"), str(tmp_path / "log")]
+    return subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def making_and_waiting(tmp_path):
+    """Two processes: the first makes the stage that the second needs."""
+    first = process(tmp_path)
+    while not made(tmp_path):
+        time.sleep(0.02)
+    second = process(tmp_path)
+    assert second.stdout.readline().startswith("Waits      for another run that makes stage dense")
+    return first, second
 
 
 def made(tmp_path):
@@ -288,21 +299,14 @@ def made(tmp_path):
 
 @pytest.mark.run
 def test_two_processes_that_need_the_same_stage_make_it_once(tmp_path):
-    both = [process(tmp_path, 1.0) for _ in range(2)]
-    outputs = sorted(one.communicate(timeout=60)[0] for one in both)
+    outputs = [one.communicate(timeout=60)[0] for one in making_and_waiting(tmp_path)]
+    assert outputs == ["False result\n", "True result\n"]
     assert made(tmp_path) == 1
-    assert outputs[0] == "False result\n"
-    assert outputs[1].endswith("True result\n")
-    assert "Waits      for another run that makes stage dense" in outputs[1]
 
 
 @pytest.mark.run
 def test_a_lock_whose_owner_was_killed_is_taken_over(tmp_path):
-    owner = process(tmp_path, 600)
-    while not made(tmp_path):
-        time.sleep(0.02)
-    waiting = process(tmp_path, 0)
-    assert waiting.stdout.readline().startswith("Waits ")
+    owner, waiting = making_and_waiting(tmp_path)
     owner.send_signal(signal.SIGKILL)
     assert waiting.communicate(timeout=20)[0] == "False result\n"
     assert made(tmp_path) == 2
