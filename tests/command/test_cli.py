@@ -277,8 +277,13 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
 
 
 @pytest.mark.long
-def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path, capsys):
-    assert exit_code([*QUICK, "-m", "schedule.final_sparsity=0.5,0.8", "export=float,dynamic-range"]) == 0
+def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path, capsys, shared_stages):
+    assert (
+        exit_code(
+            [*QUICK, shared_stages, "-m", "schedule.final_sparsity=0.5,0.8", "export=float,dynamic-range"]
+        )
+        == 0
+    )
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     names = {
         f"final_sparsity={sparsity},export={export}"

@@ -213,10 +213,10 @@ def assert_whole(result, kinds):
 
 @pytest.mark.long
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_gru_goes_through_to_a_loop(composed, tmp_path, bidirectional):
+def test_a_gru_goes_through_to_a_loop(sharing, tmp_path, bidirectional):
     overrides = ["model=gru", "dataset=imdb", *QUICK_LSTM, f"model.bidirectional={bidirectional}"]
     for kind in ("float", "dynamic-range"):
-        result = run(composed, tmp_path / kind, *overrides, f"export={kind}")
+        result = run(sharing, tmp_path / kind, *overrides, f"export={kind}")
         assert_whole(result, [kind])
         assert result.tflite[0].max_difference <= {"float": 1e-6}.get(kind, 0.1)
         ops = result.tflite[0].inside.ops
