@@ -29,18 +29,12 @@ import numpy as np
 
 LOADED = ("pruneflow.command.cli", "tensorflow", "tf_keras", "tensorflow_model_optimization")
 LOADED += ("pruneflow.flow.pipeline", "pruneflow.report.tables", "pruneflow.report.automatic")
-# Variables that nothing reads while it loads, and those that TensorFlow sets. A command for which another
-# differs is started plainly.
-LATE = {"PRUNEFLOW_DATA_DIR", "XDG_CACHE_HOME", "TMPDIR", "PATH", "PYTHONPATH"}
-LATE |= {
-    "PYTHONUNBUFFERED",
-    "PYTHONIOENCODING",
-    "PYTEST_CURRENT_TEST",
-    "TF_CPP_MIN_LOG_LEVEL",
-    "CUDA_VISIBLE_DEVICES",
-    "TF2_BEHAVIOR",
-}
-LATE |= {"TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION", "ENABLE_RUNTIME_UPTIME_TELEMETRY", "HDF5_PLUGIN_PATH"}
+# Variables that nothing reads while it loads, and those that TensorFlow sets. Where another one is not as the
+# test found it, the command starts plainly.
+LATE = {"PRUNEFLOW_DATA_DIR", "XDG_CACHE_HOME", "TMPDIR", "PATH", "PYTHONPATH", "PYTHONUNBUFFERED"}
+LATE |= {"PYTHONIOENCODING", "PYTEST_CURRENT_TEST", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
+LATE |= {"TF2_BEHAVIOR", "TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION", "ENABLE_RUNTIME_UPTIME_TELEMETRY"}
+LATE |= {"HDF5_PLUGIN_PATH"}
 surroundings = dict(os.environ)  # as a test finds it
 
 
@@ -58,7 +52,10 @@ def run(line: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]
 
 
 class Command(subprocess.Popen):  # type: ignore[type-arg]
-    """A command ``python [-u] -m MODULE ...`` or ``python [-u] -c CODE ...``, with what `Popen` can do."""
+    """A command ``python [-u] -m MODULE ...`` or ``python [-u] -c CODE ...``, with what `Popen` can do.
+
+    It has no session of its own, runs nothing before it, and inherits no files but its streams.
+    """
 
     _keeper: socket.socket | None = None
 
@@ -69,9 +66,8 @@ class Command(subprocess.Popen):  # type: ignore[type-arg]
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         request = (list(args[1:]), str(cwd or Path.cwd()), variables)
-        streams = [
-            number if pipe == -1 else pipe for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))
-        ]
+        theirs = enumerate((pipes[0], pipes[3], pipes[5]))
+        streams = [number if pipe == -1 else pipe for number, pipe in theirs]
         self._keeper = _server().asked(request, streams)
         self.pid = _number(self._keeper)
         self._child_created = True
@@ -200,9 +196,7 @@ def _become(words: list[str], folder: str, variables: dict[str, str]) -> None:
     np.random.seed()
     sys.argv = [how, *arguments]
     if how == "-m":
-        if not hasattr(
-            sys.modules.get(what), "__path__"
-        ):  # of a package, it is the module __main__ that runs
+        if not hasattr(sys.modules.get(what), "__path__"):  # of a package, its module __main__ runs
             sys.modules.pop(what, None)
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
