@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.flow import results
+from pruneflow.runtime.records import read_json
 from pruneflow.training.scoring import PairedDrop
 
 NETWORKS = {
@@ -51,9 +52,11 @@ def measured(words: list[str], drop: float) -> dict[str, Any]:
         subprocess.run(command, cwd=place, check=True, stdout=subprocess.DEVNULL)
         minutes = (time.perf_counter() - start) / 60
         found = [results.read(file.parent) for file in Path(place).rglob("result.json")]
+        answers = [read_json(file) for file in Path(place).rglob("goal.json")]
     trained = sum(not each["stages"]["pruned"]["reused"] for each in found)
     best = min(kept(found, drop), key=lambda each: each["bytes"], default={})
-    return {"minutes": minutes, "networks": len(found), "trained": trained, **best}
+    tested = {"test drop": answers[0]["test"]["drop"]["drop"]} if answers and best else {}
+    return {"minutes": minutes, "networks": len(found), "trained": trained, **best, **tested}
 
 
 def kept(found: list[dict[str, Any]], drop: float) -> Iterator[dict[str, Any]]:
@@ -61,11 +64,9 @@ def kept(found: list[dict[str, Any]], drop: float) -> Iterator[dict[str, Any]]:
     for result in found:
         for file in result["tflite"]:
             if PairedDrop(**file["against_dense"]).at_most(CONFIDENCE) <= drop:
-                yield {
-                    "bytes": file["gzip_bytes"],
-                    "kind": file["kind"],
-                    "test drop": result["dense"]["accuracy"] - file["accuracy"],
-                }
+                tested = file["accuracy"] is not None  # in a search for one file only the winner is
+                drop = {"test drop": result["dense"]["accuracy"] - file["accuracy"]} if tested else {}
+                yield {"bytes": file["gzip_bytes"], "kind": file["kind"], **drop}
 
 
 def main() -> None:

@@ -232,4 +232,4 @@ def _command(settings: HydraConf) -> str:
     words += [f"--config-dir={path}" for path in added]
     if settings.job.config_name != "config":
         words.append(f"--config-name={settings.job.config_name}")
-    return shlex.join([*words, *(word for word in settings.overrides.task if word != "goal=none")])
+    return shlex.join([*words, *settings.overrides.task])

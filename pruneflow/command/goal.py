@@ -14,12 +14,13 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 from pruneflow.errors import ConfigError
-from pruneflow.flow.config import option_from_hydra
+from pruneflow.flow import winner
+from pruneflow.flow.config import from_hydra, option_from_hydra
 from pruneflow.flow.goal import Searched, Way
-from pruneflow.flow.goal_search import Proposal, Tried, next_proposal
+from pruneflow.flow.goal_search import Proposal, Tried, best, next_proposal
 from pruneflow.flow.judgement import fails
 from pruneflow.options import require
-from pruneflow.report.goal import step
+from pruneflow.report.goal import add_test, step
 from pruneflow.report.outcomes import outcome_in
 from pruneflow.training.scoring import paired_drop
 
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
     from pruneflow.datasets.spec import Data
     from pruneflow.flow.config import Config
 
-__all__ = ["GoalSweeper", "check", "check_examples", "check_settings", "probes", "shared_keys"]
+__all__ = [
+    "GoalSweeper",
+    "bare",
+    "check",
+    "check_examples",
+    "check_settings",
+    "check_unused",
+    "probes",
+    "shared_keys",
+]
 
 
 class GoalSweeper(Sweeper):
@@ -63,7 +73,39 @@ class GoalSweeper(Sweeper):
             cells.append(Path(job.hydra_cfg.hydra.runtime.output_dir))
             tried.append(_tried(goal, proposal, cells[-1]))
             step(folder, goal, tried, cells)
+        if found := best(goal, tried):
+            config = self._settings([*shared, *tried[found.tried].proposal.words])
+            add_test(folder, winner.tested(config, cells[found.tried], found.file.kind))
         return None
+
+    def _settings(self, words: Sequence[str]) -> Config:
+        """Compose the settings of a cell, as the launcher does."""
+        assert self.config is not None and self.hydra_context is not None
+        loader = self.hydra_context.config_loader
+        return from_hydra(bare(loader.load_sweep_config(self.config, list(words))))
+
+
+def bare(config: DictConfig) -> DictConfig:
+    """Return what Hydra composed, without its own settings."""
+    found = config.copy()
+    OmegaConf.set_struct(found, False)
+    del found["hydra"]
+    return found
+
+
+def check_unused(overrides: Sequence[Override]) -> None:
+    """Refuse settings of a goal where none is chosen.
+
+    Args:
+        overrides: All of the command line.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for override in overrides:
+        if override.key_or_group.startswith("goal."):
+            line = override.input_line
+            raise ConfigError(f"{line}: goal=none looks for nothing. Choose one, such as goal=smallest.")
 
 
 def check(goal: Searched, overrides: Sequence[Override]) -> None:
@@ -154,9 +196,11 @@ def _without(way: Way, typed: Collection[str]) -> Way:
 def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
     """Return the overrides that all networks of a search share: those that are typed, but for the goal."""
     kept = [each for each in overrides if not _is_of_goal(each.key_or_group)]
-    typed = {override.key_or_group for override in kept}
+    typed = {override.key_or_group for override in overrides}
+    by_file = "goal" not in typed or "experiment" in typed
     own = {
-        "goal": "goal=none",
+        "goal=none": "goal=none" if by_file else "",
+        "test_part": "test_part=false",
         "export": f"export=every export.kinds=[{','.join(goal.kinds)}]",
         "latency.seconds": "latency.seconds=0" if not goal.times else "",
         "report": "report=false",

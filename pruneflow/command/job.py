@@ -101,16 +101,17 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             if searches and parsed.dry_run:
                 raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
-            wanted, dropped = _goal(settings, sweep=sweep), list[str]()
+            wanted, dropped = _goal(settings, swept, sweep=sweep), list[str]()
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             if wanted:
                 goal.check(wanted, swept)
-                configs, dropped = _ways(goal.probes(wanted, swept), compose)
+                found, dropped = _ways(goal.probes(wanted, swept), compose)
+                configs = [replace(each, report=settings.report) for each in found]
                 composed = []
             else:
                 probes = search.probes(swept) if searches else cells
                 composed = [compose(each) for each in probes] if sweep else [settings]
-                configs = [from_hydra(_bare(each)) for each in composed]
+                configs = [from_hydra(goal.bare(each)) for each in composed]
             if sweep and len({*map(tuple, cells)}) == len(cells):
                 _require_a_folder_each(composed)
             if searches and wanted is None:
@@ -313,10 +314,11 @@ def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
     return asked == RunMode.MULTIRUN
 
 
-def _goal(settings: DictConfig, *, sweep: bool) -> Searched | None:
+def _goal(settings: DictConfig, overrides: Sequence[Override], *, sweep: bool) -> Searched | None:
     """Return what a search for one file looks for; None where there is none."""
     wanted = option_from_hydra(settings, "goal")
     if not isinstance(wanted, Searched):
+        goal.check_unused(overrides)
         return None
     problem = f"goal={wanted.option_name} is a search of many runs, by a sweeper of its own"
     require(sweep, "hydra.mode", "RUN", problem, "Leave it out.")
@@ -337,7 +339,7 @@ def _ways(
     found, refused = list[Config](), dict[str, Exception]()
     for way, words in probes.items():
         try:
-            found.append(from_hydra(_bare(compose(words))))
+            found.append(from_hydra(goal.bare(compose(words))))
         except (ConfigError, *answers.REFUSED) as error:
             refused[way] = error
     if not found:
@@ -346,13 +348,6 @@ def _ways(
         said = reason if isinstance(reason, ConfigError) else answers.in_words(reason)
         console.print(f"Left out   the way {way}: {said}", markup=False, soft_wrap=True)
     return found, list(refused)
-
-
-def _bare(config: DictConfig) -> DictConfig:
-    bare = config.copy()
-    OmegaConf.set_struct(bare, False)
-    del bare["hydra"]
-    return bare
 
 
 def _cells(swept: list[Override], settings: DictConfig) -> list[list[str]]:

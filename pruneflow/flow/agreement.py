@@ -70,7 +70,7 @@ def rounding_of_cut(device: dict[str, Any]) -> Rounding:
 def require_agreement(
     what: str, outcomes: tuple[FloatArray, FloatArray], task: Task, allowed: Rounding
 ) -> None:
-    """Refuse a network whose two forms differ on the test part.
+    """Refuse a network whose two forms differ on the same examples.
 
     Args:
         what: The two forms, such as ``"the network under masks and the stripped one"``.
@@ -89,7 +89,7 @@ def require_agreement(
     if other.mean() > allowed.share:
         unit = "in probability" if task.headline == "accuracy" else "of a standard deviation"
         raise DisagreementError(
-            f"{what} differ by more than rounding: on {int(other.sum())} of {len(other)} test examples by "
+            f"{what} differ by more than rounding: on {int(other.sum())} of {len(other)} examples by "
             f"more than {allowed.difference:g} {unit}, at most by {apart.max():.3g}, with other predictions "
             f"on {int(task.differ(a, b).sum())}. {allowed.cause} allows {allowed.share:.1%}. {REMEDY}"
         )

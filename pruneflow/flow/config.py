@@ -87,6 +87,7 @@ class Config:
         stages: Where results of stages are kept, and whether they are used again.
         goal: What the command looks for, where it is not one run or a sweep.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
+        test_part: Whether networks and files are evaluated on the test part too.
         report: Whether a run and a sweep end with ``report.html``.
         seed: Fixes initial weights, batch order, augmentation and dropout.
     """
@@ -111,6 +112,7 @@ class Config:
     stages: Stages
     goal: Goal
     objective: list[str]
+    test_part: bool
     report: bool
     seed: int = at_most(2**32 - 1)
 

@@ -57,6 +57,7 @@ __all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", 
 EVALUATE_VERSION = 4
 
 FACTS, OUTCOME = "facts.json", "outcome.npz"
+ARRAYS = {"test": "outcome", "validation": "validation_outcome"}  # in that file, by part
 VALIDATION_COSTS = "validation_costs"
 
 
@@ -72,23 +73,30 @@ class Evaluating:
         metrics: Names of metrics beside the headline of the task, of `pruneflow.training.metrics.METRICS`.
         interpreters: TFLite interpreters that run side by side.
         rounding: By how much forms of one network may differ.
+        test: Whether the test part is scored; otherwise the validation part alone.
     """
 
     metrics: tuple[str, ...]
     interpreters: int
     rounding: Rounding
+    test: bool = True
+
+    @property
+    def part(self) -> str:
+        """The part on which files are compared with Keras."""
+        return "test" if self.test else "validation"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores on the validation and the test part, and what the network says on the test part, (n, ...).
+    """Scores by part, of validation and perhaps test, and what the network says of examples, (n, ...).
 
     ``validation_costs`` has the cost of each validation example, (n,), as `Task.costs` gives it.
     """
 
     stage: Stage
     scores: dict[str, Scores]
-    outcome: FloatArray = field(repr=False)
+    outcomes: dict[str, FloatArray] = field(repr=False)
     validation_costs: FloatArray = field(repr=False)
     seconds: float
 
@@ -104,6 +112,7 @@ class Evaluations:
         y: Of the test part.
         task: What the networks are asked for.
         metrics: Names of those that were asked for beside the headline.
+        part: The part on which files are compared with Keras.
         cut: The network that was cut, as Keras runs it; None where no zeros came after.
         before: The stripped network before later stages; None where there are none.
     """
@@ -114,6 +123,7 @@ class Evaluations:
     y: Any = field(repr=False)
     task: Task
     metrics: tuple[str, ...]
+    part: str
     cut: Evaluation | None = None
     before: Evaluation | None = None
 
@@ -129,15 +139,15 @@ class Evaluations:
         return sum(evaluation.seconds for evaluation in done if evaluation)
 
     def classes(self, names: Sequence[str]) -> list[ClassResult]:
-        """Return the accuracy of each class in the test part; none of a regression.
+        """Return the accuracy of each class in the test part; none of a regression, or without that part.
 
         Args:
             names: What class 0, 1, ... are called; empty takes their numbers.
         """
-        if self.task.headline != "accuracy":
+        if self.task.headline != "accuracy" or self.part != "test":
             return []
         found = {"dense": self.dense, "pruned": self.stripped, **self.files}
-        right = {name: each.outcome.argmax(axis=1) == self.y for name, each in found.items() if each}
+        right = {name: each.outcomes["test"].argmax(axis=1) == self.y for name, each in found.items() if each}
         return [
             ClassResult(
                 name=names[label] if names else str(label),
@@ -150,13 +160,13 @@ class Evaluations:
     def dense_result(self, network: Network, artefacts: Artefacts) -> DenseResult:
         """Accuracies are None where the baseline was not trained."""
         found = self.dense
-        validation, test = (found.scores["validation"], found.scores["test"]) if found else (None, None)
+        validation, test = (found.scores.get(part) if found else None for part in ("validation", "test"))
         return DenseResult(
             accuracy=_accuracy(test),
             validation_accuracy=_accuracy(validation),
             loss=test.loss if test else None,
-            metrics=test.metrics if test else None,
-            validation_metrics=validation.metrics if validation else None,
+            metrics=_metrics(test),
+            validation_metrics=_metrics(validation),
             parameters=network.parameters,
             **_sizes(tflite=artefacts.dense.size, h5=network.size),
         )
@@ -192,12 +202,13 @@ class Evaluations:
         layers = network.layers
         kept = sum(layer.size - layer.zeros for layer in layers)
         size = sum(before.get(_name(layer), layer.size) for layer in layers)
+        test, validation = found.scores.get("test"), found.scores["validation"]
         return PrunedResult(
-            accuracy=_accuracy(found.scores["test"]),
-            validation_accuracy=_accuracy(found.scores["validation"]),
-            loss=found.scores["test"].loss,
-            metrics=found.scores["test"].metrics,
-            validation_metrics=found.scores["validation"].metrics,
+            accuracy=_accuracy(test),
+            validation_accuracy=_accuracy(validation),
+            loss=test.loss if test else None,
+            metrics=_metrics(test),
+            validation_metrics=validation.metrics,
             requested_sparsity=network.requested_sparsity,
             measured_sparsity=network.measured_sparsity,
             compression_ratio=size / max(1, kept),
@@ -213,9 +224,9 @@ class Evaluations:
     def _wrapped(self, network: Network, found: Evaluation) -> WrappedResult:
         outcome = network.wrapped
         assert outcome is not None, "a pruned network has it"
-        scores = score(self.task, outcome, self.y, self.metrics)
-        apart = parity(self.task, outcome, found.outcome)
-        return WrappedResult(_accuracy(scores), scores.metrics, **asdict(apart))
+        scores = score(self.task, outcome, self.y, self.metrics) if self.part == "test" else None
+        apart = parity(self.task, outcome, found.outcomes["test"])
+        return WrappedResult(_accuracy(scores), _metrics(scores), **asdict(apart))
 
     def tflite_result(
         self, shipped: Shipped, inside: Inspection, latency: LatencyResult | None
@@ -223,7 +234,7 @@ class Evaluations:
         """One exported file, beside the stripped network on the same examples and the baseline's file."""
         found = self.files[shipped.export.kind]
         size, dense = shipped.exported.size, shipped.dense.size
-        test, validation = found.scores["test"], found.scores["validation"]
+        test, validation = found.scores.get("test"), found.scores["validation"]
         return TfliteResult(
             kind=shipped.export.kind,
             file=shipped.file.name,
@@ -231,11 +242,11 @@ class Evaluations:
             encoding=next(each.encoding for each in shipped.exported.candidates if each.kept),
             accuracy=_accuracy(test),
             validation_accuracy=_accuracy(validation),
-            metrics=test.metrics,
+            metrics=_metrics(test),
             validation_metrics=validation.metrics,
             validation_drop=self.pruned.scores["validation"].headline - validation.headline,
             against_dense=self._against_dense(found),
-            **asdict(parity(self.task, self.pruned.outcome, found.outcome)),
+            **asdict(parity(self.task, self.pruned.outcomes[self.part], found.outcomes[self.part])),
             **asdict(size),
             dense_file=shipped.dense_file.name,
             **_sizes(dense=dense),
@@ -260,7 +271,7 @@ class Evaluations:
 def evaluate(
     store: Store, data: Data, networks: Networks, artefacts: Artefacts, how: Evaluating
 ) -> Evaluations:
-    """Score all networks and files on the validation and the test part.
+    """Score all networks and files on the validation part and, unless it is left alone, the test part.
 
     Args:
         store: Where finished evaluations are kept.
@@ -283,7 +294,7 @@ def evaluate(
         shipped.export.kind: _of_file(store, shipped, pruned, data, how) for shipped in artefacts.shipped
     }
     task = task_of(pruned.model, data.spec)
-    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics, of_cut, before)
+    found = Evaluations(of_dense, of_pruned, files, data.test.y, task, how.metrics, how.part, of_cut, before)
     _require_one_network(pruned, found, artefacts, how.rounding)
     for shipped in artefacts.shipped:
         _require_quality(shipped, of_pruned.scores, files[shipped.export.kind].scores)
@@ -291,11 +302,11 @@ def evaluate(
 
 
 def _before(found: Evaluation, tflite: Size) -> UnsharedResult:
-    test, validation = found.scores["test"], found.scores["validation"]
+    test, validation = found.scores.get("test"), found.scores["validation"]
     return UnsharedResult(
         accuracy=_accuracy(test),
         validation_accuracy=_accuracy(validation),
-        metrics=test.metrics,
+        metrics=_metrics(test),
         validation_metrics=validation.metrics,
         **_sizes(tflite=tflite),
     )
@@ -316,18 +327,22 @@ def _accuracy(scores: Scores | None) -> float | None:
     return scores.metrics.get("accuracy") if scores else None
 
 
+def _metrics(scores: Scores | None) -> dict[str, float] | None:
+    return scores.metrics if scores else None
+
+
 def _require_one_network(
     pruned: Network, found: Evaluations, artefacts: Artefacts, rounding: Rounding
 ) -> None:
     """Refuse a stripped network or a float file that is not the network that was trained."""
-    in_keras, task = found.pruned.outcome, found.task
+    in_keras, task = found.pruned.outcomes[found.part], found.task
     if pruned.wrapped is not None:
         forms = "The pruned network under masks and the stripped one"
-        require_agreement(forms, (pruned.wrapped, found.stripped.outcome), task, rounding)
+        require_agreement(forms, (pruned.wrapped, found.stripped.outcomes["test"]), task, rounding)
     for shipped in artefacts.shipped:
         if shipped.export.kind == "float":
             forms = f"The stripped network in Keras and {shipped.file.name}"
-            require_agreement(forms, (in_keras, found.files["float"].outcome), task, rounding)
+            require_agreement(forms, (in_keras, found.files["float"].outcomes[found.part]), task, rounding)
 
 
 def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapping[str, Scores]) -> None:
@@ -366,11 +381,12 @@ def _of_network(store: Store, network: Network, data: Data, name: str, how: Eval
 
     libraries = library_versions("tensorflow", "numpy")
     inputs = {"libraries": libraries, "network": network.stage.digest}
-    return _evaluation(store, inputs, lambda: _scored(network, data, how, says), how)
+    proved = network.wrapped is not None and network.before is None
+    return _evaluation(store, inputs, lambda: _scored(network, data, how, says, proved=proved), how)
 
 
 def _of_file(store: Store, shipped: Shipped, network: Network, data: Data, how: Evaluating) -> Evaluation:
-    """Load the exported file again and score it on the whole validation and test part."""
+    """Load the exported file again and score it on whole parts."""
 
     def says(part: str, examples: Part) -> FloatArray:
         task = task_of(network.model, data.spec)
@@ -383,14 +399,22 @@ def _of_file(store: Store, shipped: Shipped, network: Network, data: Data, how: 
 
 
 def _scored(
-    network: Network, data: Data, how: Evaluating, says: Callable[[str, Part], FloatArray]
+    network: Network,
+    data: Data,
+    how: Evaluating,
+    says: Callable[[str, Part], FloatArray],
+    *,
+    proved: bool = False,
 ) -> _Scored:
-    parts = {"validation": data.validation, "test": data.test}
+    """Score a network; one that is to be ``proved`` answers the test part too, without its labels."""
+    parts = {"validation": data.validation, **({"test": data.test} if how.test or proved else {})}
     task = task_of(network.model, data.spec)
     found = {part: says(part, examples) for part, examples in parts.items()}
-    scores = {part: score(task, found[part], examples.y, how.metrics) for part, examples in parts.items()}
+    scored = parts if how.test else ("validation",)
+    scores = {part: score(task, found[part], parts[part].y, how.metrics) for part in scored}
     costs = task.costs(found["validation"], task.truth(data.validation.y))
-    return scores, {"outcome": found["test"], VALIDATION_COSTS: costs}
+    kept = {part: outcome for part, outcome in found.items() if part in ("test", how.part)}
+    return scores, {**{ARRAYS[part]: outcome for part, outcome in kept.items()}, VALIDATION_COSTS: costs}
 
 
 _Scored: TypeAlias = tuple[dict[str, Scores], dict[str, FloatArray]]
@@ -414,8 +438,10 @@ def _evaluation(
         facts = json.loads((folder / FACTS).read_bytes())
         scores = {part: Scores(**found) for part, found in facts["scores"].items()}
         with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
-            return Evaluation(stage, scores, arrays["outcome"], arrays[VALIDATION_COSTS], facts["seconds"])
+            said = {part: arrays[name] for part, name in ARRAYS.items() if name in arrays.files}
+            return Evaluation(stage, scores, said, arrays[VALIDATION_COSTS], facts["seconds"])
 
     asked = {"metrics": list(how.metrics)} if how.metrics else {}
+    asked |= {} if how.test else {"parts": ["validation"]}
     inputs = {"version": EVALUATE_VERSION, **inputs, **asked}
     return store.get("evaluate", inputs, make=make, read=read)[1]

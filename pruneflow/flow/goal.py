@@ -94,7 +94,21 @@ class Goal:
 @option("goal", "none")
 @dataclass(kw_only=True)
 class NoGoal(Goal):
-    """The command is one run, or a sweep."""
+    """The command is one run, or a sweep.
+
+    The other keys are those of a search. A file may set them, and has no goal for this one command.
+    """
+
+    measure: Any = None
+    max_accuracy_drop: Any = None
+    max_bytes: Any = None
+    max_latency_ms: Any = None
+    confidence: Any = None
+    max_trainings: Any = None
+    max_minutes: Any = None
+    tolerance: Any = None
+    kinds: Any = None
+    ways: Any = None
 
 
 @dataclass(kw_only=True)

@@ -81,7 +81,8 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     shared = shared_network(store, config, ready, pruned, run_dir)
     networks = Networks(dense, aware_network(store, config, ready, shared, run_dir), cut)
     files = export(store, ready.exports, data, networks, run_dir)
-    how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding_of(ready.device))
+    rounding = rounding_of(ready.device)
+    how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding, config.test_part)
     scores = evaluate(store, data, networks, files, how)
     inside = _inspect(files, networks.pruned)
     times = speeds(config.latency, files, vocabulary_size=data.spec.vocabulary_size)
@@ -135,6 +136,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         judgement=_judged(config, ready, scores),
         left_out=ready.left_out,
         contract=found.contract,
+        part=scores.part,
     )
 
 

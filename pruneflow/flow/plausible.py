@@ -54,7 +54,8 @@ class _Open(TypedDict):
 # Lowest and highest of the numbers whose path ends so; the first that fits counts. No count is negative.
 _RANGES = (
     (re.compile(r"peak_memory_bytes$"), (0, math.inf)),
-    (re.compile(r"(bytes|_ms(\[\d+\])?|plan\.total_steps|data\.test)$"), (1e-9, math.inf)),  # divided by
+    # divided by:
+    (re.compile(r"(bytes|_ms(\[\d+\])?|plan\.total_steps|data\.(test|validation))$"), (1e-9, math.inf)),
     (re.compile(r"(accuracy(\.[^.]+)?|agreement|sparsity)$"), (0, 1)),
     (re.compile(r"metrics\.r2$"), (-math.inf, 1)),
     (re.compile(r"zero_point$"), (-math.inf, math.inf)),
@@ -103,12 +104,15 @@ def _require_compared(result: Mapping[str, Any]) -> None:
     """Every network that is shown has the metric that networks are compared by."""
     name = figures.metric_of(result)
     _require(name in HEADLINES, "data.metric", f"is none of {', '.join(HEADLINES)}")
+    shown = figures.part_of(result)
+    _require(shown in ("test", "validation"), "part", "is none of test, validation")
     pruned = result["pruned"]
     networks = {"pruned": pruned, "pruned.wrapped": pruned["wrapped"]}
     networks |= {"cut": result["cut"]} if result.get("cut") else {}
     networks |= {f"tflite[{index}]": file for index, file in enumerate(result["tflite"])}
     for where, network in networks.items():
-        for part in ("test",) if where == "pruned.wrapped" else ("test", "validation"):
+        tested = ["test"] if shown == "test" else []
+        for part in tested if where == "pruned.wrapped" else [*tested, "validation"]:
             reached = figures.quality(result, network, part)
             _require(reached is not None, where, f"has no {name} on the {part} part")
 

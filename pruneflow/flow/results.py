@@ -132,8 +132,8 @@ class PrunedResult:
 
     accuracy: float | None
     validation_accuracy: float | None
-    loss: float
-    metrics: dict[str, float]
+    loss: float | None
+    metrics: dict[str, float] | None
     validation_metrics: dict[str, float]
     requested_sparsity: float
     measured_sparsity: float
@@ -212,7 +212,7 @@ class UnsharedResult:
 
     accuracy: float | None
     validation_accuracy: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float] | None
     validation_metrics: dict[str, float]
     tflite_bytes: int
     tflite_gzip_bytes: int
@@ -240,10 +240,10 @@ class QuantizationAwareResult:
 
 @dataclass(frozen=True)
 class WrappedResult:
-    """The pruned network under its masks, and how far the stripped one is from it."""
+    """The pruned network under its masks, and how far the stripped one is from it on the test part."""
 
     accuracy: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float] | None
     disagreements: int
     agreement: float
     max_difference: float
@@ -278,7 +278,9 @@ class LatencyResult:
 
 @dataclass(frozen=True)
 class TfliteResult:
-    """One exported file: its metrics, and how far it is from the stripped network in Keras, on the test part.
+    """One exported file: its metrics, and how far it is from the stripped network in Keras.
+
+    Both networks are compared on the part ``Result.part``.
 
     ``agreement`` is the share of equal predictions, ``disagreements`` the number of others,
     ``max_difference`` the largest difference in probability, or in a predicted number. ``validation_drop`` is
@@ -296,7 +298,7 @@ class TfliteResult:
     encoding: str
     accuracy: float | None
     validation_accuracy: float | None
-    metrics: dict[str, float]
+    metrics: dict[str, float] | None
     validation_metrics: dict[str, float]
     validation_drop: float
     disagreements: int
@@ -350,7 +352,9 @@ class Result:
 
     ``judgement`` and ``contract`` are null in results of before. ``cut`` is the network that the first phase
     has cut, where a second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the
-    weights left. ``left_out`` has the kinds of files that could not be made, with the reason.
+    weights left. ``left_out`` has the kinds of files that could not be made, with the reason. ``part`` is the
+    part whose figures are shown: ``"test"``, or ``"validation"`` where the test part was left alone
+    (``test_part=false``). Accuracies, losses, metrics and classes of the test part are null or empty then.
     """
 
     config: dict[str, Any]
@@ -373,6 +377,7 @@ class Result:
     cut: PrunedResult | None = None
     left_out: dict[str, str] = field(default_factory=dict)
     contract: Contract | None = None
+    part: str = "test"
     format: int = FORMAT
 
     def write(self, run_dir: Path) -> Path:

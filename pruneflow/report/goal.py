@@ -16,24 +16,29 @@ from pruneflow.exports.use_script import SCRIPT
 from pruneflow.flow import results
 from pruneflow.flow.goal import USUAL_DROP, FileFigures, Searched
 from pruneflow.flow.goal_search import Best, Tried, best, nearest
+from pruneflow.flow.winner import Tested
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json
 from pruneflow.runtime.terminal import console
 from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.scoring import PairedDrop
 
 __all__ = [
     "BEST",
     "GOAL_FILE",
     "READ_BY_SCRIPT",
     "GoalMissedError",
+    "add_test",
     "answer_in",
     "finish",
     "script_for",
     "step",
+    "test_in",
 ]
 
 READ_BY_SCRIPT = re.compile(r'HERE / "([^"]+)"')  # such as labels.txt and vocabulary.json
 GOAL_FILE, BEST, ABOUT = "goal.json", "best", "about.json"
+ALONE = " test_part=false"  # in the command of a network: the same without it evaluates the test part too
 
 
 class GoalMissedError(PruneflowError):
@@ -75,6 +80,16 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
     write_file(folder / GOAL_FILE, _as_json(record))
 
 
+def add_test(folder: Path, found: Tested) -> None:
+    """Add the figures of the winner on the test part to ``goal.json``.
+
+    Args:
+        folder: Of the search.
+        found: The figures.
+    """
+    write_file(folder / GOAL_FILE, _as_json({**read_json(folder / GOAL_FILE), "test": asdict(found)}))
+
+
 def finish(folder: Path) -> None:
     """Copy the best file and what belongs to it into ``best``, and print the answer.
 
@@ -90,7 +105,9 @@ def finish(folder: Path) -> None:
     cell, kind = folder / record["best"]["folder"], record["best"]["kind"]
     result = results.read(cell)
     (file,) = (each for each in result["tflite"] if each["kind"] == kind)
-    about = {"answer": record["answer"], "command": result["command"], "contract": result["contract"]}
+    command = result["command"].replace(ALONE, "")
+    about = {"answer": record["answer"], "test": record["test"], "command": command}
+    about |= {"contract": result["contract"]}
     others = [each["file"] for each in result["tflite"]]
     content = {name: (cell / name).read_bytes() for name in (file["file"], file["sent"])}
     if result["contract"]["script"]:
@@ -99,7 +116,15 @@ def finish(folder: Path) -> None:
         content |= {name: (cell / name).read_bytes() for name in READ_BY_SCRIPT.findall(script)}
     _replace(folder / BEST, {**content, ABOUT: _as_json({**about, "file": file})})
     console.print()
-    for line in (record["answer"], f"Test part  {_on_test(result, file)}", f"Command    {result['command']}"):
+    size = (
+        f"{file['gzip_bytes']:,} B after gzip, {_ratio(result, file):.1f}x smaller than the dense float file"
+    )
+    for line in (
+        record["answer"],
+        f"Test part  {_on_test(record)}",
+        f"Size       {size}",
+        f"Command    {command}",
+    ):
         console.print(line, markup=False, soft_wrap=True)
     console.print(f"Files      {shlex.quote(str(folder / BEST))}", markup=False, soft_wrap=True)
 
@@ -109,6 +134,14 @@ def answer_in(folder: Path) -> str:
     try:
         return str(read_json(folder / GOAL_FILE)["answer"])
     except (OSError, ValueError, KeyError):
+        return ""
+
+
+def test_in(folder: Path) -> str:
+    """Return the figures of a winner on the test part, a sentence; empty where there are none."""
+    try:
+        return f"On the test part: {_on_test(read_json(folder / GOAL_FILE))}."
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
@@ -127,7 +160,21 @@ def _line(goal: Searched, file: FileFigures) -> str:
 
 
 def _drop(goal: Searched, file: FileFigures) -> str:
-    return f"{file.drop:.4f} lost, at most {file.drop_at_most:.4f} with confidence {goal.confidence:g}"
+    return _lost(file.drop, file.drop_at_most, goal.confidence)
+
+
+def _lost(drop: float, at_most: float, confidence: float) -> str:
+    """Spell a drop, which may be a gain.
+
+    >>> _lost(0.003, 0.005, 0.9), _lost(-0.01, -0.002, 0.9)
+    ('0.0030 lost, at most 0.0050 with confidence 0.9', '0.0100 gained, at least 0.0020 with confidence 0.9')
+    >>> _lost(-0.01, 0.005, 0.9)
+    '0.0100 gained, at most 0.0050 lost with confidence 0.9'
+    """
+    found = f"{drop:.4f} lost" if drop >= 0 else f"{-drop:.4f} gained"
+    word = " lost" if drop < 0 <= at_most else ""
+    bound = f"at most {at_most:.4f}{word}" if at_most >= 0 else f"at least {-at_most:.4f}"
+    return f"{found}, {bound} with confidence {confidence:g}"
 
 
 def _answer(goal: Searched, found: Best | None) -> str:
@@ -141,16 +188,18 @@ def _answer(goal: Searched, found: Best | None) -> str:
     )
 
 
-def _on_test(result: Mapping[str, Any], file: Mapping[str, Any]) -> str:
+def _on_test(record: Mapping[str, Any]) -> str:
     """Return the figures of the winner on the test part, by which nothing was chosen."""
-    metric = result["data"]["metric"]
-    name, reached = _label(metric), file["metrics"][metric]
-    dense = result["dense"]["metrics"][metric]
-    ratio = result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"]
+    found, confidence = record["test"], record["goal"]["confidence"]
+    metric, drop = found["metric"], PairedDrop(**found["drop"])
     return (
-        f"{name} {reached:.4f}, dense {dense:.4f}, on {result['data']['test']:,} examples; "
-        f"{file['gzip_bytes']:,} B after gzip, {ratio:.1f}x smaller than the dense float file"
+        f"{_label(metric)} {found['file'][metric]:.4f}, dense {found['dense'][metric]:.4f}, on "
+        f"{found['examples']:,} examples; {_lost(drop.drop, drop.at_most(confidence), confidence)}"
     )
+
+
+def _ratio(result: Mapping[str, Any], file: Mapping[str, Any]) -> float:
+    return float(result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"])
 
 
 def _label(metric: str) -> str:
@@ -170,10 +219,10 @@ def _miss(record: Mapping[str, Any]) -> str:
             f"Chance alone moves the drop by {width:.4f} on so few validation examples: take more of them "
             "(dataset.validation_fraction), allow more, or lower goal.confidence."
         )
+    lost = _lost(found["drop"], found["drop_at_most"], goal["confidence"])
     return (
-        f"No file reaches the goal. The nearest is {found['kind']} of {found['folder']}: "
-        f"{found['drop']:.4f} lost, at most {found['drop_at_most']:.4f} with confidence "
-        f"{goal['confidence']:g}; {found['bytes']:,.0f} B. It misses {_limits(record)}. {remedy}"
+        f"No file reaches the goal. The nearest is {found['kind']} of {found['folder']}: {lost}; "
+        f"{found['bytes']:,.0f} B. It misses {_limits(record)}. {remedy}"
     )
 
 

@@ -138,6 +138,7 @@ _COLUMNS = {
     "pruned_accuracy": "pruned.accuracy",
     "pruned_validation_accuracy": "pruned.validation_accuracy",
     "tflite_accuracy": "tflite.accuracy",
+    "tflite_validation_accuracy": "tflite.validation_accuracy",
     "metric": "data.metric",
     "agreement": "tflite.agreement",
     "dense_tflite_gzip_bytes": "dense.tflite_gzip_bytes",

@@ -35,7 +35,7 @@ GROUPS = (
 # How a network is stored, timed or searched for is no property of it.
 APART = (
     *("stages.", "latency.seconds", "latency.warmup", "objective", "report", "tensorboard."),
-    *("dataset.path", "dataset.cache_dir", "dataset.download"),
+    *("dataset.path", "dataset.cache_dir", "dataset.download", "test_part"),
 )
 # Along these a line is drawn: they say how far a network is pruned.
 ALONG = ("schedule.final_sparsity", "structure.n", "then.final_sparsity")
@@ -49,11 +49,13 @@ class Point:
         run: The run.
         file: What ``result.json`` holds of the file.
         settings: Every setting, by its dotted key; an option's name under that of its group.
+        part: The part that it is compared with others on, ``"test"`` or ``"validation"``.
     """
 
     run: Run
     file: dict[str, Any]
     settings: Mapping[str, Any]
+    part: str = "test"
 
     @property
     def metric(self) -> str:
@@ -62,8 +64,8 @@ class Point:
 
     @property
     def quality(self) -> float:
-        """The value of that metric for the TFLite file on the test part, at most 1."""
-        reached = figures.quality(self.run.result, self.file)
+        """The value of that metric for the TFLite file on that part, at most 1."""
+        reached = figures.quality(self.run.result, self.file, self.part)
         assert reached is not None, "what is exported was trained"
         return reached
 
@@ -168,6 +170,21 @@ class Grid:
         return self.marks[0].points[0].metric
 
     @property
+    def part(self) -> str:
+        """The part on which its points are compared."""
+        return self.marks[0].points[0].part
+
+    @property
+    def label(self) -> str:
+        """The metric in words, with the part where it is not the test part."""
+        return self.metric if self.part == "test" else f"{self.part} {self.metric}"
+
+    @property
+    def examples(self) -> int:
+        """Examples of that part."""
+        return int(self.marks[0].points[0].run.result["data"][self.part])
+
+    @property
     def groups(self) -> list[str]:
         """Names of the groups, in the order in which they come."""
         return list(dict.fromkeys(mark.group for mark in self.marks))
@@ -189,8 +206,17 @@ class Grid:
 
 
 def points_of(runs: Sequence[Run]) -> list[Point]:
-    """One point for each file that the runs exported."""
-    return [Point(run, file, _settings(run.result, file)) for run in runs for file in run.result["tflite"]]
+    """One point for each file that the runs exported.
+
+    Where one run left the test part alone, all on these data are compared on the validation part.
+    """
+    untested = {run.result["data"]["digest"] for run in runs if figures.part_of(run.result) != "test"}
+    return [
+        Point(run, file, _settings(run.result, file), "validation" if digest in untested else "test")
+        for run in runs
+        for digest in [run.result["data"]["digest"]]
+        for file in run.result["tflite"]
+    ]
 
 
 def grid_of(points: Sequence[Point]) -> Grid:

@@ -148,7 +148,7 @@ def _training(
     reached = summary.label_of(name)
     dense = figures.quality(result, result["dense"])
     if dense is not None:
-        below.axhline(dense, color=DENSE, linestyle=":", label="dense network, test")
+        below.axhline(dense, color=DENSE, linestyle=":", label=f"dense network, {figures.part_of(result)}")
     for tag, label, colour, marker in (
         (f"{name}/train", "training", COLOURS[5], "s"),
         (f"{name}/validation", "validation", PRUNED, "o"),

@@ -107,7 +107,7 @@ def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     yield _figure(
         "size after gzip", f"{file['gzip_bytes'] / 1000:,.1f} kB", f"{ratio:.2f}x smaller than dense float"
     )
-    name = f"{summary.label_of(figures.metric_of(result))}, TFLite"
+    name = f"{summary.quality_label(result)}, TFLite"
     reached, of_dense = figures.quality(result, file), figures.quality(result, dense)
     if reached is None or of_dense is None:
         yield _figure(name, f"{reached:.4f}", "no dense network was trained")

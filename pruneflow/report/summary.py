@@ -23,6 +23,7 @@ __all__ = [
         "findings",
         "label_of",
         "latency_line",
+        "quality_label",
     ),
     *("metric_rows", "run_rows", "size_rows", "theory_of"),
 ]
@@ -36,22 +37,30 @@ def label_of(name: str) -> str:
     return HEADLINES[name].label or name if name in HEADLINES else name.replace("_", " ")
 
 
+def quality_label(result: Mapping[str, Any]) -> str:
+    """Return the metric that a result is compared by, with the part unless that is the test part."""
+    label, part = label_of(figures.metric_of(result)), figures.part_of(result)
+    return label if part == "test" else f"{part} {label}"
+
+
 def columns(results: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """`COLUMNS`, and the metric that the results are compared by; of several, all."""
-    names = dict.fromkeys(label_of(figures.metric_of(result)) for result in results)
+    names = dict.fromkeys(map(quality_label, results))
     return (*COLUMNS, " or ".join(names) or "accuracy")
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """All metrics on the test part, a head and a row each, where there are more than the one of the table."""
+    """All metrics, a head and a row each, where there are more than the one of the table."""
     networks = {"dense": result["dense"], **_in_keras(result)}
     networks |= {f"TFLite {file['kind']}": file for file in result["tflite"]}
-    metrics = {name: figures.metrics_of(network) for name, network in networks.items()}
+    part = figures.part_of(result)
+    metrics = {name: figures.metrics_of(network, part) for name, network in networks.items()}
     names = list(metrics["pruned"])
     if len(names) < 2:
         return []
     rows = [[label_of(name), *(_figure(each.get(name)) for each in metrics.values())] for name in names]
-    return [["metric", *networks], *rows]
+    head = "metric" if part == "test" else f"{part} metric"
+    return [[head, *networks], *rows]
 
 
 def _figure(value: float | None) -> str:
@@ -145,7 +154,7 @@ def size_rows(result: Mapping[str, Any]) -> dict[str, dict[str, int]]:
 
 def findings(result: Mapping[str, Any]) -> Iterator[str]:
     """Yield findings beside the tables, a line each; lines about one file are indented."""
-    pruned, files, examples = result["pruned"], result["tflite"], result["data"]["test"]
+    pruned, files = result["pruned"], result["tflite"]
     yield (
         "Size and compression: .tflite after gzip, like for like. As the guide measures, zipped dense .h5 "
         f"to zipped {files[0]['file']}: {result['ratios']['guide']:.1f}x smaller."
@@ -160,12 +169,7 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
             "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
         )
     for network in (each for name, each in _in_keras(result).items() if name in ("cut", "pruned")):
-        yield (
-            f"Keras    under masks {figures.quality(result, network['wrapped']):.4f}, "
-            f"{'cut' if network.get('channels') else 'stripped'} "
-            f"{figures.quality(result, network):.4f}: {network['wrapped']['disagreements']} of {examples:,} "
-            "test examples differ."
-        )
+        yield _masks_line(result, network)
     yield from _sharing_lines(result)
     yield from _aware_line(result)
     yield from _class_line(result)
@@ -176,6 +180,18 @@ def findings(result: Mapping[str, Any]) -> Iterator[str]:
         size = f" ({file['sent_bytes']:,} bytes)" if file.get("sent_bytes") else ""
         yield f"{file['file']}, sent as {file['sent']}{size}"
         yield from (f"  {line}" for line in _findings_of_file(result, file))
+
+
+def _masks_line(result: Mapping[str, Any], network: Mapping[str, Any]) -> str:
+    """Compare a network under masks with the one that was made of it, on the test part."""
+    wrapped, made = network["wrapped"], "cut" if network.get("channels") else "stripped"
+    reached = figures.quality(result, wrapped, "test")
+    shown = (
+        f"under masks and {made}"
+        if reached is None
+        else f"under masks {reached:.4f}, {made} {figures.quality(result, network):.4f}"
+    )
+    return f"Keras    {shown}: {wrapped['disagreements']} of {result['data']['test']:,} test examples differ."
 
 
 def cut_of(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -259,10 +275,10 @@ def class_rows(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _findings_of_file(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[str]:
-    inside, latency, examples = file["inside"], file["latency"], result["data"]["test"]
+    inside, latency, examples = file["inside"], file["latency"], figures.examples_of(result)
     what = "in probability" if figures.metric_of(result) == "accuracy" else "between two predictions"
     yield (
-        f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples:,} test examples "
+        f"TFLite agrees with Keras on {file['agreement']:.2%} of {examples} "
         f"({file['disagreements']:,} differ); largest difference {what} {file['max_difference']:.2g}."
     )
     yield from _types_line(result, file)

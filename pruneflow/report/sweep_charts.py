@@ -80,9 +80,8 @@ def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> 
     _baselines(axes, grid)
     _scale(axes, [axis.value(mark) for mark in grid.marks])
     axes.set_xlabel(axis.label)
-    tested = grid.marks[0].points[0].run.result["data"]["test"]
     unit = " (share)" if grid.metric == "accuracy" else ""
-    axes.set_ylabel(f"{grid.metric} on {tested:,} test examples{unit}")
+    axes.set_ylabel(f"{grid.metric} on {grid.examples:,} {grid.part} examples{unit}")
     axes.margins(0.06)
     _legend(drawn, axes)
     name = f"{grid.metric.lower()}-{axis.name}{suffix}"
@@ -143,7 +142,7 @@ def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
 def _baselines(axes: Axes, grid: Grid) -> None:
     """The dense networks, as lines: where pruning starts from."""
     points = [point for mark in grid.marks for point in mark.points]
-    reached = {figures.quality(point.run.result, point.run.result["dense"]) for point in points}
+    reached = {figures.quality(point.run.result, point.run.result["dense"], grid.part) for point in points}
     for index, quality in enumerate(sorted(each for each in reached if each is not None)):
         axes.axhline(
             quality, color=MUTED, linestyle=":", linewidth=1, label=None if index else "dense networks"
@@ -193,9 +192,8 @@ def _chance(grid: Grid) -> str:
     if grid.metric != "accuracy":
         return ""
     best = max(mark.quality for mark in grid.marks)
-    tested = grid.marks[0].points[0].run.result["data"]["test"]
-    low, high = _interval(best, tested)
-    return f"{best:.4f} on {tested:,} test examples stands for {low:.4f} to {high:.4f} (95 %)."
+    low, high = _interval(best, grid.examples)
+    return f"{best:.4f} on {grid.examples:,} {grid.part} examples stands for {low:.4f} to {high:.4f} (95 %)."
 
 
 def _interval(share: float, count: int) -> tuple[float, float]:

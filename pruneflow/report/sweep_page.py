@@ -11,7 +11,7 @@ from pruneflow.flow import figures
 from pruneflow.flow.judgement import marked
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
-from pruneflow.report.goal import answer_in
+from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of, spelled
 from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
@@ -80,7 +80,11 @@ def _values(
     answers = list(filter(None, map(answer_in, collected.folders)))
     return {
         "title": answers[0] if answers else title,
-        "lead": [*([title] if answers else []), *map(str, collected.folders)],
+        "lead": [
+            *filter(None, map(test_in, collected.folders)),
+            *([title] if answers else []),
+            *map(str, collected.folders),
+        ],
         "alarms": list(_alarms(collected.runs)),
         "notices": [*collected.notices, *_notices(collected, grids)],
         "parts": [
@@ -168,7 +172,7 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
             *([Column("pruning")] if judged else []),
             *_key_columns(grid, keys, named),
             *([Column("sparsity of")] if mixed else []),
-            *_figure_columns(grid, _FIGURES),
+            *_figure_columns(grid, _figures_on(grid.part)),
         ],
         "rows": rows,
         "seed_columns": [*_key_columns(grid, grid.keys, named), *_figure_columns(grid, _SEED_FIGURES)],
@@ -194,7 +198,7 @@ def _run_row(
     """A row; ``extra``: whether there are columns of judgements, and of what sparsity is a share of."""
     judged, mixed = extra
     settings = [_setting(point.settings, key) for key in keys]
-    counted = [_number(form, value(point)) for form, value in _FIGURES.values()]
+    counted = [_number(*_FIGURES[name], point) for name in _figures_on(point.part)]
     share = [Cell(figures.sparsity_of(point.run.result))] if mixed else []
     name, lost = point.run.name, marked(point.run.result)
     said = [Cell(_verdict(lost))] if judged else []
@@ -216,7 +220,8 @@ def _setting(settings: Mapping[str, Any], key: str) -> Cell:
     return Cell(spelled(value), float(value) if _is_number(value) else None)
 
 
-def _number(form: str, value: float | None) -> Cell:
+def _number(form: str, figure: Callable[[Point], float | None], point: Point) -> Cell:
+    value = figure(point)
     return NONE if value is None else Cell(form.format(value), value)
 
 
@@ -236,7 +241,7 @@ _FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
     "compression": ("{:.2f}x", lambda point: point.compression),
     "{metric}": ("{:.4f}", lambda point: point.quality),
     "validation {metric}": ("{:.4f}", lambda point: _quality(point, point.file, "validation")),
-    "dense {metric}": ("{:.4f}", lambda point: _quality(point, point.run.result["dense"], "test")),
+    "dense {metric}": ("{:.4f}", lambda point: _quality(point, point.run.result["dense"], point.part)),
     "agreement": ("{:.2%}", lambda point: point.file["agreement"]),
     "latency, ms": ("{:.4g}", lambda point: _of_latency(point, "pruned", "median_ms")),
     "times as fast as dense": ("{:.2f}x", lambda point: _of_latency(point, "speedup", "ratio")),
@@ -244,8 +249,13 @@ _FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
 _SEED_FIGURES = ("runs", "{metric}", "size, kB gzip", "compression")
 
 
+def _figures_on(part: str) -> list[str]:
+    """Return the names of the columns; the validation part has one of its own beside the test part alone."""
+    return [name for name in _FIGURES if part == "test" or not name.startswith("validation ")]
+
+
 def _figure_columns(grid: Grid, names: Iterable[str]) -> list[Column]:
-    return [Column(name.format(metric=grid.metric), number=True) for name in names]
+    return [Column(name.format(metric=grid.label), number=True) for name in names]
 
 
 def _seed_row(mark: Mark, grid: Grid) -> Row:

@@ -178,7 +178,7 @@ def show_result(result: Result) -> None:
         if tflite.agreement < LEAST_AGREEMENT:
             warn(
                 f"{tflite.file} is not the network that was trained: it differs from Keras on "
-                f"{1 - tflite.agreement:.2%} of the test examples. With export=int8 raise "
+                f"{1 - tflite.agreement:.2%} of the {result.part} examples. With export=int8 raise "
                 "export.calibration_samples; otherwise take export=dynamic-range or export=float."
             )
     if result.data.note:
@@ -201,13 +201,19 @@ def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
             "export": file["kind"],
             "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
             **({"cut": f"{cut['measured_sparsity']:.4f}"} if (cut := result.get("cut")) else {}),
-            figures.metric_of(result): f"{figures.quality(result, file):.4f}",
+            _metric_key(result): f"{figures.quality(result, file):.4f}",
             "gzip_bytes": str(file["gzip_bytes"]),
             **({"verdict": judged["verdict"]} if (judged := marked(result)) else {}),
             "run": str(run_dir),
         }
         line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
         console.print(f"done {line}", markup=False, soft_wrap=True)
+
+
+def _metric_key(result: Mapping[str, Any]) -> str:
+    """Return the metric of the part that is shown, as ``result.json`` calls it."""
+    name, part = figures.metric_of(result), figures.part_of(result)
+    return name if part == "test" else f"{part}_{name}"
 
 
 def _size_table(result: dict[str, Any]) -> Table:

@@ -7,7 +7,7 @@ import pytest
 from conftest import QUICK
 from test_cli import exit_code
 
-from pruneflow import run
+from pruneflow import evaluate, run
 from pruneflow.command import goal
 from pruneflow.command.arguments import parse
 from pruneflow.command.job import Job
@@ -40,11 +40,19 @@ def test_a_search_leaves_the_best_file_with_what_an_app_needs(tmp_path, capsys):
     assert len(record["networks"]) == 3
     holds_the_best_file(folder, record)
     is_judged_by_the_validation_part(folder, record)
+    looks_at_the_test_part_once(tmp_path, folder, record, said)
+    file = folder / "best" / "pruned-dynamic-range.tflite"
+    assert evaluate.main([str(file), "latency.seconds=0", "--json"]) == 0
+    (scored,) = json.loads(capsys.readouterr().out)["files"]
+    assert record["test"]["file"] == scored["metrics"]
     assert record["answer"] in " ".join(said.split())
     assert "goal=none" not in said.rpartition("Command")[2]
     report_sweep(folder)
-    assert "3 runs" in (folder / "report.html").read_text()
-    assert f"<h1>{record['answer']}</h1>" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "3 runs" in page and f"<h1>{record['answer']}</h1>" in page
+    assert (
+        "On the test part: accuracy" in page and ">validation accuracy<" in page and ">accuracy<" not in page
+    )
 
 
 def holds_the_best_file(folder, record):
@@ -70,6 +78,22 @@ def is_judged_by_the_validation_part(folder, record):
         lost = result["dense"]["validation_accuracy"] - file["validation_accuracy"]
         assert figures["drop"] == pytest.approx(lost, abs=1e-9)
         assert file["against_dense"]["examples"] == result["data"]["validation"]
+
+
+def looks_at_the_test_part_once(tmp_path, folder, record, said):
+    """Cells have no figure of it, no stage of theirs keeps one, and the winner's are right."""
+    scores = [json.loads(file.read_text())["scores"] for file in tmp_path.rglob("evaluate/*/facts.json")]
+    assert scores and all(set(each) == {"validation"} for each in scores)
+    assert said.count("Evaluating pruned-dynamic-range.tflite") == 4  # three on one part, the winner on both
+    for network in record["networks"]:
+        result = json.loads((folder / network["folder"] / "result.json").read_text())
+        (file,) = result["tflite"]
+        assert result["part"] == "validation" and result["classes"] == []
+        assert result["pruned"]["wrapped"]["agreement"] == 1.0 and file["agreement"] > 0.8
+        for figures in (result["dense"], result["pruned"], result["pruned"]["wrapped"], file):
+            assert figures["accuracy"] is None and figures["metrics"] is None
+    about = json.loads((folder / "best" / "about.json").read_text())
+    assert about["test"] == record["test"] and "test_part" not in about["command"]
 
 
 @pytest.mark.run
@@ -122,6 +146,40 @@ def test_a_way_that_does_not_go_with_what_is_typed_is_left_out(capsys):
     assert "~goal.ways.channels" in job.pinned
     assert "Left out   the way channels: then=unstructured: it prunes" in capsys.readouterr().out
     assert not job_of("goal=smallest").dropped
+
+
+GOAL_IN_A_FILE = """\
+# @package _global_
+defaults:
+  - override /goal: smallest
+goal:
+  max_bytes: 9000
+  ways:
+    rows: {settings: [structure=block_4x1]}
+"""
+
+
+def test_a_file_may_choose_the_goal(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(GOAL_IN_A_FILE)
+    words = [f"--config-dir={tmp_path}", "experiment=mine"]
+    job = job_of(*words, "goal.tolerance=0.1")
+    assert (job.goal.max_bytes, job.goal.tolerance, job.sweep) == (9000, 0.1, True)
+    assert {each.goal.option_name for each in job.configs} == {"none"}
+    assert [each.structure.name for each in job.configs][-1] == "block_4x1"
+    assert job_of(*words, "goal=none", "seed=1").goal is None
+
+
+def test_networks_of_a_search_have_no_page_and_no_test_part_and_the_search_has_a_page():
+    job = job_of("goal=smallest")
+    assert job.configs[0].report and not job.configs[0].test_part
+    assert not job_of("goal=smallest", "report=false").configs[0].report
+    assert "report=false" in goal.cell(job.goal, [])
+
+
+def test_a_limit_without_a_goal_is_refused():
+    with pytest.raises(ConfigError, match=r"^goal[.]max_bytes=9: goal=none looks for nothing[.] Choose one"):
+        job_of("goal.max_bytes=9")
 
 
 def test_a_way_of_ones_own_is_one_of_the_ways():

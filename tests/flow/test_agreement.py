@@ -29,9 +29,7 @@ def test_rounding_passes():
 @pytest.mark.parametrize("other", [0.4, 0.22, np.nan])
 def test_one_example_of_three_beyond_rounding_is_refused(other):
     a, b = probabilities(0.2, 0.5, 0.9), probabilities(other, 0.5, 0.9)
-    with pytest.raises(
-        DisagreementError, match=r"^Two differ by more than rounding: on 1 of 3 test examples"
-    ):
+    with pytest.raises(DisagreementError, match=r"^Two differ by more than rounding: on 1 of 3 examples"):
         require_agreement("Two", (a, b), CLASSES, FLOAT32)
 
 
@@ -40,7 +38,7 @@ def test_the_message_has_what_was_measured_and_what_is_allowed():
     with pytest.raises(DisagreementError) as error:
         require_agreement("Two", (a, b), CLASSES, FLOAT32)
     assert str(error.value) == (
-        "Two differ by more than rounding: on 20 of 100 test examples by more than 0.01 in probability, "
+        "Two differ by more than rounding: on 20 of 100 examples by more than 0.01 in probability, "
         "at most by 0.5, with other predictions on 20. float32 allows 0.1%. Look for layers of your own that "
         "lose weights or draw random numbers; report it if there are none."
     )
