@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pruneflow.errors import ConfigError
 from pruneflow.flow import winner
 from pruneflow.flow.config import from_hydra, option_from_hydra
-from pruneflow.flow.goal import Searched, Way
+from pruneflow.flow.goal import USUAL_SHARE, Searched, Way
 from pruneflow.flow.goal_search import Proposal, Tried, best, next_proposal
 from pruneflow.flow.judgement import fails
 from pruneflow.options import require
@@ -68,10 +69,11 @@ class GoalSweeper(Sweeper):
         tried: list[Tried] = []
         cells: list[Path] = []
         while proposal := next_proposal(goal, ways, tried):
+            start = time.perf_counter()
             (job,) = self.launcher.launch([[*shared, *proposal.words]], initial_job_idx=len(tried))
             assert job.hydra_cfg is not None
             cells.append(Path(job.hydra_cfg.hydra.runtime.output_dir))
-            tried.append(_tried(goal, proposal, cells[-1]))
+            tried.append(_tried(goal, proposal, cells[-1], time.perf_counter() - start))
             step(folder, goal, tried, cells)
         if found := best(goal, tried):
             config = self._settings([*shared, *tried[found.tried].proposal.words])
@@ -118,7 +120,7 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
     Raises:
         ConfigError: naming the override.
     """
-    shares = {way.share for way in goal.ways.values()}
+    shares = {way.share or USUAL_SHARE for way in goal.ways.values()}
     for override in overrides:
         line = override.input_line or ""
         if override.is_sweep_override():
@@ -215,7 +217,8 @@ def probes(goal: Searched, overrides: Sequence[Override]) -> dict[str, list[str]
     first = next_proposal(goal, ways, [])
     assert first is not None
     others = [
-        Proposal(name, tuple(way.settings), way.share, way.start or first.share) for name, way in ways.items()
+        Proposal(name, tuple(way.settings), way.share or USUAL_SHARE, way.start or first.share)
+        for name, way in ways.items()
     ]
     return {each.way: [*shared, *each.words] for each in others}
 
@@ -224,10 +227,10 @@ def _is_of_goal(key: str) -> bool:
     return key == "goal" or key.startswith("goal.")
 
 
-def _tried(goal: Searched, proposal: Proposal, folder: Path) -> Tried:
-    """Read what came of a network; no files where the run failed."""
+def _tried(goal: Searched, proposal: Proposal, folder: Path, seconds: float) -> Tried:
+    """Read what came of a network; no files where the run failed, after so many seconds."""
     found = outcome_in("", folder).result
     if found is None:
-        return Tried(proposal, ())
+        return Tried(proposal, (), seconds)
     files = tuple(goal.figures_of(file, guesses=fails(found)) for file in found["tflite"])
     return Tried(proposal, files, found["seconds"])

@@ -25,12 +25,17 @@ from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan
 __all__ = ["Record", "Training", "distinct", "trainings"]
 
 
+SCAN = "sensitivity"
+KINDS = ("dense", SCAN, "pruned", "shared")
+BEFORE = ("dense", "network", "pruned")  # key of the digest of the network that a stage begins with
+
+
 @dataclass(frozen=True)
 class Training:
-    """A training of a run.
+    """A training of a run, or a stage without epochs.
 
     Attributes:
-        name: Dense, pruned, zeros after the cut, shared, or quantization_aware.
+        name: Dense, scan, cut, pruned, shared, or quantization_aware.
         digest: Of its stage.
         stored: Whether the store has it.
         seconds: What it may take; 0 where the store has it, None where no similar one is there.
@@ -43,18 +48,35 @@ class Training:
 
 
 class Record:
-    """Examples per second of the trainings in a store, by the network that was trained."""
+    """The times of the stages in a store, by the network that was trained."""
 
     def __init__(self, store: Store) -> None:
         self._folder, self._reuse = store.folder, store.reuse
+        places = [place for kind in KINDS for place in self._places(kind)]
+        self._inputs = {place.name: _inputs(place) for place in places}
         self._speeds: dict[str, list[float]] = {}
-        networks = {place.name: _network_of(_inputs(place)) for place in self._places("dense")}
-        for name in ("dense", "pruned"):
-            for place in self._places(name):
-                dense = place.name if name == "dense" else str(_inputs(place).get("dense"))
-                speed = _read(place / FACTS).get("examples_per_second")
-                if speed and dense in networks:
-                    self._speeds.setdefault(networks[dense], []).append(speed)
+        self._costs: dict[tuple[str, str], list[float]] = {}
+        for place in places:
+            self._note(place, _read(place / FACTS))
+
+    def _note(self, place: Path, facts: dict[str, Any]) -> None:
+        """Note examples per second of a training, or seconds for one unit of other work."""
+        network, speed, seconds = (
+            self._network(place.name),
+            facts.get("examples_per_second"),
+            facts.get("seconds"),
+        )
+        if network and speed:
+            self._speeds.setdefault(network, []).append(speed)
+        elif network and seconds:
+            work, units = _work(place.parent.name, self._inputs[place.name])
+            self._costs.setdefault((network, work), []).append(seconds / units)
+
+    def _network(self, digest: str) -> str | None:
+        """Return the network that a stage goes back to; None where its dense stage is not there."""
+        inputs = self._inputs.get(digest)
+        before = next((inputs[key] for key in BEFORE if key in inputs), None) if inputs else None
+        return self._network(str(before)) if before else _network_of(inputs) if inputs else None
 
     def has(self, kind: str, digest: str) -> bool:
         """Return whether a stage is there; its bytes are verified when it is used."""
@@ -70,17 +92,29 @@ class Record:
         speeds = self._speeds.get(_network_of(dense))
         return examples / median(speeds) if speeds else None
 
+    def seconds_at_once(self, kind: str, dense: dict[str, Any], inputs: dict[str, Any]) -> float | None:
+        """Return the seconds of a stage without epochs; None where none like it was made.
+
+        Args:
+            kind: Of the stage.
+            dense: Inputs of the stage of the dense network.
+            inputs: Its inputs.
+        """
+        work, units = _work(kind, inputs)
+        found = self._costs.get((_network_of(dense), work))
+        return median(found) * units if found else None
+
     def scan(self, digest: str) -> Scan | None:
         """Return a scan of a network; None where it is not there."""
-        found = _read(self._folder / "sensitivity" / digest / SCAN_FILE)
-        return Scan.of(found) if found and self.has("sensitivity", digest) else None
+        found = _read(self._folder / SCAN / digest / SCAN_FILE)
+        return Scan.of(found) if found and self.has(SCAN, digest) else None
 
     def _places(self, name: str) -> Iterator[Path]:
         yield from (file.parent for file in sorted((self._folder / name).glob(f"*/{MANIFEST}")))
 
 
 def trainings(record: Record, config: Config, ready: Prepared) -> list[Training]:
-    """Return the trainings of a run, in their order.
+    """Return the trainings of a run and its stages without epochs, in their order.
 
     The layers of a network that is cut are known after the cut, so that a second phase counts as a training
     that is still to be made.
@@ -92,12 +126,18 @@ def trainings(record: Record, config: Config, ready: Prepared) -> list[Training]
     """
     dense = dense_inputs(config, ready)
     found: list[Training] = []
-    digest = ""
-    for name, kind, inputs, epochs in _stages(record, config, ready, dense):
-        digest = digest_of(kind, inputs(digest))
-        stored = record.has(kind, digest)
-        seconds = 0.0 if stored or not epochs else record.seconds(dense, epochs * len(ready.data.train))
-        found.append(Training(name, digest, stored, seconds))
+    before = ""
+    for name, kind, inputs_after, epochs in _stages(record, config, ready, dense):
+        inputs = inputs_after(before)
+        digest = digest_of(kind, inputs)
+        if record.has(kind, digest):
+            found.append(Training(name, digest, True, 0.0))
+        elif epochs:
+            seconds = record.seconds(dense, epochs * len(ready.data.train))
+            found.append(Training(name, digest, False, seconds))
+        elif kind != "dense":  # which is taken as it is, without epochs
+            found.append(Training(name, digest, False, record.seconds_at_once(kind, dense, inputs)))
+        before = before if kind == SCAN else digest
     return found
 
 
@@ -110,12 +150,16 @@ def _stages(
     """Yield the name of each training, the kind of its stage, its inputs after the one before, and epochs."""
     first, last, after = config, config, ready.then
     yield "dense", "dense", lambda _: dense, ready.trainer.dense_fit(config.seed).epochs
+    if isinstance(config.distribution, Scanning):
+        yield "scan", SCAN, lambda before: scan_inputs(config, ready, network=before), 0
     name = "cut" if after else "pruned"
     epochs = ready.trainer.pruned_fit(config.seed).epochs
     yield name, "pruned", lambda before: _pruned_inputs(record, first, ready, before), epochs
     if after:
         last = second_phase.settings(config)
         epochs = after.trainer.pruned_fit(config.seed).epochs
+        if isinstance(last.distribution, Scanning):
+            yield "scan after the cut", SCAN, lambda before: scan_inputs(last, after, network=before), 0
         yield "pruned", "pruned", lambda before: pruned_inputs(last, after, dense=before, phase=2), epochs
     if config.sharing.values is not None:
         yield (
@@ -133,11 +177,19 @@ def _pruned_inputs(record: Record, config: Config, ready: Prepared, dense: str) 
     """Return the inputs of pruning; those that no run has, where a scan is still to be made."""
     if not isinstance(config.distribution, Scanning):
         return pruned_inputs(config, ready, dense=dense)
-    found = record.scan(digest_of("sensitivity", scan_inputs(config, ready, network=dense)))
+    found = record.scan(digest_of(SCAN, scan_inputs(config, ready, network=dense)))
     if not found:
         return {**pruned_inputs(config, ready, dense=dense), "scan": None}
     masks = replace(ready.masks, distribution=config.distribution.after(found))
     return pruned_inputs(config, replace(ready, masks=masks), dense=dense)
+
+
+def _work(kind: str, inputs: dict[str, Any]) -> tuple[str, float]:
+    """Return what a stage without epochs does, and how many times."""
+    if kind == SCAN:
+        return SCAN, max(1, len(inputs.get("levels", [])) * inputs.get("examples", 1))
+    fitted = inputs.get("reconstruct")
+    return (f"{kind} fitted", max(1, fitted["examples"])) if fitted else (kind, 1)
 
 
 def _network_of(inputs: dict[str, Any]) -> str:

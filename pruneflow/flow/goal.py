@@ -14,6 +14,7 @@ from pruneflow.training.scoring import PairedDrop
 __all__ = [
     "MEASURES",
     "USUAL_DROP",
+    "USUAL_SHARE",
     "Fastest",
     "FileFigures",
     "Goal",
@@ -31,6 +32,7 @@ MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
     "latency_ms": (("latency", "pruned", "median_ms"), "{:.4g} ms"),
     "multiply_adds": (("inside", "multiply_adds"), "{:,.0f} multiply-adds"),
 }
+USUAL_SHARE = "schedule.final_sparsity"
 USUAL_DROP = 0.005  # allowed where nothing else limits the answer
 MUCH = 1e9  # a miss that has no size: of a limit of 0, of a network that guesses
 
@@ -41,13 +43,18 @@ class Way:
 
     Attributes:
         settings: Overrides of the command line.
-        share: Key of the share that is searched.
+        share: Key of the share that is searched; null takes that of the way below, or `USUAL_SHARE`.
         start: The first share; null takes the best one so far.
     """
 
     settings: list[str] = field(default_factory=list)
-    share: str = "schedule.final_sparsity"
+    share: str | None = None
     start: float | None = None
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys that the way sets."""
+        return {word.partition("=")[0] for word in self.settings} | ({self.share} if self.share else set())
 
 
 @dataclass(frozen=True)

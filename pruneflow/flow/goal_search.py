@@ -8,10 +8,10 @@ that does not; the search halves the distance while what it may gain is worth a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log2
 
-from pruneflow.flow.goal import FileFigures, Searched, Way
+from pruneflow.flow.goal import USUAL_SHARE, FileFigures, Searched, Way
 
 __all__ = ["Best", "Proposal", "Tried", "best", "nearest", "next_proposal"]
 
@@ -26,23 +26,32 @@ COARSE, FINE = (
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to train: a way on top of others, and its share."""
+    """A network to train: a way on top of others, and its share.
+
+    Attributes:
+        way: Name of the way.
+        settings: Overrides of it and of the ways below.
+        key: Key of the share.
+        share: The share.
+        below: Names of the ways below, the lowest first.
+    """
 
     way: str
     settings: tuple[str, ...]
     key: str
     share: float
+    below: tuple[str, ...] = ()
 
     @property
     def words(self) -> list[str]:
         """Overrides of the command line; a schedule begins below a share that is low."""
-        low = self.key == "schedule.final_sparsity" and self.share < USUAL_INITIAL
+        low = self.key == USUAL_SHARE and self.share < USUAL_INITIAL
         return [*self.settings, *([INITIAL] if low else []), f"{self.key}={self.share:.4g}"]
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A network that was trained, and its files; none where the run failed."""
+    """A network that was trained, its files (none where the run failed), and the seconds that it took."""
 
     proposal: Proposal
     files: tuple[FileFigures, ...]
@@ -83,9 +92,9 @@ def next_proposal(goal: Searched, ways: Mapping[str, Way], tried: Sequence[Tried
     """
     if len(tried) >= goal.max_trainings or _is_late(goal, tried):
         return None
-    for name, way in ways.items():
+    for name in ways:
         own = [each for each in tried if each.proposal.way == name]
-        found = _further(goal, own, tried, COARSE) if own else _begun(goal, name, way, tried)
+        found = _further(goal, own, tried, COARSE) if own else _begun(goal, name, ways, tried)
         if found:
             return found
     last = best(goal, tried)
@@ -97,13 +106,19 @@ def _is_late(goal: Searched, tried: Sequence[Tried]) -> bool:
     return goal.max_minutes is not None and sum(each.seconds for each in tried) >= goal.max_minutes * 60
 
 
-def _begun(goal: Searched, name: str, way: Way, tried: Sequence[Tried]) -> Proposal:
-    """Return the first network of a way: with the settings of the best one so far, at its share."""
-    found = best(goal, tried) or nearest(goal, tried)
-    before = tried[found.tried].proposal if found else None
-    share = before.share if before else USUAL_START
-    words = {word.partition("=")[0]: word for word in (*(before.settings if before else ()), *way.settings)}
-    return Proposal(name, tuple(words.values()), way.share, share if way.start is None else way.start)
+def _begun(goal: Searched, name: str, ways: Mapping[str, Way], tried: Sequence[Tried]) -> Proposal:
+    """Return the first network of a way: on top of the best one so far, at its share.
+
+    A way below that sets one of the same keys gives way as a whole, since its settings belong together.
+    """
+    way, found = ways[name], best(goal, tried) or nearest(goal, tried)
+    before = tried[found.tried].proposal if found else Proposal("", (), USUAL_SHARE, USUAL_START)
+    stack = filter(None, (*before.below, before.way))
+    below = tuple(each for each in stack if not ways[each].keys & way.keys)
+    layers = [*(ways[each] for each in below), way]
+    settings = tuple(word for layer in layers for word in layer.settings)
+    key = next((layer.share for layer in reversed(layers) if layer.share), USUAL_SHARE)
+    return Proposal(name, settings, key, before.share if way.start is None else way.start, below)
 
 
 def _further(goal: Searched, own: Sequence[Tried], tried: Sequence[Tried], apart: float) -> Proposal | None:
@@ -115,7 +130,7 @@ def _further(goal: Searched, own: Sequence[Tried], tried: Sequence[Tried], apart
     kinds = {file.kind for each in own for file in each.files}
     promises = [promise for kind in sorted(kinds) for promise in _promises(goal, own, kind, apart)]
     worth = [promise for promise in promises if promise[0] < limit]
-    return Proposal(first.way, first.settings, first.key, min(worth)[1]) if worth else None
+    return replace(first, share=min(worth)[1]) if worth else None
 
 
 def _promises(goal: Searched, own: Sequence[Tried], kind: str, apart: float) -> Iterator[tuple[float, float]]:

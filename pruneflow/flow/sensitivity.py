@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,13 +14,13 @@ import numpy as np
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import Config
-from pruneflow.flow.networks import Network
+from pruneflow.flow.networks import FACTS, Network
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.store import Store
 from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.terminal import bar, console
+from pruneflow.runtime.terminal import bar, console, warn
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.distributions import Scanning
 from pruneflow.sparsity.masks import Alone, Arrays
@@ -28,12 +29,13 @@ from pruneflow.sparsity.shared_weights import variables
 from pruneflow.training.gradients import saliencies
 from pruneflow.training.scoring import Asked, score
 
-__all__ = ["SENSITIVITY_VERSION", "require_trained", "scan", "scan_inputs", "with_shares"]
+__all__ = ["OF_CUT", "SENSITIVITY_VERSION", "require_trained", "scan", "scan_inputs", "with_shares"]
 
 # Raise it in the commit that changes the figures of the same network under the same settings.
 SENSITIVITY_VERSION = 2
 
 OF_CUT = "sensitivity-cut.json"
+FEW = 100  # examples, below which one of them is more than a point of accuracy
 
 
 def with_shares(store: Store, config: Config, ready: Prepared, network: Network, run_dir: Path) -> Prepared:
@@ -88,10 +90,14 @@ def scan(store: Store, config: Config, ready: Prepared, network: Network) -> Sca
         PruneflowError: if the network answers with NaN or infinity.
     """
     inputs = scan_inputs(config, ready, network=network.stage.digest)
+    _warn_of_few(_count(config, ready), config.sensitivity.examples)
 
     def make(folder: Path) -> None:
+        start = time.perf_counter()
         found = _measured(config, ready, network)
         write_file(folder / SCAN_FILE, json.dumps(asdict(found)).encode())
+        facts = {"seconds": time.perf_counter() - start}
+        write_file(folder / FACTS, json.dumps(facts).encode())
 
     def read(stage: Any) -> Scan:
         return Scan.of(json.loads((Path(stage.path) / SCAN_FILE).read_bytes()))
@@ -121,6 +127,15 @@ def scan_inputs(config: Config, ready: Prepared, *, network: str) -> dict[str, A
     }
 
 
+def _warn_of_few(count: int, asked: int) -> None:
+    if count < FEW:
+        key = "sensitivity.examples" if count == asked else "dataset.validation_fraction"
+        warn(
+            f"Note       The scan measures each weight on {count} example{'' if count == 1 else 's'} (fewer "
+            f"than {FEW}): chance decides which one is sensitive. Raise {key}."
+        )
+
+
 def _count(config: Config, ready: Prepared) -> int:
     """Return how many examples the network is measured on."""
     return min(config.sensitivity.examples, len(ready.data.validation))
@@ -136,10 +151,7 @@ def _measured(config: Config, ready: Prepared, network: Network) -> Scan:
     seen = _gradients(config, ready, model, found)
     asked = Asked(model, part, data.spec)
 
-    def figures() -> tuple[float, float]:
-        return _figures(asked, part.y)
-
-    loss, accuracy = figures()
+    loss, accuracy = _figures(asked, part.y, WHOLE)
     alone = list(ready.masks.alone(values, seen))
     with bar("Scanning", total=len(alone) * len(levels)) as advance:
         weights = []
@@ -148,7 +160,7 @@ def _measured(config: Config, ready: Prepared, network: Network) -> Scan:
             for level in levels:
                 share, masks = each.masks(level)
                 with _masked(found, values, masks):
-                    rows.append((share, *figures()))
+                    rows.append((share, *_figures(asked, part.y, _without(each, share))))
                 advance(1)
             weights.append(_scanned(each, rows))
     return Scan(asked.task.headline, len(part), loss, accuracy, levels, tuple(weights))
@@ -168,19 +180,31 @@ def _gradients(config: Config, ready: Prepared, model: Any, found: Mapping[str, 
     return saliencies(model, part, ready.data.spec, found, loss=loss)
 
 
-def _figures(asked: Asked, y: Any) -> tuple[float, float]:
+NAN = "the network answers examples of the validation part with NaN or infinity"
+WHOLE = (
+    f"{NAN[0].upper()}{NAN[1:]}, so that no weight of it can be scanned. Lower trainer.dense_learning_rate, "
+    "or take distribution=erk."
+)
+
+
+def _without(each: Alone, share: float) -> str:
+    """Return the message where a network answers with NaN once this share of a weight is masked."""
+    return (
+        f"With {share:.3g} of {each.name} masked, {NAN}: it may divide by what is zero then. Leave the layer "
+        "out with pruning.skip, lower sensitivity.levels, or take distribution=erk."
+    )
+
+
+def _figures(asked: Asked, y: Any, problem: str) -> tuple[float, float]:
     """Return loss and accuracy of the network as it is now.
 
     Raises:
-        PruneflowError: if they are no numbers.
+        PruneflowError: with the message ``problem``, if they are no numbers.
     """
     with np.errstate(all="ignore"):
         scores = score(asked.task, asked.outcome(), y)
     if not np.isfinite([scores.loss, scores.headline]).all():
-        raise PruneflowError(
-            "The network answers examples of the validation part with NaN or infinity, so that no weight of "
-            "it can be scanned. Lower trainer.dense_learning_rate, or take distribution=erk."
-        )
+        raise PruneflowError(problem)
     return scores.loss, scores.headline
 
 

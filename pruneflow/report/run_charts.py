@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import figures
+from pruneflow.flow.sensitivity import OF_CUT
 from pruneflow.report import sensitivity, summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
@@ -46,8 +47,9 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
         PruneflowError: naming a file that holds something else.
     """
     yield _sparsities(result)
-    if (folder / SCAN_FILE).exists():
-        yield sensitivity.picture(sensitivity.read(folder / SCAN_FILE))
+    for name, cut in ((SCAN_FILE, False), (OF_CUT, True)):
+        if (folder / name).exists():
+            yield sensitivity.picture(sensitivity.read(folder / name), cut=cut)
     plans = {"cut": result["plan"].get("cut"), "pruned": result["plan"]}
     for name, plan in plans.items():
         curves = read_curves(folder / name) if plan else {}

@@ -132,8 +132,13 @@ def _csv(scan: Scan) -> str:
     return text.getvalue()
 
 
-def picture(scan: Scan) -> Picture:
-    """Draw accuracy, and the increase of the loss, over the share of each weight that is masked."""
+def picture(scan: Scan, *, cut: bool = False) -> Picture:
+    """Draw accuracy, and the increase of the loss, over the share of each weight that is masked.
+
+    Args:
+        scan: The scan.
+        cut: Whether it is of the network that was cut, beside that of the dense one.
+    """
     drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.5, ratios=[1, 1], shared=True)
     ranked, label = scan.ranked(), summary.label_of(scan.metric)
     for index, each in reversed(list(enumerate(ranked))):
@@ -155,8 +160,8 @@ def picture(scan: Scan) -> Picture:
     others = len(ranked) - len(COLOURS)
     rest = f" Grey: the {others} others." if others > 0 else ""
     return Picture(
-        "sensitivity",
-        "Sensitivity of each weight",
+        "sensitivity-cut" if cut else "sensitivity",
+        "Sensitivity of each weight" + (" after the cut" if cut else ""),
         f"Lines: {label} and increase of the loss over the masked share of each weight. {in_words(scan)}",
         drawn,
         f"Most sensitive first.{rest} {scan.n:,} validation examples, no training.",

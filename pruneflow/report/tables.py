@@ -253,7 +253,7 @@ def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> 
     columns = list(dict.fromkeys(each.name for cell in cells for each in cell))
     table = Table("cell", *columns, box=None, pad_edge=False)
     for name, cell in zip(names, cells, strict=True):
-        found = {each.name: "in the store" if each.stored else _minutes(each.seconds) for each in cell}
+        found = {each.name: "in the store" if each.stored else _to_do(each) for each in cell}
         table.add_row(escape(name), *(found.get(column, "") for column in columns))
     print_whole(table)
     console.print(_forecast(cells, columns), markup=False, soft_wrap=True)
@@ -266,16 +266,34 @@ def _forecast(cells: Sequence[Sequence[Training]], names: Sequence[str]) -> str:
     count = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
     if not missing:
         return f"{count}: the store has all trainings."
-    said = " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+    trained = {name: each for name, each in counts.items() if each and not name.startswith("scan")}
+    scans = sum(counts.values()) - sum(trained.values())
+    parts = [f"{scans} scan{'' if scans == 1 else 's'}"] if scans else []
+    if trained:
+        names_of = " and ".join(f"{each} {name}" for name, each in trained.items())
+        parts.append(f"{names_of} training{'' if sum(trained.values()) == 1 else 's'}")
+    said = ", ".join(parts)
     known = [each.seconds for each in missing if each.seconds is not None]
     unknown = len(missing) - len(known)
-    time = f"about {sum(known) / 60:.1f} minutes" if known else "of which no time is known"
+    time = f"about {_duration(sum(known))}" if known else "of which no time is known"
     time += f", and {unknown} more of unknown time" if known and unknown else ""
-    return f"{count}: {said} training{'' if len(missing) == 1 else 's'}, {time}."
+    return f"{count}: {said}, {time}."
 
 
-def _minutes(seconds: float | None) -> str:
-    return "train" if seconds is None else f"train, {seconds / 60:.1f} min"
+def _to_do(training: Training) -> str:
+    return f"to do, {'time unknown' if training.seconds is None else _duration(training.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    """Spell a time that was estimated.
+
+    >>> _duration(0.2), _duration(59.0), _duration(90.0)
+    ('1 second', '59 seconds', '1.5 minutes')
+    """
+    whole = max(1, round(seconds))
+    if whole >= 60:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{whole} second{'' if whole == 1 else 's'}"
 
 
 def show_sweep(cells: Sequence[CellOutcome]) -> None:

@@ -13,6 +13,8 @@ from pruneflow.command.arguments import parse
 from pruneflow.command.job import Job
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow.goal_search import Proposal, Tried
+from pruneflow.flow.run_folder import record_failure
 from pruneflow.report.automatic import report_sweep
 from pruneflow.report.goal import GOAL_FILE, READ_BY_SCRIPT, GoalMissedError, finish, script_for
 
@@ -205,6 +207,12 @@ def test_a_limit_that_so_few_examples_cannot_show_is_refused():
     ):
         goal.check_examples(wanted, few)
     goal.check_examples(wanted, many)
+
+
+def test_the_time_of_a_network_that_failed_counts(tmp_path):
+    proposal = Proposal("zeros", (), "schedule.final_sparsity", 0.8)
+    record_failure(tmp_path, "no memory")
+    assert goal._tried(job_of("goal=smallest").goal, proposal, tmp_path, 30.0) == Tried(proposal, (), 30.0)
 
 
 def test_the_library_refuses_a_search():

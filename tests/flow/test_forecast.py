@@ -29,7 +29,7 @@ def test_a_dry_run_writes_nothing_and_counts_what_is_to_be_trained(tmp_path, cap
     before = sorted((tmp_path / "outputs").rglob("*"))
     capsys.readouterr()
     assert exit_code([*GRID, "--dry-run"]) == 0
-    assert last_line(capsys).startswith("2 cells: 1 pruned training, about 0.")
+    assert last_line(capsys).startswith("2 cells: 1 pruned training, about ")
     assert exit_code([*QUICK, "schedule.final_sparsity=0.8", "--dry-run"]) == 0
     assert last_line(capsys) == "1 cell: the store has all trainings."
     assert sorted((tmp_path / "outputs").rglob("*")) == before
@@ -57,6 +57,33 @@ def test_the_time_is_that_of_other_trainings_of_the_same_network(tmp_path):
     assert not record.has("dense", dense[::-1])
 
 
+def test_work_without_epochs_takes_as_long_as_it_took_before(tmp_path):
+    store = Store(tmp_path)
+    network = {"model": "cnn", "spec": "images", "device": "cpu"}
+    dense = stage(store.folder, "dense", {**network, "seed": 0}, examples_per_second=100.0)
+    scan = {"network": dense, "levels": [0.5, 0.9], "examples": 100}
+    stage(store.folder, "sensitivity", scan, seconds=8.0)
+    pruned = stage(store.folder, "pruned", {"dense": dense, "reconstruct": {"examples": 512}}, seconds=4.0)
+    stage(store.folder, "shared", {"pruned": pruned, "values": 16}, seconds=3.0)
+    record = Record(store)
+    assert record.seconds_at_once("sensitivity", network, {**scan, "examples": 300}) == 24.0
+    assert record.seconds_at_once("pruned", network, {"reconstruct": {"examples": 256}}) == 2.0
+    assert record.seconds_at_once("pruned", network, {}) is None
+    assert record.seconds_at_once("shared", network, {"values": 4}) == 3.0
+    assert record.seconds_at_once("shared", {**network, "model": "mlp"}, {"values": 4}) is None
+
+
+def test_what_takes_an_unknown_time_is_said_to(capsys):
+    scan = Training("scan", "s", stored=False, seconds=None)
+    cells = [[scan, Training("pruned", "p", stored=False, seconds=42.0)]]
+    tables.show_forecast(["a"], cells)
+    said = capsys.readouterr().out
+    assert "to do, time unknown  to do, 42 seconds" in said
+    assert said.strip().endswith(
+        "1 cell: 1 scan, 1 pruned training, about 42 seconds, and 1 more of unknown time."
+    )
+
+
 def test_a_damaged_record_is_no_record(tmp_path):
     store = Store(tmp_path)
     (store.folder / "dense" / "a").mkdir(parents=True)
@@ -80,7 +107,7 @@ def test_later_stages_are_known_by_their_digests(tmp_path, capsys):
     assert exit_code([*words, "--dry-run"]) == 0
     assert last_line(capsys) == "1 cell: the store has all trainings."
     assert exit_code([*words, "sharing.values=5", "--dry-run"]) == 0
-    assert last_line(capsys).startswith("1 cell: 1 shared training, about 0.0 minutes.")
+    assert last_line(capsys).startswith("1 cell: 1 shared training, about ")
 
 
 @pytest.mark.run
@@ -89,7 +116,7 @@ def test_shares_of_a_scan_are_known_once_it_is_made(capsys):
     assert exit_code(QUICK) == 0  # whose shares are those that stand in for the scan's
     capsys.readouterr()
     assert exit_code([*words, "--dry-run"]) == 0
-    assert last_line(capsys).startswith("1 cell: 1 pruned training, about 0.")
+    assert last_line(capsys).startswith("1 cell: 1 scan, 1 pruned training, about ")
     assert exit_code(words) == 0
     capsys.readouterr()
     assert exit_code([*words, "--dry-run"]) == 0

@@ -87,6 +87,32 @@ def test_a_later_way_begins_at_the_best_share_and_keeps_the_best_settings():
     assert tried[best(wanted, tried).tried].proposal.way == "ranked"
 
 
+CUT = Way(["structure=channel", "schedule.final_sparsity=0.5", "then=unstructured"], "then.final_sparsity")
+
+
+def last_way(way, **below):
+    """The first network of a way, on top of ways of which each is better than those before it."""
+    wanted = goal(ways={"zeros": WAYS["zeros"], **below, "last": way}, max_trainings=30)
+    sizes = {name: 10_000 / 2**place for place, name in enumerate(wanted.ways)}
+    tried = searched(wanted, lambda proposal: [knee(0.9, sizes[proposal.way])(proposal.share)])
+    return next(each.proposal for each in tried if each.proposal.way == "last")
+
+
+def test_a_way_on_top_of_a_cut_searches_the_share_after_the_cut():
+    found = last_way(Way(["sharing.values=8"]), channels=CUT)
+    assert found.settings == (*CUT.settings, "sharing.values=8")
+    assert found.key == "then.final_sparsity" and found.below == ("zeros", "channels")
+
+
+def test_a_way_that_sets_a_key_of_one_below_takes_the_place_of_the_whole_way():
+    lamp = Way(["criterion=lamp"])
+    found = last_way(Way(["structure=block_4x1"]), ranked=lamp, channels=CUT)
+    assert found.settings == ("criterion=lamp", "structure=block_4x1")
+    assert found.key == "schedule.final_sparsity" and found.below == ("zeros", "ranked")
+    found = last_way(Way(["criterion=magnitude"], "schedule.final_sparsity"), channels=CUT)
+    assert found.settings == ("criterion=magnitude",)
+
+
 def test_a_later_setting_of_the_same_key_wins():
     wanted = goal(ways={**WAYS, "plain": Way(["criterion=magnitude"])})
     tried = searched(wanted, lambda proposal: [knee(0.9)(proposal.share)])
@@ -160,7 +186,7 @@ def test_a_schedule_begins_below_a_low_share():
 
 def test_a_way_is_made_of_what_yaml_says():
     wanted = goal(ways={"rows": {"settings": ["structure=block_4x1"], "start": 0.7}})
-    assert wanted.ways["rows"] == Way(["structure=block_4x1"], "schedule.final_sparsity", 0.7)
+    assert wanted.ways["rows"] == Way(["structure=block_4x1"], None, 0.7)
 
 
 def test_latency_is_a_limit_of_its_own():

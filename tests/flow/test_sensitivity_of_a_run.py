@@ -12,9 +12,10 @@ from conftest import QUICK, QUICK_LSTM
 from test_flow import run
 
 from pruneflow import sensitivity as command
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import networks, pipeline, sensitivity
 from pruneflow.report import sensitivity as shown
+from pruneflow.report.run_page import write_run_report
 from pruneflow.sparsity.sensitivity import Scan, Scanned
 from pruneflow.sparsity.shared_weights import variables
 from pruneflow.training.scoring import keras_outcome, score
@@ -81,6 +82,11 @@ def test_groups_of_channels_have_shares_of_the_scan_and_so_have_zeros_after_the_
     assert [each.name for each in second.weights] == ["conv2d/kernel", "dense/kernel", "dense_1/kernel"]
     assert result.cut.channels.removed == pytest.approx(0.6, abs=0.05)
     assert result.pruned.measured_sparsity == pytest.approx(0.8, abs=0.01)
+    page = write_run_report(tmp_path).read_text()
+    assert (
+        "Sensitivity of each weight</h2>" in page and "Sensitivity of each weight after the cut</h2>" in page
+    )
+    assert (tmp_path / "report" / "sensitivity-cut.svg").exists()
 
 
 @pytest.mark.run
@@ -99,6 +105,41 @@ def test_a_scan_ranks_as_the_run_does(sharing, tmp_path, more):
     names = [p.name for p in ready.masks.prunables]
     assert [each.name for each in found.weights] == names
     assert all(0 < each.sparsities[0] <= 0.95 for each in found.weights)
+
+
+class Poisoned:
+    """A network that answers with NaN from the third time on."""
+
+    task = SimpleNamespace(headline="accuracy")
+
+    def __init__(self, *_):
+        self.times = 0
+
+    def outcome(self):
+        self.times += 1
+        return float("nan") if self.times > 2 else 0.5
+
+
+@pytest.mark.run
+def test_a_weight_without_which_the_network_answers_nan_is_named(sharing, tmp_path, monkeypatch):
+    config = sharing(*QUICK, "sensitivity.levels=[0.5,0.9]")
+    _, ready, dense = trained(config, tmp_path)
+    monkeypatch.setattr(sensitivity, "Asked", Poisoned)
+    monkeypatch.setattr(
+        sensitivity, "score", lambda _, outcome, y: SimpleNamespace(loss=outcome, headline=0.5)
+    )
+    with pytest.raises(PruneflowError, match=r"^With 0[.]898 of conv2d/kernel masked, the network answers"):
+        sensitivity._measured(config, ready, dense)
+
+
+def test_a_scan_on_few_examples_says_so(composed, capsys):
+    kept = SimpleNamespace(get=lambda *_, **__: (None, "found"))
+    config = composed(*QUICK, "sensitivity.examples=1")
+    network = SimpleNamespace(stage=SimpleNamespace(digest="d"))
+    assert sensitivity.scan(kept, config, pipeline.prepare(config), network) == "found"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "on 1 example (fewer than 100): chance decides which one is sensitive." in said
+    assert said.endswith("Raise sensitivity.examples.")
 
 
 def test_inputs_of_a_scan_are_what_touches_it(composed):
