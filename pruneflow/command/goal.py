@@ -105,8 +105,10 @@ def check_unused(overrides: Sequence[Override]) -> None:
         ConfigError: naming the first.
     """
     for override in overrides:
+        line = override.input_line
+        if override.key_or_group == "goal" and override.is_sweep_override():
+            raise ConfigError(f"{line}: a command has one goal, which is a search of many runs. Choose one.")
         if override.key_or_group.startswith("goal."):
-            line = override.input_line
             raise ConfigError(f"{line}: goal=none looks for nothing. Choose one, such as goal=smallest.")
 
 
@@ -121,11 +123,17 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
         ConfigError: naming the override.
     """
     shares = {way.share or USUAL_SHARE for way in goal.ways.values()}
+    keys = {override.key_or_group for override in overrides}
+    problem, remedy = "export is typed too, which says what is made", "Leave one of them out."
+    require(not {"export", "goal.kinds"} <= keys, "goal.kinds", goal.kinds, problem, remedy)
     for override in overrides:
         line = override.input_line or ""
         if override.is_sweep_override():
             remedy = "Give the key one value, or leave goal out"
             raise ConfigError(f"{line}: goal={goal.option_name} chooses its networks itself. {remedy}.")
+        if override.key_or_group == "test_part" and override.value() is True:
+            problem = f"{line}: goal={goal.option_name} looks at the test part once, for its winner."
+            raise ConfigError(f"{problem} Leave it out.")
         if override.key_or_group in shares:
             remedy = "Leave it out; goal.ways.NAME.start says where the search begins"
             raise ConfigError(f"{line}: goal={goal.option_name} searches this key. {remedy}.")
@@ -134,7 +142,7 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
 
 
 def check_settings(goal: Searched, config: Config) -> None:
-    """Refuse a search without a dense network to compare with, or without the latency that it looks at.
+    """Refuse a search without a dense network, without the latency that it looks at, or with a second limit.
 
     Args:
         goal: What is looked for.
@@ -143,6 +151,9 @@ def check_settings(goal: Searched, config: Config) -> None:
     Raises:
         ConfigError: naming the setting.
     """
+    limit, problem = config.pruning.max_accuracy_drop, f"goal={goal.option_name} has a limit of its own"
+    remedy = "Leave it out; goal.max_accuracy_drop is that limit."
+    require(limit is None, "pruning.max_accuracy_drop", limit, problem, remedy)
     seconds, problem = config.latency.seconds, f"goal={goal.option_name} reads the latency of each file"
     require(not goal.times or seconds > 0, "latency.seconds", seconds, problem, "Leave it out.")
     require(

@@ -105,7 +105,7 @@ class Job:
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             if wanted:
                 goal.check(wanted, swept)
-                found, dropped = _ways(goal.probes(wanted, swept), compose)
+                found, dropped = _ways(goal.probes(wanted, swept), compose, keys)
                 configs = [replace(each, report=settings.report) for each in found]
                 composed = []
             else:
@@ -329,25 +329,30 @@ def _goal(settings: DictConfig, overrides: Sequence[Override], *, sweep: bool) -
 
 
 def _ways(
-    probes: Mapping[str, list[str]], compose: Callable[[Sequence[str]], DictConfig]
+    probes: Mapping[str, list[str]], compose: Callable[[Sequence[str]], DictConfig], typed: Collection[str]
 ) -> tuple[list[Config], list[str]]:
     """Return the settings of the first network of each way, and the ways that what is typed rules out.
 
     Raises:
-        ConfigError: of the first way, where none is left.
+        ConfigError: of the first way, where none is left, and of a way that is typed itself.
     """
     found, refused = list[Config](), dict[str, Exception]()
     for way, words in probes.items():
         try:
             found.append(from_hydra(goal.bare(compose(words))))
         except (ConfigError, *answers.REFUSED) as error:
+            if any(f"{key}.".startswith(f"goal.ways.{way}.") for key in typed):
+                raise ConfigError(f"goal.ways.{way}: {_said(error)}") from error
             refused[way] = error
     if not found:
         raise next(iter(refused.values()))
     for way, reason in refused.items():
-        said = reason if isinstance(reason, ConfigError) else answers.in_words(reason)
-        console.print(f"Left out   the way {way}: {said}", markup=False, soft_wrap=True)
+        console.print(f"Left out   the way {way}: {_said(reason)}", markup=False, soft_wrap=True)
     return found, list(refused)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, ConfigError) else answers.in_words(error)
 
 
 def _cells(swept: list[Override], settings: DictConfig) -> list[list[str]]:

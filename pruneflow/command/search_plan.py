@@ -78,9 +78,16 @@ class Plan:
                 load_if_exists=True,
             )
 
-    def ask(self, study: Any) -> Any:
-        """Choose the next trial, by the trials that have ended."""
-        study.sampler = self.sampler(len(study.get_trials(deepcopy=False)))
+    def ask(self, study: Any, search: str) -> Any:
+        """Choose the next trial, by the trials that have ended.
+
+        Args:
+            study: Optuna's study.
+            search: Identity of the search, hexadecimal. In a study that several share each chooses by its own
+                random numbers: two at a time would come to the same values.
+        """
+        own = [int(search, 16)] if self.sweeper.storage else []
+        study.sampler = self.sampler(len(study.get_trials(deepcopy=False)), *own)
         return study.ask(self.space)
 
     @property
@@ -90,8 +97,8 @@ class Plan:
         most = int(self.sweeper.n_trials)
         return min(most, grid or most)
 
-    def sampler(self, number: int) -> Any:
-        """Make the sampler of one trial: its seed depends on the number of the trial.
+    def sampler(self, *place: int) -> Any:
+        """Make the sampler of one trial: its seed depends on its place, the number of the trial above all.
 
         A search that was cut off so goes on with the trials that it would have come to.
         """
@@ -101,7 +108,7 @@ class Plan:
         if self.is_grid:
             return instantiate(settings)(grid_of(self.space))
         seed = settings.get("seed")
-        own = {} if seed is None else {"seed": int(SeedSequence([seed, number]).generate_state(1)[0])}
+        own = {} if seed is None else {"seed": int(SeedSequence([seed, *place]).generate_state(1)[0])}
         return instantiate(settings, **own)
 
     @property

@@ -107,16 +107,34 @@ class Trials:
         with quiet():
             return [{"params": each.params, "values": each.values} for each in self._study.best_trials]
 
+    def _tried_again(self, before: Any) -> int:
+        """Add a trial of the same values, and return its id.
+
+        It is made at once and never queued: another search of the study would take it from the queue.
+        """
+        from optuna.trial import TrialState, create_trial
+
+        one = create_trial(
+            state=TrialState.RUNNING,
+            params=before.params,
+            distributions=before.distributions,
+            user_attrs=before.user_attrs,
+            system_attrs=before.system_attrs,
+        )
+        self._study.add_trial(one)
+        added = (each for each in self._study.get_trials() if each.state == TrialState.RUNNING)
+        return max(each._trial_id for each in added if each.user_attrs == before.user_attrs)
+
     def _cell(self, number: int) -> Cell:
         """Take up the trial of a cell, try it again where it failed, or choose one."""
         import optuna
 
         before = self._last.get(number)
-        if before and before.state == optuna.trial.TrialState.RUNNING:
-            return Cell(number, optuna.trial.Trial(self._study, before._trial_id))
         if before:
-            self._study.enqueue_trial(before.params)
-        trial = self._plan.ask(self._study)
+            running = before.state == optuna.trial.TrialState.RUNNING
+            trial_id = before._trial_id if running else self._tried_again(before)
+            return Cell(number, optuna.trial.Trial(self._study, trial_id))
+        trial = self._plan.ask(self._study, self._search)
         self._extend(trial)
         trial.set_user_attr(CELL, number)
         trial.set_user_attr(SEARCH, self._search)  # last: a trial without it was never begun

@@ -290,6 +290,9 @@ def _way(name: str, given: Any) -> Way:
     except TypeError as error:
         problem = f"a way has the keys {allowed}"
         raise ConfigError.of(key, given, problem, "See conf/goal/base/zeros.yaml.") from error
+    lists = isinstance(way.settings, list) and all(isinstance(word, str) for word in way.settings)
+    remedy = f"Write for instance '+{key}={{settings:[\"criterion=lamp\"]}}'."
+    require(lists, f"{key}.settings", way.settings, "it must be a list of overrides", remedy)
     start = way.start
     problem = "it is a share; allowed are numbers between 0 and 1, or null"
     require(start is None or 0 < start < 1, f"{key}.start", start, problem, "null takes the best so far.")

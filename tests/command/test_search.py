@@ -4,11 +4,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import QUICK
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
+from test_cli import exit_code
+from test_grid import kill_when, start
 
 from pruneflow.command import optuna_sweeper, plugins, search
 from pruneflow.command.search_plan import Plan
@@ -198,6 +201,57 @@ def test_two_searches_share_a_study_and_not_their_cells():
     study = optuna.load_study(study_name="mine", storage="sqlite:///shared.db")
     assert len(study.trials) == 4
     shared.check()
+
+
+def test_a_cell_that_is_tried_again_is_not_taken_by_another_search(monkeypatch):
+    shared = plan(*TYPED, n_trials=1, storage="sqlite:///shared.db", study_name="mine")
+    first = trials_in("one", shared)
+    (failed,) = first.batch(1)
+    first.tell(failed, None)
+    ask, taken = Plan.ask, []
+
+    def other_asks_first(self, study, search):
+        if not taken:
+            taken.append(None)
+            taken.append(trials_in("two", shared).batch(1)[0])
+        return ask(self, study, search)
+
+    monkeypatch.setattr(Plan, "ask", other_asks_first)
+    (again,) = trials_in("one", shared).batch(1)
+    other = taken[1] if taken else trials_in("two", shared).batch(1)[0]
+    assert again.trial.params == failed.trial.params != other.trial.params
+
+
+def test_two_searches_that_ask_at_the_same_time_choose_other_cells():
+    shared = plan(*TYPED, n_trials=1, storage="sqlite:///shared.db", study_name="mine")
+    study = shared.open(Path("here"), "mine")
+    counted = len(study.get_trials())
+    asked = [shared.sampler(counted, each).sample_independent for each in (1, 2)]
+    chosen = [
+        each(study, study.ask(), "b", shared.space["b"]) for each in asked
+    ]  # both have counted the same trials
+    assert chosen[0] != chosen[1]
+
+
+SEARCH = [*QUICK, "trainer.epochs=20", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
+
+
+def test_a_search_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path, capsys):
+    words = [*SEARCH, "schedule.final_sparsity=interval(0.5,0.9)"]
+    kill_when(start(tmp_path, *words), lambda: list(tmp_path.rglob("1-*/pruned/events.*")))
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{sweep / 'search.db'}")
+    before = [trial.params for trial in study.trials]
+    (finished,) = sweep.rglob("result.json")
+    written = finished.stat().st_mtime_ns
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "RUNNING"]
+    assert exit_code(words) == 0
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
+    assert [trial.params for trial in study.trials] == before
+    assert "Continues" in capsys.readouterr().out
+    assert finished.stat().st_mtime_ns == written
+    assert len(list(tmp_path.rglob("pruned/*/manifest.json"))) == 2
+    assert (sweep / "sweep.csv").read_text().count(",done,") == 2
 
 
 def test_another_seed_chooses_other_cells():
