@@ -238,8 +238,9 @@ SEARCH = [*QUICK, "trainer.epochs=20", "-m", "hydra/sweeper=optuna", "hydra.swee
 
 def test_a_search_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path, capsys):
     words = [*SEARCH, "schedule.final_sparsity=interval(0.5,0.9)"]
-    kill_when(start(tmp_path, *words), lambda: list(tmp_path.rglob("1-*/pruned/events.*")))
-    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    sweeps = tmp_path / "outputs" / "sweeps"
+    kill_when(start(tmp_path, *words), lambda: list(sweeps.glob("*/*/1-*/pruned/events.*")))
+    (sweep,) = sweeps.glob("*/*")
     study = optuna.load_study(study_name=None, storage=f"sqlite:///{sweep / 'search.db'}")
     before = [trial.params for trial in study.trials]
     (finished,) = sweep.rglob("result.json")
