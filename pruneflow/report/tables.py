@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -262,22 +263,25 @@ def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> 
 def _forecast(cells: Sequence[Sequence[Training]], names: Sequence[str]) -> str:
     """Say in one sentence what is to be trained, each training once."""
     missing = [each for each in distinct(cells) if not each.stored]
-    counts = {name: sum(each.name == name for each in missing) for name in names}
     count = f"{len(cells)} cell{'' if len(cells) == 1 else 's'}"
     if not missing:
         return f"{count}: the store has all trainings."
-    trained = {name: each for name, each in counts.items() if each and not name.startswith("scan")}
-    scans = sum(counts.values()) - sum(trained.values())
-    parts = [f"{scans} scan{'' if scans == 1 else 's'}"] if scans else []
-    if trained:
-        names_of = " and ".join(f"{each} {name}" for name, each in trained.items())
-        parts.append(f"{names_of} training{'' if sum(trained.values()) == 1 else 's'}")
-    said = ", ".join(parts)
     known = [each.seconds for each in missing if each.seconds is not None]
     unknown = len(missing) - len(known)
     time = f"about {_duration(sum(known))}" if known else "of which no time is known"
     time += f", and {unknown} more of unknown time" if known and unknown else ""
-    return f"{count}: {said}, {time}."
+    return f"{count}: {', '.join(_counted(missing, names))}, {time}."
+
+
+def _counted(missing: Sequence[Training], names: Sequence[str]) -> Iterator[str]:
+    """Yield how many scans and trainings of each name there are."""
+    counts = Counter(each.name for each in missing)
+    trained = [f"{counts[name]} {name}" for name in names if counts[name] and not name.startswith("scan")]
+    scans = sum(each for name, each in counts.items() if name.startswith("scan"))
+    if scans:
+        yield f"{scans} scan{'' if scans == 1 else 's'}"
+    if trained:
+        yield f"{' and '.join(trained)} training{'' if len(missing) - scans == 1 else 's'}"
 
 
 def _to_do(training: Training) -> str:
