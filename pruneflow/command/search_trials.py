@@ -123,7 +123,7 @@ class Trials:
         )
         self._study.add_trial(one)
         added = (each for each in self._study.get_trials() if each.state == TrialState.RUNNING)
-        return max(each._trial_id for each in added if each.user_attrs == before.user_attrs)
+        return max(int(each._trial_id) for each in added if each.user_attrs == before.user_attrs)
 
     def _cell(self, number: int) -> Cell:
         """Take up the trial of a cell, try it again where it failed, or choose one."""

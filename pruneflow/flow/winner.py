@@ -51,8 +51,8 @@ def tested(config: Config, folder: Path, kind: str) -> Tested:
     model.load_weights(folder / "dense.h5")
     task = task_of(model, spec)
     said = keras_outcome(model, part, spec, description="Evaluating dense, test")
-    runs = {"task": task, "threads": ready.interpreters, "runner": how.runner}
-    found = tflite_outcome(folder / f"pruned-{kind}.tflite", part, spec, **runs)
+    file, threads = folder / f"pruned-{kind}.tflite", ready.interpreters
+    found = tflite_outcome(file, part, spec, task=task, threads=threads, runner=how.runner)
     truth = task.truth(part.y)
     costs = task.costs(said, truth), task.costs(found, truth)
     drop = paired_drop(*costs, counted=task.headline == "accuracy")
