@@ -68,6 +68,8 @@ def _carry_out(config: Config, folder: Path) -> None:
     found = sensitivity.scan(store, config, ready, dense)
     page = shown.write(found, folder)
     shown.show(found)
+    left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
+    console.print(f"Not scanned {left or 'none'}", markup=False, soft_wrap=True)
     console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
 
 

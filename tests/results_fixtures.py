@@ -171,6 +171,15 @@ def result(*files, seed=0, note="", dense_accuracy=0.98, **settings):
     }
 
 
+def untested(found):
+    """The same with ``test_part=false``: nothing is known of the test part."""
+    for each in (found["dense"], found["pruned"], found["pruned"]["wrapped"], *found["tflite"]):
+        each |= {"accuracy": None, "metrics": None}
+    for each in (found["dense"], found["pruned"]):
+        each["loss"] = None
+    return {**found, "part": "validation"}
+
+
 def write_run(folder, found):
     """A folder as a run leaves it, with what a page looks for."""
     (folder / ".hydra").mkdir(parents=True)

@@ -218,6 +218,7 @@ def test_the_command_scans_and_leaves_table_chart_and_figures(shared_stages, tmp
     words = [*QUICK, "sensitivity.levels=[0.5,0.9]", shared_stages, f"--output={place}"]
     assert command.main(words) == 0
     out = capsys.readouterr().out
+    assert "Not scanned input (has no weights); max_pooling2d (has no weights)" in out
     assert "Most sensitive is " in out and "; least is " in out and "40 validation examples" in out
     rows = list(csv.DictReader((place / "sensitivity.csv").read_text().splitlines()))
     assert [(row["weight"], row["asked"]) for row in rows] == [

@@ -8,10 +8,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from results_fixtures import exported, result, write_run
+from results_fixtures import exported, result, untested, write_run
 from test_cli import rows_of
 
 from pruneflow.errors import PruneflowError
+from pruneflow.flow import results
 from pruneflow.report import __main__ as command
 from pruneflow.report import automatic, page
 from pruneflow.report.charts import COLOURS, Picture, figure, inline, png, styled, svg
@@ -62,6 +63,41 @@ def grid(*found):
 
 def marks(found):
     return [(mark.label, mark.group, len(mark.points)) for mark in found.marks]
+
+
+# The part that is shown
+
+
+def test_runs_are_compared_on_the_validation_part_where_one_left_the_test_part_alone(tmp_path):
+    one, other = result(), untested(result(schedule__final_sparsity=0.5))
+    assert [mark.quality for mark in grid(one).marks] == [0.97]
+    found = grid(one, other)
+    assert [mark.quality for mark in found.marks] == [0.96, 0.96]
+    assert (found.label, found.examples) == ("validation accuracy", 6_000)
+    for name, each in {"one": one, "other": other}.items():
+        write_run(tmp_path / name, each)
+    page = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
+    head, first, _ = page.rows
+    assert head.count("validation accuracy") == 1 and "accuracy" not in head
+    assert first[head.index("dense validation accuracy")] == "0.9800"
+    assert "0.9600 on 6,000 validation examples stands for" in page.text
+    other["data"] = {**other["data"], "digest": "cd" * 32}
+    assert [point.part for point in points_of(runs(one, other))] == ["test", "validation"]
+
+
+def test_the_page_of_a_run_that_left_the_test_part_alone_shows_the_validation_part(tmp_path):
+    page = Page(write_run_report(write_run(tmp_path / "run", untested(result()))))
+    assert page.rows[0][-1] == "validation accuracy"
+    assert page.rows[-1] and "dense 0.9800 (-0.0200)" in page.text
+    assert "TFLite agrees with Keras on 99.90% of 6,000 validation examples" in page.text
+    assert "Keras under masks and stripped: 0 of 10,000 test examples differ." in page.text
+
+
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_a_result_without_figures_of_the_part_that_it_shows_is_not_whole(tmp_path, part):
+    write_run(tmp_path / "run", {**untested(result()), "part": part})
+    with pytest.raises(PruneflowError, match=r"is not whole: (part is none of|pruned has no accuracy on)"):
+        results.read(tmp_path / "run")
 
 
 # What differs
