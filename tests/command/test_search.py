@@ -233,7 +233,7 @@ def test_two_searches_that_ask_at_the_same_time_choose_other_cells():
     assert chosen[0] != chosen[1]
 
 
-SEARCH = [*QUICK, "trainer.epochs=20", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
+SEARCH = [*QUICK, "trainer.epochs=8", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2"]
 
 
 def test_a_search_that_was_killed_goes_on_and_trains_nothing_twice(tmp_path, capsys):
