@@ -59,7 +59,7 @@ class GoalSweeper(Sweeper):
         Args:
             arguments: Overrides as typed.
         """
-        assert self.config is not None and self.launcher is not None, "setup comes first"
+        assert self.config is not None, "setup comes first"
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
@@ -70,15 +70,20 @@ class GoalSweeper(Sweeper):
         cells: list[Path] = []
         while proposal := next_proposal(goal, ways, tried):
             start = time.perf_counter()
-            (job,) = self.launcher.launch([[*shared, *proposal.words]], initial_job_idx=len(tried))
-            assert job.hydra_cfg is not None
-            cells.append(Path(job.hydra_cfg.hydra.runtime.output_dir))
+            cells.append(self._trained([*shared, *proposal.words], len(tried)))
             tried.append(_tried(goal, proposal, cells[-1], time.perf_counter() - start))
             step(folder, goal, tried, cells)
         if found := best(goal, tried):
             config = self._settings([*shared, *tried[found.tried].proposal.words])
             add_test(folder, winner.tested(config, cells[found.tried], found.file.kind))
         return None
+
+    def _trained(self, words: list[str], number: int) -> Path:
+        """Run a cell, and return its folder."""
+        assert self.launcher is not None, "setup comes first"
+        (job,) = self.launcher.launch([words], initial_job_idx=number)
+        assert job.hydra_cfg is not None
+        return Path(job.hydra_cfg.hydra.runtime.output_dir)
 
     def _settings(self, words: Sequence[str]) -> Config:
         """Compose the settings of a cell, as the launcher does."""
@@ -123,20 +128,19 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
         ConfigError: naming the override.
     """
     shares = {way.share or USUAL_SHARE for way in goal.ways.values()}
-    keys = {override.key_or_group for override in overrides}
-    problem, remedy = "export is typed too, which says what is made", "Leave one of them out."
-    require(not {"export", "goal.kinds"} <= keys, "goal.kinds", goal.kinds, problem, remedy)
     for override in overrides:
-        line = override.input_line or ""
+        line, key = f"{override.input_line}: goal={goal.option_name}", override.key_or_group
         if override.is_sweep_override():
             remedy = "Give the key one value, or leave goal out"
-            raise ConfigError(f"{line}: goal={goal.option_name} chooses its networks itself. {remedy}.")
-        if override.key_or_group == "test_part" and override.value() is True:
-            problem = f"{line}: goal={goal.option_name} looks at the test part once, for its winner."
-            raise ConfigError(f"{problem} Leave it out.")
-        if override.key_or_group in shares:
+            raise ConfigError(f"{line} chooses its networks itself. {remedy}.")
+        if key == "test_part" and override.value() is True:
+            raise ConfigError(f"{line} looks at the test part once, for its winner. Leave it out.")
+        if key in shares:
             remedy = "Leave it out; goal.ways.NAME.start says where the search begins"
-            raise ConfigError(f"{line}: goal={goal.option_name} searches this key. {remedy}.")
+            raise ConfigError(f"{line} searches this key. {remedy}.")
+    typed = {override.key_or_group for override in overrides}
+    problem, remedy = "export is typed too, which says what is made", "Leave one of them out."
+    require(not {"export", "goal.kinds"} <= typed, "goal.kinds", goal.kinds, problem, remedy)
     left = ways_left(goal, overrides)
     require(bool(left), "goal.ways", list(goal.ways), "all their settings are typed", "Leave some out.")
 
