@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, count
 from math import prod
 from typing import Any
@@ -192,12 +192,7 @@ def _sorted(
 ) -> Channels:
     roots = trace.ids.roots
     axes = {
-        name: tuple(
-            roots(trace.axes[key].ids[axis]) if axis in trace.axes[key].ids else None
-            for axis in range(len(variable.shape))
-        )
-        for key, (_, name, variable) in named.items()
-        if key in trace.axes
+        name: _along(trace, key, variable) for key, (_, name, variable) in named.items() if key in trace.axes
     }
     settings = {
         key: tuple(None if ids is None else roots(ids) for ids in given)
@@ -207,40 +202,55 @@ def _sorted(
     group_of = np.full(len(trace.ids), len(groups), np.int64)
     for index, group in enumerate(groups):
         group_of[group.units] = index
+    cost, layers = partial(_cost, groups, group_of), {key: layer for key, (layer, *_) in named.items()}
     elements = {
-        name: _cost(
-            groups,
-            group_of,
-            layer,
-            prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None),
-            [ids for ids in along if ids is not None],
-        )
+        name: _elements(cost, layer, variable, axes.get(name, (None,) * len(variable.shape)))
         for layer, name, variable in named.values()
-        for along in [axes.get(name, (None,) * len(variable.shape))]
     }
-    costs = {
-        "multiply_adds": [
-            _cost(
-                groups, group_of, named.get(id(each.variable), ("",))[0], each.times, [*map(roots, each.ids)]
-            )
-            for each in trace.products
-        ],
-        "parameters": list(elements.values()),
-        "channels": [_cost(groups, group_of, group.name, 1, (group.units,)) for group in groups],
-    }
-    units = {
-        "/".join(path) + MAKERS[key]: found[0]
-        for (path, key), found in settings.items()
-        if key in MAKERS and found[0] is not None
-    }
-    units |= {path: roots(ids) for path, ids in trace.units.items()}
+    products = [
+        cost(layers.get(id(each.variable), ""), each.times, [*map(roots, each.ids)])
+        for each in trace.products
+    ]
+    of_channels = [cost(group.name, 1, (group.units,)) for group in groups]
+    costs = {"multiply_adds": products, "parameters": list(elements.values()), "channels": of_channels}
     can_go = group_of < len(groups)
     masked = tuple(
         name
         for key, (_, name, _) in named.items()
         if key in maskable and any(ids is not None and can_go[ids].any() for ids in axes.get(name, ()))
     )
+    units = _units(trace, settings)
     return Channels(groups, axes, settings, kept, masked, len(trace.ids), costs, elements, units)
+
+
+def _along(trace: Trace, key: int, variable: Any) -> tuple[IntArray | None, ...]:
+    """Return the units along each axis of a weight."""
+    ids = trace.axes[key].ids
+    axes = range(len(variable.shape))
+    return tuple(trace.ids.roots(ids[axis]) if axis in ids else None for axis in axes)
+
+
+def _elements(
+    cost: Callable[[str, int, Sequence[IntArray]], Cost],
+    layer: str,
+    variable: Any,
+    along: Sequence[IntArray | None],
+) -> Cost:
+    """Return the elements of a weight that each unit has."""
+    fixed = prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None)
+    return cost(layer, fixed, [ids for ids in along if ids is not None])
+
+
+def _units(
+    trace: Trace, settings: Mapping[tuple[Path, str], tuple[IntArray | None, ...]]
+) -> dict[str, IntArray]:
+    """Return the units that each layer makes, by its path."""
+    made = {
+        "/".join(path) + MAKERS[key]: found[0]
+        for (path, key), found in settings.items()
+        if key in MAKERS and found[0] is not None
+    }
+    return {**made, **{path: trace.ids.roots(ids) for path, ids in trace.units.items()}}
 
 
 def _grouped(
