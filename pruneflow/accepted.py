@@ -1,4 +1,4 @@
-"""What the functions of the library accept: each argument is checked before any work, and refused by name."""
+"""Arguments of the library's functions: each is checked before any work, and refused by name."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What was typed: help, checks, answers to mistakes, sweeps, searches and launchers."""
+"""The command line: help, checks, answers to mistakes, sweeps, searches and launchers."""

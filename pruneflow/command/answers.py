@@ -24,7 +24,7 @@ from pruneflow.runtime import memory
 __all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
 
 REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
-"""How Hydra refuses a command line or a file."""
+"""Exceptions by which Hydra refuses a command line or a file."""
 
 _INTERNAL = (
     "object_type=",

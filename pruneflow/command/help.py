@@ -1,4 +1,4 @@
-"""What ``--help`` prints: written for people, without composing anything, so that it comes at once."""
+"""The text of ``--help``: written for people, without composing anything, so that it comes at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which keys and groups there are, and the answer to one that is not there."""
+"""Keys and groups that there are, and the answer to one that is not there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the cells of a sweep run: one after the other, side by side on this machine, or on a cluster."""
+"""Launchers of the cells of a sweep: one after the other, side by side on this machine, or on a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What settings of Hydra's plugins may hold: they check little themselves, and late."""
+"""Rules for settings of Hydra's plugins, which check little themselves, and late."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ DEEPEST = 20  # levels; OmegaConf walks them by recursion
 LARGEST_BYTES = 1_000_000
 
 Answers = tuple[tuple[str, Callable[[re.Match[str]], str]], ...]
-"""What Hydra says, as a regular expression, and what is said in its place."""
+"""Messages of Hydra, as regular expressions, and the answers in their place."""
 
 # What OmegaConf says: what is allowed.
 _ALLOWED = {
@@ -215,4 +215,4 @@ ANSWERS: Answers = (
     (r"^Incompatible key type 'NoneType'", _null_key),
     (r"^'utf-8' codec can't decode (byte \w+)", _not_utf8),
 )
-"""What is wrong with a file; an empty answer leaves the word to the next one."""
+"""Checks of a file, each with its answer; an empty one leaves the word to the next."""

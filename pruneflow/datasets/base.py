@@ -1,4 +1,4 @@
-"""What data sets have in common: settings that several options of the group ``dataset`` share."""
+"""Common parts of data sets: settings that several options of the group ``dataset`` share."""
 
 from __future__ import annotations
 

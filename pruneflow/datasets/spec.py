@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the program: arrays, and the facts a model is built from."""
+"""A data set as the rest of the program sees it: arrays, and the facts a model is built from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Targets:
 
     @property
     def are_plain(self) -> bool:
-        """Whether they are learned as they are."""
+        """Return whether they are learned as they are."""
         return self == Targets.plain(len(self))
 
     def restored(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -87,7 +87,7 @@ class Spec:
 
     @property
     def is_measured(self) -> bool:
-        """Whether examples are measurements, which are standardised: rows of numbers, or signals."""
+        """Return whether examples are measurements, which are standardised: rows of numbers, or signals."""
         return self.kind in ("numbers", "signal")
 
     @property

@@ -1,4 +1,4 @@
-"""How much each training example counts in the loss: by its class, and by a weight of its own."""
+"""The weight of each training example in the loss: by its class, and by a weight of its own."""
 
 from __future__ import annotations
 

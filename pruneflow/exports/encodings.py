@@ -1,4 +1,4 @@
-"""How weights lie in a TFLite file: encodings are tried, loaded, run and compared, and one is kept."""
+"""Encodings of weights in a TFLite file: they are tried, loaded, run and compared, and one is kept."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _chosen(export: Export, dense: _Tried, sparse: _Tried) -> Encoded:
 
 
 def _objection(export: Export, dense: _Tried, sparse: _Tried) -> str:
-    """Why a sparse-encoded file must not be shipped; empty where it may."""
+    """Return the reason why a sparse-encoded file must not be shipped; empty where it may."""
     if sparse.outputs is None:
         return f"does not load here: {sparse.problem}"
     if not any(weight.encoding == "sparse" for weight in tflite.parse(sparse.content, "the file").weights):

@@ -1,4 +1,4 @@
-"""What is inside an exported file: its operations, its weights, its zeros, proved against the masks."""
+"""The inside of an exported file: its operations, its weights, its zeros, proved against the masks."""
 
 from __future__ import annotations
 

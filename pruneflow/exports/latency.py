@@ -1,4 +1,4 @@
-"""How long TFLite files take to run, in turn on this machine: settings, timings, and child processes."""
+"""Time that TFLite files take to run, in turn on this machine: settings, timings, and child processes."""
 
 from __future__ import annotations
 

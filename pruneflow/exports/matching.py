@@ -1,4 +1,4 @@
-"""Whether a TFLite file, of whatever origin, can read a data set, and what its outputs mean."""
+"""The match of a TFLite file, of whatever origin, with a data set, and the meaning of its outputs."""
 
 from __future__ import annotations
 

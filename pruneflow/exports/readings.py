@@ -1,4 +1,4 @@
-"""Which pixels a TFLite file of whatever origin is given, and whether it knows more by others."""
+"""The range of pixels that a TFLite file of whatever origin is given, and whether it knows more by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network that the user brings can be exported: tried before it is trained for an hour."""
+"""A trial export of a network that the user brings, before it is trained for an hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TFLite files say of examples: files that were just made run here, others in a process of their own."""
+"""Answers of TFLite files to examples: files of this run run here, others in their own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a file is faster than another, and why: the ratio with its interval, and the kernels it has."""
+"""The verdict on the speed of a file beside another: the ratio with its interval, and the kernels it has."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class KernelFacts:
 
     @property
     def is_smaller(self) -> bool:
-        """Whether the network has fewer multiply-adds, zeros not looked at."""
+        """Return whether the network has fewer multiply-adds, zeros not looked at."""
         return self.shrunk - 1 >= LEAST_DIFFERENCE
 
 
@@ -202,7 +202,7 @@ def _on_sparse_kernel(facts: KernelFacts) -> str:
 
 
 def _no_kernel(facts: KernelFacts) -> str:
-    """Why zeros save no time where no sparse kernel runs."""
+    """Return the reason why zeros save no time where no sparse kernel runs."""
     if facts.densified:
         return "sparse weights are made dense when the file is loaded (DENSIFY)"
     if facts.sparsity < FEW_ZEROS:

@@ -1,4 +1,4 @@
-"""Whether what a mask holds at zero is zero in the TFLite file too."""
+"""Proof that weights which a mask holds at zero are zero in the TFLite file too."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def require_masked(traced: Iterable[TracedWeight], file_name: str) -> None:
 
 
 def _found(graph: Graph, weights: Mapping[str, Array]) -> dict[str, tuple[_Layout, list[Weight | None]]]:
-    """How each weight of rank 2 or more lies in the file, and the tensor of each of its pieces."""
+    """Find each weight of rank 2 or more in the file, and the tensor of each of its pieces."""
     with np.errstate(all="ignore"):  # a weight with infinities or NaN is like no other, and not found
         plans = {name: _plan(graph, name, values) for name, values in weights.items() if values.ndim >= 2}
     found = _assign(graph, [candidate for _, candidates in plans.values() for candidate in candidates])

@@ -1,4 +1,4 @@
-"""What is known before any training: the data, the plan, the layers to prune, the device."""
+"""Facts that are known before any training: the data, the plan, the layers to prune, the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every network of the group ``model`` has, and the checks that several of them share."""
+"""Common parts of the networks of the group ``model``, and the checks that several of them share."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Model:
 
     @property
     def starts_trained(self) -> bool:
-        """Whether what `build` returns is trained already, so that its accuracy means something."""
+        """Return whether the network of `build` is trained already, so that its accuracy means something."""
         return False
 
     def identity(self, spec: Spec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a file says of its layers, read as data: nothing in it is made before all of its names are known.
+"""The description of layers in a file, read as data: nothing in it is made before all of its names are known.
 
 Keras makes an object from each ``class_name`` in a description. It imports any module that the description
 names, and unmarshals code that lies in it. So each name is first looked up in lists of what only computes.

@@ -1,4 +1,4 @@
-"""What a network that code builds is identified by: what it is and does, not how that code is called."""
+"""The identity of a network that code builds: its layers and what they do, not the name of that code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network's outputs mean: classes or numbers, and how good they are."""
+"""The meaning of a network's outputs: classes or numbers, and how good they are."""
 
 from __future__ import annotations
 

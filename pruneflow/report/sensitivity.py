@@ -1,4 +1,4 @@
-"""What a scan of a trained network shows: a table, a sentence, a picture, a page, JSON and CSV."""
+"""The scan of a trained network, shown: a table, a sentence, a picture, a page, JSON and CSV."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def killed(self) -> bool:
-        """Whether another process ended the child, as the system does when memory is short."""
+        """Return whether another process ended the child, as the system does when memory is short."""
         return self.status in (-signal.SIGTERM, -getattr(signal, "SIGKILL", signal.SIGTERM))
 
     @property

@@ -1,4 +1,4 @@
-"""Whether this process was forked from one that had used TensorFlow: the threads of that one are not here."""
+"""A check for processes forked from one that had used TensorFlow: the threads of that one are not here."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _WORDS: dict[int, str] = {
     getattr(signal, "SIGHUP", signal.SIGTERM): "Hung up",
 }
 CODES = tuple(128 + number for number in _WORDS)
-"""What a shell reports of programs that such a signal ended."""
+"""Exit code that a shell reports of programs that such a signal ended."""
 
 _received: list[int] = []
 _held: list[int] = []

@@ -1,4 +1,4 @@
-"""What surrounds a process: streams, environment variables, the user's folders. No result depends on it."""
+"""Surroundings of a process: streams, environment variables, the user's folders. No result depends on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which units of a weight are kept: exactly as many as asked for, in NumPy."""
+"""The choice of the units of a weight that are kept: exactly as many as asked for, in NumPy."""
 
 from __future__ import annotations
 

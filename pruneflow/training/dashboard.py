@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training phase: settings, what each tag means, which curves share a chart."""
+"""A training phase in TensorBoard: settings, the meaning of each tag, curves that share a chart."""
 
 from __future__ import annotations
 

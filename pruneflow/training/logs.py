@@ -1,4 +1,4 @@
-"""What a training phase writes for TensorBoard while it goes on: curves, and on request weights and masks."""
+"""Files of a training phase for TensorBoard: curves, and on request weights and masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How good a network is, how far two are from each other, and what Keras says of examples."""
+"""Scores of a network, the distance between two, and answers of Keras to examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which file is read: the one that the user names, the one in the cache folder, or one fetched into it."""
+"""The file that is read: the one that the user names, the one in the cache folder, or one fetched into it."""
 
 from __future__ import annotations
 

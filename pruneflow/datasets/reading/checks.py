@@ -1,4 +1,4 @@
-"""What an array in a file must be, and the message when it is not."""
+"""Conditions on an array in a file, and the message when it does not keep them."""
 
 from __future__ import annotations
 

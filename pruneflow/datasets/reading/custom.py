@@ -1,4 +1,4 @@
-"""What a function of the user's own may return, as a data set."""
+"""The values of a function of the user's own, as a data set."""
 
 from __future__ import annotations
 

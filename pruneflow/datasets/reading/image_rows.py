@@ -1,4 +1,4 @@
-"""Where rows of images are read from: a file of pixels, or the image files themselves."""
+"""Sources of rows of images: a file of pixels, or the image files themselves."""
 
 from __future__ import annotations
 

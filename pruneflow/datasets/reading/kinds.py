@@ -1,4 +1,4 @@
-"""What arrays of examples are: images, rows of numbers, signals or token ids."""
+"""Kinds of arrays of examples: images, rows of numbers, signals or token ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What classes are called, which number each gets, and whether labels can be classes at all."""
+"""Names of classes, the number of each, and whether labels can be classes at all."""
 
 from __future__ import annotations
 

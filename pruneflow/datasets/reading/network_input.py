@@ -1,4 +1,4 @@
-"""What images the network in a file reads, by what the file says of its layers; nothing in it is run."""
+"""Images that the network in a file reads, by the layers that the file describes; nothing in it is run."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _alphabetical(label: str) -> tuple[bool, Decimal, str]:
 
 
 def _labels_only(text: str, label: str) -> str:
-    """Why a row cannot be used: it may have no text, for films of which nothing is said."""
+    """Return the reason why a row cannot be used: it may have no text, for films of which nothing is said."""
     return f"the label is {label!r}. Every row needs one." if label.strip().casefold() in NO_LABEL else ""
 
 

@@ -1,4 +1,4 @@
-"""How layers that feed forward pass channels on: one rule per kind of layer of Keras."""
+"""Rules by which layers that feed forward pass channels on: one per kind of layer of Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How layers that read sequences pass channels on: embeddings, recurrent layers, attention."""
+"""Rules by which layers that read sequences pass channels on: embeddings, recurrent layers, attention."""
 
 from __future__ import annotations
 

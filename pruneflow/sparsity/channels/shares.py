@@ -1,4 +1,4 @@
-"""How many units of each group stay, so that a share of the network goes."""
+"""The number of units of each group that stay, so that a share of the network goes."""
 
 from __future__ import annotations
 

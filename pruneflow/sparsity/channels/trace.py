@@ -1,4 +1,4 @@
-"""What is noted while the ids of a network are traced: axes of weights, settings of layers, products."""
+"""Notes of a trace of a network's ids: axes of weights, settings of layers, products."""
 
 from __future__ import annotations
 
