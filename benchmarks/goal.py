@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.flow import results
+from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.runtime.records import read_json
-from pruneflow.training.scoring import PairedDrop
 
 NETWORKS = {
     "mnist": [],
@@ -53,20 +53,24 @@ def measured(words: list[str], drop: float) -> dict[str, Any]:
         minutes = (time.perf_counter() - start) / 60
         found = [results.read(file.parent) for file in Path(place).rglob("result.json")]
         answers = [read_json(file) for file in Path(place).rglob("goal.json")]
-    trained = sum(not each["stages"]["pruned"]["reused"] for each in found)
+    trained = sum(not each.stages["pruned"].reused for each in found)
     best = min(kept(found, drop), key=lambda each: each["bytes"], default={})
     tested = {"test drop": answers[0]["test"]["drop"]["drop"]} if answers and best else {}
     return {"minutes": minutes, "networks": len(found), "trained": trained, **best, **tested}
 
 
-def kept(found: list[dict[str, Any]], drop: float) -> Iterator[dict[str, Any]]:
+def kept(found: list[Result], drop: float) -> Iterator[dict[str, Any]]:
     """Yield the figures of each file whose drop holds."""
     for result in found:
-        for file in result["tflite"]:
-            if PairedDrop(**file["against_dense"]).at_most(CONFIDENCE) <= drop:
-                tested = file["accuracy"] is not None  # in a search for one file only the winner is
-                drop = {"test drop": result["dense"]["accuracy"] - file["accuracy"]} if tested else {}
-                yield {"bytes": file["gzip_bytes"], "kind": file["kind"], **drop}
+        for file in result.tflite:
+            if file.against_dense and file.against_dense.at_most(CONFIDENCE) <= drop:
+                yield {"bytes": file.size.gzip_bytes, "kind": file.kind, **_tested(result, file)}
+
+
+def _tested(result: Result, file: TfliteResult) -> dict[str, float]:
+    """Return what a file loses on the test part; in a search for one file only the winner is tested."""
+    dense, reached = result.dense.accuracy, file.accuracy
+    return {} if dense is None or reached is None else {"test drop": dense - reached}
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def figures(folder: Path) -> dict[tuple[float, str], tuple[float, int]]:
     return {
         (result["pruned"]["requested_sparsity"], result["tflite"][0]["kind"]): (
             result["tflite"][0]["accuracy"],
-            result["tflite"][0]["gzip_bytes"],
+            result["tflite"][0]["size"]["gzip_bytes"],
         )
         for result in results(folder)
     }

@@ -50,8 +50,7 @@ def measured(words: Sequence[str], store: str) -> tuple[float, float, float]:
         with suppress(WreckError):  # what is left guesses: that is a result too
             pruneflow.run([*words, *QUIET, f"stages.dir={store}"], folder=place)
         result = results.read(place)
-    dense, pruned = (result[name]["accuracy"] for name in ("dense", "pruned"))
-    return dense, pruned, result["phases"]["pruned"]["seconds"]
+    return result.dense.accuracy or 0.0, result.pruned.accuracy or 0.0, result.phases["pruned"].seconds
 
 
 def main() -> None:

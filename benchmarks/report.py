@@ -66,7 +66,7 @@ def copies(sweep: Path, result: dict[str, Any], count: int) -> None:
         file = one["tflite"][0]
         file["kind"] = kind
         file["accuracy"] = 0.98 - 0.1 * sparsity**6 - draw.random() / 200
-        file["gzip_bytes"] = int(
+        file["size"]["gzip_bytes"] = int(
             (1.05 - sparsity) * (80_000 if kind == "float" else 20_000)
         ) + draw.randrange(99)
         folder = sweep / f"criterion={criterion},export={kind},final_sparsity={sparsity},seed={seed}"

@@ -13,7 +13,7 @@ def main(words: list[str]) -> None:
     print(f"{config.model.name} on {config.dataset.name}, to sparsity {config.schedule.final_sparsity}")
     result = pruneflow.run(config)
     for file in result.tflite:
-        print(f"{file.file}: accuracy {file.accuracy:.4f}, {file.gzip_bytes:,} bytes after gzip")
+        print(f"{file.file}: accuracy {file.accuracy:.4f}, {file.size.gzip_bytes:,} bytes after gzip")
     print(f"{result.ratios['export_gzip']:.2f} times smaller than the dense file")
 
 

@@ -8,7 +8,7 @@ import shlex
 import threading
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pruneflow.exports.judging import Exported
-    from pruneflow.flow.results import Result
+    from pruneflow.flow.figures import Result
     from pruneflow.sparsity.masked import Masked
     from pruneflow.sparsity.masks import MaskPlan
     from pruneflow.sparsity.schedules import Plan
@@ -183,7 +183,7 @@ def _carried_out(config: Config, words: list[str], place: Path, *, report: bool)
         with suppress(PruneflowError):  # such as the same full disk
             record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
         raise
-    require_worth(asdict(result))
+    require_worth(result.judgement)
     return result
 
 

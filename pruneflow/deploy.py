@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import tflite
 from pruneflow.exports.c_array import lacking_in_micro, resolver_lines, write_c_array
 from pruneflow.flow import results
+from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.run_folder import failure_in
 from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.runtime.process import run_command
@@ -50,16 +50,16 @@ def _carry_out(run: Path, name: str | None, *, c_array: bool) -> None:
     if c_array and len(files) > 1:
         raise ConfigError(
             f"{run} has several files: {_names(files)}. Name one: "
-            f"{COMMAND} {shlex.quote(str(run))} {files[-1]['file']} --c-array"
+            f"{COMMAND} {shlex.quote(str(run))} {files[-1].file} --c-array"
         )
     for line in contract_lines(result):
         _say(line)
     for file in files:
-        path = run / file["file"]
+        path = run / file.file
         content = tflite.read(path)
         graph = tflite.parse(content, str(path))
         about = [*_about(file, graph), *(_micro(graph) if name or c_array else ())]
-        _say("", file["file"], *(f"  {line}" for line in about))
+        _say("", file.file, *(f"  {line}" for line in about))
         if c_array:
             written = write_c_array(path, content, [*contract_lines(result), *about])
             _say(*(f"Written    {each}" for each in written))
@@ -67,8 +67,8 @@ def _carry_out(run: Path, name: str | None, *, c_array: bool) -> None:
                 warn(reason)
 
 
-def _result(run: Path) -> dict[str, Any]:
-    """Return the contents of ``result.json``.
+def _result(run: Path) -> Result:
+    """Return the result of a run.
 
     Raises:
         ConfigError: if the folder is not that of a finished run.
@@ -84,22 +84,21 @@ def _result(run: Path) -> dict[str, Any]:
         raise ConfigError(f"{run}: {why} Name the folder of a finished run, below outputs/.") from error
 
 
-def _chosen(run: Path, result: Mapping[str, Any], name: str | None) -> list[Mapping[str, Any]]:
+def _chosen(run: Path, result: Result, name: str | None) -> list[TfliteResult]:
     """All files of the run, or the one that is named."""
-    files: list[Mapping[str, Any]] = result["tflite"]
-    chosen = [file for file in files if name in (None, file["file"])]
+    chosen = [file for file in result.tflite if name in (None, file.file)]
     if not chosen:
-        raise ConfigError(f"{run} has no file {name}; it has {_names(files)}. Name one of these.")
+        raise ConfigError(f"{run} has no file {name}; it has {_names(result.tflite)}. Name one of these.")
     return chosen
 
 
-def _names(files: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(file["file"] for file in files)
+def _names(files: Sequence[TfliteResult]) -> str:
+    return ", ".join(file.file for file in files)
 
 
-def _about(file: Mapping[str, Any], graph: tflite.Graph) -> Iterator[str]:
+def _about(file: TfliteResult, graph: tflite.Graph) -> Iterator[str]:
     """Yield what an app must know of one file."""
-    if tensors := port_line(file["inside"]):
+    if file.inside and (tensors := port_line(file.inside)):
         yield tensors
     if graph.stateful:
         yield "State    kept between invocations: it must be reset before each example."

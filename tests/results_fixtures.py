@@ -3,7 +3,8 @@
 import copy
 import json
 
-from pruneflow.flow import results
+from pruneflow.flow.figures import FORMAT, Result
+from pruneflow.runtime.records import fitted
 
 CONFIG = {
     "model": {"name": "cnn", "filters": [12]},
@@ -70,10 +71,9 @@ def exported(kind="float", *, accuracy=0.97, gzip_bytes=20_000, timed=True):
         "agreement": 0.999,
         "disagreements": 10,
         "max_difference": 0.01,
-        **SIZES,
-        "gzip_bytes": gzip_bytes,
+        "size": {**SIZES, "gzip_bytes": gzip_bytes},
         "dense_file": f"dense-{kind}.tflite",
-        **{f"dense_{key}": size for key, size in DENSE_SIZES.items()},
+        "dense_size": DENSE_SIZES,
         "size_ratios": {"gzip": DENSE_SIZES["gzip_bytes"] / gzip_bytes},
         "encodings": [{"encoding": "sparse", **TRIED}],
         "inside": {
@@ -104,7 +104,7 @@ def network(accuracy, sizes):
         "loss": 0.1,
         "metrics": metrics,
         "validation_metrics": metrics,
-        **{f"{form}_{key}": size for form in ("tflite", "h5") for key, size in sizes.items()},
+        **{form: dict(sizes) for form in ("tflite", "h5")},
     }
 
 
@@ -130,7 +130,7 @@ def result(*files, seed=0, note="", dense_accuracy=0.98, **settings):
         {**weight, "name": "a<b>", "requested_sparsity": None, "measured_sparsity": 0.75},
     ]
     return {
-        "format": results.FORMAT,
+        "format": FORMAT,
         "config": config,
         "command": "python -m pruneflow 'dataset.name=<b>'",
         "versions": {"pruneflow": "0.1.0", "ai-edge-litert": "2.3.0"},
@@ -178,6 +178,11 @@ def untested(found):
     for each in (found["dense"], found["pruned"]):
         each["loss"] = None
     return {**found, "part": "validation"}
+
+
+def typed(found):
+    """The same as a result is read, whether a run could have found it or not."""
+    return fitted(found, Result)
 
 
 def write_run(folder, found):

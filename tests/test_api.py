@@ -26,7 +26,7 @@ import pruneflow
 from pruneflow import api
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.config import plain
-from pruneflow.flow.results import Result
+from pruneflow.flow.figures import Result
 from pruneflow.options import choices
 from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros

@@ -31,6 +31,7 @@ from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.report import hparams
@@ -140,7 +141,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         return _objectives(found, work.config) if found else None
 
 
-def _begun(composed: DictConfig) -> tuple[isolation.Work, dict[str, Any] | None]:
+def _begun(composed: DictConfig) -> tuple[isolation.Work, Result | None]:
     """Begin a cell.
 
     Returns:
@@ -162,7 +163,7 @@ def _begun(composed: DictConfig) -> tuple[isolation.Work, dict[str, Any] | None]
     return work, found
 
 
-def _finished(work: isolation.Work) -> dict[str, Any] | None:
+def _finished(work: isolation.Work) -> Result | None:
     """The result of a cell that ended before, where it was of the same data and device."""
     from pruneflow.flow import pipeline
 
@@ -170,7 +171,7 @@ def _finished(work: isolation.Work) -> dict[str, Any] | None:
     if not found:
         return None
     ready = pipeline.prepare(work.config, share=work.share)
-    same = (found["data"]["digest"], found["device"]) == (ready.data.digest, ready.device)
+    same = (found.data.digest, found.device) == (ready.data.digest, ready.device)
     return found if same else None
 
 
@@ -204,7 +205,7 @@ def _usual(groups: Collection[str]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}  # type: ignore[return-value]
 
 
-def _complete(result: dict[str, Any], work: isolation.Work) -> None:
+def _complete(result: Result, work: isolation.Work) -> None:
     """Write what is missing after a result that was written before, and say that it was."""
     from pruneflow.report import tables
     from pruneflow.report.automatic import report_run
@@ -218,9 +219,9 @@ def _complete(result: dict[str, Any], work: isolation.Work) -> None:
     tables.show_done(result, work.run_dir)
 
 
-def _objectives(result: dict[str, Any], config: Config) -> float | tuple[float, ...] | None:
+def _objectives(result: Result, config: Config) -> float | tuple[float, ...] | None:
     values = objectives.values(result, config.objective)
-    if values is None or fails(result):  # which a search leaves out
+    if values is None or fails(result.judgement):  # which a search leaves out
         return None
     return values[0] if len(values) == 1 else tuple(values)
 

@@ -247,5 +247,5 @@ def _tried(goal: Searched, proposal: Proposal, folder: Path, seconds: float) -> 
     found = outcome_in("", folder).result
     if found is None:
         return Tried(proposal, (), seconds)
-    files = tuple(goal.figures_of(file, guesses=fails(found)) for file in found["tflite"])
-    return Tried(proposal, files, found["seconds"])
+    files = tuple(goal.figures_of(file, guesses=fails(found.judgement)) for file in found.tflite)
+    return Tried(proposal, files, found.seconds)

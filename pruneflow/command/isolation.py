@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TextIO
 
@@ -72,7 +72,7 @@ def carry_out(work: Work) -> None:
         if work.config.report:
             report_run(work.run_dir)
         end(work.run_dir)
-        tables.show_done(asdict(result), work.run_dir)
+        tables.show_done(result, work.run_dir)
     except Exception as error:
         _fail(work, error)
     gc.collect()

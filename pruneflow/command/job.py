@@ -1,4 +1,4 @@
-"""What a command line asks for: every cell composed and checked before anything is written."""
+"""The work that a command line asks for: every cell composed and checked before anything is written."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ class Job:
             if done:
                 claim.finish()
         if done and not self.sweep:
-            require_worth(results.read(job.folder))
+            require_worth(results.read(job.folder).judgement)
         if self.goal:
             finish(job.folder)
         return done

@@ -20,6 +20,7 @@ from pruneflow.command.grids import swept_in_yaml
 from pruneflow.command.search_plan import Plan
 from pruneflow.command.search_space import space_of, words_of
 from pruneflow.command.search_trials import Cell, Trials
+from pruneflow.flow.figures import Result
 from pruneflow.options import require
 from pruneflow.report.outcomes import outcome_in
 from pruneflow.runtime.files import write_file
@@ -80,7 +81,7 @@ class OptunaSweeper(Sweeper):
                 complain(f"{allowed}: {told.count(False)} of {len(told)} cells failed. The search ends here.")
                 return
 
-    def _ran(self, batch: list[Cell], fixed: list[str]) -> list[tuple[Cell, dict[str, Any] | None]]:
+    def _ran(self, batch: list[Cell], fixed: list[str]) -> list[tuple[Cell, Result | None]]:
         """Run cells side by side, as the launcher has it; return what each reached."""
         words = [[*words_of(cell.trial.params), *fixed] for cell in batch]
         returned = self._launcher.launch(words, initial_job_idx=batch[0].number)

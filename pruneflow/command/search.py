@@ -106,8 +106,8 @@ def _ends(override: Override) -> list[str]:
 
 def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
     """Print the cells that no other one beats, with their objectives; wrecks are none of them."""
-    usable = [cell for cell in cells if cell.result and not fails(cell.result)]
-    reached = [(cell.name, objectives.values(cell.result or {}, objective)) for cell in usable]
+    usable = [(cell.name, cell.result) for cell in cells if cell.result and not fails(cell.result.judgement)]
+    reached = [(name, objectives.values(result, objective)) for name, result in usable]
     done = [(name, values) for name, values in reached if values]
     if not done:
         if any(cell.result for cell in cells):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from math import isfinite
@@ -13,6 +13,7 @@ from typing import Any
 
 from pruneflow.command.search_plan import Plan, quiet
 from pruneflow.flow import objectives
+from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import violations
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json
@@ -78,12 +79,12 @@ class Trials:
         with quiet():
             return [self._cell(number) for number in taken]
 
-    def tell(self, cell: Cell, result: Mapping[str, Any] | None) -> bool:
+    def tell(self, cell: Cell, result: Result | None) -> bool:
         """Tell Optuna what a cell reached; return whether it has a result that a search can use.
 
         Args:
             cell: The cell.
-            result: What ``result.json`` holds; None where the cell failed.
+            result: Its result; None where the cell failed.
         """
         from optuna.trial import TrialState
 
@@ -91,7 +92,7 @@ class Trials:
         values = objectives.values(result, names) if result else None
         usable = values is not None and all(map(isfinite, values))
         with quiet():
-            for name, value in violations(result or {}).items() if usable else ():
+            for name, value in violations(result.judgement).items() if result and usable else ():
                 cell.trial.set_constraint(name, value)
             with self._ending():
                 state = TrialState.COMPLETE if usable else TrialState.FAIL

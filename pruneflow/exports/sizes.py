@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import zstandard
 
-__all__ = ["COMPRESSIONS", "Size", "compressed", "size_of"]
+__all__ = ["COMPRESSIONS", "FORMS", "Size", "compressed", "size_of"]
+
+FORMS = ("raw", "gzip", "zip", "zstd")
 
 # Ways to send a file, and what they add to its name.
 COMPRESSIONS = {"gzip": ".gz", "zstd": ".zst", "xz": ".xz", "brotli": ".br"}
@@ -26,13 +28,27 @@ class Size:
         bytes: As it is.
         gzip_bytes: After gzip, level 9.
         zip_bytes: As the only member of a deflated zip archive, as in the guide "Pruning in Keras".
-        zstd_bytes: After Zstandard, level 19.
+        zstd_bytes: After Zstandard, level 19; None in results of before.
     """
 
     bytes: int
     gzip_bytes: int
     zip_bytes: int
-    zstd_bytes: int
+    zstd_bytes: int | None = None
+
+    @property
+    def forms(self) -> dict[str, int | None]:
+        """Bytes by the name of each form."""
+        return dict(zip(FORMS, vars(self).values(), strict=True))
+
+    def over(self, other: Size) -> dict[str, float]:
+        """Return how many times as large as another file it is, by the name of each form that both have.
+
+        >>> Size(8, 4, 4).over(Size(2, 2, 4))
+        {'raw': 4.0, 'gzip': 2.0, 'zip': 1.0}
+        """
+        both = zip(FORMS, vars(self).values(), vars(other).values(), strict=True)
+        return {form: one / another for form, one, another in both if one and another}
 
 
 def size_of(content: bytes) -> Size:

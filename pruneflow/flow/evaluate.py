@@ -20,8 +20,7 @@ from pruneflow.exports.runner import tflite_outcome
 from pruneflow.exports.sizes import Size
 from pruneflow.flow.agreement import Rounding, require_agreement
 from pruneflow.flow.export import Artefacts, Shipped
-from pruneflow.flow.networks import Network, Networks
-from pruneflow.flow.results import (
+from pruneflow.flow.figures import (
     ChannelsResult,
     ClassResult,
     DenseResult,
@@ -33,9 +32,11 @@ from pruneflow.flow.results import (
     UnsharedResult,
     WrappedResult,
 )
+from pruneflow.flow.networks import Network, Networks
 from pruneflow.flow.store import Stage, Store
 from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import fitted
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.measure import WeightSparsity
 from pruneflow.sparsity.shared_weights import SharedWeight
@@ -160,15 +161,13 @@ class Evaluations:
     def dense_result(self, network: Network, artefacts: Artefacts) -> DenseResult:
         """Accuracies are None where the baseline was not trained."""
         found = self.dense
-        validation, test = (found.scores.get(part) if found else None for part in ("validation", "test"))
+        test = found.scores.get("test") if found else None
         return DenseResult(
-            accuracy=_accuracy(test),
-            validation_accuracy=_accuracy(validation),
+            **_reached(found),
             loss=test.loss if test else None,
-            metrics=_metrics(test),
-            validation_metrics=_metrics(validation),
             parameters=network.parameters,
-            **_sizes(tflite=artefacts.dense.size, h5=network.size),
+            tflite=artefacts.dense.size,
+            h5=network.size,
         )
 
     def pruned_result(
@@ -185,7 +184,7 @@ class Evaluations:
         found = self._result(network, self.pruned, artefacts.pruned.size, before)
         if not (self.before and artefacts.before):
             return found
-        last = _before(self.before, artefacts.before.size)
+        last = UnsharedResult(**_reached(self.before), tflite=artefacts.before.size)
         epochs = network.aware_epochs
         aware = QuantizationAwareResult(epochs, last) if epochs else None
         return replace(found, sharing=_sharing(network, last), quantization_aware=aware)
@@ -202,23 +201,19 @@ class Evaluations:
         layers = network.layers
         kept = sum(layer.size - layer.zeros for layer in layers)
         size = sum(before.get(_name(layer), layer.size) for layer in layers)
-        test, validation = found.scores.get("test"), found.scores["validation"]
+        test = found.scores.get("test")
         return PrunedResult(
-            accuracy=_accuracy(test),
-            validation_accuracy=_accuracy(validation),
+            **_reached(found),
             loss=test.loss if test else None,
-            metrics=_metrics(test),
-            validation_metrics=validation.metrics,
             requested_sparsity=network.requested_sparsity,
             measured_sparsity=network.measured_sparsity,
             compression_ratio=size / max(1, kept),
             layers=layers,
             not_pruned=network.not_pruned,
-            channels=ChannelsResult.of_cut(network.channels),
+            channels=fitted(network.channels, ChannelsResult | None),
             wrapped=self._wrapped(network, self.stripped if network.before else found),
-            sharing=None,
-            quantization_aware=None,
-            **_sizes(tflite=tflite, h5=network.size),
+            tflite=tflite,
+            h5=network.size,
         )
 
     def _wrapped(self, network: Network, found: Evaluation) -> WrappedResult:
@@ -234,23 +229,19 @@ class Evaluations:
         """One exported file, beside the stripped network on the same examples and the baseline's file."""
         found = self.files[shipped.export.kind]
         size, dense = shipped.exported.size, shipped.dense.size
-        test, validation = found.scores.get("test"), found.scores["validation"]
         return TfliteResult(
+            **_reached(found),
             kind=shipped.export.kind,
             file=shipped.file.name,
             sent=shipped.sent.name,
             encoding=next(each.encoding for each in shipped.exported.candidates if each.kept),
-            accuracy=_accuracy(test),
-            validation_accuracy=_accuracy(validation),
-            metrics=_metrics(test),
-            validation_metrics=validation.metrics,
-            validation_drop=self.pruned.scores["validation"].headline - validation.headline,
+            validation_drop=self.pruned.scores["validation"].headline - found.scores["validation"].headline,
             against_dense=self._against_dense(found),
             **asdict(parity(self.task, self.pruned.outcomes[self.part], found.outcomes[self.part])),
-            **asdict(size),
+            size=size,
             dense_file=shipped.dense_file.name,
-            **_sizes(dense=dense),
-            size_ratios=_ratios(dense, size),
+            dense_size=dense,
+            size_ratios=dense.over(size),
             encodings=list(shipped.exported.candidates),
             inside=inside,
             theoretical_speedup=shipped.dense_multiply_adds / max(1, inside.nonzero_multiply_adds),
@@ -301,21 +292,21 @@ def evaluate(
     return found
 
 
-def _before(found: Evaluation, tflite: Size) -> UnsharedResult:
-    test, validation = found.scores.get("test"), found.scores["validation"]
-    return UnsharedResult(
-        accuracy=_accuracy(test),
-        validation_accuracy=_accuracy(validation),
-        metrics=_metrics(test),
-        validation_metrics=validation.metrics,
-        **_sizes(tflite=tflite),
-    )
+def _reached(found: Evaluation | None) -> dict[str, Any]:
+    """Return the fields of `Scored`."""
+    validation, test = (found.scores.get(part) if found else None for part in ("validation", "test"))
+    return {
+        "accuracy": _accuracy(test),
+        "validation_accuracy": _accuracy(validation),
+        "metrics": _metrics(test),
+        "validation_metrics": _metrics(validation),
+    }
 
 
 def _sharing(network: Network, before: UnsharedResult) -> SharingResult | None:
     if not network.shared:
         return None
-    weights = [SharedWeight(**each) for each in network.shared["weights"]]
+    weights = fitted(network.shared["weights"], list[SharedWeight])
     return SharingResult(**{**network.shared, "weights": weights}, before=before)
 
 
@@ -357,20 +348,6 @@ def _require_quality(shipped: Shipped, keras: Mapping[str, Scores], tflite: Mapp
             f"{f' of {label}' if label else ''} on the validation part: {before:.4f} in Keras, {after:.4f} "
             f"in TFLite. {more} another export, or allow more."
         )
-
-
-def _ratios(dense: Size, size: Size) -> dict[str, float]:
-    """Dense over pruned, for each form of a file."""
-    pruned = asdict(size)
-    return {
-        key.removesuffix("bytes").rstrip("_") or "raw": value / pruned[key]
-        for key, value in asdict(dense).items()
-    }
-
-
-def _sizes(**files: Size) -> dict[str, int]:
-    """Sizes by name, such as ``tflite_bytes`` to ``h5_zip_bytes``."""
-    return {f"{name}_{key}": value for name, size in files.items() for key, value in asdict(size).items()}
 
 
 def _of_network(store: Store, network: Network, data: Data, name: str, how: Evaluating) -> Evaluation:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pruneflow.errors import ConfigError
 from pruneflow.exports.several import KINDS
 from pruneflow.options import at_most, option, require, require_one_of
-from pruneflow.training.scoring import PairedDrop
+from pruneflow.runtime.records import pick
+
+if TYPE_CHECKING:
+    from pruneflow.flow.figures import TfliteResult
 
 __all__ = [
     "MEASURES",
@@ -26,11 +28,11 @@ __all__ = [
 ]
 
 # Name: what is read off an exported file in a result, and how it is shown.
-MEASURES: dict[str, tuple[tuple[str, ...], str]] = {
-    "gzip_bytes": (("gzip_bytes",), "{:,.0f} B after gzip"),
-    "bytes": (("bytes",), "{:,.0f} B"),
-    "latency_ms": (("latency", "pruned", "median_ms"), "{:.4g} ms"),
-    "multiply_adds": (("inside", "multiply_adds"), "{:,.0f} multiply-adds"),
+MEASURES = {
+    "gzip_bytes": ("size.gzip_bytes", "{:,.0f} B after gzip"),
+    "bytes": ("size.bytes", "{:,.0f} B"),
+    "latency_ms": ("latency.pruned.median_ms", "{:.4g} ms"),
+    "multiply_adds": ("inside.multiply_adds", "{:,.0f} multiply-adds"),
 }
 USUAL_SHARE = "schedule.final_sparsity"
 USUAL_DROP = 0.005  # allowed where nothing else limits the answer
@@ -204,24 +206,24 @@ class Searched(Goal):
         """Return whether the most accurate file is looked for, not the smallest."""
         return self.allowed_drop is None
 
-    def figures_of(self, file: Mapping[str, Any], *, guesses: bool = False) -> FileFigures:
+    def figures_of(self, file: TfliteResult, *, guesses: bool = False) -> FileFigures:
         """Read the figures of an exported file off a result.
 
         Args:
-            file: As ``result.json`` has it.
+            file: One of the result's files.
             guesses: Whether the network that it was made of is a wreck.
         """
-        paired = PairedDrop(**file["against_dense"])
-        latency = file["latency"]
-        metric, accuracy = next(iter(file["validation_metrics"].items()))
+        paired, scores = file.against_dense, file.validation_metrics
+        assert paired and scores, "a search trains the dense network, and compares each file with it"
+        metric, accuracy = next(iter(scores.items()))
         return FileFigures(
-            kind=file["kind"],
-            measure=float(_pick(file, MEASURES[self.measure][0])),
+            kind=file.kind,
+            measure=float(pick(file, MEASURES[self.measure][0])),
             accuracy=float(accuracy),
             drop=paired.drop,
             drop_at_most=paired.at_most(self.confidence),
-            bytes=file["bytes" if self.measure == "bytes" else "gzip_bytes"],
-            latency_ms=latency["pruned"]["median_ms"] if latency else None,
+            bytes=file.size.bytes if self.measure == "bytes" else file.size.gzip_bytes,
+            latency_ms=file.latency.pruned.median_ms if file.latency else None,
             metric=metric,
             guesses=guesses,
         )
@@ -301,9 +303,3 @@ def _way(name: str, given: Any) -> Way:
 
 def _require_positive(key: str, value: float | None, remedy: str) -> None:
     require(value is None or value > 0, key, value, "allowed are numbers above 0", remedy)
-
-
-def _pick(found: Any, path: tuple[str, ...]) -> Any:
-    for part in path:
-        found = found[part]
-    return found

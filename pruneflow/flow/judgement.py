@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -236,50 +235,38 @@ def _message(verdict: str, of: _Figures) -> str:
     }[verdict]
 
 
-def marked(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the judgement of a result where it is anything but ``"kept"``.
-
-    Args:
-        result: What ``result.json`` holds; older ones have no judgement.
-    """
-    found: Mapping[str, Any] | None = result.get("judgement")
-    return found if found and found["verdict"] != KEPT else None
+def marked(found: Judgement | None) -> Judgement | None:
+    """Return the judgement of a result where it is anything but ``"kept"``; older results have none."""
+    return found if found and found.verdict != KEPT else None
 
 
-def fails(result: Mapping[str, Any]) -> bool:
+def fails(found: Judgement | None) -> bool:
     """Return whether the pruned network is one that no search should take, and that fails a run."""
-    found = marked(result)
-    return found is not None and found["verdict"] in FAILING
+    return found is not None and found.verdict in FAILING
 
 
-def violations(result: Mapping[str, Any]) -> dict[str, float]:
+def violations(found: Judgement | None) -> dict[str, float]:
     """Return by how much a result is beyond what a search may take: one that `fails` has a figure above 0.
 
-    Args:
-        result: What ``result.json`` holds.
-
-    >>> over = {"verdict": "over_limit", "drop": 0.75, "max_accuracy_drop": 0.5}
-    >>> violations({"judgement": over})["max_accuracy_drop"] > 0.2
+    >>> over = Judgement("over_limit", "", 0.95, 0.2, 0.75, 0.1, max_accuracy_drop=0.5)
+    >>> violations(over)["max_accuracy_drop"] > 0.2
     True
-    >>> violations({"judgement": {"verdict": "chance", "drop": 0.75, "max_accuracy_drop": None}})
+    >>> violations(Judgement("chance", "", 0.95, 0.2, 0.75, 0.1, max_accuracy_drop=None))
     {'guessing': 0.75}
     """
-    found = result.get("judgement") or {}
-    drop, limit = found.get("drop"), found.get("max_accuracy_drop")
-    broken = {"guessing": float(drop or 1.0) if found.get("verdict") == CHANCE else 0.0}
-    if drop is not None and limit is not None:
-        broken["max_accuracy_drop"] = drop - limit - ROUNDING
+    if found is None:
+        return {"guessing": 0.0}
+    broken = {"guessing": (found.drop or 1.0) if found.verdict == CHANCE else 0.0}
+    if found.drop is not None and found.max_accuracy_drop is not None:
+        broken["max_accuracy_drop"] = found.drop - found.max_accuracy_drop - ROUNDING
     return broken
 
 
-def require_worth(result: Mapping[str, Any]) -> None:
+def require_worth(found: Judgement | None) -> None:
     """Fail a run whose pruned network is a wreck, after everything was written.
-
-    Args:
-        result: What ``result.json`` holds.
 
     Raises:
         WreckError: with the message of the judgement.
     """
-    if fails(result):
-        raise WreckError(result["judgement"]["message"])
+    if found and fails(found):
+        raise WreckError(found.message)

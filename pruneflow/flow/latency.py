@@ -1,4 +1,4 @@
-"""How fast each exported file is, beside the baseline exported in the same way, measured here and now."""
+"""Latency of each exported file, beside the baseline exported in the same way, measured here and now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from pruneflow.exports.latency import Latency, Timing, measure
 from pruneflow.exports.verdict import facts_of, shares, speedup, verdict
 from pruneflow.flow.export import Artefacts, Shipped
-from pruneflow.flow.results import LatencyResult, Parts
+from pruneflow.flow.figures import LatencyResult, Parts
 from pruneflow.runtime.terminal import bar
 
 __all__ = ["speeds"]

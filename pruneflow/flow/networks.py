@@ -21,14 +21,15 @@ from pruneflow.exports.sizes import Size, size_of
 from pruneflow.flow import at_once
 from pruneflow.flow.agreement import require_agreement, rounding_of_cut
 from pruneflow.flow.config import Config
+from pruneflow.flow.figures import PhaseCost
 from pruneflow.flow.manifests import SCRATCH
 from pruneflow.flow.prepared import Prepared
-from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Stage, Store
 from pruneflow.models.keras3 import written_back
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import fitted
 from pruneflow.runtime.surroundings import arithmetic
 from pruneflow.runtime.terminal import console
 from pruneflow.runtime.versions import library_versions
@@ -407,9 +408,7 @@ def _network(
     build: Callable[[], Any],
     original: Callable[[], Any],
 ) -> Network:
-    layers = [
-        WeightSparsity(**{**layer, "shape": tuple(layer["shape"])}) for layer in facts.get("layers", [])
-    ]
+    layers: list[WeightSparsity] = fitted(facts.get("layers", []), list[WeightSparsity])
     channels = facts.get("channels")
     return Network(
         stage=stage,

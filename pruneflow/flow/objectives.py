@@ -1,24 +1,28 @@
-"""What a search may optimise: figures of the validation part and of sizes, never of the test part."""
+"""Objectives of a search: figures of the validation part and of sizes, never of the test part."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.options import require
+from pruneflow.runtime.records import pick
 from pruneflow.training.metrics import HEADLINES, headline_of
+
+if TYPE_CHECKING:
+    from pruneflow.flow.figures import Result
 
 __all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
 
 # Name: which way is better, where the figure stands in a result, how it is shown.
-OBJECTIVES: dict[str, tuple[str, tuple[str | int, ...], str]] = {
-    "validation_accuracy": ("maximize", ("pruned", "validation_accuracy"), ".4f"),
-    "validation_r2": ("maximize", ("pruned", "validation_metrics", "r2"), ".4f"),
-    "gzip_bytes": ("minimize", ("tflite", 0, "gzip_bytes"), ",.0f"),
-    "bytes": ("minimize", ("tflite", 0, "bytes"), ",.0f"),
-    "sparsity": ("maximize", ("pruned", "measured_sparsity"), ".4f"),
-    "compression_ratio": ("maximize", ("pruned", "compression_ratio"), ".2f"),
+OBJECTIVES: dict[str, tuple[str, str, str]] = {
+    "validation_accuracy": ("maximize", "pruned.validation_accuracy", ".4f"),
+    "validation_r2": ("maximize", "pruned.validation_metrics.r2", ".4f"),
+    "gzip_bytes": ("minimize", "tflite.0.size.gzip_bytes", ",.0f"),
+    "bytes": ("minimize", "tflite.0.size.bytes", ",.0f"),
+    "sparsity": ("maximize", "pruned.measured_sparsity", ".4f"),
+    "compression_ratio": ("maximize", "pruned.compression_ratio", ".2f"),
 }
 
 
@@ -88,24 +92,18 @@ def directions(names: Sequence[str]) -> list[str]:
     return [OBJECTIVES[name][0] for name in names if name in OBJECTIVES]
 
 
-def values(result: Mapping[str, Any], names: Sequence[str]) -> list[float] | None:
+def values(result: Result, names: Sequence[str]) -> list[float] | None:
     """Read the objectives off a result.
 
     Args:
-        result: What ``result.json`` holds.
+        result: The result.
         names: Names of objectives.
 
     Returns:
         None where one of them is of another task, which no search gets as far as.
     """
-    found = [_pick(result, OBJECTIVES[name][1]) for name in names]
+    found = [pick(result, OBJECTIVES[name][1]) for name in names]
     return None if None in found else [float(value) for value in found]
-
-
-def _pick(result: Any, path: tuple[str | int, ...]) -> Any:
-    for part in path:
-        result = result.get(part) if isinstance(result, Mapping) else result[part]
-    return result
 
 
 def shown(figures: Sequence[float], names: Sequence[str]) -> str:

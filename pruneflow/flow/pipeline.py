@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pruneflow.errors import ConfigError
 from pruneflow.exports.inspection import Inspection, inspect
@@ -16,6 +15,7 @@ from pruneflow.flow.config import Config, plain
 from pruneflow.flow.contract import Contract, written_contract
 from pruneflow.flow.evaluate import EVALUATE_VERSION, Evaluating, Evaluations, evaluate
 from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
+from pruneflow.flow.figures import DataFacts, LatencyResult, PhaseCost, PlanFacts, Result, like_for_like
 from pruneflow.flow.judgement import AWARE, KEPT, SHARED, Judgement, judge, judge_after, without_training
 from pruneflow.flow.latency import speeds
 from pruneflow.flow.networks import (
@@ -29,7 +29,6 @@ from pruneflow.flow.networks import (
 from pruneflow.flow.prepare import prepare
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import AWARE_VERSION, aware_network
-from pruneflow.flow.results import DataFacts, LatencyResult, PhaseCost, Result
 from pruneflow.flow.sensitivity import SENSITIVITY_VERSION, with_shares
 from pruneflow.flow.sharing import SHARED_VERSION, shared_network
 from pruneflow.runtime import memory, versions
@@ -90,7 +89,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     contract = written_contract(config.dataset, data, scores.task, contents, run_dir)
     found = _Found(networks, files, scores, inside, times, contract)
     result = _result(config, ready, found, start, command)
-    result.write(run_dir)
+    results.write(result, run_dir)
     return result
 
 
@@ -127,7 +126,7 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
         cut=of_cut,
         pruned=of_pruned,
         tflite=of_files,
-        ratios=results.like_for_like(of_dense, of_pruned, of_files[0]),
+        ratios=like_for_like(of_dense, of_pruned, of_files[0]),
         phases={"load": PhaseCost(ready.load_seconds), **_costs(found)},
         stages={**{name: each.stage for name, each in networks.made.items()}, **of_files[0].stages},
         seconds=time.perf_counter() - start,
@@ -195,17 +194,17 @@ def _inspect(files: Artefacts, pruned: Network) -> dict[str, Inspection]:
     return found
 
 
-def _plan_facts(ready: Prepared) -> dict[str, Any]:
+def _plan_facts(ready: Prepared) -> PlanFacts:
     """Return the plan of the last phase, and below ``cut`` that of the one before it."""
     if ready.then:
-        return {**_plan_facts(ready.then), "cut": _plan_facts(replace(ready, then=None))}
+        return replace(_plan_facts(ready.then), cut=_plan_facts(replace(ready, then=None)))
     plan, trainer = ready.plan, ready.trainer
     lengths = ("dense_epochs", "epochs", "dense_batch_size", "batch_size")
-    return {
-        "begin_step": plan.begin_step,
-        "end_step": plan.end_step,
-        "frequency": plan.frequency,
-        "updates": len(plan.updates),
-        "total_steps": plan.total_steps,
+    return PlanFacts(
+        begin_step=plan.begin_step,
+        end_step=plan.end_step,
+        frequency=plan.frequency,
+        updates=len(plan.updates),
+        total_steps=plan.total_steps,
         **{key: getattr(trainer, key) for key in lengths},
-    }
+    )

@@ -1,52 +1,49 @@
-"""What must hold of a result beside its types, so that tables and pages can be made of it."""
+"""Conditions that a result keeps beside its types, so that tables and pages can be made of it."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any, TypedDict
+from typing import Any
 
-from pruneflow.flow import figures
-from pruneflow.runtime.records import require_fits
+from pruneflow.flow.figures import Result, Scored
+from pruneflow.runtime.records import fitted
 from pruneflow.training.metrics import HEADLINES
 
 __all__ = ["require_plausible"]
 
 
-class _Named(TypedDict):
+@dataclass
+class _Named:
     name: str
 
 
-class _Config(TypedDict):
+@dataclass
+class _Config:
     model: _Named
     dataset: _Named
 
 
-class _Plan(TypedDict):
-    begin_step: int
-    end_step: int
-    updates: int
-    total_steps: int
-
-
-class _Device(TypedDict):
+@dataclass
+class _Device:
     kind: str
     name: str
     precision: str
     threads: int
 
 
-class _Ratios(TypedDict):
+@dataclass
+class _Ratios:
     guide: float
 
 
-class _Open(TypedDict):
+@dataclass
+class _Open:
     """The keys that are read of parts whose keys a result leaves open."""
 
     config: _Config
-    plan: _Plan
     device: _Device
     ratios: _Ratios
 
@@ -62,24 +59,24 @@ _RANGES = (
 )
 
 
-def require_plausible(result: Mapping[str, Any]) -> None:
+def require_plausible(result: Result) -> None:
     """Refuse what no run can have found, whoever wrote it.
 
     Args:
-        result: What ``result.json`` holds, every value of its type.
+        result: A result, every value of its type.
 
     Raises:
         ValueError: naming what is wrong.
     """
-    require_fits(result, _Open)
-    for key, value in result.items():
+    found = asdict(result)
+    fitted(found, _Open)
+    for key, value in found.items():
         if key != "config":
             _require_in_range(value, key)
-    for key, values in (("tflite", result["tflite"]), ("pruned.layers", result["pruned"]["layers"])):
+    for key, values in (("tflite", result.tflite), ("pruned.layers", result.pruned.layers)):
         _require(len(values) > 0, key, "is empty")
-    for index, file in enumerate(result["tflite"]):
-        for key in ("kind", "file"):
-            name = file[key]
+    for index, file in enumerate(result.tflite):
+        for key, name in (("kind", file.kind), ("file", file.file)):
             plain = PurePath(name).name == name and name not in ("", "..") and "\0" not in name
             _require(plain, f"tflite[{index}].{key}", "is no name of a file")
     _require_compared(result)
@@ -91,7 +88,7 @@ def _require_in_range(value: Any, where: str) -> None:
     if isinstance(value, dict):
         for key, each in value.items():
             _require_in_range(each, f"{where}.{key}")
-    elif isinstance(value, list):
+    elif isinstance(value, (list, tuple)):
         for index, each in enumerate(value):
             _require_in_range(each, f"{where}[{index}]")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -100,29 +97,27 @@ def _require_in_range(value: Any, where: str) -> None:
         _require(low <= value <= high, where, f"is {value}, which cannot be")
 
 
-def _require_compared(result: Mapping[str, Any]) -> None:
+def _require_compared(result: Result) -> None:
     """Every network that is shown has the metric that networks are compared by."""
-    name = figures.metric_of(result)
+    name, pruned = result.data.metric, result.pruned
     _require(name in HEADLINES, "data.metric", f"is none of {', '.join(HEADLINES)}")
-    shown = figures.part_of(result)
-    _require(shown in ("test", "validation"), "part", "is none of test, validation")
-    pruned = result["pruned"]
-    networks = {"pruned": pruned, "pruned.wrapped": pruned["wrapped"]}
-    networks |= {"cut": result["cut"]} if result.get("cut") else {}
-    networks |= {f"tflite[{index}]": file for index, file in enumerate(result["tflite"])}
+    tested = ["test"] if result.part == "test" else []
+    _require(result.part in ("test", "validation"), "part", "is none of test, validation")
+    networks: dict[str, Scored] = {"pruned": pruned, **({"cut": result.cut} if result.cut else {})}
+    networks |= {f"tflite[{index}]": file for index, file in enumerate(result.tflite)}
     for where, network in networks.items():
-        tested = ["test"] if shown == "test" else []
-        for part in tested if where == "pruned.wrapped" else [*tested, "validation"]:
-            reached = figures.quality(result, network, part)
-            _require(reached is not None, where, f"has no {name} on the {part} part")
+        for part in [*tested, "validation"]:
+            known = result.quality(network, part) is not None or (part, result.format) == ("validation", 1)
+            _require(known, where, f"has no {name} on the {part} part")
+    known = not (tested and pruned.wrapped) or name in (pruned.wrapped.metrics or {})
+    _require(known, "pruned.wrapped", f"has no {name} on the test part")
 
 
-def _require_classes(result: Mapping[str, Any]) -> None:
+def _require_classes(result: Result) -> None:
     """Each class tells of the same networks, the exported ones among them."""
-    classes = result.get("classes", [])
-    exported = {file["kind"] for file in result["tflite"]}
-    for index, each in enumerate(classes):
-        same = each["accuracy"].keys() == classes[0]["accuracy"].keys() >= exported
+    exported = {file.kind for file in result.tflite}
+    for index, each in enumerate(result.classes):
+        same = each.accuracy.keys() == result.classes[0].accuracy.keys() >= exported
         _require(same, f"classes[{index}].accuracy", "is not of every network")
 
 

@@ -13,9 +13,9 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.sizes import Size
 from pruneflow.flow.config import Config
+from pruneflow.flow.figures import PhaseCost
 from pruneflow.flow.networks import Network, cost_of, deliver, journal, keep, say_where_from
 from pruneflow.flow.prepared import Prepared
-from pruneflow.flow.results import PhaseCost
 from pruneflow.flow.store import Store
 from pruneflow.models.keras3 import written_back
 from pruneflow.options import require

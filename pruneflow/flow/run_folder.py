@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from omegaconf import ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.records import read_json, require_fits
+from pruneflow.runtime.records import fitted, read_json
 
 __all__ = [
     "FAILURE_FILE",
@@ -61,16 +61,16 @@ def record_failure(run_dir: Path, message: str) -> None:
 def failure_in(run_dir: Path) -> str | None:
     """The message that a failed run left; None where there is none."""
     try:
-        found = read_json(run_dir / FAILURE_FILE)
-        require_fits(found, _Failure)
+        found: _Failure = fitted(read_json(run_dir / FAILURE_FILE), _Failure)
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         return f"it failed, and {FAILURE_FILE} cannot be read"
-    return str(found["message"])
+    return found.message
 
 
-class _Failure(TypedDict):
+@dataclass(frozen=True)
+class _Failure:
     message: str
 
 

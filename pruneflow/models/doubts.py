@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.models.pixels import USUAL, Span, in_words
-from pruneflow.runtime.records import read_json, require_fits
+from pruneflow.runtime.records import fitted, read_json
 
 __all__ = ["SAMPLED", "Reading", "better_reading", "guessing", "other_words"]
 
@@ -110,8 +110,7 @@ def other_words(file: Path, vocabulary: Mapping[str, int]) -> str:
         How many words differ, and what to do; empty where none does.
     """
     try:
-        learned = read_json(file)
-        require_fits(learned, dict[str, int])
+        learned: dict[str, int] = fitted(read_json(file), dict[str, int])
     except (OSError, ValueError) as error:
         return f"{file} lies beside the network and cannot be compared with the words of the data: {error}."
     if learned == vocabulary:

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
+from pruneflow.flow.figures import Result
 from pruneflow.flow.run_folder import FAILURE_FILE, failure_in
 
 __all__ = ["Collected", "Failed", "LeftOut", "Run", "collect", "is_run"]
@@ -23,12 +23,12 @@ class Run:
     Attributes:
         name: Its folder, as seen from the one that all of them are in.
         folder: Its folder.
-        result: What ``result.json`` holds.
+        result: Its result.
     """
 
     name: str
     folder: Path
-    result: dict[str, Any]
+    result: Result
 
 
 @dataclass(frozen=True)

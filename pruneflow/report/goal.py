@@ -104,21 +104,21 @@ def finish(folder: Path) -> None:
         raise GoalMissedError(_miss(record))
     cell, kind = folder / record["best"]["folder"], record["best"]["kind"]
     result = results.read(cell)
-    (file,) = (each for each in result["tflite"] if each["kind"] == kind)
-    command = result["command"].replace(ALONE, "")
+    (file,) = (each for each in result.tflite if each.kind == kind)
+    assert result.contract, "older results belong to no search"
+    command = result.command.replace(ALONE, "")
     about = {"answer": record["answer"], "test": record["test"], "command": command}
-    about |= {"contract": result["contract"]}
-    others = [each["file"] for each in result["tflite"]]
-    content = {name: (cell / name).read_bytes() for name in (file["file"], file["sent"])}
-    if result["contract"]["script"]:
+    about |= {"contract": asdict(result.contract)}
+    others = [each.file for each in result.tflite]
+    content = {name: (cell / name).read_bytes() for name in (file.file, file.sent)}
+    if result.contract.script:
         script = (cell / SCRIPT).read_text(encoding="utf-8")
-        content[SCRIPT] = script_for(file["file"], script, others).encode()
+        content[SCRIPT] = script_for(file.file, script, others).encode()
         content |= {name: (cell / name).read_bytes() for name in READ_BY_SCRIPT.findall(script)}
-    _replace(folder / BEST, {**content, ABOUT: _as_json({**about, "file": file})})
+    _replace(folder / BEST, {**content, ABOUT: _as_json({**about, "file": asdict(file)})})
     console.print()
-    size = (
-        f"{file['gzip_bytes']:,} B after gzip, {_ratio(result, file):.1f}x smaller than the dense float file"
-    )
+    ratio = result.dense.tflite.gzip_bytes / file.size.gzip_bytes
+    size = f"{file.size.gzip_bytes:,} B after gzip, {ratio:.1f}x smaller than the dense float file"
     for line in (
         record["answer"],
         f"Test part  {_on_test(record)}",
@@ -196,10 +196,6 @@ def _on_test(record: Mapping[str, Any]) -> str:
         f"{_label(metric)} {found['file'][metric]:.4f}, dense {found['dense'][metric]:.4f}, on "
         f"{found['examples']:,} examples; {_lost(drop.drop, drop.at_most(confidence), confidence)}"
     )
-
-
-def _ratio(result: Mapping[str, Any], file: Mapping[str, Any]) -> float:
-    return float(result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"])
 
 
 def _label(metric: str) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pruneflow.flow import figures, results
+from pruneflow.flow import results
 from pruneflow.flow.config import Config
+from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.judgement import fails, marked
 from pruneflow.report import summary
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import pick
 from pruneflow.training.events import event_file
 from pruneflow.training.metrics import meaning_of
 
@@ -28,7 +31,7 @@ FILE = "events.out.tfevents.final"
 
 METRICS = {
     "final/sparsity": ("", "Share of zeros over all pruned weights together, counted."),
-    "final/gzip_bytes": ("gzip_bytes", "Size of the TFLite file after gzip, bytes."),
+    "final/gzip_bytes": ("size.gzip_bytes", "Size of the TFLite file after gzip, bytes."),
     "final/compression": ("", "Size of the dense float file over that of this one, both after gzip."),
     "final/latency_ms": ("latency.pruned.median_ms", "Median time of one invocation of the file, ms."),
     "final/speedup": (
@@ -55,17 +58,17 @@ def write(run_dir: Path, differing: Differing) -> None:
     """
     result = results.read(run_dir)
     end = (run_dir / "result.json").stat().st_mtime
-    step = result["plan"]["total_steps"]
-    for file in result["tflite"]:
-        place = run_dir / file["kind"] / FILE
+    step = result.plan.total_steps
+    for file in result.tflite:
+        place = run_dir / file.kind / FILE
         if place.exists():
             continue
-        settings = _settings(result["config"], file["kind"], differing)
+        settings = _settings(result.config, file.kind, differing)
         summaries = [
-            _start(run_dir, file["kind"], settings, end - result["seconds"]),
+            _start(run_dir, file.kind, settings, end - result.seconds),
             *_figures(result, file),
             _card(result, file),
-            _end(end, failed=fails(result)),
+            _end(end, failed=fails(result.judgement)),
         ]
         _write(place, event_file(summaries, step=step, seconds=end))
 
@@ -101,45 +104,41 @@ def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dic
     return {**differing, **own}
 
 
-def _figures(result: Mapping[str, Any], file: Mapping[str, Any]) -> Iterator[Any]:
+def _figures(result: Result, file: TfliteResult) -> Iterator[Any]:
     """The final figures, metrics first; latency is missing where it was not measured."""
     from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
     worked_out = {
-        "final/sparsity": result["pruned"]["measured_sparsity"],
-        "final/compression": result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"],
+        "final/sparsity": result.pruned.measured_sparsity,
+        "final/compression": result.dense.tflite.gzip_bytes / file.size.gzip_bytes,
     }
-    for prefix in ("", "validation_"):
-        where = "validation" if prefix else "test"
-        for name, value in figures.metrics_of(file, where).items():
+    for prefix, where, metrics in (
+        ("", "test", file.metrics),
+        ("validation_", "validation", file.validation_metrics),
+    ):
+        for name, value in (metrics or {}).items():
             meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
-    if (judged := result.get("judgement")) and judged["drop"] is not None:
-        yield scalar_pb("final/validation_drop", judged["drop"], description=DROP)
+    if result.judgement and result.judgement.drop is not None:
+        yield scalar_pb("final/validation_drop", result.judgement.drop, description=DROP)
     for tag, (path, meaning) in METRICS.items():
-        figure = _pick(file, path) if path else worked_out[tag]
+        figure = pick(file, path) if path else worked_out[tag]
         if figure is not None:
             yield scalar_pb(tag, figure, description=meaning)
 
 
-def _pick(values: Any, path: str) -> Any:
-    for part in path.split("."):
-        values = None if values is None else values[part]
-    return values
-
-
-def _card(result: Mapping[str, Any], file: Mapping[str, Any]) -> Any:
+def _card(result: Result, file: TfliteResult) -> Any:
     """The final table of the terminal, dense, pruned and this file, with the verdict and the command."""
     from tensorboard.plugins.text.summary_v2 import text_pb
 
-    rows = [summary.columns([result]), *summary.run_rows({**result, "tflite": [file]})]
+    rows = [summary.columns([result]), *summary.run_rows(replace(result, tflite=[file]))]
     head, *body = ["| " + " | ".join(map(_escaped, row)) + " |" for row in rows]
     table = "\n".join([head, "|---|---|--:|--:|--:|--:|", *body])
-    latency = file["latency"]
-    said = summary.latency_line(latency, summary.theory_of(result, file)) if latency else "not measured."
-    judged = marked(result)
-    alarm = f"**Marked: {judged['verdict']}. {judged['message']}**\n\n" if judged else ""
-    text = f"{alarm}{table}\n\n**Latency** {said}\n\n    {result['command']}\n"
+    timed = file.latency
+    said = summary.latency_line(timed, summary.theory_of(result, file)) if timed else "not measured."
+    judged = marked(result.judgement)
+    alarm = f"**Marked: {judged.verdict}. {judged.message}**\n\n" if judged else ""
+    text = f"{alarm}{table}\n\n**Latency** {said}\n\n    {result.command}\n"
     return text_pb(
         "result", _as_protobuf(text), description="The final table of the run, as on the terminal."
     )

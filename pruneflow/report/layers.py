@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from pruneflow.flow.figures import ChannelsResult, LayerResult
 
 __all__ = ["Bar", "LayerRow", "layer_rows"]
 
@@ -40,38 +41,35 @@ class LayerRow:
     cells: Mapping[str, Sequence[Bar]]
 
 
-def layer_rows(cut: Mapping[str, Any] | None) -> list[LayerRow]:
+def layer_rows(cut: ChannelsResult | None) -> list[LayerRow]:
     """Draw each layer, and sums of the whole network below.
 
     Args:
-        cut: What `ChannelsResult` holds; None, and no rows, where nothing was cut.
+        cut: The channels that were cut out; None, and no rows, where none were.
     """
-    layers = (cut or {}).get("layers", ())
-    if not cut or not layers:
+    if not cut or not cut.layers:
         return []
     longest = {
-        "units": max((each["units"] for layer in layers for each in layer["units"]), default=1),
-        **{key: max(layer[key][0] for layer in layers) for key in ("multiply_adds", "parameters")},
+        "units": max((each.units for layer in cut.layers for each in layer.units), default=1),
+        "multiply_adds": max(layer.multiply_adds[0] for layer in cut.layers),
+        "parameters": max(layer.parameters[0] for layer in cut.layers),
     }
-    rows = [LayerRow(layer["name"], dict(_cells(layer, longest))) for layer in layers]
+    rows = [LayerRow(layer.name, dict(_cells(layer, longest))) for layer in cut.layers]
     whole = {column: [Bar(each.text)] for column, (each,) in _costs(cut, longest)}
     return [*rows, LayerRow(TOTAL, {"units": [], **whole})]
 
 
-def _cells(layer: Mapping[str, Any], longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
+def _cells(layer: LayerResult, longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
     yield (
         "units",
-        [
-            _bar(f"{each['name']} ".lstrip(), (each["units"], each["kept"]), longest["units"])
-            for each in layer["units"]
-        ],
+        [_bar(f"{each.name} ".lstrip(), (each.units, each.kept), longest["units"]) for each in layer.units],
     )
     yield from _costs(layer, longest)
 
 
-def _costs(of: Mapping[str, Any], longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
-    yield "multiply-adds", [_bar("", of["multiply_adds"], longest["multiply_adds"])]
-    stored = [FLOAT32_BYTES * count for count in of["parameters"]]
+def _costs(of: LayerResult | ChannelsResult, longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
+    yield "multiply-adds", [_bar("", of.multiply_adds, longest["multiply_adds"])]
+    stored = [FLOAT32_BYTES * count for count in of.parameters]
     yield "bytes", [_bar("", stored, FLOAT32_BYTES * longest["parameters"])]
 
 

@@ -1,4 +1,4 @@
-"""How the cells of a sweep ended, and the table over all of them."""
+"""Outcomes of the cells of a sweep, and the table over all of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
-from pruneflow.flow.figures import sparsity_of
+from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import marked
 from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_of
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.records import pick
 
 __all__ = ["CellOutcome", "found", "outcome_in", "outcomes", "write_csv"]
 
@@ -25,12 +26,12 @@ class CellOutcome:
 
     Attributes:
         name: Folder name of the cell.
-        result: Its ``result.json``, or None.
+        result: Its result, or None.
         failure: Its message where it failed; empty otherwise.
     """
 
     name: str
-    result: dict[str, Any] | None
+    result: Result | None
     failure: str
 
 
@@ -88,33 +89,32 @@ def write_csv(path: Path, cells: Sequence[CellOutcome]) -> None:
 
 
 def _rows(cell: CellOutcome) -> list[dict[str, Any]]:
-    files = cell.result["tflite"] if cell.result else [None]
-    return [_row(cell, {**cell.result, "tflite": file} if cell.result else None) for file in files]
+    files = cell.result.tflite if cell.result else [None]
+    return [_row(cell, {**vars(cell.result), "tflite": file} if cell.result else {}) for file in files]
 
 
-def _row(cell: CellOutcome, result: dict[str, Any] | None) -> dict[str, Any]:
+def _row(cell: CellOutcome, found: dict[str, Any]) -> dict[str, Any]:
+    """A row; ``found``: the result by field, with one file as ``tflite``; empty where there is none."""
     row: dict[str, Any] = {"cell": cell.name, "status": "failed" if cell.failure else "done"}
-    row.update({column: _pick(result, path) for column, path in _COLUMNS.items()})
-    row["batch_size"] = row["batch_size"] or _pick(
-        result, "config.trainer.batch_size"
-    )  # of results of before
-    row["sparsity_of"] = sparsity_of(result) if result else ""
-    row.update(_metrics(result or {}))
-    judged = marked(result) if result else None
-    row["message"] = judged["message"] if judged else cell.failure
+    figures = {column: pick(found, path) for column, path in _COLUMNS.items()}
+    row.update({column: "" if value is None else value for column, value in figures.items()})
+    row["batch_size"] = row["batch_size"] or pick(found, "config.trainer.batch_size") or ""  # once there only
+    row["sparsity_of"] = cell.result.sparsity_of if cell.result else ""
+    row.update(_metrics(found))
+    judged = marked(cell.result.judgement) if cell.result else None
+    row["message"] = judged.message if judged else cell.failure
     return row
 
 
-def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:
+def _metrics(found: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of the metrics that have none of their own, by network and name."""
-    found: dict[str, Any] = {}
-    for network in ("dense", "pruned", "tflite"):
-        for prefix in ("", "validation_"):
-            figures = result.get(network, {}).get(f"{prefix}metrics") or {}
-            found |= {
-                f"{network}_{prefix}{name}": value for name, value in figures.items() if name != "accuracy"
-            }
-    return found
+    return {
+        f"{network}_{prefix}{name}": value
+        for network in ("dense", "pruned", "tflite")
+        for prefix in ("", "validation_")
+        for name, value in (pick(found, f"{network}.{prefix}metrics") or {}).items()
+        if name != "accuracy"
+    }
 
 
 _COLUMNS = {
@@ -141,10 +141,10 @@ _COLUMNS = {
     "tflite_validation_accuracy": "tflite.validation_accuracy",
     "metric": "data.metric",
     "agreement": "tflite.agreement",
-    "dense_tflite_gzip_bytes": "dense.tflite_gzip_bytes",
-    "tflite_bytes": "tflite.bytes",
-    "tflite_gzip_bytes": "tflite.gzip_bytes",
-    "tflite_zstd_bytes": "tflite.zstd_bytes",
+    "dense_tflite_gzip_bytes": "dense.tflite.gzip_bytes",
+    "tflite_bytes": "tflite.size.bytes",
+    "tflite_gzip_bytes": "tflite.size.gzip_bytes",
+    "tflite_zstd_bytes": "tflite.size.zstd_bytes",
     "encoding": "tflite.encoding",
     "same_kind_gzip_ratio": "tflite.size_ratios.gzip",
     "theoretical_speedup": "tflite.theoretical_speedup",
@@ -163,10 +163,3 @@ _COLUMNS = {
     "cut_measured_sparsity": "cut.measured_sparsity",
     "cut_accuracy": "cut.accuracy",
 }
-
-
-def _pick(result: Any, path: str) -> Any:
-    """Follow a dotted path through dictionaries; empty where there is no result."""
-    for part in path.split("."):
-        result = result.get(part) if isinstance(result, Mapping) else None
-    return "" if result is None else result

@@ -1,4 +1,4 @@
-"""What differs between runs: groups, repetitions with other seeds, and which of them are Pareto-optimal."""
+"""Differences between runs: groups, repetitions with other seeds, and which of them are Pareto-optimal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
-from pruneflow.flow import figures
+from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.report import summary
 from pruneflow.report.collect import Run
 
@@ -47,43 +47,43 @@ class Point:
 
     Attributes:
         run: The run.
-        file: What ``result.json`` holds of the file.
+        file: The file.
         settings: Every setting, by its dotted key; an option's name under that of its group.
         part: The part that it is compared with others on, ``"test"`` or ``"validation"``.
     """
 
     run: Run
-    file: dict[str, Any]
+    file: TfliteResult
     settings: Mapping[str, Any]
     part: str = "test"
 
     @property
     def metric(self) -> str:
         """Name of the metric that charts compare: accuracy or R2."""
-        return summary.label_of(figures.metric_of(self.run.result))
+        return summary.label_of(self.run.result.data.metric)
 
     @property
     def quality(self) -> float:
         """The value of that metric for the TFLite file on that part, at most 1."""
-        reached = figures.quality(self.run.result, self.file, self.part)
+        reached = self.run.result.quality(self.file, self.part)
         assert reached is not None, "what is exported was trained"
         return reached
 
     @property
     def size_bytes(self) -> int:
         """Size after gzip, bytes."""
-        return int(self.file["gzip_bytes"])
+        return self.file.size.gzip_bytes
 
     @property
     def compression(self) -> float:
         """Size of the dense float file over that of this one, both after gzip."""
-        return float(self.run.result["dense"]["tflite_gzip_bytes"] / self.size_bytes)
+        return self.run.result.dense.tflite.gzip_bytes / self.size_bytes
 
     @property
     def data(self) -> tuple[str, str]:
         """Name and digest of what it was measured on."""
-        data = self.run.result["data"]
-        return data["name"], data["digest"]
+        data = self.run.result.data
+        return data.name, data.digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class Mark:
     def _by_seed(self) -> dict[int, list[Point]]:
         found: dict[int, list[Point]] = {}
         for point in self.points:
-            found.setdefault(point.run.result["seed"], []).append(point)
+            found.setdefault(point.run.result.seed, []).append(point)
         return found
 
     def _mean(self, figure: Callable[[Point], float]) -> float:
@@ -182,7 +182,8 @@ class Grid:
     @property
     def examples(self) -> int:
         """Examples of that part."""
-        return int(self.marks[0].points[0].run.result["data"][self.part])
+        data = self.marks[0].points[0].run.result.data
+        return data.test if self.part == "test" else data.validation
 
     @property
     def groups(self) -> list[str]:
@@ -210,12 +211,12 @@ def points_of(runs: Sequence[Run]) -> list[Point]:
 
     Where one run left the test part alone, all on these data are compared on the validation part.
     """
-    untested = {run.result["data"]["digest"] for run in runs if figures.part_of(run.result) != "test"}
+    untested = {run.result.data.digest for run in runs if run.result.part != "test"}
     return [
         Point(run, file, _settings(run.result, file), "validation" if digest in untested else "test")
         for run in runs
-        for digest in [run.result["data"]["digest"]]
-        for file in run.result["tflite"]
+        for digest in [run.result.data.digest]
+        for file in run.result.tflite
     ]
 
 
@@ -278,16 +279,16 @@ def spelled(value: Any) -> str:
     return str(value)
 
 
-def _settings(result: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(result: Result, file: TfliteResult) -> dict[str, Any]:
     settings: dict[str, Any] = {}
-    for key, value in result["config"].items():
+    for key, value in result.config.items():
         _flatten(key, value, settings)
     for key, off in (("sharing.values", None), ("sharing.epochs", 0), ("quantization_aware.epochs", 0)):
         settings.setdefault(key, off)
     for group in GROUPS:
         usual = "none" if group in ("augmentation", "then") else group  # which results of before do not name
         settings[group] = settings.pop(f"{group}.name", usual)
-    return {**settings, "export": file["kind"], "dataset": result["data"]["name"]}
+    return {**settings, "export": file.kind, "dataset": result.data.name}
 
 
 WHOLE = ("distribution.layers", "dataset.class_weights")  # mappings that are one value

@@ -5,13 +5,14 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
-from pruneflow.flow import figures
+from pruneflow.exports.sizes import FORMS
+from pruneflow.flow.figures import LatencyResult, PlanFacts, Result
 from pruneflow.flow.sensitivity import OF_CUT
 from pruneflow.report import sensitivity, summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
@@ -36,12 +37,12 @@ REQUESTED, MEASURED = COLOURS[0], COLOURS[4]
 DENSE, CUT, PRUNED = COLOURS[7], COLOURS[5], COLOURS[1]
 
 
-def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
+def run_pictures(folder: Path, result: Result) -> Iterator[Picture]:
     """Draw all that there is to draw of a run; what its files do not have is left out.
 
     Args:
         folder: Folder of the run.
-        result: What its ``result.json`` holds.
+        result: Its result.
 
     Raises:
         PruneflowError: naming a file that holds something else.
@@ -50,18 +51,15 @@ def run_pictures(folder: Path, result: Mapping[str, Any]) -> Iterator[Picture]:
     for name, cut in ((SCAN_FILE, False), (OF_CUT, True)):
         if (folder / name).exists():
             yield sensitivity.picture(sensitivity.read(folder / name), cut=cut)
-    plans = {"cut": result["plan"].get("cut"), "pruned": result["plan"]}
-    for name, plan in plans.items():
+    for name, plan in (("cut", result.plan.cut), ("pruned", result.plan)):
         curves = read_curves(folder / name) if plan else {}
-        if {"sparsity/planned", "sparsity/total"} <= set(curves):
+        if plan and {"sparsity/planned", "sparsity/total"} <= set(curves):
             yield _training(curves, result, plan, name)
     yield _sizes(result)
-    if any(file["latency"] for file in result["tflite"]):
+    if any(file.latency for file in result.tflite):
         yield _latencies(result)
     if (folder / "masks.npz").exists():
-        shapes = {
-            f"{each['name']}/{each['weight']}": tuple(each["shape"]) for each in result["pruned"]["layers"]
-        }
+        shapes = {f"{each.name}/{each.weight}": each.shape for each in result.pruned.layers}
         yield _masks(*_read_masks(folder / "masks.npz", shapes))
 
 
@@ -89,12 +87,12 @@ def _read_masks(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict
     return found, count
 
 
-def _sparsities(result: Mapping[str, Any]) -> Picture:
+def _sparsities(result: Result) -> Picture:
     """Requested and measured sparsity of each weight, as bars."""
-    layers = result["pruned"]["layers"]
-    names = [f"{layer['name']}/{layer['weight']}" for layer in layers]
-    requested = [layer["requested_sparsity"] for layer in layers]
-    measured = [layer["measured_sparsity"] for layer in layers]
+    layers = result.pruned.layers
+    names = [f"{layer.name}/{layer.weight}" for layer in layers]
+    requested = [layer.requested_sparsity for layer in layers]
+    measured = [layer.measured_sparsity for layer in layers]
     rows = list(range(len(names)))
     few = len(names) <= FEW
     height = max(1.7, 0.9 + (1.4 if few else 0.6) * ROW_IN * len(names))
@@ -112,8 +110,8 @@ def _sparsities(result: Mapping[str, Any]) -> Picture:
     for row in rows:
         end, place = (measured[row], row + 0.2) if few else (max(measured[row], requested[row] or 0), row)
         _beside(axes, end, place, f"{measured[row]:.4f}")
-        if few and requested[row] is not None:
-            _beside(axes, requested[row], row - 0.2, f"{requested[row]:.4f}")
+        if few and (wanted := requested[row]) is not None:
+            _beside(axes, wanted, row - 0.2, f"{wanted:.4f}")
     _rows(axes, names)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.set_xlim(0, 1.1)
@@ -130,12 +128,10 @@ def _sparsities(result: Mapping[str, Any]) -> Picture:
     )
 
 
-def _training(
-    curves: Mapping[str, Curve], result: Mapping[str, Any], plan: Mapping[str, Any], name_of_phase: str
-) -> Picture:
+def _training(curves: Mapping[str, Curve], result: Result, plan: PlanFacts, name_of_phase: str) -> Picture:
     """Planned against measured sparsity over the steps, and the accuracy below it."""
     drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.3, ratios=[1.2, 1], shared=True)
-    last = plan["total_steps"]
+    last = plan.total_steps
     for tag, label, colour, style, width in (
         ("sparsity/planned", "planned", REQUESTED, "-", 3.4),
         ("sparsity/total", "measured", MEASURED, "--", 1.6),
@@ -146,11 +142,11 @@ def _training(
     above.set_ylabel("sparsity (zeros / size)")
     above.set_ylim(bottom=0)
     _legend_above(above)
-    name = figures.metric_of(result)
+    name = result.data.metric
     reached = summary.label_of(name)
-    dense = figures.quality(result, result["dense"])
+    dense = result.quality(result.dense)
     if dense is not None:
-        below.axhline(dense, color=DENSE, linestyle=":", label=f"dense network, {figures.part_of(result)}")
+        below.axhline(dense, color=DENSE, linestyle=":", label=f"dense network, {result.part}")
     for tag, label, colour, marker in (
         (f"{name}/train", "training", COLOURS[5], "s"),
         (f"{name}/validation", "validation", PRUNED, "o"),
@@ -162,55 +158,54 @@ def _training(
     below.set_xlabel("step of the pruning phase")
     below.set_xlim(0, last * 1.01)
     _legend_above(below)
-    updates = plan["updates"]
+    updates = plan.updates
     return Picture(
         "training" if name_of_phase == "pruned" else f"training-{name_of_phase}",
         f"Sparsity and {reached} while it was {name_of_phase}",
         f"Lines over {last} steps: planned and measured sparsity, which rises to "
         f"{curves['sparsity/total'].values[-1]:.4f} in {updates} mask updates; {reached} below.",
         drawn,
-        f"{updates} mask updates, steps {plan['begin_step']} to {plan['end_step']} of "
+        f"{updates} mask updates, steps {plan.begin_step} to {plan.end_step} of "
         f"{last}. {reached[0].upper()}{reached[1:]} at the end of each epoch.",
     )
 
 
-def _sizes(result: Mapping[str, Any]) -> Picture:
+def _sizes(result: Result) -> Picture:
     """Size of each file in each compression, as bars."""
     rows = summary.size_rows(result)
     drawn, axes = figure(height=0.9 + 0.75 * len(rows))
-    forms = list(summary.FORMS)
-    for index, form in enumerate(forms):
+    for index, form in enumerate(FORMS):
         places = np.arange(len(rows)) + (index - 1.5) * 0.2
-        sizes = [sizes[form] / 1000 for sizes in rows.values()]
+        sizes = [(size.forms[form] or 0) / 1000 for size in rows.values()]
         axes.barh(places, sizes, 0.19, label=form, color=COLOURS[(7, 0, 5, 2)[index]])
         for place, size in zip(places, sizes, strict=True):
-            _beside(axes, size, place, f"{size:,.1f}", fontsize=7)
+            _beside(axes, size, place, f"{size:,.1f}" if size else "", fontsize=7)
     _rows(axes, [name.replace(", ", ",\n") for name in rows])
     axes.set_xlabel("size (kB = 1,000 bytes)")
     axes.margins(x=0.12)
     _legend_above(axes)
-    shown = "; ".join(f"{name}: {sizes['gzip'] / 1000:,.1f} kB after gzip" for name, sizes in rows.items())
+    shown = "; ".join(f"{name}: {size.gzip_bytes / 1000:,.1f} kB after gzip" for name, size in rows.items())
     caption = "raw: the .tflite file as it is; the others: compressed, as it travels."
     return Picture("size", "Size by encoding and compression", f"Bars: {shown}.", drawn, caption)
 
 
-def _latencies(result: Mapping[str, Any]) -> Picture:
+def _latencies(result: Result) -> Picture:
     """Median and spread of the latency of each file and of the baseline of its kind."""
-    timed = [(file["kind"], file["latency"]) for file in result["tflite"] if file["latency"]]
+    timed = [(file.kind, file.latency) for file in result.tflite if file.latency]
     rows = [
         (f"{kind}, {what}", timing, colour)
         for kind, latency in timed
         for what, timing, colour in (
-            ("dense", latency["dense"], DENSE),
-            *([("cut", latency["parts"]["timing"], CUT)] if latency.get("parts") else []),
-            ("pruned", latency["pruned"], PRUNED),
+            ("dense", latency.dense, DENSE),
+            *([("cut", latency.parts.timing, CUT)] if latency.parts else []),
+            ("pruned", latency.pruned, PRUNED),
         )
     ]
-    small = max(timing["p90_ms"] for _, timing, _ in rows) < MICROSECONDS_BELOW_MS
+    small = max(timing.p90_ms for _, timing, _ in rows) < MICROSECONDS_BELOW_MS
     factor, unit = (1000, "µs") if small else (1, "ms")
     drawn, axes = figure(height=0.9 + ROW_IN * len(rows))
     for row, (_, timing, colour) in enumerate(rows):
-        low, median, high = (timing[key] * factor for key in ("p10_ms", "median_ms", "p90_ms"))
+        low, median, high = (each * factor for each in (timing.p10_ms, timing.median_ms, timing.p90_ms))
         axes.plot([low, high], [row, row], color=colour, linewidth=4, alpha=0.45, solid_capstyle="butt")
         axes.plot([median], [row], "o", color=colour, markersize=7)
         _beside(axes, high, row, f"{median:.3g} ({low:.3g} to {high:.3g})")
@@ -218,21 +213,19 @@ def _latencies(result: Mapping[str, Any]) -> Picture:
     axes.set_xlim(left=0)
     axes.margins(x=0.3)
     axes.set_xlabel(f"time of one invocation, batch of 1 ({unit}); dot: median, bar: p10 to p90")
-    first = timed[0][1]["pruned"]
-    shown = "; ".join(f"{name} {timing['median_ms'] * factor:.3g} {unit}" for name, timing, _ in rows)
+    first = timed[0][1].pruned
+    shown = "; ".join(f"{name} {timing.median_ms * factor:.3g} {unit}" for name, timing, _ in rows)
     return Picture(
         "latency",
         "Latency",
         f"Median time of one invocation: {shown}.",
         drawn,
-        " ".join([*_verdicts(timed), f"{first['n']:,} invocations in turn, threads {first['threads']}."]),
+        " ".join([*_verdicts(timed), f"{first.n:,} invocations in turn, threads {first.threads}."]),
     )
 
 
-def _verdicts(timed: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    return [
-        latency["verdict"] if len(timed) == 1 else f"{kind}: {latency['verdict']}" for kind, latency in timed
-    ]
+def _verdicts(timed: Sequence[tuple[str, LatencyResult]]) -> list[str]:
+    return [latency.verdict if len(timed) == 1 else f"{kind}: {latency.verdict}" for kind, latency in timed]
 
 
 def _masks(masks: Mapping[str, _Mask], count: int) -> Picture:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from pruneflow.flow import figures, results
+from pruneflow.exports.sizes import FORMS
+from pruneflow.flow import results
+from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import marked
 from pruneflow.report import summary
 from pruneflow.report.charts import styled
 from pruneflow.report.layers import layer_rows
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
+from pruneflow.sparsity.measure import WeightSparsity
 
 __all__ = ["write_run_report"]
 
@@ -67,13 +70,13 @@ def write_run_report(folder: Path) -> Path:
     return page
 
 
-def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, Any]:
+def _values(folder: Path, result: Result, page: Path) -> dict[str, Any]:
     metrics, classes = summary.metric_rows(result), summary.class_rows(result)
     return {
-        "title": f"{result['config']['model']['name']} on {result['data']['name']}, pruned",
+        "title": f"{result.config['model']['name']} on {result.data.name}, pruned",
         "name": folder.name,
-        "notices": [result["data"]["note"]] if result["data"]["note"] else [],
-        "alarms": [judged["message"]] if (judged := marked(result)) else [],
+        "notices": [result.data.note] if result.data.note else [],
+        "alarms": [judged.message] if (judged := marked(result.judgement)) else [],
         "key_figures": list(_key_figures(result)),
         "result_columns": _columns(summary.columns([result]), numbers=4),
         "result_rows": list(_results(result)),
@@ -82,64 +85,61 @@ def _values(folder: Path, result: Mapping[str, Any], page: Path) -> dict[str, An
         "class_columns": _columns(classes[0], numbers=len(classes[0]) - 1) if classes else [],
         "class_rows": [_class(cells) for cells in classes[1:]],
         "findings": _findings(result),
-        "size_columns": _columns(("encoding", *summary.FORMS), numbers=len(summary.FORMS)),
+        "size_columns": _columns(("encoding", *FORMS), numbers=len(FORMS)),
         "size_rows": list(_sizes(result)),
-        "layers": layer_rows(summary.cut_of(result)),
+        "layers": layer_rows(result.channels),
         "weight_columns": _columns(("weight", "shape", *_WEIGHT_FIGURES), numbers=len(_WEIGHT_FIGURES)),
-        "weight_rows": [_weight(layer) for layer in result["pruned"]["layers"]],
+        "weight_rows": [_weight(layer) for layer in result.pruned.layers],
         "left_columns": _columns(("layer", "reason")),
-        "left_rows": [_row(pair) for pair in result["pruned"]["not_pruned"].items()],
+        "left_rows": [_row(pair) for pair in result.pruned.not_pruned.items()],
         "folder": str(folder),
         "quoted_folder": shlex.quote(str(folder)),
         "file_columns": [Column("file"), Column("size", number=True), Column("what it is")],
         "file_rows": list(_files(folder, page)),
-        "command": result["command"],
+        "command": result.command,
         "version_columns": _columns(("what", "version or kind")),
         "version_rows": [_row(pair) for pair in _made_with(result).items()],
-        "config": yaml.safe_dump(result["config"], sort_keys=False, allow_unicode=True),
+        "config": yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
     }
 
 
-def _key_figures(result: Mapping[str, Any]) -> Iterator[dict[str, str]]:
+def _key_figures(result: Result) -> Iterator[dict[str, str]]:
     """The four to six figures that somebody looks for first, of the first exported file."""
-    file, dense, pruned = result["tflite"][0], result["dense"], result["pruned"]
-    ratio = dense["tflite_gzip_bytes"] / file["gzip_bytes"]
-    yield _figure(
-        "size after gzip", f"{file['gzip_bytes'] / 1000:,.1f} kB", f"{ratio:.2f}x smaller than dense float"
-    )
+    file, dense, pruned = result.tflite[0], result.dense, result.pruned
+    ratio = dense.tflite.gzip_bytes / file.size.gzip_bytes
+    size = f"{file.size.gzip_bytes / 1000:,.1f} kB"
+    yield _figure("size after gzip", size, f"{ratio:.2f}x smaller than dense float")
     name = f"{summary.quality_label(result)}, TFLite"
-    reached, of_dense = figures.quality(result, file), figures.quality(result, dense)
+    reached, of_dense = result.quality(file), result.quality(dense)
     if reached is None or of_dense is None:
         yield _figure(name, f"{reached:.4f}", "no dense network was trained")
     else:
         yield _figure(name, f"{reached:.4f}", f"dense {of_dense:.4f} ({reached - of_dense:+.4f})")
-    if result.get("cut") and (cut := summary.cut_of(result)):
-        asked = f"requested {cut['requested']:.4f}"
-        yield _figure(f"{cut['of'].replace('_', '-')} cut", f"{cut['removed']:.4f}", asked)
-    yield _figure(
-        "sparsity", f"{pruned['measured_sparsity']:.4f}", f"requested {pruned['requested_sparsity']:.4f}"
-    )
-    if file["latency"]:
-        speedup = file["latency"]["speedup"]
-        spread = f"{speedup['low']:.2f} to {speedup['high']:.2f}"
-        if not pruned.get("channels"):
-            spread += f"; in theory {file['theoretical_speedup']:.1f}x"
-        yield _figure("times as fast as dense", f"{speedup['ratio']:.2f}x", spread)
-    yield _figure("agreement with Keras", f"{file['agreement']:.2%}", f"{file['disagreements']:,} differ")
+    if result.cut and (cut := result.cut.channels):
+        asked = f"requested {cut.requested:.4f}"
+        yield _figure(f"{cut.of.replace('_', '-')} cut", f"{cut.removed:.4f}", asked)
+    yield _figure("sparsity", f"{pruned.measured_sparsity:.4f}", f"requested {pruned.requested_sparsity:.4f}")
+    if file.latency:
+        speedup = file.latency.speedup
+        spread = f"{speedup.low:.2f} to {speedup.high:.2f}"
+        if not pruned.channels:
+            spread += f"; in theory {file.theoretical_speedup:.1f}x"
+        yield _figure("times as fast as dense", f"{speedup.ratio:.2f}x", spread)
+    yield _figure("agreement with Keras", f"{file.agreement:.2%}", f"{file.disagreements:,} differ")
 
 
 def _figure(name: str, value: str, beside: str) -> dict[str, str]:
     return {"name": name, "value": value, "beside": beside}
 
 
-def _results(result: Mapping[str, Any]) -> Iterator[Row]:
+def _results(result: Result) -> Iterator[Row]:
     """The dense network, and in red the others where pruning made them much worse."""
-    lost = marked(result) is not None
+    lost = marked(result.judgement) is not None
     for index, cells in enumerate(summary.run_rows(result)):
         yield Row([Cell(cell) for cell in cells], lost=lost and index > 0)
 
 
-def _findings(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _findings(result: Result) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in summary.findings(result):
         if line.startswith("  "):
@@ -149,30 +149,27 @@ def _findings(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _sizes(result: Mapping[str, Any]) -> Iterator[Row]:
+def _sizes(result: Result) -> Iterator[Row]:
     rows = summary.size_rows(result)
-    dense = rows["dense-float"]
-    for name, sizes in rows.items():
-        cells = [f"{size / 1000:,.1f} kB, {dense[form] / size:.2f}x" for form, size in sizes.items()]
+    for name, size in rows.items():
+        ratios = rows["dense-float"].over(size)
+        cells = (f"{(size.forms[form] or 0) / 1000:,.1f} kB, {ratio:.2f}x" for form, ratio in ratios.items())
         yield _row([name, *cells])
 
 
 _WEIGHT_FIGURES = ("size", "zeros", "requested sparsity", "measured sparsity")
 
 
-def _weight(layer: Mapping[str, Any]) -> Row:
-    size = 1
-    for length in layer["shape"]:
-        size *= length
-    requested = layer["requested_sparsity"]
+def _weight(layer: WeightSparsity) -> Row:
+    requested = layer.requested_sparsity
     return Row(
         [
-            Cell(f"{layer['name']}/{layer['weight']}"),
-            Cell(" x ".join(map(str, layer["shape"]))),
-            Cell(f"{size:,}", size),
-            Cell(f"{layer['zeros']:,}", layer["zeros"]),
+            Cell(f"{layer.name}/{layer.weight}"),
+            Cell(" x ".join(map(str, layer.shape))),
+            Cell(f"{layer.size:,}", layer.size),
+            Cell(f"{layer.zeros:,}", layer.zeros),
             Cell("ranked", float("nan")) if requested is None else Cell(f"{requested:.4f}", requested),
-            Cell(f"{layer['measured_sparsity']:.4f}", layer["measured_sparsity"]),
+            Cell(f"{layer.measured_sparsity:.4f}", layer.measured_sparsity),
         ]
     )
 
@@ -197,16 +194,16 @@ def _files(folder: Path, page: Path) -> Iterator[Row]:
         yield Row([Cell(name, link=link(folder / name, page)), Cell(size), Cell(what)])
 
 
-def _made_with(result: Mapping[str, Any]) -> dict[str, str]:
-    device, data = result["device"], result["data"]
+def _made_with(result: Result) -> dict[str, str]:
+    device, data = result.device, result.data
     kind = f"{device['kind']} ({device['name']}), {device['threads']} threads, {device['precision']}"
-    parts = f"{data['train']:,} training, {data['validation']:,} validation, {data['test']:,} test examples"
+    parts = f"{data.train:,} training, {data.validation:,} validation, {data.test:,} test examples"
     return {
-        "data": f"{data['name']}: {parts}; SHA-256 {data['digest']}",
+        "data": f"{data.name}: {parts}; SHA-256 {data.digest}",
         "device": kind,
-        "seconds, this run": f"{result['seconds']:.1f}",
-        "peak memory": f"{result['peak_memory_bytes'] / 1e6:,.0f} MB",
-        **result["versions"],
+        "seconds, this run": f"{result.seconds:.1f}",
+        "peak memory": f"{result.peak_memory_bytes / 1e6:,.0f} MB",
+        **result.versions,
     }
 
 

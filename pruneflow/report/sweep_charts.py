@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pruneflow.flow import figures
 from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
 from pruneflow.report.points import Grid, Mark
 
@@ -46,7 +45,7 @@ _AXES = (
 
 
 PICTURES = len(_AXES)
-"""How many there are of each data set."""
+"""Number of pictures of each data set."""
 
 
 def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterator[Picture]:
@@ -142,7 +141,7 @@ def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
 def _baselines(axes: Axes, grid: Grid) -> None:
     """The dense networks, as lines: where pruning starts from."""
     points = [point for mark in grid.marks for point in mark.points]
-    reached = {figures.quality(point.run.result, point.run.result["dense"], grid.part) for point in points}
+    reached = {point.run.result.quality(point.run.result.dense, grid.part) for point in points}
     for index, quality in enumerate(sorted(each for each in reached if each is not None)):
         axes.axhline(
             quality, color=MUTED, linestyle=":", linewidth=1, label=None if index else "dense networks"

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.errors import PruneflowError
-from pruneflow.flow import figures
-from pruneflow.flow.judgement import marked
+from pruneflow.flow.figures import LatencyResult, Result
+from pruneflow.flow.judgement import Judgement, marked
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of, spelled
 from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
+from pruneflow.runtime.records import pick
 
 __all__ = ["write_sweep_report"]
 
@@ -119,7 +120,8 @@ def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
         if len(set(swept.values())) > 1:
             said = "; ".join(f"{folder}: {', '.join(keys) or 'nothing'}" for folder, keys in swept.items())
             yield f"The folders differ in other settings ({said}). Runs are compared by all of these."
-    machines = {_machine(run) for run in collected.runs if run.result["tflite"][0]["latency"]}
+    timed = ((run.result, run.result.tflite[0].latency) for run in collected.runs)
+    machines = {_machine(result, latency) for result, latency in timed if latency}
     if len(machines) > 1:
         yield (
             "Latencies were measured on machines or with libraries that differ; compare speed-ups, each of "
@@ -129,7 +131,7 @@ def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
 
 def _alarms(runs: Sequence[Run]) -> Iterator[str]:
     """Yield a notice that counts the networks that pruning made much worse."""
-    lost = sum(marked(run.result) is not None for run in runs)
+    lost = sum(marked(run.result.judgement) is not None for run in runs)
     if lost:
         yield (
             f"{lost} of {len(runs)} runs are marked in red: the column pruning says why, with the loss on "
@@ -137,10 +139,9 @@ def _alarms(runs: Sequence[Run]) -> Iterator[str]:
         )
 
 
-def _machine(run: Run) -> str:
-    result, threads = run.result, run.result["tflite"][0]["latency"]["pruned"]["threads"]
-    version = result["versions"].get("ai-edge-litert", "unknown")
-    return f"{result['device']['name']}, LiteRT {version}, threads {threads}"
+def _machine(result: Result, latency: LatencyResult) -> str:
+    version = result.versions.get("ai-edge-litert", "unknown")
+    return f"{result.device['name']}, LiteRT {version}, threads {latency.pruned.threads}"
 
 
 def _swept_in(folder: Path, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -157,9 +158,9 @@ def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
     repeated = any(mark.counted for mark in grid.marks)
     keys = [*grid.keys, *(["seed"] if repeated else [])]
     named = {**grid.labels, "seed": "seed"}
-    judged = any(marked(point.run.result) for mark in grid.marks for point in mark.points)
+    judged = any(marked(point.run.result.judgement) for mark in grid.marks for point in mark.points)
     front = {id(point) for mark in grid.front for point in mark.points}
-    mixed = len({figures.sparsity_of(point.run.result) for mark in grid.marks for point in mark.points}) > 1
+    mixed = len({point.run.result.sparsity_of for mark in grid.marks for point in mark.points}) > 1
     rows = [
         _run_row(point, keys, links, front=id(point) in front, extra=(judged, mixed))
         for mark in grid.marks
@@ -199,18 +200,18 @@ def _run_row(
     judged, mixed = extra
     settings = [_setting(point.settings, key) for key in keys]
     counted = [_number(*_FIGURES[name], point) for name in _figures_on(point.part)]
-    share = [Cell(figures.sparsity_of(point.run.result))] if mixed else []
-    name, lost = point.run.name, marked(point.run.result)
+    share = [Cell(point.run.result.sparsity_of)] if mixed else []
+    name, lost = point.run.name, marked(point.run.result.judgement)
     said = [Cell(_verdict(lost))] if judged else []
     cells = [Cell(name, link=links[name]), *said, *settings, *share, *counted]
     return Row(cells, marked=front, lost=lost is not None)
 
 
-def _verdict(lost: Mapping[str, Any] | None) -> str:
+def _verdict(lost: Judgement | None) -> str:
     if not lost:
         return "kept"
-    drop = "" if lost["drop"] is None else f" (-{lost['drop']:.4f})"
-    return f"{lost['verdict'].replace('_', ' ')}{drop}"
+    drop = "" if lost.drop is None else f" (-{lost.drop:.4f})"
+    return f"{lost.verdict.replace('_', ' ')}{drop}"
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> Cell:
@@ -225,26 +226,17 @@ def _number(form: str, figure: Callable[[Point], float | None], point: Point) ->
     return NONE if value is None else Cell(form.format(value), value)
 
 
-def _of_latency(point: Point, part: str, key: str) -> float | None:
-    latency = point.file["latency"]
-    return float(latency[part][key]) if latency else None
-
-
-def _quality(point: Point, network: Mapping[str, Any], part: str) -> float | None:
-    return figures.quality(point.run.result, network, part)
-
-
 # Name of a column, how it is written, and where the figure is.
 _FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
-    "sparsity": ("{:.4f}", lambda point: point.run.result["pruned"]["measured_sparsity"]),
+    "sparsity": ("{:.4f}", lambda point: point.run.result.pruned.measured_sparsity),
     "size, kB gzip": ("{:,.1f}", lambda point: point.size_bytes / 1000),
     "compression": ("{:.2f}x", lambda point: point.compression),
     "{metric}": ("{:.4f}", lambda point: point.quality),
-    "validation {metric}": ("{:.4f}", lambda point: _quality(point, point.file, "validation")),
-    "dense {metric}": ("{:.4f}", lambda point: _quality(point, point.run.result["dense"], point.part)),
-    "agreement": ("{:.2%}", lambda point: point.file["agreement"]),
-    "latency, ms": ("{:.4g}", lambda point: _of_latency(point, "pruned", "median_ms")),
-    "times as fast as dense": ("{:.2f}x", lambda point: _of_latency(point, "speedup", "ratio")),
+    "validation {metric}": ("{:.4f}", lambda point: point.run.result.quality(point.file, "validation")),
+    "dense {metric}": ("{:.4f}", lambda point: point.run.result.quality(point.run.result.dense, point.part)),
+    "agreement": ("{:.2%}", lambda point: point.file.agreement),
+    "latency, ms": ("{:.4g}", lambda point: pick(point.file, "latency.pruned.median_ms")),
+    "times as fast as dense": ("{:.2f}x", lambda point: pick(point.file, "latency.speedup.ratio")),
 }
 _SEED_FIGURES = ("runs", "{metric}", "size, kB gzip", "compression")
 

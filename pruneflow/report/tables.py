@@ -1,13 +1,11 @@
-"""What is shown on the terminal: the config as a tree, the plan, the final tables."""
+"""Tables and lines on the terminal: the config as a tree, the plan, the final tables."""
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from pruneflow.flow import figures
+from pruneflow.exports.sizes import FORMS
+from pruneflow.flow.figures import Result
 from pruneflow.flow.forecast import Training, distinct
 from pruneflow.flow.judgement import marked
 from pruneflow.flow.pipeline import Prepared
-from pruneflow.flow.results import Result
 from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
@@ -165,15 +163,14 @@ def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | 
 
 def show_result(result: Result) -> None:
     """Print the final tables of a run, and what was proved of its files."""
-    found = json.loads(json.dumps(asdict(result)))
     console.print()
-    print_whole(_run_table(found))
+    print_whole(_run_table(result))
     console.print()
-    print_whole(_size_table(found))
-    if metrics := summary.metric_rows(found):
+    print_whole(_size_table(result))
+    if metrics := summary.metric_rows(result):
         console.print()
         print_whole(_metric_table(*metrics))
-    for line in summary.findings(found):
+    for line in summary.findings(result):
         console.print(line, markup=False, soft_wrap=True)
     for tflite in result.tflite:
         if tflite.agreement < LEAST_AGREEMENT:
@@ -184,48 +181,50 @@ def show_result(result: Result) -> None:
             )
     if result.data.note:
         warn(result.data.note)
-    if judged := marked(found):
-        alarm(f"Marked     {judged['message']}")
+    if judged := marked(result.judgement):
+        alarm(f"Marked     {judged.message}")
 
 
-def show_done(result: Mapping[str, Any], run_dir: Path) -> None:
+def show_done(result: Result, run_dir: Path) -> None:
     """Print a line to grep for each exported file, the last ones of a run.
 
     Args:
-        result: What ``result.json`` holds.
+        result: The result.
         run_dir: Folder of the run.
     """
-    for file in result["tflite"]:
+    judged = marked(result.judgement)
+    for file in result.tflite:
         words = {
-            "dataset": result["data"]["name"],
-            "model": result["config"]["model"]["name"],
-            "export": file["kind"],
-            "sparsity": f"{result['pruned']['measured_sparsity']:.4f}",
-            **({"cut": f"{cut['measured_sparsity']:.4f}"} if (cut := result.get("cut")) else {}),
-            _metric_key(result): f"{figures.quality(result, file):.4f}",
-            "gzip_bytes": str(file["gzip_bytes"]),
-            **({"verdict": judged["verdict"]} if (judged := marked(result)) else {}),
+            "dataset": result.data.name,
+            "model": result.config["model"]["name"],
+            "export": file.kind,
+            "sparsity": f"{result.pruned.measured_sparsity:.4f}",
+            **({"cut": f"{result.cut.measured_sparsity:.4f}"} if result.cut else {}),
+            _metric_key(result): f"{result.quality(file):.4f}",
+            "gzip_bytes": str(file.size.gzip_bytes),
+            **({"verdict": judged.verdict} if judged else {}),
             "run": str(run_dir),
         }
         line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
         console.print(f"done {line}", markup=False, soft_wrap=True)
 
 
-def _metric_key(result: Mapping[str, Any]) -> str:
+def _metric_key(result: Result) -> str:
     """Return the metric of the part that is shown, as ``result.json`` calls it."""
-    name, part = figures.metric_of(result), figures.part_of(result)
+    name, part = result.data.metric, result.part
     return name if part == "test" else f"{part}_{name}"
 
 
-def _size_table(result: dict[str, Any]) -> Table:
+def _size_table(result: Result) -> Table:
     """Sizes of the dense float file, the pruned float file and what is exported, each form with its ratio."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("size, and times smaller than dense-float", overflow="fold")
-    for form in summary.FORMS:
+    for form in FORMS:
         table.add_column(form, justify="right", no_wrap=True)
     rows = summary.size_rows(result)
-    for name, sizes in rows.items():
-        cells = [_size_cell(size, rows["dense-float"][form]) for form, size in sizes.items()]
+    for name, size in rows.items():
+        ratios = rows["dense-float"].over(size)
+        cells = [f"{(size.forms[form] or 0) / 1000:,.1f} kB {ratio:6.2f}x" for form, ratio in ratios.items()]
         table.add_row(escape(name), *cells)
     return table
 
@@ -238,10 +237,6 @@ def _metric_table(head: Sequence[str], *rows: Sequence[str]) -> Table:
     for row in rows:
         table.add_row(*map(escape, row))
     return table
-
-
-def _size_cell(size: int, dense: int) -> str:
-    return f"{size / 1000:,.1f} kB {dense / size:6.2f}x"
 
 
 def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> None:
@@ -304,17 +299,17 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
     table = _table([cell.result for cell in cells if cell.result], "cell")
     table.add_column("examples/s", justify="right", no_wrap=True)
-    mixed = len({figures.sparsity_of(cell.result) for cell in cells if cell.result}) > 1
+    mixed = len({cell.result.sparsity_of for cell in cells if cell.result}) > 1
     for name, row in _baselines(cells):
         table.add_row(escape(name), *map(escape, row))
     for cell in cells:
         if cell.result:
-            cost = cell.result["phases"].get("pruned", {})
-            speed = cost.get("examples_per_second") or math.nan
-            for file in cell.result["tflite"]:
+            cost = cell.result.phases.get("pruned")
+            speed = (cost and cost.examples_per_second) or math.nan
+            for file in cell.result.tflite:
                 row = summary.export_row(cell.result, file, share_named=mixed)
                 shown = (cell.name, *row, f"{speed:,.0f}")
-                table.add_row(*map(escape, shown), style=LOST if marked(cell.result) else None)
+                table.add_row(*map(escape, shown), style=LOST if marked(cell.result.judgement) else None)
         else:
             table.add_row(escape(cell.name), "failed")
     console.print()
@@ -322,14 +317,14 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
     for cell in cells:
         if cell.failure:
             alarm(f"failed {cell.name}: {cell.failure}")
-        elif cell.result and (judged := marked(cell.result)):
-            alarm(f"marked {cell.name}: {judged['verdict']}. {judged['message']}")
+        elif cell.result and (judged := marked(cell.result.judgement)):
+            alarm(f"marked {cell.name}: {judged.verdict}. {judged.message}")
 
 
 def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
     """Print the line of a sweep to grep, its last."""
     failed = sum(not cell.result for cell in cells)
-    lost = sum(marked(cell.result) is not None for cell in cells if cell.result)
+    lost = sum(marked(cell.result.judgement) is not None for cell in cells if cell.result)
     counts = f"cells={len(cells)} failed={failed}" + (f" marked={lost}" if lost else "")
     console.print(
         f"done {counts} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",
@@ -354,7 +349,7 @@ def _baseline_name(cells: Sequence[str], several: bool) -> str:
     return ",".join(["dense", *shared]) if several else "dense"
 
 
-def _table(results: Sequence[Mapping[str, Any]], *first: str) -> Table:
+def _table(results: Sequence[Result], *first: str) -> Table:
     """Figures are never cut; names fold where the terminal is narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns = summary.columns(results)
@@ -365,8 +360,8 @@ def _table(results: Sequence[Mapping[str, Any]], *first: str) -> Table:
     return table
 
 
-def _run_table(result: dict[str, Any]) -> Table:
-    table, lost = _table([result]), marked(result) is not None
+def _run_table(result: Result) -> Table:
+    table, lost = _table([result]), marked(result.judgement) is not None
     for index, row in enumerate(summary.run_rows(result)):
         table.add_row(*map(escape, row), style=LOST if lost and index else None)
     return table

@@ -1,4 +1,4 @@
-"""JSON files of any origin: read with suspicion, and checked against the type of what was written."""
+"""JSON files of any origin: read with suspicion, and given back as the type that was written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 import os
 import reprlib
 import stat
-from collections.abc import Collection
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, get_args, get_origin, get_type_hints
 
-__all__ = ["read_json", "require_fits"]
+__all__ = ["fitted", "pick", "read_json"]
 
 MOST_BYTES = 2**27
 DEEPEST = 50  # levels of lists and objects in each other
@@ -84,41 +84,45 @@ def _values(each: Any) -> Any:
     return each.values() if isinstance(each, dict) else each
 
 
-def require_fits(value: Any, kind: Any, where: str = "", *, later: Collection[str] = ()) -> None:
-    """Refuse a value of JSON that cannot come from a value of this type.
+def fitted(value: Any, kind: Any, where: str = "") -> Any:
+    """Return a value of JSON as what it was written from, or refuse it.
 
-    A field that a dataclass gives a default may be missing, and fields that it does not have may be there: an
-    older or a newer version wrote them.
+    A field that a dataclass gives a default may be missing. Fields that it does not have are left out: a
+    newer version wrote them.
 
     Args:
         value: What was read.
-        kind: A dataclass, a TypedDict, a list, tuple or dictionary of one type, a scalar, or one of these or
-            None.
+        kind: A dataclass, a list, tuple or dictionary of one type, a tuple of several, a scalar,
+            or one of these or None.
         where: Path to the value, such as ``pruned.layers[0]``; empty for all of it.
-        later: Names of more fields that may be missing.
 
     Raises:
         ValueError: naming the path, the value and what it must be.
     """
-    inner = get_args(kind)
+    inner, origin = get_args(kind), get_origin(kind)
     if kind is Any or (value is None and NoneType in inner):
-        return
+        return value
     if NoneType in inner:
         (kind,) = (each for each in inner if each is not NoneType)
-        require_fits(value, kind, where, later=later)
-    elif is_dataclass(kind) or is_typeddict(kind):
+        return fitted(value, kind, where)
+    if isinstance(kind, type) and is_dataclass(kind):
         _require_a(dict, value, where)
-        _require_fields(value, kind, where, later)
-    elif get_origin(kind) is dict:
+        return kind(**dict(_fitted_fields(value, kind, where)))
+    if origin is dict:
         _require_a(dict, value, where)
-        for key, each in value.items():
-            require_fits(each, inner[1], f"{where}.{key}", later=later)
-    elif get_origin(kind) in (list, tuple):
-        _require_a(list, value, where)
-        for index, each in enumerate(value):
-            require_fits(each, inner[0], f"{where}[{index}]", later=later)
-    else:
-        _require_a(kind, value, where)
+        return {key: fitted(each, inner[1], f"{where}.{key}") for key, each in value.items()}
+    if origin in (list, tuple):
+        return origin(_fitted_items(value, inner, where))
+    _require_a(kind, value, where)
+    return value
+
+
+def _fitted_items(value: Any, kinds: tuple[Any, ...], where: str) -> Iterator[Any]:
+    _require_a(list, value, where)
+    if len(kinds) > 1 and kinds[1] is not Ellipsis and len(value) != len(kinds):
+        raise ValueError(f"{where} is {reprlib.repr(value)}, and must have {len(kinds)} values")
+    for index, each in enumerate(value):
+        yield fitted(each, kinds[0], f"{where}[{index}]")
 
 
 _WORDS = {
@@ -137,19 +141,32 @@ def _require_a(kind: type, value: Any, where: str) -> None:
         raise ValueError(f"{where or 'it'} is {reprlib.repr(value)}, and must be {_WORDS[kind]}")
 
 
-def _require_fields(value: dict[str, Any], kind: Any, where: str, later: Collection[str]) -> None:
+def _fitted_fields(value: dict[str, Any], kind: Any, where: str) -> Iterator[tuple[str, Any]]:
     types, with_default = _fields(kind)
     for name, each in types.items():
         place = f"{where}.{name}".lstrip(".")
         if name in value:
-            require_fits(value[name], each, place, later=later)
-        elif name not in with_default and name not in later:
+            yield name, fitted(value[name], each, place)
+        elif name not in with_default:
             raise ValueError(f"{place} is missing")
 
 
 @cache
 def _fields(kind: Any) -> tuple[dict[str, Any], set[str]]:
     """Types of the fields, and names of those with a default."""
-    given = fields(kind) if is_dataclass(kind) else ()
-    with_default = {e.name for e in given if not e.default is e.default_factory is MISSING}
+    with_default = {e.name for e in fields(kind) if not e.default is e.default_factory is MISSING}
     return get_type_hints(kind), with_default
+
+
+def pick(found: Any, path: str) -> Any:
+    """Follow a dotted path through objects, dictionaries and lists; None where it leads nowhere.
+
+    >>> pick({"a": [{"b": 1}]}, "a.0.b")
+    1
+    """
+    for part in path.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        else:
+            found = found[int(part)] if isinstance(found, Sequence) else getattr(found, part, None)
+    return found

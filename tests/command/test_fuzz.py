@@ -130,6 +130,6 @@ def consistent(run_dir):
     assert pruned["requested_sparsity"] == pytest.approx(total / sizes)
     shares = [pruned["accuracy"], tflite["accuracy"], tflite["agreement"], pruned["measured_sparsity"]]
     assert all(0 <= share <= 1 for share in shares)
-    assert (run_dir / tflite["file"]).stat().st_size == tflite["bytes"]
+    assert (run_dir / tflite["file"]).stat().st_size == tflite["size"]["bytes"]
     assert (result["dense"]["accuracy"] is None) == (result["config"]["trainer"]["dense_epochs"] == 0)
     assert result["plan"]["end_step"] <= result["plan"]["total_steps"]

@@ -163,7 +163,7 @@ def test_a_result_of_other_settings_is_never_taken_for_that_of_a_cell(composed, 
     assert module.finished(tmp_path, settings) is None
     (tmp_path / "result.json").write_text(json.dumps({**made_up(), "config": settings}))
     other_store = {**settings, "stages": {"dir": "elsewhere"}}
-    assert module.finished(tmp_path, other_store)["config"]["seed"] == 0
+    assert module.finished(tmp_path, other_store).config["seed"] == 0
     with pytest.raises(PruneflowError, match="holds the result of other settings"):
         module.finished(tmp_path, {**settings, "seed": 1})
 
@@ -182,7 +182,7 @@ def test_a_result_of_before_there_was_a_key_has_had_its_default(composed, tmp_pa
         asked.extend(groups)
         return {**plain(composed()), "seed": 5}  # what is kept is not replaced
 
-    assert module.finished(tmp_path, settings, usual)["config"] == older
+    assert module.finished(tmp_path, settings, usual).config == older
     assert "model" in asked and "then" not in asked
     for other in ({"sharing": {"epochs": 0, "values": 16}}, {"then": {"name": "unstructured"}}, {"seed": 5}):
         with pytest.raises(PruneflowError, match="holds the result of other settings"):

@@ -20,6 +20,8 @@ import pytest
 from conftest import QUICK
 from hydra.utils import get_class
 from omegaconf import OmegaConf
+from results_fixtures import exported, typed
+from results_fixtures import result as made_up
 from support import ROOT
 from test_cli import command, exit_code
 from test_tensorboard import FAILURE, SUCCESS, Board, figures_of, settings_of
@@ -346,9 +348,9 @@ def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_pat
         False
     ] * 4
     points = {
-        name: (result["pruned"]["validation_accuracy"], result["tflite"][0]["gzip_bytes"])
+        name: (result["pruned"]["validation_accuracy"], result["tflite"][0]["size"]["gzip_bytes"])
         for name, result in results.items()
-        if not fails(result)
+        if not fails(typed(result).judgement)
     }
     front = {
         name
@@ -635,17 +637,10 @@ def test_the_best_cells_are_those_that_no_other_beats(points, best):
 
 
 def test_objectives_are_read_off_a_result_in_their_order():
-    result = {
-        "pruned": {
-            "validation_accuracy": 0.9,
-            "measured_sparsity": 0.8,
-            "compression_ratio": 5.0,
-            "accuracy": 1,
-        },
-        "tflite": [{"bytes": 70, "gzip_bytes": 30, "accuracy": 1}],
-    }
+    found = made_up(exported(gzip_bytes=30))
+    found["pruned"] |= {"validation_accuracy": 0.9, "measured_sparsity": 0.7, "compression_ratio": 6.0}
     names = ["gzip_bytes", "sparsity", "bytes", "compression_ratio", "validation_accuracy"]
-    assert objectives.values(result, names) == [30, 0.8, 70, 5.0, 0.9]
+    assert objectives.values(typed(found), names) == [30, 0.7, 80_000, 6.0, 0.9]
     assert objectives.directions(names) == ["minimize", "maximize", "minimize", "maximize", "maximize"]
     with pytest.raises(ConfigError, match="nothing is chosen by the test part"):
         objectives.check(["test_accuracy"])

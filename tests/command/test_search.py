@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import OmegaConf
+from results_fixtures import exported, typed
+from results_fixtures import result as made_up
 from test_cli import exit_code
 from test_grid import kill_when, start
 
@@ -49,11 +51,11 @@ def trials_in(folder, of):
 
 
 def reached(accuracy, size=100, verdict="kept", drop=0.0, limit=None):
-    return {
-        "pruned": {"validation_accuracy": accuracy},
-        "tflite": [{"gzip_bytes": size}],
-        "judgement": {"verdict": verdict, "drop": drop, "max_accuracy_drop": limit},
-    }
+    found = made_up(exported(gzip_bytes=size))
+    found["pruned"]["validation_accuracy"] = accuracy
+    judged = {"message": "", "dense": 0.9, "pruned": 0.8, "chance": 0.1}
+    found["judgement"] = {**judged, "verdict": verdict, "drop": drop, "max_accuracy_drop": limit}
+    return typed(found)
 
 
 def run(trials, at_a_time=1, batches=100):

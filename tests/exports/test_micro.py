@@ -281,7 +281,7 @@ def test_a_run_ships_a_file_for_microcontrollers(tmp_path, capsys):
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     (file,) = result["tflite"]
     assert (file["kind"], file["encoding"], file["latency"]) == ("micro", "sparse", None)
-    assert file["bytes"] < file["dense_bytes"] and file["inside"]["masked"] > 0
+    assert file["size"]["bytes"] < file["dense_size"]["bytes"] and file["inside"]["masked"] > 0
     assert file["micro"]["arena_bytes"] > file["micro"]["dense_arena_bytes"]
     header = (tmp_path / "run" / "pruned-micro-ops.h").read_text()
     assert "resolver.AddDecode()" in header

@@ -66,7 +66,7 @@ def test_what_decides_the_weights_is_in_the_digest(composed):
 @pytest.mark.run
 def test_pruning_at_once_masks_the_lowest_magnitudes_of_the_dense_network(sharing, tmp_path):
     result = run(sharing, tmp_path, *AT_ONCE)
-    assert result.plan["epochs"] == 0 and result.phases["pruned"].examples_per_second is None
+    assert result.plan.epochs == 0 and result.phases["pruned"].examples_per_second is None
     for dense, pruned in zip(
         *(kernels(tmp_path / f"{name}.h5") for name in ("dense", "pruned")), strict=True
     ):

@@ -1,9 +1,7 @@
 """``structure=channel`` in whole runs: the small network in every file, its proof, stages and reports."""
 
-import json
 import subprocess
 import sys
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -60,15 +58,11 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
         "dense_1": [80, 10 * dense],
     }
     assert curves["sparsity/total"].values[-1] == pytest.approx(cut.removed)
-    lines = list(summary.findings(summary_of(result)))
+    lines = list(summary.findings(result))
     assert f"Cut      0.6000 of the multiply-adds were asked for, {cut.removed:.4f} are gone." in lines
     small = [f"model.path={tmp_path / 'run' / 'pruned.h5'}", "model=keras_file", *CNN[:2], CNN[3]]
     smaller = run(composed, tmp_path / "smaller", *small).pruned.channels
     assert smaller.multiply_adds[0] == cut.multiply_adds[1] > smaller.multiply_adds[1]
-
-
-def summary_of(result):
-    return json.loads(json.dumps(asdict(result)))
 
 
 @pytest.mark.run

@@ -166,9 +166,9 @@ def test_all_makes_three_files_in_one_run_each_with_what_is_sent(tmp_path, capsy
         assert file["sent"] == f"{file['file']}.gz"
         sent = (folder / file["sent"]).read_bytes()
         assert gzip.decompress(sent) == content
-        assert (file["bytes"], file["gzip_bytes"]) == (len(content), len(sent))
-        assert (folder / file["dense_file"]).stat().st_size == file["dense_bytes"]
-        assert file["size_ratios"]["raw"] == file["dense_bytes"] / file["bytes"]
+        assert (file["size"]["bytes"], file["size"]["gzip_bytes"]) == (len(content), len(sent))
+        assert (folder / file["dense_file"]).stat().st_size == file["dense_size"]["bytes"]
+        assert file["size_ratios"]["raw"] == file["dense_size"]["bytes"] / file["size"]["bytes"]
         assert set(file["stages"]) == {"export", "evaluate"}
         assert f"TFLite {file['kind']}" in shown
         inside = file["inside"]
@@ -210,7 +210,7 @@ def test_zstd_is_sent_where_it_is_asked_for(tmp_path, shared_stages):
     (file,) = result["tflite"]
     assert file["sent"] == "pruned-float.tflite.zst"
     sent = (folder / file["sent"]).read_bytes()
-    assert len(sent) == file["zstd_bytes"]
+    assert len(sent) == file["size"]["zstd_bytes"]
     assert zstandard.ZstdDecompressor().decompress(sent) == (folder / file["file"]).read_bytes()
     assert not (folder / "pruned-float.tflite.gz").exists()
     assert file["latency"] is None  # latency.seconds=0

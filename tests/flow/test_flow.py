@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import QUICK, QUICK_LSTM
 
-from pruneflow.flow import pipeline
+from pruneflow.flow import pipeline, results
 from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import count_zeros
 
@@ -51,7 +51,7 @@ def test_every_model_schedule_and_export_goes_through(sharing, tmp_path, model, 
         assert abs(layer["zeros"] - size * 0.8) <= 1
     (tflite,) = written["tflite"]
     assert tflite["kind"] == export
-    assert (tmp_path / tflite["file"]).stat().st_size == tflite["bytes"]
+    assert (tmp_path / tflite["file"]).stat().st_size == tflite["size"]["bytes"]
     assert abs(tflite["accuracy"] - written["pruned"]["accuracy"]) <= 0.05
     assert tflite["agreement"] >= 0.95
     assert tflite["max_difference"] <= {"float": 1e-5, "dynamic-range": 0.1, "int8": 0.25}[export]
@@ -60,19 +60,20 @@ def test_every_model_schedule_and_export_goes_through(sharing, tmp_path, model, 
 
 @pytest.mark.run
 def test_a_result_has_every_promised_field(sharing, tmp_path):
-    run(sharing, tmp_path)
+    assert run(sharing, tmp_path) == results.read(tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
     promised = {
         "": "config command versions device seed data dense pruned tflite phases peak_memory_bytes",
         "data": "name source note digest train validation test",
-        "dense": "accuracy validation_accuracy loss parameters tflite_bytes tflite_gzip_bytes h5_zip_bytes",
+        "dense": "accuracy validation_accuracy loss parameters tflite h5",
         "pruned": "accuracy validation_accuracy loss requested_sparsity measured_sparsity compression_ratio",
     }
     for path, names in promised.items():
         part = written[path] if path else written
         assert set(names.split()) <= set(part)
-    promised_of_tflite = "kind file accuracy agreement max_difference bytes gzip_bytes zip_bytes"
+    promised_of_tflite = "kind file accuracy agreement max_difference size dense_size"
     assert set(promised_of_tflite.split()) <= set(written["tflite"][0])
+    assert set(written["dense"]["h5"]) == {"bytes", "gzip_bytes", "zip_bytes", "zstd_bytes"}
     layer = written["pruned"]["layers"][0]
     assert set(layer) >= {"name", "weight", "shape", "requested_sparsity", "measured_sparsity"}
     assert all(set(phase) == {"seconds", "examples_per_second"} for phase in written["phases"].values())
@@ -207,7 +208,7 @@ def test_another_seed_gives_other_weights(sharing, tmp_path):
 def test_without_a_dense_phase_pruning_starts_from_scratch(sharing, tmp_path):
     result = run(sharing, tmp_path, "trainer.dense_epochs=0")
     assert (result.dense.accuracy, result.dense.validation_accuracy, result.dense.loss) == (None, None, None)
-    assert result.dense.tflite_gzip_bytes > result.pruned.tflite_gzip_bytes
+    assert result.dense.tflite.gzip_bytes > result.pruned.tflite.gzip_bytes
     assert not (tmp_path / "dense").exists()
 
 
@@ -227,7 +228,7 @@ def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(sharing, 
     for tag in ("sparsity/conv2d/kernel", "sparsity/dense/kernel", "sparsity/total", "sparsity/planned"):
         steps, values = zip(*scalars[tag], strict=True)
         assert list(steps) == sorted(set(steps))
-        assert steps[-1] == result.plan["total_steps"] == 18
+        assert steps[-1] == result.plan.total_steps == 18
         assert values[-1] == pytest.approx(0.8, abs=0.005)
     planned = dict(scalars["sparsity/planned"])
     assert planned[1] == pytest.approx(0.5)

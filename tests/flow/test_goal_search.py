@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from results_fixtures import exported, result, typed
 
 from pruneflow.errors import ConfigError
 from pruneflow.flow.goal import MUCH, Fastest, FileFigures, MostAccurate, Smallest, Way
@@ -213,16 +214,12 @@ def test_a_goal_that_cannot_be_is_refused(changes, message):
 
 def test_figures_are_read_off_a_file():
     paired = {"drop": 0.01, "standard_error": 0.002, "examples": 500}
-    found = goal().figures_of(
-        {
-            "kind": "int8",
-            "bytes": 900,
-            "gzip_bytes": 500,
-            "validation_metrics": {"accuracy": 0.9},
-            "against_dense": paired,
-            "latency": {"pruned": {"median_ms": 0.5}},
-            "inside": {"multiply_adds": 77},
-        }
-    )
+    made = {
+        **exported("int8", gzip_bytes=500),
+        "validation_metrics": {"accuracy": 0.9},
+        "against_dense": paired,
+    }
+    made["latency"]["pruned"]["median_ms"] = 0.5
+    found = goal().figures_of(typed(result(made)).tflite[0])
     assert (found.measure, found.bytes, found.accuracy, found.latency_ms) == (500, 500, 0.9, 0.5)
     assert math.isclose(found.drop_at_most, 0.01 + 1.2815515655446004 * 0.002)

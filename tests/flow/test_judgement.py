@@ -2,12 +2,11 @@
 
 import csv
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 from conftest import QUICK
-from results_fixtures import result, write_run
+from results_fixtures import result, typed, write_run
 from test_cli import exit_code
 from test_report import Page
 
@@ -105,21 +104,23 @@ def judged(verdict, **settings):
 
 def test_only_wrecks_fail_a_run():
     failing = [
-        each for each in ("kept", "dropped", "guessing", "over_limit", "chance") if fails(judged(each))
+        each
+        for each in ("kept", "dropped", "guessing", "over_limit", "chance")
+        if fails(typed(judged(each)).judgement)
     ]
     assert failing == ["over_limit", "chance"]
-    require_worth(judged("dropped"))
+    require_worth(typed(judged("dropped")).judgement)
     with pytest.raises(WreckError, match="It is chance") as error:
-        require_worth(judged("chance"))
+        require_worth(typed(judged("chance")).judgement)
     assert error.value.exit_code == 3
-    assert marked(result()) is None  # of an earlier version, which had no judgement
+    assert marked(typed(result()).judgement) is None  # of an earlier version, which had no judgement
 
 
 def test_a_search_takes_no_wreck(composed, capsys):
     config = composed()
-    assert cli._objectives(judged("dropped"), config) == 0.97
-    assert cli._objectives(judged("chance"), config) is None
-    cells = [CellOutcome(name, judged(name), "") for name in ("chance", "dropped")]
+    assert cli._objectives(typed(judged("dropped")), config) == 0.97
+    assert cli._objectives(typed(judged("chance")), config) is None
+    cells = [CellOutcome(name, typed(judged(name)), "") for name in ("chance", "dropped")]
     search.show_best(cells, ["validation_accuracy"])
     said = capsys.readouterr().out
     search.show_best(cells[:1], ["validation_accuracy"])
@@ -128,8 +129,8 @@ def test_a_search_takes_no_wreck(composed, capsys):
 
 
 def test_the_table_of_a_sweep_has_the_verdict_of_each_cell(tmp_path):
-    cells = [CellOutcome(name, judged(name), "") for name in ("kept", "chance")]
-    write_csv(tmp_path / "sweep.csv", [*cells, CellOutcome("old", result(), "")])
+    cells = [CellOutcome(name, typed(judged(name)), "") for name in ("kept", "chance")]
+    write_csv(tmp_path / "sweep.csv", [*cells, CellOutcome("old", typed(result()), "")])
     with (tmp_path / "sweep.csv").open() as file:
         kept, chance, old = csv.DictReader(file)
     assert (kept["verdict"], kept["status"], kept["message"]) == ("kept", "done", "")
@@ -164,7 +165,7 @@ def test_a_wreck_exits_with_3_after_everything_is_written(tmp_path, capsys):
     assert said.err.startswith("Pruning left a network that guesses: accuracy ")
     assert "Marked     Pruning left a network" in said.out and "verdict=chance" in said.out
     run = tmp_path / "run"
-    assert results.read(run)["judgement"]["verdict"] == "chance"
+    assert results.read(run).judgement.verdict == "chance"
     names = ("report.html", "pruned-float.tflite", "pruned.h5", "float")
     assert all((run / name).exists() for name in names)
     assert not (run / "failure.json").exists() and not (run / ".unfinished").exists()
@@ -208,5 +209,4 @@ def test_a_limit_is_a_share(value, capsys):
 @pytest.mark.parametrize("pruned", [0.95, 0.93, 0.9299, 0.8, 0.4, 0.1])
 def test_what_fails_a_run_is_what_a_search_may_not_take(pruned, limit):
     judged = judge(0.95, pruned, np.arange(1000) % 10, metric="accuracy", limit=limit)
-    found = {"judgement": asdict(judged)}
-    assert fails(found) == any(figure > 0 for figure in violations(found).values())
+    assert fails(judged) == any(figure > 0 for figure in violations(judged).values())

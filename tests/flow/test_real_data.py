@@ -24,8 +24,8 @@ def test_the_plain_command_keeps_the_guides_promises(tmp_path):
     assert pruned["accuracy"] >= 0.965
     assert pruned["measured_sparsity"] == pytest.approx(0.8, abs=1e-4)
     assert abs(tflite["accuracy"] - pruned["accuracy"]) <= 0.002
-    assert dense["h5_zip_bytes"] / pruned["tflite_zip_bytes"] >= 3
-    assert dense["h5_zip_bytes"] / tflite["zip_bytes"] >= 9
+    assert dense["h5"]["zip_bytes"] / pruned["tflite"]["zip_bytes"] >= 3
+    assert dense["h5"]["zip_bytes"] / tflite["size"]["zip_bytes"] >= 9
 
 
 @pytest.mark.usefixtures("real_data")

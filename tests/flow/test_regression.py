@@ -1,7 +1,6 @@
 """Numbers to predict, from arrays to TFLite, TensorBoard, report and table."""
 
 import csv
-import json
 import sys
 
 import numpy as np
@@ -14,7 +13,7 @@ import pruneflow
 from pruneflow import evaluate
 from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.errors import ConfigError, DataError
-from pruneflow.flow import pipeline
+from pruneflow.flow import pipeline, results
 from pruneflow.report import hparams, outcomes
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
@@ -182,7 +181,7 @@ def test_the_table_and_the_csv_name_what_they_compare_by(finished, capsys):
 
     _, result, run = finished
     tables.show_result(result)
-    cell = outcomes.CellOutcome("run", json.loads((run / "result.json").read_text()), "")
+    cell = outcomes.CellOutcome("run", results.read(run), "")
     tables.show_sweep([cell])
     tables.show_done(cell.result, run)
     shown = capsys.readouterr().out

@@ -45,12 +45,12 @@ def test_values_are_shared_after_pruning_in_a_stage_of_its_own(composed, tmp_pat
         assert np.unique(weight[weight != 0]).size == 4
         np.testing.assert_array_equal(weight == 0, before[name] == 0)
     of_before = both.pruned.sharing.before
-    assert (of_before.metrics, of_before.tflite_gzip_bytes) == (
+    assert (of_before.metrics, of_before.tflite.gzip_bytes) == (
         alone.pruned.metrics,
-        alone.pruned.tflite_gzip_bytes,
+        alone.pruned.tflite.gzip_bytes,
     )
     for with_values, without in zip(both.tflite, alone.tflite, strict=True):
-        assert with_values.gzip_bytes < 0.9 * without.gzip_bytes, with_values.kind
+        assert with_values.size.gzip_bytes < 0.9 * without.size.gzip_bytes, with_values.kind
         assert with_values.inside.masked == without.inside.masked and not with_values.inside.not_found
     assert both.tflite[0].max_difference < 1e-5  # from the shared network in Keras
     assert both.judgement.pruned == both.pruned.validation_accuracy

@@ -6,7 +6,6 @@ import json
 import runpy
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from own_fixtures import class_folders, picture
 
 import pruneflow
 from pruneflow.exports.runner import tflite_outcome
-from pruneflow.flow.results import Result
+from pruneflow.flow.figures import Result
 from pruneflow.models.tasks import Classification, Regression, Task
 from pruneflow.report import summary
 
@@ -83,7 +82,7 @@ def require_same(
 
 
 def lines_of(result: Result) -> list[str]:
-    return list(summary.findings(json.loads(json.dumps(asdict(result)))))
+    return list(summary.findings(result))
 
 
 def test_images_of_folders_are_resized_and_classified(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_fixtures import exported, result, write_run
+from results_fixtures import exported, result, typed, write_run
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from pruneflow.errors import PruneflowError
@@ -193,7 +193,7 @@ def npy(array):
 def test_masks_that_are_none_are_named(tmp_path, masks):
     MASKS[masks](tmp_path / "masks.npz")
     with pytest.raises(PruneflowError, match=r"masks\.npz does not hold the masks of this run: \w+: "):
-        list(run_pictures(tmp_path, whole()))
+        list(run_pictures(tmp_path, typed(whole())))
 
 
 @pytest.mark.parametrize("kind", ["foreign", "bytes", "pipe", "folder"])

@@ -2,7 +2,7 @@ import csv
 import string
 
 import pytest
-from results_fixtures import result, write_run
+from results_fixtures import exported, result, typed, write_run
 
 from pruneflow.command.names import LONGEST_NAME, cell_name
 from pruneflow.report import tables
@@ -42,17 +42,9 @@ def test_a_sweep_over_nothing_is_one_cell():
 
 
 def test_the_csv_has_a_row_for_every_cell(tmp_path):
-    result = {
-        "seed": 3,
-        "config": {"model": {"name": "cnn"}, "trainer": {"batch_size": 32}, "schedule": {"name": "constant"}},
-        "data": {"name": "mnist"},
-        "dense": {"accuracy": None},
-        "tflite": [{"kind": "float", "accuracy": 0.5}],
-        "pruned": {},
-        "phases": {"dense": {"seconds": 1.5}, "pruned": {}},
-        "ratios": {},
-    }
-    cells = [CellOutcome("seed=3", result, ""), CellOutcome("seed=4", None, "disk, full")]
+    found = result(exported(accuracy=0.5), seed=3, dense_accuracy=None)
+    found["phases"] = {"dense": {"seconds": 1.5}}
+    cells = [CellOutcome("seed=3", typed(found), ""), CellOutcome("seed=4", None, "disk, full")]
     write_csv(tmp_path / "sweep.csv", cells)
     header, done, failed = (tmp_path / "sweep.csv").read_text().splitlines()
     columns = header.split(",")
@@ -62,12 +54,16 @@ def test_the_csv_has_a_row_for_every_cell(tmp_path):
     assert failed.startswith("seed=4,failed,,") and failed.endswith('"disk, full"')
 
 
-def mixed_cells():
-    """One cell that was cut, one with zeros on top."""
+def mixed():
+    """Results of a cell that was cut and of one with zeros on top, by what came after the cut."""
     cut, zeros = result(), result()
     counted = {"multiply_adds": [500, 100], "parameters": [200, 40], "groups": []}
     cut["pruned"]["channels"] = {"of": "channels", "requested": 0.8, "removed": 0.8, **counted}
-    return [CellOutcome("then=none", cut, ""), CellOutcome("then=unstructured", zeros, "")]
+    return {"none": cut, "unstructured": zeros}
+
+
+def mixed_cells():
+    return [CellOutcome(f"then={name}", typed(found), "") for name, found in mixed().items()]
 
 
 def test_the_csv_says_what_sparsity_is_a_share_of(tmp_path):
@@ -85,11 +81,8 @@ def test_a_sweep_that_mixes_shares_says_which_is_which(capsys):
 
 
 def test_the_page_of_such_a_sweep_has_a_column_for_it(tmp_path):
-    for cell in mixed_cells():
-        name = cell.name.partition("=")[2]
-        write_run(
-            tmp_path / name, {**cell.result, "config": {**cell.result["config"], "then": {"name": name}}}
-        )
+    for name, found in mixed().items():
+        write_run(tmp_path / name, {**found, "config": {**found["config"], "then": {"name": name}}})
     write_sweep_report(collect([tmp_path]), tmp_path / "report.html")
     shown = (tmp_path / "report.html").read_text()
     assert all(f">{word}<" in shown for word in ("sparsity of", "cut", "zeros"))

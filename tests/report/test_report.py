@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from results_fixtures import exported, result, untested, write_run
+from results_fixtures import exported, result, typed, untested, write_run
 from test_cli import rows_of
 
 from pruneflow.errors import PruneflowError
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 
 def runs(*found):
-    return [Run(f"run-{index}", Path(f"run-{index}"), each) for index, each in enumerate(found)]
+    return [Run(f"run-{index}", Path(f"run-{index}"), typed(each)) for index, each in enumerate(found)]
 
 
 def grid(*found):
@@ -167,7 +167,7 @@ def test_every_run_has_a_row_though_marks_are_one(tmp_path):
 def test_the_front_of_compression_is_its_own(tmp_path):
     """Two dense networks: the smaller file is not the one that shrank most."""
     small, large = result(exported(accuracy=0.9, gzip_bytes=5_000)), result(exported(accuracy=0.8))
-    large["config"]["model"]["filters"], large["dense"]["tflite_gzip_bytes"] = [64], 800_000
+    large["config"]["model"]["filters"], large["dense"]["tflite"]["gzip_bytes"] = [64], 800_000
     found = grid(small, large)
     by_compression = found.front_of(lambda mark: -mark.compression)
     assert [mark.quality for mark in found.front] == [0.9]
@@ -349,7 +349,7 @@ def cut_to_half():
 
 
 def test_layers_are_drawn_before_and_after_a_cut():
-    first, second, whole = layer_rows(cut_to_half()["pruned"]["channels"])
+    first, second, whole = layer_rows(typed(cut_to_half()).channels)
     assert first.cells["units"] == [Bar("heads 4 to 2", 50, 50), Bar("values 8", 100, 100)]
     assert first.cells["multiply-adds"] == [Bar("1,000 to 500", 100 * 1000 / 3000, 50)]
     assert first.cells["bytes"] == [Bar("40 to 24", 2, 60)]
@@ -497,19 +497,19 @@ def test_a_sweep_over_seeds_has_means_with_their_extremes(tmp_path):
     assert "2 runs: seed" in shown.text
 
 
-REASONS = ("is not a result", "has format 1", "under way, or was cut off")
+REASONS = ("is not a result", "has format 9", "under way, or was cut off")
 
 
 @pytest.mark.run
 def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_shown(tmp_path):
     folder = sweep(tmp_path / "sweep")
-    for name in ("failed", "running", "older", "broken"):
+    for name in ("failed", "running", "newer", "broken"):
         (folder / name / ".hydra").mkdir(parents=True)
         (folder / name / ".hydra" / "overrides.yaml").write_text("[]")
     (folder / "failed" / "failure.json").write_text(
         json.dumps({"message": "Training diverged: loss is <nan>."})
     )
-    (folder / "older" / "result.json").write_text(json.dumps({"format": 1}))
+    (folder / "newer" / "result.json").write_text(json.dumps({"format": 9}))
     (folder / "broken" / "result.json").write_text('{"format": 2, "conf')
     (folder / ".stages" / "x").mkdir(parents=True)
     (folder / ".stages" / "x" / "result.json").write_text("{}")
@@ -517,7 +517,7 @@ def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_show
     shown = Page(write_sweep_report(found, folder / "report.html"))
     assert ["failed", "Training diverged: loss is <nan>."] in shown.rows
     assert "5 runs, 1 failed" in shown.text
-    assert [notice.split(":")[0] for notice in found.notices] == ["broken", "older", "running"]
+    assert [notice.split(":")[0] for notice in found.notices] == ["broken", "newer", "running"]
     for notice, said in zip(found.notices, REASONS, strict=True):
         assert said in notice and notice in shown.text
 

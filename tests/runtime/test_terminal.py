@@ -7,13 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import asdict, fields
 
 import pytest
+from results_fixtures import exported, typed
+from results_fixtures import result as made_up
 from rich.table import Table
 
-from pruneflow.exports.inspection import Inspection
-from pruneflow.flow.results import DataFacts, DenseResult, PrunedResult, Result, TfliteResult, WrappedResult
 from pruneflow.report import tables
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime import terminal
@@ -142,15 +141,7 @@ def test_a_closed_pipe_ends_the_program_as_a_shell_reports_it(monkeypatch, print
 
 def cell(name, accuracy):
     """A finished cell whose dense baseline has this accuracy."""
-    result = {
-        "data": {"name": "mnist"},
-        "config": {"model": {"name": "cnn"}},
-        "dense": {"tflite_gzip_bytes": 4000, "accuracy": accuracy},
-        "pruned": {"measured_sparsity": 0.8},
-        "phases": {"pruned": {"examples_per_second": 10.0}},
-        "tflite": [{"kind": "float", "gzip_bytes": 1000, "accuracy": 0.5}],
-    }
-    return CellOutcome(name, result, "")
+    return CellOutcome(name, typed(made_up(dense_accuracy=accuracy)), "")
 
 
 def dense_rows(cells, capsys):
@@ -166,38 +157,10 @@ def test_the_dense_baselines_of_a_sweep_are_told_apart(capsys):
     assert dense_rows(cells[:2], capsys) == ["dense"]
 
 
-def filled(part, **values):
-    """A part of a result with these values, and nothing where no table looks."""
-    return part(**{field.name: None for field in fields(part)} | values)
-
-
 def result(*, agreement):
-    sizes = {"bytes": 4000, "gzip_bytes": 1000, "zip_bytes": 1010, "zstd_bytes": 900}
-    by_format = {f"tflite_{key}": size for key, size in sizes.items()}
-    tflite = {
-        "kind": "int8",
-        "file": "pruned-int8.tflite",
-        "sent": "pruned-int8.tflite.gz",
-        "encoding": "dense",
-        "accuracy": 0.5,
-        "agreement": agreement,
-        "disagreements": 0,
-        "max_difference": 0.1,
-        "encodings": [],
-        "inside": filled(Inspection, masked=5, added=1, stateful=False),
-    }
-    reached = {"accuracy": 0.5, "metrics": {"accuracy": 0.5}}
-    wrapped = filled(WrappedResult, **reached, disagreements=0, agreement=1.0, max_difference=0.0)
-    return filled(
-        Result,
-        config={"model": {"name": "cnn"}},
-        data=filled(DataFacts, name="my data", test=10, metric="accuracy"),
-        dense=filled(DenseResult, **reached, **{**by_format, "tflite_gzip_bytes": 4000}),
-        pruned=filled(PrunedResult, **reached, measured_sparsity=0.8, wrapped=wrapped, **by_format),
-        tflite=[filled(TfliteResult, **{**tflite, **reached}, **sizes)],
-        ratios={"guide": 8.0},
-        classes=[],
-    )
+    found = made_up({**exported("int8"), "agreement": agreement})
+    found["data"]["name"] = "my data"
+    return typed(found)
 
 
 def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys):
@@ -210,7 +173,7 @@ def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys):
 
 
 def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
-    tables.show_done(asdict(result(agreement=1.0)), tmp_path / "my runs")
+    tables.show_done(result(agreement=1.0), tmp_path / "my runs")
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:2] == ["done", "dataset=my data"]
     assert words[-1] == f"run={tmp_path}/my runs"

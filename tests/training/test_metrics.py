@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from conftest import QUICK
+from results_fixtures import result, typed
 
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.errors import ConfigError
@@ -204,7 +205,9 @@ def test_a_search_looks_at_what_the_data_have():
     objectives.check_task(["validation_r2", "gzip_bytes"], numbers)
     with pytest.raises(ConfigError, match=r"objective=\[validation_accuracy\]: .*\. Take validation_r2\."):
         objectives.check_task(["validation_accuracy"], numbers)
-    of_numbers = {"pruned": {"validation_accuracy": None, "validation_metrics": {"r2": 0.5}}}
+    of_numbers = result()
+    of_numbers["pruned"] |= {"validation_accuracy": None, "validation_metrics": {"r2": 0.5}}
+    of_numbers = typed(of_numbers)
     assert objectives.values(of_numbers, ["validation_r2"]) == [0.5]
     assert objectives.values(of_numbers, ["validation_accuracy"]) is None
 

@@ -384,8 +384,8 @@ def test_a_sweep_fills_the_page_of_hparams(tmp_path):
                 "final/validation_accuracy": file["validation_accuracy"],
                 "final/validation_drop": result["judgement"]["drop"],
                 "final/sparsity": result["pruned"]["measured_sparsity"],
-                "final/gzip_bytes": file["gzip_bytes"],
-                "final/compression": result["dense"]["tflite_gzip_bytes"] / file["gzip_bytes"],
+                "final/gzip_bytes": file["size"]["gzip_bytes"],
+                "final/compression": result["dense"]["tflite"]["gzip_bytes"] / file["size"]["gzip_bytes"],
                 "final/latency_ms": file["latency"]["pruned"]["median_ms"],
                 "final/speedup": file["latency"]["speedup"]["ratio"],
             }
@@ -417,11 +417,11 @@ def test_the_card_has_the_figures_of_the_result_the_verdict_and_the_command(tmp_
     assert rows[0] == ["dataset", "model", "sparsity", "size", "compression", "accuracy"]
     dense, pruned, (file,) = result["dense"], result["pruned"], result["tflite"]
     for row, what, sparsity, size, accuracy in [
-        (rows[2], "cnn, dense", 0.0, dense["tflite_gzip_bytes"], dense["accuracy"]),
-        (rows[3], "cnn, pruned", 0.8, pruned["tflite_gzip_bytes"], pruned["accuracy"]),
-        (rows[4], "cnn, TFLite float", 0.8, file["gzip_bytes"], file["accuracy"]),
+        (rows[2], "cnn, dense", 0.0, dense["tflite"]["gzip_bytes"], dense["accuracy"]),
+        (rows[3], "cnn, pruned", 0.8, pruned["tflite"]["gzip_bytes"], pruned["accuracy"]),
+        (rows[4], "cnn, TFLite float", 0.8, file["size"]["gzip_bytes"], file["accuracy"]),
     ]:
-        ratio = dense["tflite_gzip_bytes"] / size
+        ratio = dense["tflite"]["gzip_bytes"] / size
         figures = [f"{sparsity:.3f}", f"{size / 1000:,.1f} kB", f"{ratio:.2f}x", f"{accuracy:.4f}"]
         assert row == ["mnist", what, *figures]
     assert lines[6:] == ["**Latency** not measured.", "", f"    {result['command']}"]
