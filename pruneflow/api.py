@@ -23,14 +23,13 @@ from pruneflow.command import answers, targets
 from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import differing
 from pruneflow.command.plugins import prefer_own_yaml
-from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.errors import ConfigError, PruneflowError, spelled
 from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain, selected
 from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.models.copies import copied
 from pruneflow.options import choices, require, require_one_of
-from pruneflow.report.points import spelled
 from pruneflow.runtime.device import left_as_found
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.forks import require_own_tensorflow
@@ -89,7 +88,7 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     require(not of_hydra, "overrides", of_hydra, problem, "Leave them out; pruneflow.run takes a folder.")
     if config_dir is not None:
         folder = accepted.existing_folder("config_dir", config_dir)
-        words.append(f"hydra.searchpath=[{_spelled(f'file://{folder}')}]")
+        words.append(f"hydra.searchpath=[{_quoted(f'file://{folder}')}]")
     with _hydra():
         try:
             composed = hydra.compose("config", words)
@@ -224,7 +223,7 @@ def _words_of(config: Config) -> list[str]:
     chosen = [word for word in groups if word.partition("=")[2] != _option(usual, word)]
     before, after = (_leaves(values) for values in (_unchecked(chosen), wanted))
     changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
-    return chosen + [f"{key}={_spelled(value)}" for key, value in changed.items()]
+    return chosen + [f"{key}={spelled(value, _quoted)}" for key, value in changed.items()]
 
 
 def _word_of(option: Any) -> str:
@@ -533,20 +532,16 @@ def _typed(group: str, value: Any) -> list[str]:
         return []
     settings = dict(value)
     name = settings.pop("name", None)
-    keys = [f"{group}.{key}={_spelled(each)}" for key, each in settings.items()]
+    keys = [f"{group}.{key}={spelled(each, _quoted)}" for key, each in settings.items()]
     return ([f"{group}={name}"] if name else []) + keys
 
 
-def _spelled(value: Any) -> str:
-    """A value as Hydra reads it."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_spelled(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(_spelled, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*|", value):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{escaped}'"
-    return spelled(value) if value != "" else "''"
+def _quoted(text: str) -> str:
+    """Text as Hydra reads it."""
+    if re.fullmatch(r"[A-Za-z_][\w./-]*", text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _new_folder() -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 LONGEST = 1000  # letters of a value that a message repeats
 COLOURS = re.compile(r"\x1b\[[0-9;]*m?")  # Keras 3 has them in its messages, which may have been cut short
 
-__all__ = ["ConfigError", "DataError", "PruneflowError"]
+__all__ = ["ConfigError", "DataError", "PruneflowError", "spelled"]
 
 
 class PruneflowError(Exception):
@@ -45,20 +47,29 @@ class DataError(PruneflowError):
 def _shown(value: object) -> str:
     """Spell ``value`` the way the command line does."""
     try:
-        text = _spelled(value).encode(errors="backslashreplace").decode()
+        text = spelled(value).encode(errors="backslashreplace").decode()
     except Exception:  # of any kind: somebody else's object, or a number of ten thousand digits
         text = f"<{type(value).__qualname__}>"
     text = " ".join(text.split()) if "\n" in text else text
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
-def _spelled(value: object) -> str:
+def spelled(value: Any, text: Callable[[str], str] = str) -> str:
+    """Spell a value as the command line does.
+
+    Args:
+        value: Null, a scalar, a list or a mapping of such.
+        text: Spells text; it stays as it is otherwise.
+
+    >>> spelled({"a": [None, True, 0.5]})
+    '{a:[null,true,0.5]}'
+    """
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return "[" + ",".join(_spelled(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_spelled(item)}" for key, item in value.items()) + "}"
-    return str(value)
+        return "[" + ",".join(spelled(each, text) for each in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{spelled(each, text)}" for key, each in value.items()) + "}"
+    return text(value) if isinstance(value, str) else str(value)

@@ -297,7 +297,7 @@ def test_foreign_files_leave_nothing_and_need_no_tensorflow(foreign, tmp_path, m
 def test_any_size_of_chunks_gives_the_same_outputs(foreign, monkeypatch, seconds):
     clock = iter([0.0, seconds])
     monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(runner.child, "hold_memory", lambda: None)
+    monkeypatch.setattr(runner.memory, "hold", lambda: None)
     data = evaluate._settings([]).dataset.load()
     (folder := foreign[0].parent / "examples").mkdir(exist_ok=True)
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

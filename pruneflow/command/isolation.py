@@ -24,6 +24,7 @@ from pruneflow.flow.config import Config
 from pruneflow.flow.run_folder import FAILURE_FILE, end, record_failure
 from pruneflow.report import hparams
 from pruneflow.runtime import memory, process, signals
+from pruneflow.runtime.child import started
 from pruneflow.runtime.files import remove_temporaries
 from pruneflow.runtime.surroundings import own_process
 from pruneflow.runtime.terminal import complain
@@ -86,21 +87,13 @@ def is_due() -> bool:
 
 def in_child(work: Work) -> None:
     """Do the work in a process of its own, which ends with this one and holds none of its locks."""
-    line = [sys.executable, "-m", "pruneflow.command.isolation"]
     labelled = sys.stdout is not sys.__stdout__  # somebody wants to see the lines first
     output = subprocess.PIPE if labelled else None
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"} if labelled else None
-    with subprocess.Popen(
-        line, 0, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment
-    ) as child:
-        try:
-            assert child.stdin
-            with suppress(BrokenPipeError):  # it died at once, as its exit status tells
-                child.stdin.write(pickle.dumps(work))
-            code = _followed(child)
-        except BaseException:
-            child.terminate()
-            raise
+    streams = {"stdout": output, "stderr": output, "env": environment}
+    request, end = pickle.dumps(work), subprocess.Popen.terminate
+    with started("pruneflow.command.isolation", request, end, **streams) as child:
+        code = _followed(child)
     if code and not (work.run_dir / FAILURE_FILE).exists():
         _fail(work, PruneflowError(f"The process of this cell ended with {code}. Is memory short?"))
 

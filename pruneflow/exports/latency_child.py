@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.runtime import backend, child, memory
+from pruneflow.runtime import backend, memory
 
 __all__ = ["Job", "done", "interleaved", "order", "runner", "summary", "thinned"]
 
@@ -165,7 +165,7 @@ def done(job: Job) -> Iterator[dict[str, Any]]:
     Yields:
         Which file it is ``at``, and at the end an ``answer``, or an ``error`` of LiteRT or NumPy.
     """
-    child.hold_memory()
+    memory.hold()
     gc.disable()  # it would run in the middle of an invocation
     try:
         yield from {"time": _time, "memory": _memory}[job.task](job)

@@ -23,7 +23,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports import decode
 from pruneflow.exports.micro_interpreter import MicroInterpreter
 from pruneflow.models.tasks import Task
-from pruneflow.runtime import backend, child
+from pruneflow.runtime import backend, child, memory
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.terminal import bar
 
@@ -160,7 +160,7 @@ def _foreign(file: str, dtype: str, shape: tuple[int, ...], spec: Spec, threads:
         Outputs, chunk after chunk, and empty ones as a sign of life; last what is wrong with the file, if
         anything.
     """
-    child.hold_memory()
+    memory.hold()
     try:
         x = np.memmap(Path(tempfile.gettempdir(), EXAMPLES), dtype, "r", shape=shape)
         content = Path(file).read_bytes()

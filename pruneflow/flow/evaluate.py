@@ -400,25 +400,30 @@ _Scored: TypeAlias = tuple[dict[str, Scores], dict[str, FloatArray]]
 def _evaluation(
     store: Store, inputs: dict[str, Any], run: Callable[[], _Scored], how: Evaluating
 ) -> Evaluation:
-    def make(folder: Path) -> None:
-        start = time.perf_counter()
-        scores, arrays = run()
-        seconds = time.perf_counter() - start
-        content = io.BytesIO()
-        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
-        write_file(folder / OUTCOME, content.getvalue())
-        facts = {"seconds": seconds, "scores": {part: asdict(found) for part, found in scores.items()}}
-        write_file(folder / FACTS, json.dumps(facts).encode())
-
-    def read(stage: Stage) -> Evaluation:
-        folder = Path(stage.path)
-        facts = json.loads((folder / FACTS).read_bytes())
-        scores = {part: Scores(**found) for part, found in facts["scores"].items()}
-        with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
-            said = {part: arrays[name] for part, name in ARRAYS.items() if name in arrays.files}
-            return Evaluation(stage, scores, said, arrays[VALIDATION_COSTS], facts["seconds"])
-
     asked = {"metrics": list(how.metrics)} if how.metrics else {}
     asked |= {} if how.test else {"parts": ["validation"]}
-    inputs = {"version": EVALUATE_VERSION, **inputs, **asked}
-    return store.get("evaluate", inputs, make=make, read=read)[1]
+    with store.held("evaluate", {"version": EVALUATE_VERSION, **inputs, **asked}) as held:
+        if held.missing:
+            with held.making() as folder:
+                _keep(run, folder)
+        return _kept(held.stage)
+
+
+def _keep(run: Callable[[], _Scored], folder: Path) -> None:
+    start = time.perf_counter()
+    scores, arrays = run()
+    seconds = time.perf_counter() - start
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_file(folder / OUTCOME, content.getvalue())
+    facts = {"seconds": seconds, "scores": {part: asdict(found) for part, found in scores.items()}}
+    write_file(folder / FACTS, json.dumps(facts).encode())
+
+
+def _kept(stage: Stage) -> Evaluation:
+    folder = Path(stage.path)
+    facts = json.loads((folder / FACTS).read_bytes())
+    scores = {part: Scores(**found) for part, found in facts["scores"].items()}
+    with np.load(folder / OUTCOME, allow_pickle=False) as arrays:
+        said = {part: arrays[name] for part, name in ARRAYS.items() if name in arrays.files}
+        return Evaluation(stage, scores, said, arrays[VALIDATION_COSTS], facts["seconds"])

@@ -212,28 +212,34 @@ def _dense_encoded(export: Export) -> Export:
 
 
 def _exported(store: Store, export: Export, network: Network, data: Data) -> Exported:
-    def make(folder: Path) -> None:
-        start = time.perf_counter()
-        aware = network.fake_quantized is not None and export.kind == "int8"
-        encoded = encode(export, network.as_trained if aware else network.model, data, has_ranges=aware)
-        seconds = time.perf_counter() - start
-        write_file(folder / MODEL, encoded.content)
-        facts = {
-            "seconds": seconds,
-            "size": asdict(size_of(encoded.content)),
-            "candidates": [asdict(candidate) for candidate in encoded.candidates],
-        }
-        write_file(folder / FACTS, json.dumps(facts).encode())
+    with store.held("export", export_inputs(export, network=network.stage.digest)) as held:
+        if held.missing:
+            with held.making() as folder:
+                _export(export, network, data, folder)
+        return _read(held.stage)
 
-    def read(stage: Stage) -> Exported:
-        folder = Path(stage.path)
-        facts = json.loads((folder / FACTS).read_bytes())
-        return Exported(
-            stage=stage,
-            content=(folder / MODEL).read_bytes(),
-            size=Size(**facts["size"]),
-            seconds=facts["seconds"],
-            candidates=tuple(Candidate(**candidate) for candidate in facts["candidates"]),
-        )
 
-    return store.get("export", export_inputs(export, network=network.stage.digest), make=make, read=read)[1]
+def _export(export: Export, network: Network, data: Data, folder: Path) -> None:
+    start = time.perf_counter()
+    aware = network.fake_quantized is not None and export.kind == "int8"
+    encoded = encode(export, network.as_trained if aware else network.model, data, has_ranges=aware)
+    seconds = time.perf_counter() - start
+    write_file(folder / MODEL, encoded.content)
+    facts = {
+        "seconds": seconds,
+        "size": asdict(size_of(encoded.content)),
+        "candidates": [asdict(candidate) for candidate in encoded.candidates],
+    }
+    write_file(folder / FACTS, json.dumps(facts).encode())
+
+
+def _read(stage: Stage) -> Exported:
+    folder = Path(stage.path)
+    facts = json.loads((folder / FACTS).read_bytes())
+    return Exported(
+        stage=stage,
+        content=(folder / MODEL).read_bytes(),
+        size=Size(**facts["size"]),
+        seconds=facts["seconds"],
+        candidates=tuple(Candidate(**candidate) for candidate in facts["candidates"]),
+    )

@@ -317,7 +317,7 @@ class PlanFacts:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything a run found out. See the README for the meaning of each field.
+    """Everything a run found out. docs/results.md has the meaning of each field.
 
     ``judgement`` and ``contract`` are null in results of before. ``cut`` is the network that the first phase
     has cut, where a second one put zeros on top: ``pruned`` is that network then, and its sparsity is of the

@@ -91,18 +91,15 @@ def scan(store: Store, config: Config, ready: Prepared, network: Network) -> Sca
     """
     inputs = scan_inputs(config, ready, network=network.stage.digest)
     _warn_of_few(_count(config, ready), config.sensitivity.examples)
-
-    def make(folder: Path) -> None:
-        start = time.perf_counter()
-        found = _measured(config, ready, network)
-        write_file(folder / SCAN_FILE, json.dumps(asdict(found)).encode())
-        facts = {"seconds": time.perf_counter() - start}
-        write_file(folder / FACTS, json.dumps(facts).encode())
-
-    def read(stage: Any) -> Scan:
-        return Scan.of(json.loads((Path(stage.path) / SCAN_FILE).read_bytes()))
-
-    return store.get("sensitivity", inputs, make=make, read=read)[1]
+    with store.held("sensitivity", inputs) as held:
+        if held.missing:
+            with held.making() as folder:
+                start = time.perf_counter()
+                found = _measured(config, ready, network)
+                write_file(folder / SCAN_FILE, json.dumps(asdict(found)).encode())
+                facts = {"seconds": time.perf_counter() - start}
+                write_file(folder / FACTS, json.dumps(facts).encode())
+        return Scan.of(json.loads((Path(held.stage.path) / SCAN_FILE).read_bytes()))
 
 
 def scan_inputs(config: Config, ready: Prepared, *, network: str) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
@@ -35,8 +35,6 @@ __all__ = ["LOCKS", "RUNS", "Held", "Stage", "Stages", "Store", "layouts", "stag
 
 DIGEST = r"[0-9a-f]{64}"
 LOCKS, RUNS = "locks", "runs"  # folders of a store, beside one for each kind of stage
-
-T = TypeVar("T")
 
 
 @dataclass(kw_only=True)
@@ -105,31 +103,6 @@ class Store:
 
     def __init__(self, folder: Path, *, reuse: bool = True) -> None:
         self.folder, self.reuse = folder / LAYOUT, reuse
-
-    def get(
-        self,
-        name: str,
-        inputs: Mapping[str, Any],
-        *,
-        make: Callable[[Path], None],
-        read: Callable[[Stage], T],
-    ) -> tuple[Stage, T]:
-        """Take a finished stage, or make it, and read it: `held`, for those who have functions for both.
-
-        Args:
-            name: As `held` takes it.
-            inputs: As `held` takes it.
-            make: Writes the result into an existing folder, as the block of `Held.making` does.
-            read: Reads what the caller wants from the finished stage.
-
-        Returns:
-            The stage, and what ``read`` returned.
-        """
-        with self.held(name, inputs) as held:
-            if held.missing:
-                with held.making() as folder:
-                    make(folder)
-            return held.stage, read(held.stage)
 
     @contextmanager
     def held(self, name: str, inputs: Mapping[str, Any]) -> Iterator[Held]:

@@ -8,6 +8,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from pruneflow.errors import spelled
 from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.report import summary
 from pruneflow.report.collect import Run
@@ -22,7 +23,6 @@ __all__ = [
     "labels",
     "pareto",
     "points_of",
-    "spelled",
 ]
 
 LARGEST_GROUPS = 8  # colours that can be told apart by everybody
@@ -264,19 +264,6 @@ def labels(keys: Sequence[str]) -> dict[str, str]:
     """
     last = [key.rpartition(".")[2] for key in keys]
     return {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
-
-
-def spelled(value: Any) -> str:
-    """A value as the command line spells it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(spelled, value)) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{spelled(each)}" for key, each in value.items()) + "}"
-    return str(value)
 
 
 def _settings(result: Result, file: TfliteResult) -> dict[str, Any]:

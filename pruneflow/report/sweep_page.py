@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pruneflow.errors import PruneflowError
+from pruneflow.errors import PruneflowError, spelled
 from pruneflow.flow.figures import LatencyResult, Result
 from pruneflow.flow.judgement import Judgement, marked
 from pruneflow.report.charts import Picture, styled
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
-from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of, spelled
+from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of
 from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
 from pruneflow.runtime.records import pick
 

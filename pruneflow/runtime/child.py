@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import IO, Any
 from pruneflow.runtime.signals import POLL_S, end_with_parent, ended, leave_to_parent, let_through
 from pruneflow.runtime.surroundings import own_process
 
-__all__ = ["Outcome", "hold_memory", "values_of"]
+__all__ = ["Outcome", "started", "values_of"]
 
 RAISED = 1  # exit status of Python where an exception ended it
 
@@ -133,29 +133,55 @@ def _served(request: bytes, scratch: str, said: IO[bytes], log: IO[bytes], answe
     Returns:
         Its exit status.
     """
-    line = [sys.executable, "-m", "pruneflow.runtime.child"]
     environment = {**os.environ, "TMPDIR": scratch, "CUDA_VISIBLE_DEVICES": "-1"}
-    try:
-        child = subprocess.Popen(line, 0, stdin=subprocess.PIPE, stdout=said, stderr=log, env=environment)
-    except OSError:  # no Python of its own, or no process left
-        return RAISED
+    with ExitStack() as stack:
+        begin = started(
+            "pruneflow.runtime.child",
+            request,
+            subprocess.Popen.kill,
+            stdout=said,
+            stderr=log,
+            env=environment,
+        )
+        try:
+            child = stack.enter_context(begin)
+        except OSError:  # no Python of its own, or no process left
+            return RAISED
 
-    def meanwhile() -> None:
-        answers.collect()
-        if answers.late:
-            child.kill()
+        def meanwhile() -> None:
+            answers.collect()
+            if answers.late:
+                child.kill()
 
-    with child:
+        status = ended(child, meanwhile)
+        let_through()  # a signal that reached both
+    return status
+
+
+@contextmanager
+def started(
+    module: str, request: bytes, end: Callable[[subprocess.Popen[bytes]], object], **streams: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a module as a child, which reads a request from its standard input; that stays open.
+
+    Args:
+        module: Its name.
+        request: What it reads.
+        end: Ends the child if the block raises.
+        streams: As `subprocess.Popen` takes them.
+
+    Raises:
+        OSError: if no process can be started.
+    """
+    with subprocess.Popen([sys.executable, "-m", module], 0, stdin=subprocess.PIPE, **streams) as child:
         try:
             assert child.stdin
             with suppress(BrokenPipeError):  # it died at once, as its exit status tells
                 child.stdin.write(request)
-            status = ended(child, meanwhile)
-            let_through()  # a signal that reached both
+            yield child
         except BaseException:
-            child.kill()
+            end(child)
             raise
-    return status
 
 
 def _last_line(log: IO[bytes]) -> str:
@@ -163,19 +189,6 @@ def _last_line(log: IO[bytes]) -> str:
     log.seek(max(0, log.tell() - 4096))
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line and not line.startswith("INFO:")), "")
-
-
-def hold_memory() -> None:
-    """Have what asks for more memory than the machine has fail here, and be ended first where it is short."""
-    with suppress(OSError):  # not Linux
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    with suppress(ImportError, OSError, ValueError):  # Windows, or not allowed
-        import resource
-
-        allowed, most = resource.getrlimit(resource.RLIMIT_DATA)
-        if allowed == resource.RLIM_INFINITY:
-            there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            resource.setrlimit(resource.RLIMIT_DATA, (there_is, most))
 
 
 def _serve() -> None:

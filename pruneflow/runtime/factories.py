@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +58,13 @@ def found(key: str, name: str) -> Callable[..., Any]:
     _refuse_hidden(key, name, module_name.partition(".")[0])
     with _current_folder():
         module = _imported(key, name, module_name)
-    value: Any = module
-    for part in path.split("."):
-        if not hasattr(value, part):
-            functions = [each for each, held in vars(module).items() if callable(held) and each[0] != "_"]
-            held = f"it has {', '.join(sorted(functions)[:8])}" if functions else "it has no functions"
-            raise ConfigError.of(key, name, f"the module {module_name} has no {path}; {held}", "Name one.")
-        value = getattr(value, part)
+    try:
+        value = attrgetter(path)(module)
+    except AttributeError as error:
+        functions = [each for each, held in vars(module).items() if callable(held) and each[0] != "_"]
+        held = f"it has {', '.join(sorted(functions)[:8])}" if functions else "it has no functions"
+        problem = f"the module {module_name} has no {path}; {held}"
+        raise ConfigError.of(key, name, problem, "Name one.") from error
     require(
         callable(value), key, name, f"it is no function, but {type(value).__name__}", "Name a function of it."
     )

@@ -1,4 +1,4 @@
-"""Memory: what this process may have, and the answer where something takes more."""
+"""Memory: the bytes that this process has and may have, and the answer where something takes more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 __all__ = [
     "RAN_OUT",
     "allowed_bytes",
+    "hold",
     "peak_bytes",
     "ran_out",
     "require_address_space",
@@ -44,7 +45,7 @@ def allowed_bytes() -> int:
     """Memory that this process may have: of the machine, of its container, of ``ulimit -v``."""
     found = [_address_space()]
     with suppress(AttributeError, ValueError, OSError):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        found.append(_of_machine())
     for file in map(Path, _LIMITS):
         with suppress(OSError, ValueError):  # no such file, or "max"
             found.append(int(file.read_text(encoding="utf-8")))
@@ -81,6 +82,18 @@ def require_address_space() -> None:
             f"Memory ran out: ulimit -v allows {_gigabytes(allowed)}, and TensorFlow needs "
             f"{_gigabytes(ADDRESSES)} of address space. Raise the limit."
         )
+
+
+def hold() -> None:
+    """Have what asks for more memory than the machine has fail here, and be ended first where it is short."""
+    with suppress(OSError):  # not Linux
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with suppress(ImportError, OSError, ValueError):  # Windows, or not allowed
+        import resource
+
+        allowed, most = resource.getrlimit(resource.RLIMIT_DATA)
+        if allowed == resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_DATA, (_of_machine(), most))
 
 
 def reset_peak() -> bool:
@@ -126,6 +139,10 @@ def _address_space() -> int:
         if limit != resource.RLIM_INFINITY:
             return limit
     return 2**63 - 1
+
+
+def _of_machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gigabytes(count: int) -> str:

@@ -10,6 +10,7 @@ from functools import partial
 from math import ceil, prod
 from typing import Any, ClassVar
 
+from pruneflow.errors import spelled
 from pruneflow.options import open_mapping, option, require
 from pruneflow.sparsity.sensitivity import Curve, Scan, shares
 
@@ -277,8 +278,3 @@ def _solve(rising: Callable[[float], float], bends: Sequence[float], wanted: flo
 def _matches(name: str, pattern: str) -> bool:
     parts = name.split("/")
     return any(fnmatchcase("/".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
-
-
-def spelled(layers: Mapping[str, float]) -> str:
-    """Sparsities by pattern, as the command line spells them."""
-    return "{" + ",".join(f"{pattern}:{sparsity}" for pattern, sparsity in layers.items()) + "}"

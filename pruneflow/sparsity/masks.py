@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, spelled
 from pruneflow.options import require
 from pruneflow.sparsity.criteria import Criterion
-from pruneflow.sparsity.distributions import Distribution, Uniform, spelled
+from pruneflow.sparsity.distributions import Distribution, Uniform
 from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selection import (
     Kept,

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, spelled
 from pruneflow.options import require, require_one_of
 from pruneflow.sparsity.channels.groups import Channels
 from pruneflow.sparsity.criteria import Criterion
-from pruneflow.sparsity.distributions import Distribution, spelled
+from pruneflow.sparsity.distributions import Distribution
 from pruneflow.sparsity.kernels import FROZEN, kernels, leaves, reason_to_leave, trained_variables
 from pruneflow.sparsity.masks import MaskPlan, Prunable
 from pruneflow.sparsity.structures import Structure

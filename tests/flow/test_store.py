@@ -37,7 +37,16 @@ def get(store, inputs, content="result", made=None):
             made.append(inputs)
         (folder / "file").write_text(content)
 
-    return store.get("dense", inputs, make=make, read=lambda stage: (Path(stage.path) / "file").read_text())
+    stage = taken(store, inputs, make)
+    return stage, (Path(stage.path) / "file").read_text()
+
+
+def taken(store, inputs, make):
+    with store.held("dense", inputs) as held:
+        if held.missing:
+            with held.making() as folder:
+                make(folder)
+    return held.stage
 
 
 def test_a_stage_is_made_once_for_the_same_inputs_and_again_for_others(tmp_path):
@@ -186,14 +195,14 @@ def test_what_fails_is_not_kept_and_its_rest_is_handed_to_the_next(tmp_path):
         raise PruneflowError("disk full")
 
     with pytest.raises(PruneflowError, match="disk full"):
-        store.get("dense", {"a": 1}, make=fail, read=lambda stage: None)
+        taken(store, {"a": 1}, fail)
     seen = []
 
     def make(folder):
         seen.append({path.name for path in folder.rglob("*")})
         (folder / "file").write_text("result")
 
-    stage, _ = store.get("dense", {"a": 1}, make=make, read=lambda stage: None)
+    stage = taken(store, {"a": 1}, make)
     assert (stage.reused, seen) == (False, [{"scratch", "checkpoint"}])
     assert {path.name for path in Path(stage.path).iterdir()} == {"file", "manifest.json"}
 
@@ -263,16 +272,14 @@ from pruneflow.flow.store import Store
 
 folder, log = Path(sys.argv[1]), Path(sys.argv[2])
 
-def make(work):
-    with log.open("a") as file:
-        file.write("made\\n")
-    sys.stdin.read()
-    (work / "file").write_text("result")
-
-stage, content = Store(folder).get(
-    "dense", {"a": 1}, make=make, read=lambda stage: (Path(stage.path) / "file").read_text()
-)
-print(stage.reused, content)
+with Store(folder).held("dense", {"a": 1}) as held:
+    if held.missing:
+        with held.making() as work:
+            with log.open("a") as file:
+                file.write("made\\n")
+            sys.stdin.read()
+            (work / "file").write_text("result")
+print(held.stage.reused, (Path(held.stage.path) / "file").read_text())
 """
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pruneflow.runtime import child
+from pruneflow.runtime import child, memory
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +145,7 @@ def test_more_memory_than_there_is_is_refused_rather_than_taken():
 
 
 def greedy():
-    child.hold_memory()
+    memory.hold()
     yield Path("/proc/self/oom_score_adj").read_text().strip()
     there_is = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
@@ -217,7 +217,7 @@ def alive(pid):
 CODE = """
 import signal, sys
 import test_child
-from pruneflow.runtime import child
+from pruneflow.runtime import child, memory
 from pruneflow.runtime.signals import undisturbed
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 with undisturbed():

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.errors import ConfigError
+from pruneflow.errors import ConfigError, spelled
 from pruneflow.options import require
 from pruneflow.sparsity.channels.groups import Channels, Counts, Kept
 from pruneflow.sparsity.channels.option import Channel
 from pruneflow.sparsity.channels.shares import Order, counts_for, fewest, ladder, steps
-from pruneflow.sparsity.distributions import AfterScan, Global, Scanning, Uniform, spelled
+from pruneflow.sparsity.distributions import AfterScan, Global, Scanning, Uniform
 from pruneflow.sparsity.masks import SAME, Alone, Arrays, Mask, MaskPlan, settings_of
 from pruneflow.sparsity.selection import Scores, keep_largest
 from pruneflow.sparsity.sensitivity import damage_at
