@@ -36,7 +36,7 @@ def read(file: Path) -> Scan:
     """
     try:
         return Scan.of(json.loads(file.read_bytes()))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise PruneflowError(f"{file} does not hold a scan: {error}. Make it again.") from error
 
 

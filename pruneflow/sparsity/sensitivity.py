@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from pruneflow.options import require
+from pruneflow.runtime.records import fitted
 
 __all__ = ["SCAN_FILE", "Curve", "Scan", "Scanned", "Sensitivity", "curve_of", "damage_at", "shares"]
 
@@ -104,13 +105,14 @@ class Scan:
     weights: tuple[Scanned, ...]
 
     @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Scan:
-        """Read back what ``asdict`` made of it."""
-        figures = ("sparsities", "losses", "accuracies")
-        weights = tuple(
-            Scanned(**{**each, **{key: tuple(each[key]) for key in figures}}) for each in found["weights"]
-        )
-        return cls(**{**found, "levels": tuple(found["levels"]), "weights": weights})
+    def of(cls, found: Any) -> Scan:
+        """Read back what ``asdict`` made of it.
+
+        Raises:
+            ValueError: if it is anything else.
+        """
+        scan: Scan = fitted(found, cls)
+        return scan
 
     def ranked(self) -> list[Scanned]:
         """Return the weights, most sensitive first: by the mean increase of the loss over the shares."""
