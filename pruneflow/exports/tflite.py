@@ -7,14 +7,13 @@ import struct
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import PruneflowError
 from pruneflow.exports import decode
 from pruneflow.exports.sparse_tensors import (
@@ -26,21 +25,14 @@ from pruneflow.exports.sparse_tensors import (
     scatter,
     unpack,
 )
+from pruneflow.exports.tables import Array, File, array_of, names, operation, schema
 
 __all__ = ["Graph", "Op", "Tensor", "Weight", "operation", "parse", "read"]
-
-Array = npt.NDArray[Any]
 
 # flatbuffers' Python code checks nothing: what it stumbles over in a damaged file comes out as one of these.
 DAMAGED = (struct.error, LookupError, ValueError, TypeError, AttributeError, ArithmeticError)
 MOST_BYTES = 2**32  # of a file, which is read into memory
-MOST_ENTRIES = 2**22  # of tables, shapes and operands together: a damaged file has them share one vector
 MOST_DIMENSIONS = 32
-MOST_ELEMENTS = 2**28  # of a sparse tensor made dense: a damaged file asks for any number
-ELEMENTS_PER_BYTE = 1000  # of the file; fewer than one weight in a thousand is no network
-ALWAYS_ELEMENTS = 2**20
-ELEMENTS_PER_DENSE_BYTE = 16  # four of 2 bits in a byte, and tensors that share a buffer
-BYTES_OF_TEXT = 64  # that count as one entry
 
 # Operands that may be weights, by operation; biases and peepholes have rank 1 and fall out by that.
 LSTM = (*range(1, 9), 16)
@@ -242,7 +234,7 @@ def parse(content: bytes, name: str) -> Graph:
     _require_tflite(content[:8], name)
     try:
         with np.errstate(all="ignore"):
-            return _graph(_File(content, name))
+            return _graph(File(content, name))
     except DAMAGED as error:
         raise PruneflowError(
             f"{name} is cut short or damaged: {error}. Copy it again, or export again."
@@ -257,83 +249,9 @@ def _require_tflite(head: bytes, name: str) -> None:
         )
 
 
-@cache
-def _schema() -> Any:
-    """Import the generated classes late: it takes 0.2 s."""
-    from ai_edge_litert import schema_py_generated
-
-    return schema_py_generated
-
-
-@cache
-def _names(enumeration: str) -> dict[int, str]:
-    members = vars(getattr(_schema(), enumeration)).items()
-    return {number: name for name, number in members if not name.startswith("_")}
-
-
-def operation(number: int) -> str:
-    """TFLite's name of a builtin operation, such as ``"FULLY_CONNECTED"``."""
-    return _names("BuiltinOperator").get(number, f"OPERATOR_{number}")
-
-
-class _File:
-    """The tables that all subgraphs share."""
-
-    def __init__(self, content: bytes, name: str) -> None:
-        self.content, self.name = content, name
-        self.entries_left = MOST_ENTRIES
-        self.most_elements = min(MOST_ELEMENTS, ALWAYS_ELEMENTS + ELEMENTS_PER_BYTE * len(content))
-        dense = ALWAYS_ELEMENTS + ELEMENTS_PER_DENSE_BYTE * len(content)
-        self.elements_left = {"sparse": self.most_elements, "dense": dense}
-        self.model = _schema().Model.GetRootAs(content, 0)
-        self.operations = [self._operation(code) for code in self.tables(self.model, "OperatorCodes")]
-        self.buffers = self.tables(self.model, "Buffers")
-
-    def _operation(self, code: Any) -> str:
-        number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # only the first goes beyond 127
-        name = operation(number)
-        return self.text(code.CustomCode()) if name == "CUSTOM" else name
-
-    def tables(self, parent: Any, field: str) -> list[Any]:
-        """All entries of a vector of tables."""
-        length = getattr(parent, f"{field}Length")()
-        self._spend(length, field)
-        return [getattr(parent, field)(index) for index in range(length)]
-
-    def numbers(self, parent: Any, field: str) -> tuple[int, ...]:
-        """All entries of a vector of whole numbers."""
-        self._spend(getattr(parent, f"{field}Length")(), field)
-        return tuple(_vector(getattr(parent, f"{field}AsNumpy")()).tolist())
-
-    def text(self, raw: bytes | None) -> str:
-        self._spend(len(raw or b"") // BYTES_OF_TEXT, "characters")
-        return printable((raw or b"").decode(errors="replace"))
-
-    def spend_elements(self, encoding: str, count: int) -> None:
-        """Refuse weights that are together larger than those of any network in a file of this size."""
-        self.elements_left[encoding] -= count
-        if self.elements_left[encoding] < 0:
-            raise ValueError("its weights would be far larger than it is")
-
-    def _spend(self, count: int, what: str) -> None:
-        self.entries_left -= count
-        if self.entries_left < 0:
-            raise ValueError(f"it claims {count} {what}")
-
-    def bytes_of(self, tensor: Any) -> npt.NDArray[np.uint8]:
-        """The buffer of a tensor, which files beyond 2 GB keep behind the tables; empty for no constant."""
-        buffer = self.buffers[tensor.Buffer()]
-        start, size = buffer.Offset(), buffer.Size()
-        if start <= 1:  # that far into a file is never data, says schema.fbs
-            return _vector(buffer.DataAsNumpy()).astype(np.uint8, copy=False)
-        if start + size > len(self.content):
-            raise ValueError(f"a buffer ends at byte {start + size} of {len(self.content)}")
-        return np.frombuffer(self.content, np.uint8, size, start)
-
-
 @dataclass(frozen=True)
 class _Subgraph:
-    file: _File
+    file: File
     number: int
     table: Any
     tensors: list[Any]
@@ -372,7 +290,7 @@ class _Reader:
     densified: bool
 
 
-def _graph(file: _File) -> Graph:
+def _graph(file: File) -> Graph:
     if getattr(file.model, "ExternalBuffersLength", lambda: 0)():  # LiteRT knows them since 2.1
         raise PruneflowError(f"{file.name} keeps weights in other files, which pruneflow does not read.")
     subgraphs = [_subgraph(file, *each) for each in enumerate(file.tables(file.model, "Subgraphs"))]
@@ -402,7 +320,7 @@ def _graph(file: _File) -> Graph:
     )
 
 
-def _subgraph(file: _File, number: int, table: Any) -> _Subgraph:
+def _subgraph(file: File, number: int, table: Any) -> _Subgraph:
     ops = [
         Op(file.operations[op.OpcodeIndex()], file.numbers(op, "Inputs"), file.numbers(op, "Outputs"))
         for op in file.tables(table, "Operators")
@@ -410,7 +328,7 @@ def _subgraph(file: _File, number: int, table: Any) -> _Subgraph:
     return _Subgraph(file, number, table, file.tables(table, "Tensors"), ops)
 
 
-def _readers(file: _File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
+def _readers(file: File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
     """Operations that read each weight, by tensor, in the order in which they run."""
     origins: dict[int, tuple[int, bool]] = {}
     found: dict[int, list[_Reader]] = {}
@@ -428,14 +346,14 @@ def _readers(file: _File, subgraph: _Subgraph) -> dict[int, list[_Reader]]:
     return found
 
 
-def _is_weight(file: _File, subgraph: _Subgraph, index: int) -> bool:
+def _is_weight(file: File, subgraph: _Subgraph, index: int) -> bool:
     tensor = subgraph.tensors[index]
     stored = index in subgraph.decoded or file.bytes_of(tensor).size > 0
     constant = stored or tensor.Sparsity() is not None
     return constant and tensor.ShapeLength() >= 2 and _dtype(tensor) in DTYPES
 
 
-def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
+def _weight(file: File, subgraph: _Subgraph, index: int, readers: Sequence[_Reader]) -> Weight:
     tensor, shape = subgraph.tensors[index], subgraph.shape(index)
     pair = [file.bytes_of(subgraph.tensors[each]) for each in subgraph.decoded.get(index, ())]
     layout, content = _layout(file, tensor), np.concatenate(pair) if pair else file.bytes_of(tensor)
@@ -471,26 +389,26 @@ def _weight(file: _File, subgraph: _Subgraph, index: int, readers: Sequence[_Rea
 
 
 def _dequantized(
-    file: _File, tensor: Any, stored: Array, subgraph: _Subgraph | None = None
+    file: File, tensor: Any, stored: Array, subgraph: _Subgraph | None = None
 ) -> npt.NDArray[np.float32]:
     how = tensor.Quantization()
     if how is None:
         return stored.astype(np.float32, copy=False)
-    if subgraph and how.DetailsType() == _schema().QuantizationDetails.BlockwiseQuantization:
+    if subgraph and how.DetailsType() == schema().QuantizationDetails.BlockwiseQuantization:
         return _of_blocks(file, how.Details(), stored, subgraph)
     if how.DetailsType():
-        kind = _names("QuantizationDetails").get(how.DetailsType(), "unknown")
+        kind = names("QuantizationDetails").get(how.DetailsType(), "unknown")
         raise PruneflowError(
             f"{file.name}: {file.text(tensor.Name())} is quantized in a way that is not read here ({kind}). "
             "Use one of pruneflow's exports."
         )
-    scale, zero_point = _vector(how.ScaleAsNumpy()), _vector(how.ZeroPointAsNumpy())
+    scale, zero_point = array_of(how.ScaleAsNumpy()), array_of(how.ZeroPointAsNumpy())
     return dequantize(stored, scale, zero_point, how.QuantizedDimension())
 
 
-def _of_blocks(file: _File, table: Any, stored: Array, subgraph: _Subgraph) -> npt.NDArray[np.float32]:
+def _of_blocks(file: File, table: Any, stored: Array, subgraph: _Subgraph) -> npt.NDArray[np.float32]:
     """Dequantize a weight with a scale for each block of inputs of each output, in a tensor of its own."""
-    how = _schema().BlockwiseQuantization()
+    how = schema().BlockwiseQuantization()
     how.Init(table.Bytes, table.Pos)
     size = how.BlockSize()
     if size < 1 or stored.shape[-1] % size:
@@ -511,7 +429,7 @@ def _scale(tensor: Any) -> tuple[float | None, int | None]:
     return float(how.Scale(0)), int(how.ZeroPoint(0))
 
 
-def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:
+def _span(file: File, tensor: Any, dtype: str) -> tuple[float, float] | None:
     """Return what the smallest and the largest integer of a tensor stand for."""
     how = tensor.Quantization()
     if how is None or how.ScaleLength() != 1 or dtype not in INTEGERS:
@@ -521,7 +439,7 @@ def _span(file: _File, tensor: Any, dtype: str) -> tuple[float, float] | None:
     return low, high
 
 
-def _layout(file: _File, tensor: Any) -> SparseLayout | None:
+def _layout(file: File, tensor: Any) -> SparseLayout | None:
     sparsity = tensor.Sparsity()
     if sparsity is None:
         return None
@@ -530,16 +448,16 @@ def _layout(file: _File, tensor: Any) -> SparseLayout | None:
 
 
 def _level(dimension: Any) -> Level:
-    if dimension.Format() == _schema().DimensionType.DENSE:
+    if dimension.Format() == schema().DimensionType.DENSE:
         return Level(dimension.DenseSize(), np.zeros(0, np.int32), np.zeros(0, np.int32))
     segments = _indices(dimension.ArraySegmentsType(), dimension.ArraySegments())
     return Level(None, segments, _indices(dimension.ArrayIndicesType(), dimension.ArrayIndices()))
 
 
 def _indices(kind: int, table: Any) -> Array:
-    vector = getattr(_schema(), _names("SparseIndexVector")[kind])()
+    vector = getattr(schema(), names("SparseIndexVector")[kind])()
     vector.Init(table.Bytes, table.Pos)
-    return _vector(vector.ValuesAsNumpy())
+    return array_of(vector.ValuesAsNumpy())
 
 
 def _uses(subgraph: _Subgraph, op: Op, position: int, weight: tuple[int, ...]) -> int:
@@ -559,10 +477,5 @@ def _uses(subgraph: _Subgraph, op: Op, position: int, weight: tuple[int, ...]) -
     return math.prod(subgraph.shape(op.inputs[0])[:-1])  # recurrent: every step of every sequence
 
 
-def _vector(numbers: Any) -> Array:
-    """Numbers as flatbuffers gives them, which is 0 for a vector that is not there."""
-    return numbers if isinstance(numbers, np.ndarray) else np.zeros(0, np.int32)
-
-
 def _dtype(tensor: Any) -> str:
-    return _names("TensorType")[tensor.Type()].lower()
+    return names("TensorType")[tensor.Type()].lower()

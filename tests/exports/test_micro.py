@@ -15,7 +15,15 @@ from test_cli import exit_code
 
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exports import decode, encodings, micro_file, micro_interpreter, micro_operations, tflite
+from pruneflow.exports import (
+    decode,
+    encodings,
+    micro_file,
+    micro_interpreter,
+    micro_operations,
+    tables,
+    tflite,
+)
 from pruneflow.exports.decode import smallest, unpack
 from pruneflow.exports.encodings import encode
 from pruneflow.exports.micro import Micro, MicroFacts
@@ -165,7 +173,7 @@ def test_the_file_says_what_the_int8_file_says_bit_for_bit(few_values):
 
 def ancillaries(content):
     """The second tensor of each weight that is decoded."""
-    file = tflite._File(content, "file")
+    file = tables.File(content, "file")
     subgraph = tflite._subgraph(file, 0, file.tables(file.model, "Subgraphs")[0])
     return [file.bytes_of(subgraph.tensors[values]) for _, values in subgraph.decoded.values()]
 

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import PruneflowError
-from pruneflow.exports import tflite
+from pruneflow.exports import tables
 from pruneflow.exports.exporters import DynamicRange, Float, Int8
 from pruneflow.exports.sparse_tensors import Level, SparseLayout, dequantize, positions, scatter, unpack
 from pruneflow.exports.tflite import parse
@@ -194,7 +194,7 @@ def test_weights_that_share_a_buffer_take_no_memory_without_end():
 @pytest.mark.parametrize("what", ["Shape", "Inputs", "Operators", "characters"])
 def test_tables_that_share_a_vector_take_no_time_without_end(what, monkeypatch):
     """Each of ten thousand tables may hold the same list of a million numbers."""
-    file = tflite._File(converted("cnn", "float"), "file")
+    file = tables.File(converted("cnn", "float"), "file")
     file.entries_left = 2
     subgraph = file.model.Subgraphs(0)
     with pytest.raises(ValueError, match=f"it claims .* {what}"):
