@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -84,20 +84,10 @@ class Job:
         """
         with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
             plugins.prefer_own_yaml()
-            loader = GlobalHydra.instance().config_loader()
-            typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
-            fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
-            keys = {override.key_or_group for override in typed}
-            compose = partial(_compose, parsed.config_name or "config", _search_path(parsed), keys)
-            settings = compose(fixed)
-            sweep = _is_sweep(parsed, settings.hydra.mode)
-            if not sweep and len(fixed) < len(typed):
-                compose(parsed.overrides)  # which Hydra refuses, as several values need a sweep
+            typed, compose, settings, sweep = _settings(parsed)
             swept = [*grids.swept_in_yaml(settings), *typed]
             if sweep:
-                plugins.check(settings.hydra)
-                launchers.engine_of(settings.hydra).check()
-                grids.check_swept(swept)
+                _check_sweep(settings, swept)
             searches = sweep and search.is_search(settings.hydra)
             if searches and parsed.dry_run:
                 raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
@@ -105,7 +95,9 @@ class Job:
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             if wanted:
                 goal.check(wanted, swept)
-                found, dropped = _ways(goal.probes(wanted, swept), compose, keys)
+                found, dropped = _ways(
+                    goal.probes(wanted, swept), compose, {each.key_or_group for each in typed}
+                )
                 configs = [replace(each, report=settings.report) for each in found]
                 composed = []
             else:
@@ -292,6 +284,34 @@ class Job:
         sweeper = self.settings.sweeper
         batch: int | None = sweeper.get("max_batch_size") if self.cells else sweeper.get("n_jobs")
         return min(batch or sys.maxsize, len(self.cells) or sys.maxsize)
+
+
+def _settings(parsed: Any) -> tuple[list[Override], _Composing, DictConfig, bool]:
+    """Compose the settings that all cells share.
+
+    Returns:
+        What was typed, the function that composes a cell from its overrides, the settings, and whether a
+        sweep is asked for.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
+    fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
+    keys = {override.key_or_group for override in typed}
+    compose = partial(_compose, parsed.config_name or "config", _search_path(parsed), keys)
+    settings = compose(fixed)
+    sweep = _is_sweep(parsed, settings.hydra.mode)
+    if not sweep and len(fixed) < len(typed):
+        compose(parsed.overrides)  # which Hydra refuses, as several values need a sweep
+    return typed, compose, settings, sweep
+
+
+_Composing: TypeAlias = Callable[[Sequence[str]], DictConfig]
+
+
+def _check_sweep(settings: DictConfig, swept: Sequence[Override]) -> None:
+    plugins.check(settings.hydra)
+    launchers.engine_of(settings.hydra).check()
+    grids.check_swept(swept)
 
 
 def _compose(
