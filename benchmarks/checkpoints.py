@@ -48,7 +48,7 @@ def main() -> None:
             for setting in ("30", "null") if turn % 2 else ("null", "30"):
                 place = Path(folder) / f"{setting}-{turn}"
                 run(place, [*TRAINING, *overrides, f"stages.checkpoint_seconds={setting}"], code=COUNTED)
-                seconds[setting] = results(place)[0]["phases"]["pruned"]["seconds"]
+                seconds[setting] = results(place)[0].phases["pruned"].seconds
                 show(f"checkpoint_seconds={setting}: training, s", f"{seconds[setting]:.1f}")
             spent = json.loads((Path(folder) / f"30-{turn}" / "spent.json").read_text())
             show("  seconds in each checkpoint", " ".join(f"{one:.2f}" for one in spent))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from pruneflow.flow.figures import Result
+from pruneflow.flow.results import read
 
 
 def run(folder: Path, arguments: list[str], *, code: str = "") -> float:
@@ -29,10 +31,10 @@ def run(folder: Path, arguments: list[str], *, code: str = "") -> float:
     return seconds
 
 
-def results(folder: Path) -> list[dict[str, Any]]:
-    """Every result.json below ``folder``, in the order in which they were written."""
+def results(folder: Path) -> list[Result]:
+    """Every result below ``folder``, in the order in which they were written."""
     files = sorted(folder.rglob("result.json"), key=lambda file: file.stat().st_mtime_ns)
-    return [json.loads(file.read_text()) for file in files]
+    return [read(file.parent) for file in files]
 
 
 def show(label: str, value: str) -> None:

@@ -38,7 +38,7 @@ def main() -> None:
         show("the grid / nine runs", f"{grid / sum(separate):.3f} (target: at most 0.35)")
         show("the same grid once more / nine runs", f"{again / sum(separate):.3f}")
         for stage in ("dense", "pruned", "export", "evaluate"):
-            made = {result["stages"][stage]["digest"] for result in results(together)}
+            made = {result.stages[stage].digest for result in results(together)}
             show(f"stages made in the grid, {stage}", str(len(made)))
         show("figures are the same", str(figures(apart) == figures(together)))
 
@@ -46,9 +46,9 @@ def main() -> None:
 def figures(folder: Path) -> dict[tuple[float, str], tuple[float, int]]:
     """Accuracy and size of each exported file."""
     return {
-        (result["pruned"]["requested_sparsity"], result["tflite"][0]["kind"]): (
-            result["tflite"][0]["accuracy"],
-            result["tflite"][0]["size"]["gzip_bytes"],
+        (result.pruned.requested_sparsity, result.tflite[0].kind): (
+            result.tflite[0].accuracy,
+            result.tflite[0].size.gzip_bytes,
         )
         for result in results(folder)
     }

@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         seeds = ",".join(str(seed) for seed in range(chosen.cells))
         seconds = run(Path(folder), [*CELL, *overrides, "-m", f"seed={seeds}"])
-        peaks = [result["peak_memory_bytes"] / 1e6 for result in results(Path(folder))]
+        peaks = [result.peak_memory_bytes / 1e6 for result in results(Path(folder))]
     show("cells", f"{len(peaks)} in {seconds:.0f} s")
     show("peak memory of each cell, MB", " ".join(f"{peak:.0f}" for peak in peaks))
     third = len(peaks) // 3

@@ -25,11 +25,9 @@ def main() -> None:
             place = Path(folder) / name
             seconds[name] = run(place, [*overrides, *CELLS, *launcher])
             cells = results(place)
-            threads = {result["device"]["threads"] for result in cells}
-            training = sum(
-                result["phases"][phase]["seconds"] for result in cells for phase in ("dense", "pruned")
-            )
-            peak = max(result["peak_memory_bytes"] for result in cells)
+            threads = {result.device["threads"] for result in cells}
+            training = sum(result.phases[phase].seconds for result in cells for phase in ("dense", "pruned"))
+            peak = max(result.peak_memory_bytes for result in cells)
             show(f"{name}, s", f"{seconds[name]:.1f}")
             show("  threads of a cell", f"{sorted(threads)}")
             show("  training in all cells, added up, s", f"{training:.1f}")

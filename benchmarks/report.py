@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import json
 import random
 import shutil
 import statistics
@@ -23,10 +22,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from commands import results, run, show
+
+from pruneflow.flow.figures import Result
+from pruneflow.flow.results import write
 
 SPARSITIES = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.95, 0.97, 0.98)
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
@@ -54,24 +56,26 @@ def main() -> None:
             beside_the_job(Path(folder), chosen.pairs)
 
 
-def copies(sweep: Path, result: dict[str, Any], count: int) -> None:
+def copies(sweep: Path, result: Result, count: int) -> None:
     """As many runs as asked for: sparsities, exports, criteria and seeds in turn, figures drawn at random."""
     draw = random.Random(0)
     grid = itertools.product(range(count), ("magnitude", "random"), ("float", "int8"), SPARSITIES)
     for seed, criterion, kind, sparsity in itertools.islice(grid, count):
-        one = copy.deepcopy(result)
-        one["seed"] = one["config"]["seed"] = seed
-        one["config"]["criterion"]["name"] = criterion
-        one["config"]["schedule"]["final_sparsity"] = sparsity
-        file = one["tflite"][0]
-        file["kind"] = kind
-        file["accuracy"] = 0.98 - 0.1 * sparsity**6 - draw.random() / 200
-        file["size"]["gzip_bytes"] = int(
-            (1.05 - sparsity) * (80_000 if kind == "float" else 20_000)
-        ) + draw.randrange(99)
+        config = copy.deepcopy(result.config)
+        config["seed"], config["criterion"]["name"] = seed, criterion
+        config["schedule"]["final_sparsity"] = sparsity
+        accuracy = 0.98 - 0.1 * sparsity**6 - draw.random() / 200
+        size = int((1.05 - sparsity) * (80_000 if kind == "float" else 20_000)) + draw.randrange(99)
+        file = replace(
+            result.tflite[0],
+            kind=kind,
+            accuracy=accuracy,
+            metrics={"accuracy": accuracy},
+            size=replace(result.tflite[0].size, gzip_bytes=size),
+        )
         folder = sweep / f"criterion={criterion},export={kind},final_sparsity={sparsity},seed={seed}"
         folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps(one))
+        write(replace(result, seed=seed, config=config, tflite=[file], classes=[]), folder)
 
 
 def timed(line: list[str]) -> float:
