@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import PurePath
 from typing import Any
 
@@ -68,7 +68,7 @@ def require_plausible(result: Result) -> None:
     Raises:
         ValueError: naming what is wrong.
     """
-    found = asdict(result)
+    found = vars(result)
     fitted(found, _Open)
     for key, value in found.items():
         if key != "config":
@@ -85,8 +85,8 @@ def require_plausible(result: Result) -> None:
 
 def _require_in_range(value: Any, where: str) -> None:
     """Look at a number, or at all numbers in a list or an object."""
-    if isinstance(value, dict):
-        for key, each in value.items():
+    if isinstance(value, dict) or is_dataclass(value):
+        for key, each in (value if isinstance(value, dict) else vars(value)).items():
             _require_in_range(each, f"{where}.{key}")
     elif isinstance(value, (list, tuple)):
         for index, each in enumerate(value):
