@@ -15,7 +15,6 @@ from typing import Any
 import hydra
 import numpy as np
 from rich.markup import escape
-from rich.table import Table
 
 from pruneflow import accepted, latency
 from pruneflow.command import answers
@@ -38,7 +37,7 @@ from pruneflow.options import require
 from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, print_whole, printing, warn
+from pruneflow.runtime.terminal import complain, console, print_whole, printing, table, warn
 from pruneflow.training import scoring
 
 __all__ = ["evaluated", "main"]
@@ -314,13 +313,13 @@ def _weight(weight: tflite.Weight) -> dict[str, Any]:
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     names = list(rows[0]["metrics"])
     labels = [label_of(name) for name in names]
-    table = _table("file", *labels, "loss", "sparsity", "raw", "gzip", "zip", "zstd")
+    made = table(["file"], [*labels, "loss", "sparsity", "raw", "gzip", "zip", "zstd"])
     for row in rows:
         sizes = [f"{row[key] / 1000:,.1f} kB" for key in ("bytes", "gzip_bytes", "zip_bytes", "zstd_bytes")]
         reached = [f"{row['metrics'][name]:.4f}" for name in names]
         figures = f"{row['loss']:.4f}", f"{row['sparsity']:.3f}"
-        table.add_row(escape(row["file"]), *reached, *figures, *sizes)
-    print_whole(table)
+        made.add_row(escape(row["file"]), *reached, *figures, *sizes)
+    print_whole(made)
     data = rows[0]["data"]
     console.print(f"on {data['examples']:,} test examples of {escape(data['name'])}", soft_wrap=True)
     if data["note"]:
@@ -339,15 +338,16 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _show_inside(row: Mapping[str, Any]) -> None:
     console.print()
-    table = _table(Path(row["file"]).name, "shape", "type", "encoding", "zeros", "sparsity", "stored")
+    heads = ("shape", "type", "encoding", "zeros", "sparsity", "stored")
+    made = table([Path(row["file"]).name], heads)
     for weight in row["weights"]:
         shape = "x".join(map(str, weight["shape"]))
         encoding = f"{weight['encoding']}, densified" if weight["densified"] else weight["encoding"]
         share, stored = f"{weight['sparsity']:.3f}", f"{weight['stored_bytes'] / 1000:,.1f} kB"
-        table.add_row(
+        made.add_row(
             escape(weight["name"]), shape, weight["dtype"], encoding, f"{weight['zeros']:,}", share, stored
         )
-    print_whole(table)
+    print_whole(made)
     ops = ", ".join(f"{count} {name}" for name, count in row["ops"].items())
     console.print(f"Operations: {escape(ops)}", soft_wrap=True)
     console.print(
@@ -360,14 +360,6 @@ def _show_inside(row: Mapping[str, Any]) -> None:
             "It keeps a state between invocations: call reset_all_variables() before each sample.",
             soft_wrap=True,
         )
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(escape(first), overflow="fold")
-    for column in others:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _say(message: str, code: int) -> int:

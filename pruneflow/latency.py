@@ -9,15 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from pruneflow.errors import PruneflowError
 from pruneflow.exports import tflite
 from pruneflow.exports.latency import Latency, Timing, measure
 from pruneflow.exports.verdict import Speedup, facts_of, kind_of, speedup, verdict
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, print_whole, printing
+from pruneflow.runtime.terminal import complain, console, print_whole, printing, table
 
 __all__ = ["compared", "main", "show"]
 
@@ -79,20 +76,19 @@ def _judged(found: Speedup, file: Path, reference: Path) -> dict[str, Any]:
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print what `compared` found as a table, and a line for each verdict."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("file", overflow="fold")
-    for column in ("median ms", "p10 to p90", "n", "times as fast", "peak memory"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            escape(row["file"]),
+    columns = ("median ms", "p10 to p90", "n", "times as fast", "peak memory")
+    cells = [
+        (
+            row["file"],
             f"{row['median_ms']:.4g}",
             f"{row['p10_ms']:.4g} to {row['p90_ms']:.4g}",
             f"{row['n']:,}",
             _times_as_fast(row),
             "unknown" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.1f} MB",
         )
-    print_whole(table)
+        for row in rows
+    ]
+    print_whole(table(["file"], columns, cells))
     for row in rows[1:]:
         console.print(f"{row['file']}: {row['verdict']}", markup=False, soft_wrap=True)
 

@@ -10,15 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from pruneflow.errors import PruneflowError
 from pruneflow.report import summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, MARKERS, MUTED, Picture, figure, shortened, styled
 from pruneflow.report.page import Cell, Column, Row, write_page
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.terminal import console, print_whole
+from pruneflow.runtime.terminal import console, print_whole, table
 from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
 
 __all__ = ["PAGE", "in_words", "picture", "read", "show", "write"]
@@ -57,15 +54,9 @@ def in_words(scan: Scan) -> str:
 
 def show(scan: Scan) -> None:
     """Print the table and the sentence."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
     head, *rows = _cells(scan)
-    table.add_column(head[0], overflow="fold")
-    for column in head[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
     console.print()
-    print_whole(table)
+    print_whole(table(head[:1], head[1:], rows))
     console.print(in_words(scan), markup=False, soft_wrap=True)
 
 

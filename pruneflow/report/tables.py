@@ -21,7 +21,7 @@ from pruneflow.flow.pipeline import Prepared
 from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import alarm, console, print_whole, warn
+from pruneflow.runtime.terminal import alarm, console, print_whole, table, warn
 from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import Prunable
 
@@ -169,7 +169,7 @@ def show_result(result: Result) -> None:
     print_whole(_size_table(result))
     if metrics := summary.metric_rows(result):
         console.print()
-        print_whole(_metric_table(*metrics))
+        print_whole(table(metrics[0][:1], metrics[0][1:], metrics[1:]))
     for line in summary.findings(result):
         console.print(line, markup=False, soft_wrap=True)
     for tflite in result.tflite:
@@ -217,26 +217,13 @@ def _metric_key(result: Result) -> str:
 
 def _size_table(result: Result) -> Table:
     """Sizes of the dense float file, the pruned float file and what is exported, each form with its ratio."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("size, and times smaller than dense-float", overflow="fold")
-    for form in FORMS:
-        table.add_column(form, justify="right", no_wrap=True)
+    made = table(["size, and times smaller than dense-float"], FORMS)
     rows = summary.size_rows(result)
     for name, size in rows.items():
         ratios = rows["dense-float"].over(size)
         cells = [f"{(size.forms[form] or 0) / 1000:,.1f} kB {ratio:6.2f}x" for form, ratio in ratios.items()]
-        table.add_row(escape(name), *cells)
-    return table
-
-
-def _metric_table(head: Sequence[str], *rows: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(head[0], overflow="fold")
-    for column in head[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
+        made.add_row(escape(name), *cells)
+    return made
 
 
 def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> None:
@@ -247,11 +234,11 @@ def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> 
         cells: The trainings of each.
     """
     columns = list(dict.fromkeys(each.name for cell in cells for each in cell))
-    table = Table("cell", *columns, box=None, pad_edge=False)
+    made = Table("cell", *columns, box=None, pad_edge=False)
     for name, cell in zip(names, cells, strict=True):
         found = {each.name: "in the store" if each.stored else _to_do(each) for each in cell}
-        table.add_row(escape(name), *(found.get(column, "") for column in columns))
-    print_whole(table)
+        made.add_row(escape(name), *(found.get(column, "") for column in columns))
+    print_whole(made)
     console.print(_forecast(cells, columns), markup=False, soft_wrap=True)
 
 
@@ -297,11 +284,11 @@ def _duration(seconds: float) -> str:
 
 def show_sweep(cells: Sequence[CellOutcome]) -> None:
     """Print one table over all cells of a sweep, dense baselines first."""
-    table = _table([cell.result for cell in cells if cell.result], "cell")
-    table.add_column("examples/s", justify="right", no_wrap=True)
+    made = _table([cell.result for cell in cells if cell.result], "cell")
+    made.add_column("examples/s", justify="right", no_wrap=True)
     mixed = len({cell.result.sparsity_of for cell in cells if cell.result}) > 1
     for name, row in _baselines(cells):
-        table.add_row(escape(name), *map(escape, row))
+        made.add_row(escape(name), *map(escape, row))
     for cell in cells:
         if cell.result:
             cost = cell.result.phases.get("pruned")
@@ -309,11 +296,11 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
             for file in cell.result.tflite:
                 row = summary.export_row(cell.result, file, share_named=mixed)
                 shown = (cell.name, *row, f"{speed:,.0f}")
-                table.add_row(*map(escape, shown), style=LOST if marked(cell.result.judgement) else None)
+                made.add_row(*map(escape, shown), style=LOST if marked(cell.result.judgement) else None)
         else:
-            table.add_row(escape(cell.name), "failed")
+            made.add_row(escape(cell.name), "failed")
     console.print()
-    print_whole(table)
+    print_whole(made)
     for cell in cells:
         if cell.failure:
             alarm(f"failed {cell.name}: {cell.failure}")
@@ -350,18 +337,12 @@ def _baseline_name(cells: Sequence[str], several: bool) -> str:
 
 
 def _table(results: Sequence[Result], *first: str) -> Table:
-    """Figures are never cut; names fold where the terminal is narrow."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
     columns = summary.columns(results)
-    for column in (*first, *columns[:2]):
-        table.add_column(column, overflow="fold")
-    for column in columns[2:]:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    return table((*first, *columns[:2]), columns[2:])
 
 
 def _run_table(result: Result) -> Table:
-    table, lost = _table([result]), marked(result.judgement) is not None
+    made, lost = _table([result]), marked(result.judgement) is not None
     for index, row in enumerate(summary.run_rows(result)):
-        table.add_row(*map(escape, row), style=LOST if lost and index else None)
-    return table
+        made.add_row(*map(escape, row), style=LOST if lost and index else None)
+    return made

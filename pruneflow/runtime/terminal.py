@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -22,7 +23,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
+from rich.table import Column, Table
 
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.signals import let_through
@@ -36,6 +37,7 @@ __all__ = [
     "error_console",
     "print_whole",
     "printing",
+    "table",
     "warn",
 ]
 
@@ -231,6 +233,24 @@ def _plain(description: str) -> Iterator[Callable[[Advance], None]]:
             _print_line(f"{description}: {done / total:.0%}, {left:.0f} s left", advance.note)
 
     yield show
+
+
+def table(names: Sequence[str], figures: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> Table:
+    """Make a table whose figures are never cut; names fold where the terminal is narrow.
+
+    Args:
+        names: Heads of the columns of names.
+        figures: Heads of the columns of figures, which follow.
+        rows: The text of each cell.
+    """
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for head in names:
+        made.add_column(escape(head), overflow="fold")
+    for head in figures:
+        made.add_column(escape(head), justify="right", no_wrap=True)
+    for row in rows:
+        made.add_row(*map(escape, row))
+    return made
 
 
 def print_whole(shown: RenderableType) -> None:
