@@ -83,23 +83,11 @@ class Traced:
             (n, ...) by the names of outputs.
         """
         tf, rows = backend.tensorflow(), []
-        with _full_precision():
+        with backend.whole_float32():
             for index in range(len(next(iter(examples.values())))):
                 one = {name: tf.constant(values[index : index + 1]) for name, values in examples.items()}
                 rows.append({name: value.numpy() for name, value in self.function(**one).items()})
         return {name: np.concatenate([np.atleast_1d(row[name]) for row in rows]) for name in rows[0]}
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    """Have a GPU multiply float32 as such inside the block, not as TF32."""
-    settings = backend.tensorflow().config.experimental
-    before = settings.tensor_float_32_execution_enabled()
-    settings.enable_tensor_float_32_execution(False)
-    try:
-        yield
-    finally:
-        settings.enable_tensor_float_32_execution(before)
 
 
 def signature_of(model: Any) -> Signature:
