@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.errors import ConfigError
 from pruneflow.exports import tflite
 from pruneflow.exports.c_array import lacking_in_micro, resolver_lines, write_c_array
 from pruneflow.flow import results
@@ -15,7 +15,7 @@ from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.run_folder import failure_in
 from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, printing, warn
+from pruneflow.runtime.terminal import answered, console, warn
 
 __all__ = ["main"]
 
@@ -35,13 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--c-array", action="store_true", help="write the file as a .c and a .h, with its operations"
     )
     chosen = parser.parse_args(arguments)
-    try:
-        with printing():
-            _carry_out(chosen.run, chosen.file, c_array=chosen.c_array)
-    except PruneflowError as error:
-        complain(str(error))
-        return error.exit_code
-    return 0
+    return answered(lambda: _carry_out(chosen.run, chosen.file, c_array=chosen.c_array))
 
 
 def _carry_out(run: Path, name: str | None, *, c_array: bool) -> None:

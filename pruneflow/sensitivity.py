@@ -11,11 +11,10 @@ from pathlib import Path
 from pruneflow.api import compose
 from pruneflow.command import answers
 from pruneflow.command.folders import require_writable, unused
-from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import Config
 from pruneflow.options import require
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, printing
+from pruneflow.runtime.terminal import answered, complain, console
 
 __all__ = ["main"]
 
@@ -34,15 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where it goes: a new or empty folder")
     chosen = parser.parse_args(arguments)
     try:
-        with printing():
-            _carry_out(compose(chosen.settings), _folder(chosen.output))
-    except PruneflowError as error:
-        complain(str(error))
-        return error.exit_code
+        return answered(lambda: _carry_out(compose(chosen.settings), _folder(chosen.output)))
     except (OSError, MemoryError) as error:
         complain(answers.failure_in_words(error))
         return 1
-    return 0
 
 
 def _folder(named: Path | None) -> Path:

@@ -13,7 +13,7 @@ from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, printing, warn
+from pruneflow.runtime.terminal import answered, complain, console, warn
 
 __all__ = ["main"]
 
@@ -34,17 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if chosen.output and chosen.output.suffix != ".html":
         parser.error(f"--output={chosen.output}: the name of a page ends with .html.")
-    try:
-        with printing():
-            complete = _carry_out(chosen.folders, chosen.output, every_run=chosen.runs)
-    except PruneflowError as error:
-        complain(str(error))
-        return error.exit_code
-    return 0 if complete else 1
+    return answered(lambda: _carry_out(chosen.folders, chosen.output, every_run=chosen.runs))
 
 
-def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> bool:
-    """Make what is asked for; whether all of it could be made, with nothing broken left out."""
+def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool) -> int:
+    """Make what is asked for; return 0 where it could be made, with nothing broken left out, else 1."""
     collected = collect(folders)
     single = len(folders) == 1 and is_run(folders[0]) and output is None
     if single:
@@ -58,7 +52,7 @@ def _carry_out(folders: Sequence[Path], output: Path | None, *, every_run: bool)
             complete &= _made(run.folder)
     if not single:
         _say(write_sweep_report(collected, output or _usual(folders)))
-    return complete
+    return 0 if complete else 1
 
 
 def _made(folder: Path) -> bool:

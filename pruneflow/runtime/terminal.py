@@ -31,6 +31,7 @@ from pruneflow.runtime.signals import let_through
 __all__ = [
     "Advance",
     "alarm",
+    "answered",
     "bar",
     "complain",
     "console",
@@ -125,6 +126,20 @@ def complain(message: str) -> None:
     if message:
         lines = [_shortened(line) for line in message.split("\n")]
         error_console.print("\n".join(lines), style="bold red", markup=False, soft_wrap=True)
+
+
+def answered(work: Callable[[], int | None]) -> int:
+    """Do the work of a command and print its output, or the message of its failure.
+
+    Returns:
+        The exit code: of the failure, or what ``work`` returns; None stands for 0.
+    """
+    try:
+        with printing():
+            return work() or 0
+    except PruneflowError as error:
+        complain(str(error))
+        return error.exit_code
 
 
 def _shortened(line: str) -> str:
