@@ -138,8 +138,7 @@ class Own(Dataset):
             ConfigError: if it names none.
         """
         path = getattr(self, key)
-        shown = "null" if path is None else path
-        require(bool(path), f"dataset.{key}", shown, f"it takes {formats}", "Name yours.")
+        require(bool(path), f"dataset.{key}", path, f"it takes {formats}", "Name yours.")
         return named(path, key=f"dataset.{key}", formats=formats)
 
     @property

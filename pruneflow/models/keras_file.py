@@ -55,8 +55,7 @@ class KerasFile(Model):
 
     def __post_init__(self) -> None:
         """Refuse what no file could make right."""
-        shown = "null" if self.path is None else self.path
-        require(bool(self.path), KEY, shown, f"it takes {FORMATS}", "Name yours.")
+        require(bool(self.path), KEY, self.path, f"it takes {FORMATS}", "Name yours.")
         require_one_of("model.output", self.output, OUTPUTS)
         check_pixels(self.pixels)
 
@@ -126,10 +125,9 @@ class KerasFile(Model):
         if said.span and not self.pixels:
             given = f"Pixels are given {in_words(said.span)}"
             return said.span, f"{given}, as the layer {said.layer} at the beginning of {name} reads them."
-        shown = "null" if self.pixels is None else self.pixels
         raise ConfigError.of(
             "model.pixels",
-            shown,
+            self.pixels,
             f"the network begins with the layer {said.layer}, by which it was trained on others",
             "Leave it out." if said.span else "Set it to the lowest and the highest value, such as [0,4095].",
         )

@@ -30,7 +30,7 @@ def check_name(key: str, name: str | None) -> None:
     require(
         name is not None and FORM.fullmatch(name) is not None,
         key,
-        "null" if name is None else name,
+        name,
         "it must be spelled package.module:function",
         f"Write for instance {key}=mine:load for the function load in mine.py of this folder.",
     )

@@ -135,7 +135,7 @@ class Pruning:
     ) -> None:
         problem = "pruning.reconstruct=true takes the place of training in the pruning phase"
         remedy = "Set trainer.epochs=0, or pruning.reconstruct=false."
-        require(epochs == 0, "trainer.epochs", "null" if epochs is None else epochs, problem, remedy)
+        require(epochs == 0, "trainer.epochs", epochs, problem, remedy)
         why = {
             "structure": (structure.cuts, "it is fitted weight by weight, and channels span several layers"),
             "criterion": (
