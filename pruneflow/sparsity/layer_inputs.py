@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of, leaves, parts
 
-__all__ = ["Multiplied", "Rows", "calls_of", "eagerly", "multiplied", "rows_of", "watched"]
+__all__ = ["Multiplied", "Rows", "calls_of", "eagerly", "multiplied", "watched"]
 
 Rows = npt.NDArray[np.float32]
 Watch = Callable[[Iterator[Rows]], None]
@@ -49,19 +49,6 @@ def multiplied(model: Any) -> dict[str, Multiplied]:
         for weight, layer, rows in _known(leaf, "")
     ]
     return {each.name: each for each in found}
-
-
-def rows_of(each: Multiplied, model: Any, batches: Any) -> Iterator[Rows]:
-    """Give the rows that a weight multiplies when examples run through the model, some at a time.
-
-    Args:
-        each: The weight.
-        model: Its model.
-        batches: Examples, as the model is called with them.
-    """
-    for x in batches:
-        for rows in calls_of(each, model, x):
-            yield from rows
 
 
 def calls_of(each: Multiplied, model: Any, x: Any) -> list[Iterator[Rows]]:

@@ -9,11 +9,16 @@ from pruneflow.errors import ConfigError
 from pruneflow.runtime import backend
 from pruneflow.sparsity import layer_inputs, reconstruction
 from pruneflow.sparsity.kernels import leaves, weights
-from pruneflow.sparsity.layer_inputs import calls_of, multiplied, rows_of
+from pruneflow.sparsity.layer_inputs import calls_of, multiplied
 from pruneflow.sparsity.least_squares import Moments
 from pruneflow.sparsity.masked import Masked
 
 KERAS = {"Keras 2": backend.keras, "Keras 3": backend.keras3}
+
+
+def rows_of(each, model, batches):
+    """The rows that a weight multiplies when examples run through the model, some at a time."""
+    return [rows for x in batches for call in calls_of(each, model, x) for rows in call]
 
 
 def images(count=60):
