@@ -91,8 +91,8 @@ def in_child(work: Work) -> None:
     output = subprocess.PIPE if labelled else None
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"} if labelled else None
     streams = {"stdout": output, "stderr": output, "env": environment}
-    request, end = pickle.dumps(work), subprocess.Popen.terminate
-    with started("pruneflow.command.isolation", request, end, **streams) as child:
+    request = pickle.dumps(work)
+    with started("pruneflow.command.isolation", request, lambda it: it.terminate(), **streams) as child:
         code = _followed(child)
     if code and not (work.run_dir / FAILURE_FILE).exists():
         _fail(work, PruneflowError(f"The process of this cell ended with {code}. Is memory short?"))

@@ -138,7 +138,7 @@ def _served(request: bytes, scratch: str, said: IO[bytes], log: IO[bytes], answe
         begin = started(
             "pruneflow.runtime.child",
             request,
-            subprocess.Popen.kill,
+            lambda it: it.kill(),
             stdout=said,
             stderr=log,
             env=environment,

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -132,11 +133,14 @@ def test_a_weight_without_which_the_network_answers_nan_is_named(sharing, tmp_pa
         sensitivity._measured(config, ready, dense)
 
 
-def test_a_scan_on_few_examples_says_so(composed, capsys):
-    kept = SimpleNamespace(get=lambda *_, **__: (None, "found"))
+def test_a_scan_on_few_examples_says_so(composed, tmp_path, capsys):
+    found = Scan("accuracy", 1, 0.1, 1.0, (0.5,), ())
+    (tmp_path / "sensitivity.json").write_text(json.dumps(asdict(found)))
+    stage = SimpleNamespace(path=str(tmp_path))
+    kept = SimpleNamespace(held=lambda *_: nullcontext(SimpleNamespace(missing=False, stage=stage)))
     config = composed(*QUICK, "sensitivity.examples=1")
     network = SimpleNamespace(stage=SimpleNamespace(digest="d"))
-    assert sensitivity.scan(kept, config, pipeline.prepare(config), network) == "found"
+    assert sensitivity.scan(kept, config, pipeline.prepare(config), network) == found
     said = " ".join(capsys.readouterr().out.split())
     assert "on 1 example (fewer than 100): chance decides which one is sensitive." in said
     assert said.endswith("Raise sensitivity.examples.")
