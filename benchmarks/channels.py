@@ -7,8 +7,9 @@
 The first two train, prune, cut and export whole networks in ``outputs/channels``. They print a line for each
 run: accuracy on the whole test part, and the latency of the dense file over that of the cut one, in turn. The
 mean and the range over the seeds follow. ``--ways random`` and ``--ways small`` are controls: units cut at
-random, and new weights in the shape that magnitude left, trained as long as both phases together. What is
-finished is not trained again. ``--set`` adds settings to every run, such as dataset.limit=6000.
+random, and new weights in the shape that magnitude left, trained as long as both phases together. ``--ways``
+with zeros compares int8 files with and without a cut. What is finished is not trained again. ``--set`` adds
+settings to every run, such as dataset.limit=6000.
 
 The last command times one convolution by its number of outputs: the steps of this machine.
 """
@@ -16,6 +17,7 @@ The last command times one convolution by its number of outputs: the steps of th
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,17 @@ NETWORKS = {
         ["schedule.final_sparsity=0.5"],
     ),
 }
-WAYS = ("magnitude", "random", "small")
+CUT = ["structure=channel", "export=all"]
+# What is added to a network and its share; the last four are compared at equal accuracy.
+WAYS = {
+    "magnitude": CUT,
+    "random": [*CUT, "criterion=random"],
+    "small": [],
+    "zeros 0.9": ["export=int8", "schedule.final_sparsity=0.9"],
+    "zeros 0.95": ["export=int8", "schedule.final_sparsity=0.95"],
+    "cut, zeros 0.6": ["structure=channel", "then=unstructured", "export=int8", "then.final_sparsity=0.6"],
+    "cut, zeros 0.8": ["structure=channel", "then=unstructured", "export=int8", "then.final_sparsity=0.8"],
+}
 OUTPUTS = (15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65)
 KINDS = ("float", "dynamic-range", "int8")
 
@@ -73,25 +85,22 @@ def measured(name: str, way: str, seed: int, more: list[str]) -> dict[str, float
     return figures
 
 
-def cut(name: str, criterion: str, seed: int, more: list[str]) -> dict[str, float]:
+def cut(name: str, way: str, seed: int, more: list[str]) -> dict[str, float]:
     network, rest, share = NETWORKS[name]
-    chosen = ["structure=channel", *share, f"criterion={criterion}", "export=all"]
     result = pruneflow.run(
-        [*rest, *network, *chosen, f"seed={seed}", *more],
-        folder=folder_of(name, criterion, seed),
+        [*rest, *network, *share, *WAYS[way], f"seed={seed}", *more],
+        folder=emptied(folder_of(name, way, seed)),
         report=False,
     )
-    assert result.pruned.channels is not None
-    before, after = result.pruned.channels.multiply_adds
-    figures = {
-        "multiply-adds": after / before,
-        "dense": result.dense.accuracy or 0.0,
-        "cut": result.pruned.accuracy or 0.0,
-    }
+    figures = {"dense": result.dense.accuracy or 0.0, "pruned": result.pruned.accuracy or 0.0}
+    if result.pruned.channels is not None:
+        before, after = result.pruned.channels.multiply_adds
+        figures["multiply-adds"] = after / before
     for file in result.tflite:
         assert file.latency is not None
         ratio = file.latency.speedup
         figures |= {file.kind: file.accuracy or 0.0, f"{file.kind}, ratio": ratio.ratio}
+        figures[f"{file.kind}, kB"] = file.gzip_bytes / 1000
         print(f"  {file.kind:<14} {ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})")
     return figures
 
@@ -118,12 +127,18 @@ def small(name: str, seed: int, more: list[str]) -> dict[str, float]:
         "schedule.final_sparsity=0.01",
         "latency.seconds=0",
     ]
-    result = pruneflow.run([*words, f"seed={seed}", *more], folder=folder, report=False)
+    result = pruneflow.run([*words, f"seed={seed}", *more], folder=emptied(folder), report=False)
     return {"small": result.dense.accuracy or 0.0}
 
 
+def emptied(folder: Path) -> Path:
+    """Delete an earlier run; its stages are kept, so that nothing is trained again."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
 def folder_of(name: str, way: str, seed: int) -> Path:
-    return Path("outputs", "channels", f"{name}-{way}-{seed}")
+    return Path("outputs", "channels", f"{name}-{way}-{seed}".replace(", ", "-").replace(" ", "-"))
 
 
 def summarised(name: str, way: str, rows: list[dict[str, float]]) -> None:
@@ -159,7 +174,7 @@ def convolution(keras: Any, outputs: int) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["mnist_cnn", "imdb_lstm"])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["magnitude", "random", "small"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="+", default=[])
     parser.add_argument("--steps", action="store_true")
