@@ -100,7 +100,7 @@ def cut(name: str, way: str, seed: int, more: list[str]) -> dict[str, float]:
         assert file.latency is not None
         ratio = file.latency.speedup
         figures |= {file.kind: file.accuracy or 0.0, f"{file.kind}, ratio": ratio.ratio}
-        figures[f"{file.kind}, kB"] = file.gzip_bytes / 1000
+        figures[f"{file.kind}, kB"] = file.size.gzip_bytes / 1000
         print(f"  {file.kind:<14} {ratio.ratio:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})")
     return figures
 

@@ -49,7 +49,7 @@ def measured(words: list[str], drop: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         start = time.perf_counter()
         command = [sys.executable, "-m", "pruneflow", *words, "report=false", "latency.seconds=0"]
-        subprocess.run(command, cwd=place, check=False, stdout=subprocess.DEVNULL)  # a search may fail in a cell
+        subprocess.run(command, cwd=place, check=False, stdout=subprocess.DEVNULL)  # cells may fail
         minutes = (time.perf_counter() - start) / 60
         found = [results.read(file.parent) for file in Path(place).rglob("result.json")]
         answers = [read_json(file) for file in Path(place).rglob("goal.json")]
