@@ -49,12 +49,43 @@ class Order:
         batch_size: Examples per batch; the last one of an epoch may be smaller.
         seed: With the number of an epoch, fixes its order.
         skip: Batches of the first epoch to leave out.
+        replicas: Number of replicas that share each batch.
+        own: Numbers of those whose shares are wanted, one after the other.
     """
 
     epochs: range
     batch_size: int
     seed: tuple[int, ...]
     skip: int = 0
+    replicas: int = 1
+    own: range = range(1)
+
+    def shares(self, batch: Any) -> Any:
+        """Return the shares of a batch.
+
+        A batch that the replicas do not divide, as the last one of an epoch may be, has some of its first
+        examples twice.
+
+        Args:
+            batch: (n,), the places of its examples.
+
+        Returns:
+            (shares, examples) of ``own``, each as many examples as the others.
+        """
+        tf = backend.tensorflow()
+        each = -(-tf.size(batch) // self.replicas)
+        whole = tf.gather(batch, tf.range(each * self.replicas) % tf.size(batch))
+        return tf.reshape(whole, [self.replicas, each])[self.own.start : self.own.stop]
+
+    def number(self, place: Any, first: int) -> Any:
+        """Return the number of a share among those of all replicas and steps.
+
+        Args:
+            place: Its place among those that are wanted, from 0.
+            first: Number of the first step.
+        """
+        here = len(self.own)
+        return (first + place // here) * self.replicas + self.own.start + place % here
 
 
 def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augmentation | None = None) -> Any:
@@ -68,7 +99,7 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
 
     Returns:
         A ``tf.data.Dataset`` of (x, y): x (batch, *shape) as the model reads it, y (batch,) int64; or of
-        (x, y, weights) where the part has weights, (batch,) float32.
+        (x, y, weights) where the part has weights, (batch,) float32. With replicas, of their shares.
     """
     tf = backend.tensorflow()
 
@@ -82,14 +113,19 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
         return tf.data.Dataset.from_tensor_slices(examples).batch(order.batch_size)
 
     epochs = tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
-    batches = _read(epochs.flat_map(indices).skip(order.skip), part, spec, weights=part.weights)
+    places = epochs.flat_map(indices).skip(order.skip)
+    if order.replicas > 1:
+        places = places.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(order.shares(batch)))
+    batches = _read(places, part, spec, weights=part.weights)
     layers = augmentation.layers() if augmentation else []
     if not layers:
         return batches
     changed = augment(layers, order.seed)
     first = order.epochs.start * steps_per_epoch(len(part), order.batch_size) + order.skip
-    numbered = batches.enumerate(first)
-    return numbered.map(lambda step, batch: (changed(batch[0], step), *batch[1:])).prefetch(PREFETCHED)
+    numbered = batches.enumerate()
+    return numbered.map(
+        lambda place, batch: (changed(batch[0], order.number(place, first)), *batch[1:])
+    ).prefetch(PREFETCHED)
 
 
 def evaluation_batches(part: Part, spec: Spec, *, batch_size: int = 500) -> Any:

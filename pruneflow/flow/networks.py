@@ -228,10 +228,12 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
             with held.making() as folder:
                 backend.keras().backend.clear_session()
                 backend.set_seed(config.seed)
-                model = config.model.build(ready.data.spec)
+                again = partial(config.model.build, ready.data.spec)
+                model = again()
                 facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
                 if fit.epochs:
-                    phase = fit.run(model, ready.data, journal(config, folder, run_dir / "dense"))
+                    files = journal(config, folder, run_dir / "dense")
+                    phase = fit.run(model, ready.data, files, again=again)
                     facts |= cost_of(phase)
                 with backend.float32():  # exports start from float32, whatever the precision of training
                     plain_model = config.model.build(ready.data.spec)
@@ -269,7 +271,7 @@ def pruned_network(store: Store, config: Config, ready: Prepared, before: Networ
                 masked = _masked(config, ready, before, phase)
                 files = journal(config, folder, run_dir / name)
                 done = (
-                    fit.run(masked.model, ready.data, files, masked)
+                    fit.run(masked.model, ready.data, files, masked, again=before.build)
                     if fit.epochs
                     else at_once.prune_at_once(config, ready.data, masked)
                 )
@@ -359,6 +361,7 @@ def _arithmetic(device: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of a device that change bits."""
     keys = ["kind", "precision", "threads", "inter_op_threads"]
     found = {key: device[key] for key in (*keys, *(["name"] if device["kind"] == "gpu" else []))}
+    found |= {key: device[key] for key in ("strategy", "replicas", "workers") if key in device}
     variables = arithmetic()  # left out where it is empty, so that such stages keep their digest
     return {**found, "onednn": "1", **({"environment": variables} if variables else {})}
 

@@ -44,6 +44,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     _require_dense(config, trainer)
     with undisturbed():
         device = config.device.configure(share)
+        _require_divided(config, trainer, device.get("replicas", 1))
         model = _built(config, data)
         check_network(config, data, model)
         selection = _selected(config, model, plan)
@@ -82,6 +83,16 @@ def _require_a_file(config: Config, left_out: dict[str, str]) -> None:
     kinds = [each.kind for each in config.export.exports()]
     problem = "; ".join(f"{kind}: {reason}" for kind, reason in left_out.items())
     require(set(kinds) != set(left_out), "export.kinds", kinds, problem, "Take other kinds of files.")
+
+
+def _require_divided(config: Config, trainer: Trainer, replicas: int) -> None:
+    """Refuse batches that replicas do not divide, and tfmot's engine on replicas."""
+    keys = ("dense_batch_size", "batch_size") if trainer.dense_epochs else ("batch_size",)
+    for key in keys:
+        size = getattr(trainer, key)
+        problem = f"it is the size of a whole batch, and {replicas} replicas do not divide it"
+        remedy = f"Take a multiple of {replicas}."
+        require(size % replicas == 0, f"trainer.{key}", size, problem, remedy)
 
 
 def _require_dense(config: Config, trainer: Trainer) -> None:

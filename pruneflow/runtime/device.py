@@ -1,4 +1,4 @@
-"""The option ``device``: processor, memory, precision and threads."""
+"""The option ``device``: processor, memory, precision, threads, and the replicas that train together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
-from pruneflow.runtime import backend
+from pruneflow.runtime import backend, cluster, replicas
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import printable
 
@@ -23,6 +23,8 @@ __all__ = ["Device", "left_as_found", "processors", "started"]
 
 KINDS = ("auto", "cpu", "gpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+STRATEGIES = ("none", "mirrored", "multi_worker")
+MOST_REPLICAS = 64
 
 
 @option("device", "default")
@@ -37,6 +39,10 @@ class Device:
         threads: Threads inside one operation; null takes all processors. Changes bits of the result.
         inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
         evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
+        strategy: ``"none"`` (one device), ``"mirrored"`` (several of this machine) or ``"multi_worker"``
+            (several processes, which ``TF_CONFIG`` or Slurm names). Training alone is divided.
+        replicas: Devices of ``"mirrored"``; null takes all GPUs. Without a GPU so many logical CPUs.
+        worker_wait_seconds: Most seconds that ``"multi_worker"`` waits for all workers to come.
     """
 
     kind: str
@@ -45,11 +51,15 @@ class Device:
     threads: int | None = at_most(MOST_THREADS)
     inter_op_threads: int | None = at_most(MOST_THREADS)
     evaluation_threads: int | None = at_most(MOST_THREADS)
+    strategy: str
+    replicas: int | None = at_most(MOST_REPLICAS)
+    worker_wait_seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds and precisions, and threads below one."""
-        for key, allowed in (("kind", KINDS), ("precision", PRECISIONS)):
+        """Refuse unknown kinds, precisions and strategies, and threads below one."""
+        for key, allowed in (("kind", KINDS), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             require_one_of(f"device.{key}", getattr(self, key), allowed)
+        self._check_replicas()
         for key in ("threads", "inter_op_threads", "evaluation_threads"):
             value = getattr(self, key)
             require(
@@ -59,6 +69,13 @@ class Device:
                 "allowed are whole numbers from 1, or null",
                 "null takes all processors.",
             )
+
+    def _check_replicas(self) -> None:
+        problem = "device.strategy=mirrored alone takes a number of replicas, from 2"
+        fits = self.replicas is None or (self.strategy == "mirrored" and self.replicas >= 2)
+        require(fits, "device.replicas", self.replicas, problem, "Leave it out.")
+        seconds, key = self.worker_wait_seconds, "device.worker_wait_seconds"
+        require(0 < seconds < float("inf"), key, seconds, "allowed are numbers above 0", "300 is usual.")
 
     def interpreters(self, share: int | None = None) -> int:
         """TFLite interpreters that run side by side.
@@ -95,12 +112,14 @@ class Device:
         inter_op = self.inter_op_threads or threads
         try:
             _apply(tf, gpus, self.memory_growth, threads, inter_op)
+            found = self._replicas(tf, gpus)
         except RuntimeError as error:
             raise PruneflowError(
                 "device: this process already runs TensorFlow with other device settings "
                 f"({error}). Run cells with different device settings as commands of their own."
             ) from error
         backend.keras().mixed_precision.set_global_policy(self.precision)
+        layout = {"strategy": self.strategy, "replicas": found.count, "workers": found.workers} if found else {}
         return {
             "kind": "gpu" if gpus else "cpu",
             "name": _name(tf, gpus),
@@ -108,7 +127,33 @@ class Device:
             "threads": threads,
             "inter_op_threads": inter_op,
             "memory_growth": bool(gpus) and self.memory_growth,
+            **layout,
         }
+
+    def _replicas(self, tf: Any, gpus: list[Any]) -> replicas.Replicas | None:
+        """Return the replicas of this process, made once, and have `replicas.current` return them."""
+        key = (self.strategy, self.replicas, len(gpus))
+        if self.strategy != "none" and key not in _made:
+            _made[key] = self._workers() if self.strategy == "multi_worker" else self._mirrored(tf, gpus)
+        replicas.use(_made.get(key))
+        return _made.get(key)
+
+    def _mirrored(self, tf: Any, gpus: list[Any]) -> replicas.Replicas:
+        count = self.replicas or len(gpus)
+        problem = f"TensorFlow sees {len(gpus)} GPU, and replicas are two or more"
+        remedy = "Leave it none; without a GPU device.replicas=2 tries it out on two logical CPUs."
+        require(count >= 2, "device.strategy", "mirrored", problem, remedy)
+        problem = f"TensorFlow sees {len(gpus)} GPU"
+        require(not 0 < len(gpus) < count, "device.replicas", count, problem, "Lower it.")
+        if not gpus:
+            _divide_cpu(tf, count)
+        kind = "GPU" if gpus else "CPU"
+        return replicas.mirrored([f"{kind}:{number}" for number in range(count)])
+
+    def _workers(self) -> replicas.Replicas:
+        found = cluster.found()
+        cluster.meet(found, seconds=self.worker_wait_seconds)
+        return replicas.of_workers(found)
 
     @contextmanager
     def awaited(self, share: int | None = None) -> Iterator[None]:
@@ -124,6 +169,7 @@ class Device:
             _awaited.clear()
 
 
+_made: dict[tuple[str, int | None, int], replicas.Replicas] = {}
 _awaited: list[Callable[[], object]] = []
 _started: list[Any] = []
 _starting = Lock()
@@ -176,6 +222,14 @@ def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op
         threading.set_intra_op_parallelism_threads(threads)
     if (threading.get_inter_op_parallelism_threads() or _usual_threads("INTEROP")) != inter_op:
         threading.set_inter_op_parallelism_threads(inter_op)
+
+
+def _divide_cpu(tf: Any, count: int) -> None:
+    """Make so many logical CPUs of the processor, unless they are there."""
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or [cpu]) != count:
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, parts)
 
 
 def _usual_threads(kind: str) -> int:

@@ -19,11 +19,14 @@ __all__ = [
     "CODES",
     "POLL_S",
     "answer",
+    "answer_held",
     "end_with_parent",
     "ended",
+    "held",
     "leave_to_parent",
     "let_through",
     "pass_over",
+    "postponed",
     "received",
     "undisturbed",
 ]
@@ -40,6 +43,7 @@ CODES = tuple(128 + number for number in _WORDS)
 
 _received: list[int] = []
 _held: list[int] = []
+_postponed: list[bool] = []
 _handlers: dict[int, Any] = {}
 
 
@@ -100,8 +104,30 @@ def undisturbed() -> Iterator[None]:
 
 def let_through() -> None:
     """Answer a signal that is held back, here."""
-    if _held and threading.current_thread() is threading.main_thread():
+    if _held and not _postponed and threading.current_thread() is threading.main_thread():
         _let_go()
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Hold signals back until the block ends, or calls `answer_held`; ``let_through`` does nothing in it."""
+    _postponed.append(True)
+    try:
+        with undisturbed():
+            yield
+    finally:
+        _postponed.pop()
+
+
+def held() -> int:
+    """Return the number of the signal that is held back; 0 without one."""
+    return int(_held[0]) if _held else 0
+
+
+def answer_held(number: int) -> None:
+    """Answer a signal that is held back in this process, or in another one that works with it."""
+    _held[:] = [number]
+    _let_go()
 
 
 def _let_go() -> None:

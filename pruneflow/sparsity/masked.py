@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.runtime import backend
+from pruneflow.runtime import backend, replicas
 from pruneflow.sparsity.kernels import keras_of, kernels, leaves, plain
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import Total, WeightSparsity, require_target
@@ -63,17 +63,31 @@ class Masked:
     @property
     def state(self) -> list[npt.NDArray[Any]]:
         """The values of masks, thresholds and saliencies, in a fixed order; setting it restores them."""
-        return [variable.numpy() for variable in self._beside()]
+        return [replicas.values_of(each) if self._is_own(each) else each.numpy() for each in self._beside()]
 
     @state.setter
     def state(self, values: list[npt.NDArray[Any]] | None) -> None:
         for variable, value in zip(self._beside(), values or [], strict=True):
-            variable.assign(value)
+            if self._is_own(variable):
+                replicas.assign(variable, value)
+            else:
+                variable.assign(value)
+
+    def _is_own(self, variable: Any) -> bool:
+        """Return whether each replica has its own values of a variable: it has seen its own examples."""
+        return any(variable is each.saliency for each in self.weights)
 
     def _beside(self) -> list[Any]:
         """Return the variables that the model does not know."""
         found = [[each.mask, each.threshold, each.saliency] for each in self.weights]
         return [variable for three in found for variable in three if variable is not None]
+
+    def take(self, trained: Masked) -> None:
+        """Take the masks over from the same network that was trained on replicas, and its steps."""
+        self.step = trained.step
+        for mine, other in zip(self.weights, trained.weights, strict=True):
+            mine.mask.assign(other.mask.numpy())
+            mine.threshold.assign(other.threshold.numpy())
 
     def attach(self) -> None:
         """Have each training step of ``fit`` and ``train_on_batch`` begin with `apply`.
@@ -312,8 +326,7 @@ class _Read(Mapping[str, npt.NDArray[Any]]):
         variable = self._variables[name]
         if self._of_replicas and hasattr(variable, "distribute_strategy"):  # each has seen its own examples
             copies = variable.distribute_strategy.experimental_local_results(variable)
-            summed: npt.NDArray[Any] = np.add.reduce([_values(each) for each in copies])
-            return summed
+            return replicas.summed([_values(each) for each in copies])
         return _values(variable)
 
     def __iter__(self) -> Iterator[str]:

@@ -7,7 +7,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.runtime import backend
+from pruneflow.runtime import backend, replicas
 from pruneflow.runtime.files import write_file
+from pruneflow.runtime.replicas import Replicas
 from pruneflow.runtime.terminal import warn
 from pruneflow.training.events import pack, unpack
 
@@ -69,14 +70,12 @@ class Checkpoint:
         write_file(file, hashlib.sha256(archived).digest() + archived)
 
     @classmethod
-    def read(cls, file: Path) -> Checkpoint:
-        """Read a checkpoint; the SHA-256 before it tells a broken one.
+    def of(cls, content: bytes) -> Checkpoint:
+        """Read the content of a checkpoint file; the SHA-256 before it tells a broken one.
 
         Raises:
-            OSError: if it cannot be read.
             ValueError: if it is broken.
         """
-        content = file.read_bytes()
         digest, archived = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
         if hashlib.sha256(archived).digest() != digest:
             raise ValueError("its SHA-256 does not match")
@@ -88,12 +87,17 @@ class Checkpoint:
         return cls(facts["epoch"], facts["step"], facts["seconds"], facts["kept"], arrays, events)
 
 
-def latest(file: Path) -> Checkpoint | None:
-    """The checkpoint in ``file``; None where there is none that can be used, and a word if it is broken."""
-    if not file.is_file():  # a pipe would be waited for
-        return None
+def latest(file: Path, together: Replicas | None = None) -> Checkpoint | None:
+    """The checkpoint in ``file``; None where there is none that can be used, and a word if it is broken.
+
+    Args:
+        file: Where it lies; with several workers only that of the chief is read.
+        together: The replicas that are trained.
+    """
     try:
-        return Checkpoint.read(file)
+        content = file.read_bytes() if file.is_file() else b""  # a pipe would be waited for
+        content = together.told(content) if together else content
+        return Checkpoint.of(content) if content else None
     except (OSError, ValueError) as error:
         warn(f"Checkpoint {file} is broken ({error}): the phase starts anew.")
         return None
@@ -145,7 +149,14 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     _supports_tf_logs = True  # reading the loss would wait for the step to finish
 
     def __init__(
-        self, file: Path, events: Path, *, every_seconds: float | None, kept: Sequence[Kept], writers: Any
+        self,
+        file: Path,
+        events: Path,
+        *,
+        every_seconds: float | None,
+        kept: Sequence[Kept],
+        writers: Any,
+        together: Replicas | None = None,
     ) -> None:
         """Set up, without reading or writing.
 
@@ -155,10 +166,12 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             every_seconds: Least seconds between two checkpoints; None writes none.
             kept: What to keep of other callbacks.
             writers: Gives the open summary writers, to be flushed before their files are read.
+            together: The replicas that are trained; None for one device.
         """
         super().__init__()
         self.file, self.events = file, events
         self.every_seconds, self.kept, self.writers = every_seconds, kept, writers
+        self.together = together
         self._resumed: Checkpoint | None = None
         self._epoch = 0
         self._start = self._last = 0.0
@@ -173,17 +186,17 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         Returns:
             The checkpoint; None where the phase starts at its beginning.
         """
-        found = latest(self.file)
+        found = latest(self.file, self.together)
         if found is None:
             return None
         model.test_on_batch(*example())
         variables = _variables(model)
         kinds = {n: (v.shape, v.dtype) for n, v in found.arrays.items() if n.startswith(_VARIABLES)}
-        if kinds != {n: (tuple(v.shape), v.dtype.as_numpy_dtype) for n, v in variables.items()}:
+        if kinds != {n: (v.shape, v.dtype) for n, v in _values(variables).items()}:
             warn(f"Checkpoint {self.file} is of another network or version: the phase starts anew.")
             return None
         for name, variable in variables.items():
-            variable.assign(found.arrays[name])
+            _assign(name, variable, found.arrays[name])
         unpack(found.events, self.events)
         model._training_state = self  # where Keras' fit asks at which epoch and step it starts
         self._resumed = found
@@ -206,7 +219,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch = epoch
         if self._resumed and (epoch, True) == (self._resumed.epoch, self._resumed.step > 0):
             for name, variable in _metrics(self.model).items():
-                variable.assign(self._resumed.arrays[name])
+                _assign(name, variable, self._resumed.arrays[name])
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Write a checkpoint where one is due; the end of an epoch has its own."""
@@ -223,18 +236,19 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         self.model._training_state = None
 
     def _write_if_due(self, epoch: int, step: int) -> None:
-        if self.every_seconds is not None and time.monotonic() - self._last >= self.every_seconds:
+        due = self.every_seconds is not None and time.monotonic() - self._last >= self.every_seconds
+        if self.together.agreed(due) if self.together else due:
             self.write(epoch, step)
             self._last = time.monotonic()
 
     def write(self, epoch: int, step: int) -> None:
-        """Write the state of training before ``step`` of ``epoch``."""
-        variables = {**_variables(self.model), **_metrics(self.model)}
-        arrays = {name: variable.numpy() for name, variable in variables.items()}
-        numbers = {}
+        """Write the state of training before ``step`` of ``epoch``; all workers collect it, the chief writes."""
+        arrays, numbers = _values({**_variables(self.model), **_metrics(self.model)}), {}
         for kept in self.kept:
             numbers[kept.name], more = kept.state()
             arrays.update(more)
+        if self.together and not self.together.is_chief:
+            return
         for writer in self.writers():
             writer.flush()
         before = self._resumed.seconds if self._resumed else 0.0
@@ -256,6 +270,27 @@ def _variables(model: Any) -> dict[str, Any]:
 def _metrics(model: Any) -> dict[str, Any]:
     variables = [variable for metric in model.metrics for variable in metric.variables]
     return {f"{_METRICS}{index}": variable for index, variable in enumerate(variables)}
+
+
+def _values(variables: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+    return {
+        name: each.numpy() if _is_equal(name, each) else replicas.values_of(each)
+        for name, each in variables.items()
+    }
+
+
+def _assign(name: str, variable: Any, values: npt.NDArray[Any]) -> None:
+    if _is_equal(name, variable):
+        variable.assign(values)
+    else:
+        replicas.assign(variable, values)
+
+
+def _is_equal(name: str, variable: Any) -> bool:
+    """Return whether a variable is equal on all replicas: what the optimizer moves, and its moments."""
+    return name.startswith(f"{_VARIABLES}optimizer/") or (
+        name.startswith(f"{_VARIABLES}model/") and variable.trainable
+    )
 
 
 def _generators(model: Any) -> list[Any]:

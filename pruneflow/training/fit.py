@@ -8,17 +8,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
+from pruneflow.runtime.replicas import Replicas, current
 from pruneflow.runtime.terminal import console
-from pruneflow.sparsity.masked import Masked
+from pruneflow.sparsity.masked import Masked, mask_in_place
 from pruneflow.training.dashboard import TensorBoard
 from pruneflow.training.metrics import metric
 from pruneflow.training.optimizers import Decay, OptimizerParameters
+
+if TYPE_CHECKING:
+    from pruneflow.datasets.batches import Order
 
 __all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
 
@@ -138,7 +142,15 @@ class Fit:
             **({"augmentation": augmentation} if augmentation else {}),
         }
 
-    def run(self, model: Any, data: Data, journal: Journal, masked: Masked | None = None) -> Phase:
+    def run(
+        self,
+        model: Any,
+        data: Data,
+        journal: Journal,
+        masked: Masked | None = None,
+        *,
+        again: Callable[[], Any] | None = None,
+    ) -> Phase:
         """Train ``model`` in place, from its latest checkpoint if there is one.
 
         Args:
@@ -147,21 +159,46 @@ class Fit:
             journal: Where the phase writes.
             masked: The model under its masks; early stopping waits for the end of its plan. None trains
                 without pruning.
+            again: Builds the model anew, on replicas where there are any; None trains on one device.
         """
-        from pruneflow.datasets.batches import Order, evaluation_batches, steps_per_epoch, training_batches
+        together = current()
+        if together is None or again is None:
+            return self._trained(model, data, journal, masked)
+        backend.set_seed(*self.seed)
+        with together.training():
+            twin = again()
+            twin.set_weights(model.get_weights())
+            under = mask_in_place(twin, masked.plan) if masked else None
+            phase = self._trained(twin, data, journal, under, together)
+            model.set_weights(twin.get_weights())
+            if masked and under:
+                masked.take(under)
+        return phase
+
+    def _trained(
+        self,
+        model: Any,
+        data: Data,
+        journal: Journal,
+        masked: Masked | None,
+        together: Replicas | None = None,
+    ) -> Phase:
+        from pruneflow.datasets.batches import evaluation_batches, steps_per_epoch, training_batches
 
         steps = steps_per_epoch(len(data.train), self.batch_size)
         backend.set_seed(*self.seed)
         gc.collect()  # networks of before, of this size: the optimizer's moments can lie where they lay
         self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
-        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), masked=masked)
+        callbacks = _Callbacks(
+            self, journal, steps=steps, examples=len(data.train), masked=masked, together=together
+        )
         begun = callbacks.resume(model, lambda: next(iter(validation)))
-        order = Order(range(begun.epoch, self.epochs), self.batch_size, self.seed, skip=begun.step)
+        batches = training_batches(data.train, data.spec, self._order(begun, together), self.augmentation)
         start = time.perf_counter()
         try:
             model.fit(
-                training_batches(data.train, data.spec, order, self.augmentation),
+                together.feed(batches.repeat()) if together else batches,
                 epochs=self.epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
@@ -172,6 +209,13 @@ class Fit:
             callbacks.close()
         seconds = begun.seconds + time.perf_counter() - start
         return callbacks.phase(seconds)
+
+    def _order(self, begun: _Begun, together: Replicas | None) -> Order:
+        from pruneflow.datasets.batches import Order
+
+        count, own = (together.count, together.own) if together else (1, range(1))
+        epochs = range(begun.epoch, self.epochs)
+        return Order(epochs, self.batch_size, self.seed, skip=begun.step, replicas=count, own=own)
 
     def _compile(self, model: Any, spec: Spec, *, total_steps: int) -> None:
         from pruneflow.training import batch_graphs, keras_metrics
@@ -198,13 +242,21 @@ class _Callbacks:
     """The callbacks of one phase, in the order in which they must run."""
 
     def __init__(
-        self, fit: Fit, journal: Journal, *, steps: int, examples: int, masked: Masked | None
+        self,
+        fit: Fit,
+        journal: Journal,
+        *,
+        steps: int,
+        examples: int,
+        masked: Masked | None,
+        together: Replicas | None,
     ) -> None:
         from pruneflow.training.callbacks import Throughput, TrainingProgress
         from pruneflow.training.checkpoints import Checkpoints, Kept
         from pruneflow.training.logs import ScalarLog, SparsityLog
 
         self.fit, self.journal, self.masked = fit, journal, masked
+        self.writes = together is None or together.is_chief
         self.throughput = Throughput(examples)
         self.log = (
             SparsityLog(journal.events, self.throughput, masked)
@@ -231,6 +283,7 @@ class _Callbacks:
             every_seconds=journal.checkpoint_seconds,
             kept=kept,
             writers=self._writers,
+            together=together,
         )
 
     def resume(self, model: Any, example: Callable[[], Any]) -> _Begun:
@@ -248,9 +301,14 @@ class _Callbacks:
 
     def made(self) -> list[Any]:
         """The callbacks; the summaries open their file when they are made."""
+        from pruneflow.training.callbacks import pruning_callbacks
+
+        stopping = [self.stopping] if self.stopping else []
+        if not self.writes:
+            first = pruning_callbacks(self.masked) if self.masked else []
+            return [*first, self.throughput, *stopping, self.checkpoints]
         first = self._of_pruning(self.masked) if self.masked else []
         drawn = self._of_weights() if self.masked else []
-        stopping = [self.stopping] if self.stopping else []
         return [*first, self.throughput, self.log, *drawn, *stopping, self.progress, self.checkpoints]
 
     def _of_pruning(self, masked: Masked) -> list[Any]:

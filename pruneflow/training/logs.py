@@ -188,4 +188,4 @@ def _require_finite(logs: dict[str, float], epoch: int) -> None:
 
 def _learning_rate(optimizer: Any) -> float:
     rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    return float(tf.convert_to_tensor(rate(optimizer.iterations) if callable(rate) else rate))
