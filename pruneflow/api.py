@@ -159,6 +159,8 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
     problem = "a search for one file is many runs"
     remedy = f"Type python -m pruneflow goal={config.goal.option_name} in a shell, or leave goal out."
     require(not config.goal.searches, "goal", config.goal.option_name, problem, remedy)
+    problem, remedy = "workers are processes of the command line", "Type python -m pruneflow in each."
+    config.device.require_one_process(problem, remedy)
     with left_as_found():
         return _carried_out(config, words, place, report=config.report if report is None else report)
 

@@ -50,6 +50,8 @@ def _folder(named: Path | None) -> Path:
 
 def _carry_out(config: Config, folder: Path) -> None:
     require_writable(folder)
+    problem, remedy = "a scan is made by one process", "Leave it out, or take mirrored."
+    config.device.require_one_process(problem, remedy)
     from pruneflow.flow import as_came, networks, prepare, sensitivity
     from pruneflow.report import sensitivity as shown
 

@@ -29,7 +29,7 @@ from pruneflow.command.labelled_output import beside_others
 from pruneflow.command.names import cell_name, differing, run_name
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow import objectives, results
+from pruneflow.flow import following, objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
@@ -69,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if parsed.dry_run:
             job.forecast()
             sys.exit(0)
-        sys.exit(0 if job.run(partial(start_hydra, words)) else 1)
+        if job.follows:
+            sys.exit(job.follow())
+        with _others_told():
+            sys.exit(0 if job.run(partial(start_hydra, words)) else 1)
     raise AssertionError("the block exits")
 
 
@@ -78,17 +81,35 @@ def _answered() -> Iterator[None]:
     """Say what ends a command, and exit with its code."""
     try:
         yield
-    except PruneflowError as error:
-        message, code = str(error), error.exit_code
-    except answers.REFUSED as error:
-        message, code = answers.in_words(error), ConfigError.exit_code
-    except (OSError, MemoryError) as error:
-        message, code = answers.failure_in_words(error), 1
-    except KeyboardInterrupt:
-        said, code = signals.received()
-        message = f"{said}. {GOES_ON}"
+    except (PruneflowError, OSError, MemoryError, KeyboardInterrupt, *answers.REFUSED) as error:
+        message, code = _answer(error)
     complain(message)
     sys.exit(code)
+
+
+def _answer(error: BaseException) -> tuple[str, int]:
+    """Return what is said of what ends a command, and the exit code."""
+    if isinstance(error, PruneflowError):
+        return str(error), error.exit_code
+    if isinstance(error, answers.REFUSED):
+        return answers.in_words(error), ConfigError.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        said, code = signals.received()
+        return f"{said}. {GOES_ON}", code
+    return (answers.failure_in_words(error) if isinstance(error, Exception) else ""), 1
+
+
+@contextmanager
+def _others_told() -> Iterator[None]:
+    """Tell other workers of a training how this one ends, so that they end with the same code."""
+    try:
+        yield
+    except SystemExit as ended:
+        following.end(int(ended.code or 0))
+        raise
+    except BaseException as error:
+        following.end(_answer(error)[1])
+        raise
 
 
 def _print(text: str) -> int:

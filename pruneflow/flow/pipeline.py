@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pruneflow.errors import ConfigError
 from pruneflow.exports.inspection import Inspection, inspect
-from pruneflow.flow import as_came, results, second_phase
+from pruneflow.flow import as_came, following, results, second_phase
 from pruneflow.flow.agreement import rounding_of
 from pruneflow.flow.at_once import RECONSTRUCTED_VERSION
 from pruneflow.flow.config import Config, plain
@@ -31,12 +31,13 @@ from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import AWARE_VERSION, aware_network
 from pruneflow.flow.sensitivity import SENSITIVITY_VERSION, with_shares
 from pruneflow.flow.sharing import SHARED_VERSION, shared_network
+from pruneflow.flow.store import Store
 from pruneflow.runtime import memory, versions
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import weights
 from pruneflow.sparsity.then import renamed
 
-__all__ = ["STAGE_VERSIONS", "Prepared", "prepare", "run"]
+__all__ = ["STAGE_VERSIONS", "Prepared", "follow", "prepare", "run"]
 
 STAGE_VERSIONS = (
     DENSE_VERSION,
@@ -68,17 +69,9 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     start = time.perf_counter()
     memory.reset_peak()
     store, data = config.stages.open(), ready.data
-    dense = dense_network(store, config, ready, run_dir)
-    as_came.show(config, ready, dense)
-    ready = with_shares(store, config, ready, dense, run_dir)
-    pruned, cut = pruned_network(store, config, ready, dense, run_dir), None
-    if ready.then:
-        cut, own = pruned, second_phase.settings(config)
-        known = second_phase.prepared(config, ready.then, cut.model)
-        known = with_shares(store, own, known, cut, run_dir)
-        pruned = pruned_network(store, own, known, cut, run_dir)
-    shared = shared_network(store, config, ready, pruned, run_dir)
-    networks = Networks(dense, aware_network(store, config, ready, shared, run_dir), cut)
+    ready, trained = _trained(following.shared(store), config, ready, run_dir)
+    shared = shared_network(store, config, ready, trained.pruned, run_dir)
+    networks = replace(trained, pruned=aware_network(store, config, ready, shared, run_dir))
     files = export(store, ready.exports, data, networks, run_dir)
     rounding = rounding_of(ready.device)
     how = Evaluating(tuple(config.trainer.metrics), ready.interpreters, rounding, config.test_part)
@@ -91,6 +84,32 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     result = _result(config, ready, found, start, command)
     results.write(result, run_dir)
     return result
+
+
+def follow(config: Config, ready: Prepared) -> int:
+    """Train with the other workers of a cluster, whose chief runs; nothing is left here.
+
+    Returns:
+        The exit code of the chief.
+
+    Raises:
+        PruneflowError: if a worker is gone, or this one has other settings than the chief.
+    """
+    return following.followed(lambda store, run_dir: _trained(store, config, ready, run_dir))
+
+
+def _trained(store: Store, config: Config, ready: Prepared, run_dir: Path) -> tuple[Prepared, Networks]:
+    """Train the dense network, and prune it once or twice: the stages that workers make together."""
+    dense = dense_network(store, config, ready, run_dir)
+    as_came.show(config, ready, dense)
+    ready = with_shares(store, config, ready, dense, run_dir)
+    pruned, cut = pruned_network(store, config, ready, dense, run_dir), None
+    if ready.then:
+        cut, own = pruned, second_phase.settings(config)
+        known = second_phase.prepared(config, ready.then, cut.model)
+        known = with_shares(store, own, known, cut, run_dir)
+        pruned = pruned_network(store, own, known, cut, run_dir)
+    return ready, Networks(dense, pruned, cut)
 
 
 @dataclass(frozen=True)

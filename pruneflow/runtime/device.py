@@ -15,7 +15,8 @@ import numpy as np
 
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
-from pruneflow.runtime import backend, cluster, replicas
+from pruneflow.runtime import backend, cluster
+from pruneflow.runtime.replicas import Replicas, mirrored, of_workers, use
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import printable
 
@@ -77,6 +78,15 @@ class Device:
         seconds, key = self.worker_wait_seconds, "device.worker_wait_seconds"
         require(0 < seconds < float("inf"), key, seconds, "allowed are numbers above 0", "300 is usual.")
 
+    def require_one_process(self, problem: str, remedy: str) -> None:
+        """Refuse several workers.
+
+        Args:
+            problem: The reason, without a final stop.
+            remedy: What to do, a sentence.
+        """
+        require(self.strategy != "multi_worker", "device.strategy", self.strategy, problem, remedy)
+
     def interpreters(self, share: int | None = None) -> int:
         """TFLite interpreters that run side by side.
 
@@ -130,15 +140,15 @@ class Device:
             **layout,
         }
 
-    def _replicas(self, tf: Any, gpus: list[Any]) -> replicas.Replicas | None:
-        """Return the replicas of this process, made once, and have `replicas.current` return them."""
+    def _replicas(self, tf: Any, gpus: list[Any]) -> Replicas | None:
+        """Return the replicas of this process, made once, and have `current` return them."""
         key = (self.strategy, self.replicas, len(gpus))
         if self.strategy != "none" and key not in _made:
             _made[key] = self._workers() if self.strategy == "multi_worker" else self._mirrored(tf, gpus)
-        replicas.use(_made.get(key))
+        use(_made.get(key))
         return _made.get(key)
 
-    def _mirrored(self, tf: Any, gpus: list[Any]) -> replicas.Replicas:
+    def _mirrored(self, tf: Any, gpus: list[Any]) -> Replicas:
         count = self.replicas or len(gpus)
         problem = f"TensorFlow sees {len(gpus)} GPU, and replicas are two or more"
         remedy = "Leave it none; without a GPU device.replicas=2 tries it out on two logical CPUs."
@@ -148,12 +158,12 @@ class Device:
         if not gpus:
             _divide_cpu(tf, count)
         kind = "GPU" if gpus else "CPU"
-        return replicas.mirrored([f"{kind}:{number}" for number in range(count)])
+        return mirrored([f"{kind}:{number}" for number in range(count)])
 
-    def _workers(self) -> replicas.Replicas:
+    def _workers(self) -> Replicas:
         found = cluster.found()
         cluster.meet(found, seconds=self.worker_wait_seconds)
-        return replicas.of_workers(found)
+        return of_workers(found)
 
     @contextmanager
     def awaited(self, share: int | None = None) -> Iterator[None]:
@@ -169,7 +179,7 @@ class Device:
             _awaited.clear()
 
 
-_made: dict[tuple[str, int | None, int], replicas.Replicas] = {}
+_made: dict[tuple[str, int | None, int], Replicas] = {}
 _awaited: list[Callable[[], object]] = []
 _started: list[Any] = []
 _starting = Lock()

@@ -87,6 +87,8 @@ class Replicas:
         if self.workers == 1:
             return [content]
         sizes = self._total(np.eye(self.workers, dtype=np.int64)[self.worker] * len(content))
+        if not sizes.any():  # of which TensorFlow 2.21 crashes
+            return [b""] * self.workers
         ends = np.cumsum([-(-int(size) // 8) for size in sizes])
         numbers, begin = np.zeros(int(ends[-1]), np.int64), int(ends[self.worker])
         padded = np.frombuffer(content + bytes(-len(content) % 8), np.int64)
