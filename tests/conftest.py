@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _a_quick_test_trains_nothing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("quick"):
-        monkeypatch.setattr(Fit, "run", lambda *_: pytest.fail("a quick test trains: mark it as run"))
+        monkeypatch.setattr(Fit, "run", lambda *_, **__: pytest.fail("a quick test trains: mark it as run"))
 
 
 def write_mnist(folder: Path, train: int = 400, test: int = 100) -> None:

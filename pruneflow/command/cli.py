@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.markup import escape
 
 from pruneflow import __version__
-from pruneflow.command import answers, isolation, launchers
+from pruneflow.command import answers, isolation, launchers, workers
 from pruneflow.command.arguments import folders, parse, shows
 from pruneflow.command.help import help_text, usual_choices
 from pruneflow.command.job import Job
@@ -29,7 +29,7 @@ from pruneflow.command.labelled_output import beside_others
 from pruneflow.command.names import cell_name, differing, run_name
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow import following, objectives, results
+from pruneflow.flow import objectives, results
 from pruneflow.flow.config import Config, config_folder, from_hydra, plain
 from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
@@ -69,9 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if parsed.dry_run:
             job.forecast()
             sys.exit(0)
-        if job.follows:
-            sys.exit(job.follow())
-        with _others_told():
+        if workers.follows():
+            sys.exit(workers.follow(job.configs[0]))
+        with workers.others_told(lambda error: _answer(error)[1]):
             sys.exit(0 if job.run(partial(start_hydra, words)) else 1)
     raise AssertionError("the block exits")
 
@@ -97,19 +97,6 @@ def _answer(error: BaseException) -> tuple[str, int]:
         said, code = signals.received()
         return f"{said}. {GOES_ON}", code
     return (answers.failure_in_words(error) if isinstance(error, Exception) else ""), 1
-
-
-@contextmanager
-def _others_told() -> Iterator[None]:
-    """Tell other workers of a training how this one ends, so that they end with the same code."""
-    try:
-        yield
-    except SystemExit as ended:
-        following.end(int(ended.code or 0))
-        raise
-    except BaseException as error:
-        following.end(_answer(error)[1])
-        raise
 
 
 def _print(text: str) -> int:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
-from pruneflow.command import answers, continuing, goal, grids, launchers, plugins, search, targets
+from pruneflow.command import answers, continuing, goal, grids, launchers, plugins, search, targets, workers
 from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
@@ -33,7 +33,7 @@ from pruneflow.flow.store import Store
 from pruneflow.options import require
 from pruneflow.report.goal import finish
 from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
-from pruneflow.runtime import replicas, versions
+from pruneflow.runtime import versions
 from pruneflow.runtime.terminal import console
 
 __all__ = ["Job"]
@@ -156,10 +156,7 @@ class Job:
         if self.named and not _same(continuing.left(self._store, self.identity), self.folder):
             require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
         require_writable(self.folder)
-        if self.sweep:
-            problem = "a sweep is many runs, and workers train one together"
-            for config in self.configs:
-                config.device.require_one_process(problem, "Type a command for each run, or take mirrored.")
+        workers.check(self.configs, sweep=self.sweep)
         from pruneflow.flow import pipeline
 
         for config in self.configs[:1] if self.goal else self.configs:
@@ -168,25 +165,6 @@ class Job:
                 goal.check_examples(self.goal, ready.data)
             elif not self.cells:
                 objectives.check_task(config.objective, ready.data.spec)
-
-    @property
-    def follows(self) -> bool:
-        """Return whether another worker is the chief; known once `check` has returned."""
-        together = replicas.current()
-        return together is not None and not together.is_chief
-
-    def follow(self) -> int:
-        """Train with the chief, which alone writes and shows what it does.
-
-        Returns:
-            The exit code of the chief.
-        """
-        from pruneflow.flow import pipeline
-
-        (config,) = self.configs
-        console.print("Follows    the chief, which alone writes", soft_wrap=True)
-        console.quiet = True
-        return pipeline.follow(config, pipeline.prepare(config))
 
     def forecast(self) -> None:
         """Show which trainings the store has, and how long the others may take; nothing is written."""

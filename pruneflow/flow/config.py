@@ -138,6 +138,7 @@ class Config:
             criterion=self.criterion,
             distribution=self.distribution,
         )
+        self.device.check_engine(self.pruning.engine)
         objectives.check(self.objective)
         require(
             0 <= self.seed < 2**32,

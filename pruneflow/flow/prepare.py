@@ -42,9 +42,10 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
         data, seconds = _load(config.dataset)
     trainer, plan = plan_for(config, data)
     _require_dense(config, trainer)
+    _require_divided(trainer, config.device.check_workers())  # before it waits for workers
     with undisturbed():
         device = config.device.configure(share)
-        _require_divided(config, trainer, device.get("replicas", 1))
+        _require_divided(trainer, device.get("replicas", 1))
         model = _built(config, data)
         check_network(config, data, model)
         selection = _selected(config, model, plan)
@@ -85,13 +86,13 @@ def _require_a_file(config: Config, left_out: dict[str, str]) -> None:
     require(set(kinds) != set(left_out), "export.kinds", kinds, problem, "Take other kinds of files.")
 
 
-def _require_divided(config: Config, trainer: Trainer, replicas: int) -> None:
-    """Refuse batches that replicas do not divide, and tfmot's engine on replicas."""
+def _require_divided(trainer: Trainer, replicas: int) -> None:
+    """Refuse batches that replicas do not divide."""
     keys = ("dense_batch_size", "batch_size") if trainer.dense_epochs else ("batch_size",)
     for key in keys:
         size = getattr(trainer, key)
         problem = f"it is the size of a whole batch, and {replicas} replicas do not divide it"
-        remedy = f"Take a multiple of {replicas}."
+        remedy = f"Take a multiple of {replicas}, such as {max(replicas, size - size % replicas)}."
         require(size % replicas == 0, f"trainer.{key}", size, problem, remedy)
 
 

@@ -196,11 +196,11 @@ def _files(folder: Path, page: Path) -> Iterator[Row]:
 
 def _made_with(result: Result) -> dict[str, str]:
     device, data = result.device, result.data
-    kind = f"{device['kind']} ({device['name']}), {device['threads']} threads, {device['precision']}"
+    words = summary.device_in_words({**device, "kind": f"{device['kind']} ({device['name']})"})
     parts = f"{data.train:,} training, {data.validation:,} validation, {data.test:,} test examples"
     return {
         "data": f"{data.name}: {parts}; SHA-256 {data.digest}",
-        "device": kind,
+        "device": words,
         "seconds, this run": f"{result.seconds:.1f}",
         "peak memory": f"{result.peak_memory_bytes / 1e6:,.0f} MB",
         **result.versions,

@@ -23,6 +23,7 @@ from pruneflow.training.metrics import HEADLINES
 
 __all__ = [
     *("COLUMNS", "class_rows", "columns", "dense_row", "export_row", "findings", "label_of", "latency_line"),
+    "device_in_words",
     "quality_label",
     *("metric_rows", "run_rows", "size_rows", "theory_of"),
 ]
@@ -335,4 +336,12 @@ def latency_line(latency: LatencyResult, theory: str) -> str:
         f"{pruned.median_ms:.3g} ms (p10 to p90 {pruned.p10_ms:.3g} to {pruned.p90_ms:.3g}, "
         f"n {pruned.n:,}), dense {dense.median_ms:.3g} ms, threads {pruned.threads}{peak}. "
         f"{latency.verdict}{theory}"
+    )
+
+
+def device_in_words(device: Mapping[str, Any]) -> str:
+    """Return processor, threads, precision and replicas in one line."""
+    words = f"{device['kind']}, {device['threads']} threads, {device['precision']}"
+    return (
+        f"{words}, {device['strategy']} on {device['replicas']} replicas" if "strategy" in device else words
     )

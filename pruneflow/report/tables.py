@@ -74,8 +74,7 @@ def show_prepared(ready: Prepared) -> None:
     )
     if data.note:
         warn(f"Note       {data.note}")
-    device = ready.device
-    console.print(f"Device     {device['kind']}, {device['threads']} threads, {device['precision']}")
+    console.print(f"Device     {summary.device_in_words(ready.device)}")
     if ready.difference is not None:
         console.print(keras3.said(ready.difference), markup=False, soft_wrap=True)
     for line in [*_length_lines(ready), *_plan_lines(ready), *_mask_lines(ready)]:

@@ -128,10 +128,8 @@ def _hosts(listed: str) -> list[str]:
     for before, ranges, after in re.findall(r"([^\s,\[\]]+)(?:\[([^\]]+)\])?([^\s,\[\]]*)", listed):
         for each in ranges.split(","):
             low, _, high = each.partition("-")
-            numbers = range(int(low), int(high or low) + 1) if each else [None]
-            hosts += [
-                f"{before}{'' if number is None else str(number).zfill(len(low))}{after}" for number in numbers
-            ]
+            numbers = range(int(low), int(high or low) + 1) if each else [""]
+            hosts += [f"{before}{str(number).zfill(len(low))}{after}" for number in numbers]
     return hosts
 
 

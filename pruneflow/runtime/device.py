@@ -78,6 +78,29 @@ class Device:
         seconds, key = self.worker_wait_seconds, "device.worker_wait_seconds"
         require(0 < seconds < float("inf"), key, seconds, "allowed are numbers above 0", "300 is usual.")
 
+    def check_engine(self, engine: str) -> None:
+        """Refuse tfmot's wrappers on replicas.
+
+        Args:
+            engine: Name of the engine that prunes.
+        """
+        problem = f"it is a control on one device, and device.strategy={self.strategy} has several"
+        remedy = "Take pruning.engine=pruneflow, or device.strategy=none."
+        require(engine != "tfmot" or self.strategy == "none", "pruning.engine", engine, problem, remedy)
+
+    def check_workers(self) -> int:
+        """Refuse workers that the environment does not name.
+
+        Returns:
+            Number of replicas, or the least of it where the machine has to be asked.
+
+        Raises:
+            ConfigError: as `cluster.found`.
+        """
+        if self.strategy == "multi_worker":
+            return len(cluster.found().addresses)
+        return self.replicas or 1
+
     def require_one_process(self, problem: str, remedy: str) -> None:
         """Refuse several workers.
 
@@ -129,7 +152,6 @@ class Device:
                 f"({error}). Run cells with different device settings as commands of their own."
             ) from error
         backend.keras().mixed_precision.set_global_policy(self.precision)
-        layout = {"strategy": self.strategy, "replicas": found.count, "workers": found.workers} if found else {}
         return {
             "kind": "gpu" if gpus else "cpu",
             "name": _name(tf, gpus),
@@ -137,7 +159,7 @@ class Device:
             "threads": threads,
             "inter_op_threads": inter_op,
             "memory_growth": bool(gpus) and self.memory_growth,
-            **layout,
+            **({"strategy": self.strategy, **found.layout} if found else {}),
         }
 
     def _replicas(self, tf: Any, gpus: list[Any]) -> Replicas | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -18,7 +17,18 @@ from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend, signals
 from pruneflow.runtime.cluster import Cluster
 
-__all__ = ["Replicas", "WorkerLostError", "assign", "current", "mirrored", "of_workers", "summed", "values_of"]
+__all__ = [
+    "Replicas",
+    "WorkerLostError",
+    "assign",
+    "current",
+    "mirrored",
+    "of_workers",
+    "summed",
+    "training",
+    "use",
+    "values_of",
+]
 
 T = TypeVar("T")
 Array = npt.NDArray[Any]
@@ -42,6 +52,11 @@ class Replicas:
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.count: int = strategy.num_replicas_in_sync
         self.in_step = False  # whether other workers count on this one for a training step
+
+    @property
+    def layout(self) -> dict[str, int]:
+        """Return the numbers of replicas and of processes, which decide bits."""
+        return {"replicas": self.count, "workers": self.workers}
 
     @property
     def is_chief(self) -> bool:
@@ -149,8 +164,8 @@ class Replicas:
 
 def _is_of_connection(error: Any) -> bool:
     errors = backend.tensorflow().errors
-    kinds = (errors.UnavailableError, errors.AbortedError, errors.CancelledError, errors.DeadlineExceededError)
-    return isinstance(error, kinds) or "ollective" in str(error)
+    kinds = (errors.UnavailableError, errors.AbortedError, errors.CancelledError)
+    return isinstance(error, kinds) or "Collective ops is aborted" in str(error)
 
 
 @contextmanager
@@ -187,6 +202,12 @@ _current: list[Replicas] = []
 def current() -> Replicas | None:
     """Return the replicas of this process; None where a network is trained on one device."""
     return _current[0] if _current else None
+
+
+def training(model: Any) -> Replicas | None:
+    """Return the replicas that a model of Keras 2 is trained on; None for one device."""
+    replicas = current()
+    return replicas if replicas and model.distribute_strategy is replicas.strategy else None
 
 
 def use(replicas: Replicas | None) -> None:

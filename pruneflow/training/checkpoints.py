@@ -156,7 +156,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         every_seconds: float | None,
         kept: Sequence[Kept],
         writers: Any,
-        together: Replicas | None = None,
     ) -> None:
         """Set up, without reading or writing.
 
@@ -166,12 +165,10 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
             every_seconds: Least seconds between two checkpoints; None writes none.
             kept: What to keep of other callbacks.
             writers: Gives the open summary writers, to be flushed before their files are read.
-            together: The replicas that are trained; None for one device.
         """
         super().__init__()
         self.file, self.events = file, events
         self.every_seconds, self.kept, self.writers = every_seconds, kept, writers
-        self.together = together
         self._resumed: Checkpoint | None = None
         self._epoch = 0
         self._start = self._last = 0.0
@@ -186,7 +183,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         Returns:
             The checkpoint; None where the phase starts at its beginning.
         """
-        found = latest(self.file, self.together)
+        found = latest(self.file, replicas.training(model))
         if found is None:
             return None
         model.test_on_batch(*example())
@@ -237,17 +234,19 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _write_if_due(self, epoch: int, step: int) -> None:
         due = self.every_seconds is not None and time.monotonic() - self._last >= self.every_seconds
-        if self.together.agreed(due) if self.together else due:
+        together = replicas.training(self.model)
+        if together.agreed(due) if together else due:
             self.write(epoch, step)
             self._last = time.monotonic()
 
     def write(self, epoch: int, step: int) -> None:
-        """Write the state of training before ``step`` of ``epoch``; all workers collect it, the chief writes."""
+        """Write the state of training before ``step`` of ``epoch``, which all workers collect."""
         arrays, numbers = _values({**_variables(self.model), **_metrics(self.model)}), {}
         for kept in self.kept:
             numbers[kept.name], more = kept.state()
             arrays.update(more)
-        if self.together and not self.together.is_chief:
+        together = replicas.training(self.model)
+        if together and not together.is_chief:
             return
         for writer in self.writers():
             writer.flush()

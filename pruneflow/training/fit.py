@@ -14,7 +14,7 @@ from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
-from pruneflow.runtime.replicas import Replicas, current
+from pruneflow.runtime.replicas import Replicas, current, training
 from pruneflow.runtime.terminal import console
 from pruneflow.sparsity.masked import Masked, mask_in_place
 from pruneflow.training.dashboard import TensorBoard
@@ -169,40 +169,31 @@ class Fit:
             twin = again()
             twin.set_weights(model.get_weights())
             under = mask_in_place(twin, masked.plan) if masked else None
-            phase = self._trained(twin, data, journal, under, together)
+            phase = self._trained(twin, data, journal, under)
             model.set_weights(twin.get_weights())
             if masked and under:
                 masked.take(under)
         return phase
 
-    def _trained(
-        self,
-        model: Any,
-        data: Data,
-        journal: Journal,
-        masked: Masked | None,
-        together: Replicas | None = None,
-    ) -> Phase:
+    def _trained(self, model: Any, data: Data, journal: Journal, masked: Masked | None) -> Phase:
         from pruneflow.datasets.batches import evaluation_batches, steps_per_epoch, training_batches
 
-        steps = steps_per_epoch(len(data.train), self.batch_size)
+        steps, together = steps_per_epoch(len(data.train), self.batch_size), training(model)
         backend.set_seed(*self.seed)
         gc.collect()  # networks of before, of this size: the optimizer's moments can lie where they lay
         self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
-        callbacks = _Callbacks(
-            self, journal, steps=steps, examples=len(data.train), masked=masked, together=together
-        )
+        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), masked=masked)
         begun = callbacks.resume(model, lambda: next(iter(validation)))
         batches = training_batches(data.train, data.spec, self._order(begun, together), self.augmentation)
-        start = time.perf_counter()
+        writes, start = together is None or together.is_chief, time.perf_counter()
         try:
             model.fit(
                 together.feed(batches.repeat()) if together else batches,
                 epochs=self.epochs,
                 steps_per_epoch=steps,
                 validation_data=validation,
-                callbacks=callbacks.made(),
+                callbacks=callbacks.made() if writes else callbacks.following(),
                 verbose=0,
             )
         finally:
@@ -242,21 +233,13 @@ class _Callbacks:
     """The callbacks of one phase, in the order in which they must run."""
 
     def __init__(
-        self,
-        fit: Fit,
-        journal: Journal,
-        *,
-        steps: int,
-        examples: int,
-        masked: Masked | None,
-        together: Replicas | None,
+        self, fit: Fit, journal: Journal, *, steps: int, examples: int, masked: Masked | None
     ) -> None:
         from pruneflow.training.callbacks import Throughput, TrainingProgress
         from pruneflow.training.checkpoints import Checkpoints, Kept
         from pruneflow.training.logs import ScalarLog, SparsityLog
 
         self.fit, self.journal, self.masked = fit, journal, masked
-        self.writes = together is None or together.is_chief
         self.throughput = Throughput(examples)
         self.log = (
             SparsityLog(journal.events, self.throughput, masked)
@@ -283,7 +266,6 @@ class _Callbacks:
             every_seconds=journal.checkpoint_seconds,
             kept=kept,
             writers=self._writers,
-            together=together,
         )
 
     def resume(self, model: Any, example: Callable[[], Any]) -> _Begun:
@@ -301,15 +283,17 @@ class _Callbacks:
 
     def made(self) -> list[Any]:
         """The callbacks; the summaries open their file when they are made."""
-        from pruneflow.training.callbacks import pruning_callbacks
-
-        stopping = [self.stopping] if self.stopping else []
-        if not self.writes:
-            first = pruning_callbacks(self.masked) if self.masked else []
-            return [*first, self.throughput, *stopping, self.checkpoints]
         first = self._of_pruning(self.masked) if self.masked else []
         drawn = self._of_weights() if self.masked else []
+        stopping = [self.stopping] if self.stopping else []
         return [*first, self.throughput, self.log, *drawn, *stopping, self.progress, self.checkpoints]
+
+    def following(self) -> list[Any]:
+        """The callbacks of a worker that follows: those that decide, and none that writes or shows."""
+        from pruneflow.training.callbacks import pruning_callbacks
+
+        first = pruning_callbacks(self.masked) if self.masked else []
+        return [*first, self.throughput, *([self.stopping] if self.stopping else []), self.checkpoints]
 
     def _of_pruning(self, masked: Masked) -> list[Any]:
         from pruneflow.training.callbacks import pruning_callbacks, summaries

@@ -388,6 +388,9 @@ SETTINGS = {
     "device.threads": (None, "dense"),  # set once per process: tested on what configure() returns
     "device.inter_op_threads": (None, "dense"),
     "device.evaluation_threads": ("1", ""),
+    "device.strategy": (None, "dense"),  # as threads
+    "device.replicas": (None, "dense"),
+    "device.worker_wait_seconds": ("9", ""),
     "pruning.include": ("[dense]", "pruned"),
     "pruning.skip": ("[dense]", "pruned"),
     "pruning.engine": ("tfmot", "pruned"),
