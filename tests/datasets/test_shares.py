@@ -32,7 +32,7 @@ def test_replicas_that_do_not_divide_the_last_batch_have_some_of_its_examples_tw
     *_, whole = taken(11, epochs=range(1), batch_size=8)
     shares = taken(11, epochs=range(1), batch_size=8, replicas=4, own=range(4))[4:]
     assert len(whole) == 3
-    assert sum(shares, []) == [*whole, whole[0]]
+    assert [example for share in shares for example in share] == [*whole, whole[0]]
 
 
 def test_each_share_has_a_number_of_its_own():

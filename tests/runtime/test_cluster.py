@@ -26,7 +26,7 @@ FIRST = {"type": "worker", "index": 0}
 WRONG = {
     "{bad": "it is no JSON (Expecting property name",
     "[]": "it must name a cluster of workers, and the task of this process",
-    '{"cluster": {"worker": ["a:1", "b:1"]}}': "it must name a cluster of workers, and the task of this process",
+    '{"cluster": {"worker": ["a:1", "b:1"]}}': "it must name a cluster of workers, and the task of this",
     tf_config(FIRST, ps=["a:1"], worker=["b:1", "c:1"]): "it must name a cluster of workers",
     tf_config(FIRST, worker="a:1"): "the addresses of workers must be a list",
     tf_config({"type": "worker", "index": 2}, worker=["a:1", "b:1"]): "task worker 2 is not in its cluster",
@@ -111,8 +111,8 @@ def test_a_worker_that_does_not_come_is_named():
     with pytest.raises(ConfigError) as refused:
         meet(Cluster((first, second), 0), seconds=0.1)
     assert str(refused.value) == (
-        f"device.strategy=multi_worker: {second} (worker 1) did not come within device.worker_wait_seconds=0.1. "
-        "Start the same command there, or raise that limit."
+        f"device.strategy=multi_worker: {second} (worker 1) did not come within "
+        "device.worker_wait_seconds=0.1. Start the same command there, or raise that limit."
     )
 
 

@@ -33,7 +33,7 @@ def trained(folder, *overrides):
 
 @pytest.mark.run
 def test_masks_are_equal_on_all_replicas_and_a_phase_that_was_cut_off_ends_with_the_same_bits(tmp_path):
-    """With all that replicas have of their own: statistics of batches, random numbers, gradients that are seen."""
+    """With all that replicas have of their own: statistics of batches, random numbers, gradients."""
     seen = trained(tmp_path, *HARD)
     assert len(seen["updates"]) > 20
     assert all(seen["updates"])
@@ -104,7 +104,7 @@ def test_a_process_with_other_devices_says_so(composed):
 
 
 class _Pretended(replicas.Replicas):
-    """Two workers with a replica each, of which the other one has twice the values."""
+    """One of two workers; the other one has twice its values."""
 
     def __init__(self):
         self.worker, self.workers, self.count = 0, 2, 2
