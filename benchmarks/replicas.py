@@ -21,7 +21,8 @@ import tempfile
 from pathlib import Path
 
 from commands import results, show
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from pruneflow.report.curves import read_curves
 
 LAYOUTS = {
     "none": [],
@@ -60,9 +61,8 @@ def step_ms(line: list[str], layout: str) -> float:
         if any(codes):
             raise SystemExit(f"{layout} failed: {(Path(folder) / 'log').read_text()[-2000:]}")
         (result,) = results(Path(folder))
-        events = EventAccumulator(str(next(Path(folder).rglob("pruned"))))
-        events.Reload()
-        rates = [each.value for each in events.Scalars("examples_per_second")[1:]]
+        curves = read_curves(next(each for each in Path(folder).rglob("pruned") if each.parent.name != "v1"))
+        rates = curves["examples_per_second"].values[1:]
         return 1000 * float(result["plan"]["batch_size"]) / statistics.median(rates)
 
 

@@ -167,6 +167,7 @@ class Fit:
         backend.set_seed(*self.seed)
         with together.training():
             twin = again()
+            twin.distribute_reduction_method = "first"  # of metrics, which Keras would add up over replicas
             twin.set_weights(model.get_weights())
             under = mask_in_place(twin, masked.plan) if masked else None
             phase = self._trained(twin, data, journal, under)

@@ -18,6 +18,7 @@ from pruneflow.flow.networks import dense_network, pruned_network
 from pruneflow.runtime import backend
 from pruneflow.sparsity.masked import Masked
 from pruneflow.training import checkpoints
+from pruneflow.training.callbacks import Throughput
 
 CUT_BEFORE = 18 + 13  # of 9 steps per epoch, 2 epochs per phase
 
@@ -36,8 +37,12 @@ def equal(variable):
 
 
 def watch(seen):
-    """Note at each update whether replicas are equal, and at each application whether zeros are zeros."""
-    update, apply = Masked.update, Masked.apply
+    """Note at updates whether replicas are equal, when masks are applied zeros, and at steps accuracy."""
+    update, apply, batch_end = Masked.update, Masked.apply, Throughput.on_train_batch_end
+
+    def shown(self, batch, logs=None):
+        batch_end(self, batch, logs)
+        seen["accuracy"].append(float(logs["accuracy"]))
 
     def updated(self, step):
         update(self, step)
@@ -50,7 +55,7 @@ def watch(seen):
             left = [np.any(copy[~kept]) for each, kept in pairs for copy in copies_of(each.weight)]
             seen["zeros"].append(not any(left))
 
-    Masked.update, Masked.apply = updated, applied
+    Masked.update, Masked.apply, Throughput.on_train_batch_end = updated, applied, shown
 
 
 def train(config, ready, folder):
@@ -62,7 +67,7 @@ def train(config, ready, folder):
 
 
 def main(folder, overrides):
-    seen = {"updates": [], "zeros": []}
+    seen = {"updates": [], "zeros": [], "accuracy": []}
     watch(seen)
 
     def composed(*more):
