@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,22 +60,23 @@ class Order:
     replicas: int = 1
     own: range = range(1)
 
-    def shares(self, batch: Any) -> Any:
+    def shares(self, batch: Sequence[Any]) -> tuple[Any, ...]:
         """Return the shares of a batch.
 
         A batch that the replicas do not divide, as the last one of an epoch may be, has some of its first
         examples twice.
 
         Args:
-            batch: (n,), the places of its examples.
+            batch: The places of its examples, (n,), and of a stream their records, (n,).
 
         Returns:
-            (shares, examples) of ``own``, each as many examples as the others.
+            Of each the shares of ``own``, (shares, examples), with as many examples as the others have.
         """
         tf = backend.tensorflow()
-        each = -(-tf.size(batch) // self.replicas)
-        whole = tf.gather(batch, tf.range(each * self.replicas) % tf.size(batch))
-        return tf.reshape(whole, [self.replicas, each])[self.own.start : self.own.stop]
+        count = tf.size(batch[0])
+        each = -(-count // self.replicas)
+        taken = tf.reshape(tf.range(each * self.replicas) % count, [self.replicas, each])
+        return tuple(tf.gather(one, taken[self.own.start : self.own.stop]) for one in batch)
 
     def number(self, place: Any, first: int) -> Any:
         """Return the number of a share among those of all replicas and steps.
@@ -115,7 +116,7 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
     epochs = tf.data.Dataset.range(order.epochs.start, order.epochs.stop)
     places = epochs.flat_map(indices).skip(order.skip)
     if order.replicas > 1:
-        places = places.flat_map(lambda batch: tf.data.Dataset.from_tensor_slices(order.shares(batch)))
+        places = places.flat_map(lambda *batch: tf.data.Dataset.from_tensor_slices(order.shares(batch)))
     batches = _read(places, part, spec, weights=part.weights)
     layers = augmentation.layers() if augmentation else []
     if not layers:

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,11 @@ def test_scales_of_another_run_are_put_on_records(tmp_path: Path) -> None:
     file.with_name("standardisation.json").write_text(json.dumps({"mean": [1.0], "scale": [2.0]}))
     with pytest.raises(PruneflowError, match="does not fit the data"):
         as_trained(file, tfrecords(tmp_path), data)
+
+
+def test_replicas_share_the_batches_of_a_stream(tmp_path: Path) -> None:
+    data, order = numbered(tmp_path), Order(range(2), 8, (1, 2))
+    whole = trained_on(data, order)
+    shares = trained_on(data, replace(order, replicas=2, own=range(2)))
+    pairs = zip(shares[::2], shares[1::2], strict=True)
+    assert [(x + other_x, y + other_y) for (x, y), (other_x, other_y) in pairs] == whole

@@ -37,12 +37,17 @@ def equal(variable):
 
 
 def watch(seen):
-    """Note at updates whether replicas are equal, when masks are applied zeros, and at steps accuracy."""
-    update, apply, batch_end = Masked.update, Masked.apply, Throughput.on_train_batch_end
+    """Note whether replicas are equal, whether zeros are zeros, and the accuracy that is shown."""
+    update, apply, epoch_end = Masked.update, Masked.apply, Throughput.on_epoch_end
+    step_end, latest = Throughput.on_train_batch_end, {}
 
-    def shown(self, batch, logs=None):
-        batch_end(self, batch, logs)
-        seen["accuracy"].append(float(logs["accuracy"]))
+    def stepped(self, batch, logs=None):
+        step_end(self, batch, logs)
+        latest["accuracy"] = float(logs["accuracy"])
+
+    def ended(self, epoch, logs=None):
+        epoch_end(self, epoch, logs)
+        seen["accuracy"].append([latest["accuracy"], float(logs["accuracy"])])
 
     def updated(self, step):
         update(self, step)
@@ -55,7 +60,8 @@ def watch(seen):
             left = [np.any(copy[~kept]) for each, kept in pairs for copy in copies_of(each.weight)]
             seen["zeros"].append(not any(left))
 
-    Masked.update, Masked.apply, Throughput.on_train_batch_end = updated, applied, shown
+    Masked.update, Masked.apply = updated, applied
+    Throughput.on_train_batch_end, Throughput.on_epoch_end = stepped, ended
 
 
 def train(config, ready, folder):
