@@ -78,6 +78,9 @@ def test_two_workers_train_one_network_under_equal_masks_and_the_chief_alone_wri
     assert "multi_worker on 2 replicas" in shown
     assert len(workers.notes(0)) == 14
     assert workers.notes(0) == workers.notes(1)
+    figures = (workers.folders[0].parent / "notes-0.figures").read_text().splitlines()
+    assert len(figures) == 3
+    assert all(shown == of_epoch for shown, of_epoch in map(str.split, figures))  # not a sum over replicas
     assert list(workers.folders[1].iterdir()) == []
     result = json.loads((workers.folders[0] / "run" / "result.json").read_text())
     assert {key: result["device"][key] for key in ("strategy", "replicas", "workers")} == {

@@ -1,4 +1,4 @@
-"""The command line in a worker, which notes its masks and weights at each update; run by tests.
+"""The command line in a worker, which notes masks and weights at each update, and figures; run by tests.
 
 python worker.py FILE OVERRIDE...
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pruneflow.__main__ import main
 from pruneflow.sparsity.masked import Masked
+from pruneflow.training.callbacks import Throughput
 
 
 def noting(file):
@@ -24,7 +25,24 @@ def noting(file):
     Masked.update = noted
 
 
+def showing(file):
+    """Note the accuracy that is shown at the last step of each epoch, and that of the epoch."""
+    step_end, epoch_end, latest = Throughput.on_train_batch_end, Throughput.on_epoch_end, {}
+
+    def stepped(self, batch, logs=None):
+        step_end(self, batch, logs)
+        latest["accuracy"] = float(logs["accuracy"])
+
+    def ended(self, epoch, logs=None):
+        epoch_end(self, epoch, logs)
+        with file.open("a") as notes:
+            print(latest["accuracy"], float(logs["accuracy"]), file=notes)
+
+    Throughput.on_train_batch_end, Throughput.on_epoch_end = stepped, ended
+
+
 if __name__ == "__main__":
     noting(Path(sys.argv[1]).absolute())
+    showing(Path(sys.argv[1]).absolute().with_suffix(".figures"))
     del sys.argv[1]
     main()
