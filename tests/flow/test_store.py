@@ -573,7 +573,7 @@ def test_cleaning_deletes_what_was_not_used_for_long_then_the_longest_unused(tmp
 
 
 def test_cleaning_leaves_alone_what_a_run_works_on_and_takes_what_killed_runs_left(tmp_path):
-    owner = process(tmp_path, 600)
+    owner = process(tmp_path)
     while not made(tmp_path):
         time.sleep(0.02)
     store = tmp_path / "store"
