@@ -168,6 +168,7 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
 def _carried_out(config: Config, words: list[str], place: Path, *, report: bool) -> Result:
     from pruneflow.flow import pipeline
     from pruneflow.report import hparams
+    from pruneflow.report.logged import log_run
 
     ready = pipeline.prepare(config)
     _begin(place, config, words)
@@ -183,7 +184,9 @@ def _carried_out(config: Config, words: list[str], place: Path, *, report: bool)
     except Exception as error:
         with suppress(PruneflowError):  # such as the same full disk
             record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
+        log_run(config.logger, place)
         raise
+    log_run(config.logger, place)
     require_worth(result.judgement)
     return result
 

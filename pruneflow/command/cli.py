@@ -35,6 +35,7 @@ from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.report import hparams
+from pruneflow.report.logged import log_run
 from pruneflow.runtime import signals
 from pruneflow.runtime.terminal import complain, console, printing
 
@@ -146,7 +147,12 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
             carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
             carry_out(work)
             found = results.finished(work.run_dir, plain(work.config)) if is_done(work.run_dir) else None
+        log_run(work.config.logger, work.run_dir, _sweep_dir(HydraConfig.get()))
         return _objectives(found, work.config) if found else None
+
+
+def _sweep_dir(settings: HydraConf) -> Path | None:
+    return None if OmegaConf.is_missing(settings.job, "num") else Path(settings.sweep.dir)
 
 
 def _begun(composed: DictConfig) -> tuple[isolation.Work, Result | None]:

@@ -180,7 +180,7 @@ class Job:
         """Digest of this command: its cells, its launcher, and the versions at work."""
         from pruneflow.flow.pipeline import STAGE_VERSIONS
 
-        cells = [{**plain(config), "stages": None} for config in self.configs]
+        cells = [{**plain(config), **dict.fromkeys(results.BESIDE)} for config in self.configs]
         launcher, sweeper = (
             OmegaConf.to_container(self.settings[name], resolve=False) for name in ("launcher", "sweeper")
         )
@@ -260,6 +260,7 @@ class Job:
             return is_done(self.folder)
         from pruneflow.report import tables
         from pruneflow.report.automatic import report_sweep
+        from pruneflow.report.logged import log_sweep
 
         cells = self._outcomes()
         if not cells:
@@ -270,6 +271,7 @@ class Job:
         tables.show_sweep(cells)
         if self.configs[0].report:
             report_sweep(self.folder)
+        log_sweep(self.configs[0].logger, self.folder)
         tables.show_sweep_done(cells, self.folder)
         return ran.whole and (bool(self.goal) or not any(cell.failure for cell in cells))
 

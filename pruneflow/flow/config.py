@@ -16,7 +16,7 @@ from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import options as exports
 from pruneflow.exports.latency import Latency
-from pruneflow.flow import goal, objectives
+from pruneflow.flow import goal, loggers, objectives
 from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pruneflow.datasets.base import Dataset
     from pruneflow.exports.base import Export
     from pruneflow.flow.goal import Goal
+    from pruneflow.flow.loggers import Logger
     from pruneflow.models.base import Model
     from pruneflow.runtime.device import Device
     from pruneflow.sparsity.criteria import Criterion
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from pruneflow.training.trainer import Trainer
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
-    Augmentation = Goal = Then = Any
+    Augmentation = Goal = Logger = Then = Any
 
 __all__ = [
     "Config",
@@ -86,6 +87,7 @@ class Config:
         tensorboard: What the pruning phase shows beside its curves.
         stages: Where results of stages are kept, and whether they are used again.
         goal: What the command looks for, where it is not one run or a sweep.
+        logger: Who is told of a run once it has ended.
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         test_part: Whether networks and files are evaluated on the test part too.
         report: Whether a run and a sweep end with ``report.html``.
@@ -111,6 +113,7 @@ class Config:
     tensorboard: TensorBoard
     stages: Stages
     goal: Goal
+    logger: Logger
     objective: list[str]
     test_part: bool
     report: bool
@@ -129,6 +132,7 @@ class Config:
             self.sharing.check_exports(option, kinds)
             self.export.check_installed()
             self.model.check_exports(option, kinds)
+        self.logger.check_installed()
         self.then.check(self.structure)
         if self.trainer.epochs != 0:
             self.schedule.check()
@@ -167,6 +171,7 @@ _GROUPS = {
     "trainer": trainers.Trainer,
     "device": device.Device,
     "goal": goal.Goal,
+    "logger": loggers.Logger,
 }
 
 ConfigStore.instance().store(group="schema", name="config", node=Config)

@@ -18,7 +18,9 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import fitted, read_json
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["finished", "read", "write"]
+__all__ = ["BESIDE", "finished", "read", "write"]
+
+BESIDE = ("stages", "logger")  # settings that change no result: runs that differ in them alone are the same
 
 
 def write(result: Result, run_dir: Path) -> None:
@@ -76,7 +78,7 @@ def finished(
 
     Args:
         run_dir: Folder of the run.
-        config: Its settings, nested; where stages are kept does not matter.
+        config: Its settings, nested; where stages are kept and who is told does not matter.
         usual: Gives the settings that nobody typed, nested, with the groups of the names that it is given as
             they are chosen; results of before there was a key have had its default.
 
@@ -93,8 +95,8 @@ def finished(
     except PruneflowError as error:
         warn(f"The run is carried out anew. {error}")
         return None
-    wanted = json.loads(json.dumps({**config, "stages": None}))
-    kept = {**result.config, "stages": None}
+    wanted = json.loads(json.dumps({**config, **dict.fromkeys(BESIDE)}))
+    kept = {**result.config, **dict.fromkeys(BESIDE)}
     if usual and kept != wanted:
         kept = _completed(kept, wanted, usual(list(kept)))
     if kept != wanted:

@@ -34,7 +34,7 @@ GROUPS = (
 )
 # How a network is stored, timed or searched for is no property of it.
 APART = (
-    *("stages.", "latency.seconds", "latency.warmup", "objective", "report", "tensorboard."),
+    *("stages.", "latency.seconds", "latency.warmup", "logger", "objective", "report", "tensorboard."),
     *("dataset.path", "dataset.cache_dir", "dataset.download", "test_part"),
 )
 # Along these a line is drawn: they say how far a network is pruned.

@@ -1,0 +1,162 @@
+"""Runs and sweeps are sent to loggers once they have ended: what is in the folder, in a process of its own.
+
+Training knows nothing of it. A tool that is slow, away or broken costs one warning and the seconds that
+``logger.seconds`` allows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pruneflow.errors import PruneflowError
+from pruneflow.flow.loggers import Logger, Tool
+from pruneflow.flow.run_folder import FAILURE_FILE, OVERRIDES, is_done
+from pruneflow.report.record import record_of_run, record_of_sweep
+from pruneflow.runtime.child import values_of
+from pruneflow.runtime.files import write_file
+from pruneflow.runtime.locks import locked
+from pruneflow.runtime.records import read_json
+from pruneflow.runtime.terminal import console, warn
+
+__all__ = ["log_run", "log_sweep", "without_secrets"]
+
+AGAIN = "Everything else is done. The same command takes it from the store, and logs it."
+AT_END = "Everything else is done. The sweep tries again at its end."
+SECRET = re.compile(
+    r"^(WANDB|MLFLOW|DATABRICKS|AWS|AZURE|GOOGLE)_\w*(KEY|TOKEN|PASSWORD|USERNAME|SECRET)\w*$"
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one folder: where it is found, or the problem."""
+
+    where: str = ""
+    problem: str = ""
+
+
+def log_run(logger: Logger, folder: Path, sweep: Path | None = None) -> None:
+    """Send a run that is done or failed, unless it was sent; warn where that fails.
+
+    Args:
+        logger: Who is told.
+        folder: Folder of the run.
+        sweep: Folder of the sweep that it is part of. Where a tool was away for a run of the sweep, the
+            others do not wait for it: `log_sweep` sends them.
+    """
+    for tool in logger.tools():
+        away = _away(tool, sweep) if sweep else None
+        if _is_sent(tool, folder) or (away and away.exists()):
+            continue
+        problem = _problem(tool, [folder], sweep)
+        if problem:
+            warn(f"Logger     {tool.title}: {problem}. {AT_END if sweep else AGAIN}")
+        if problem and away:
+            away.touch()
+
+
+def log_sweep(logger: Logger, folder: Path) -> None:
+    """Send a sweep, and first those of its runs that were not sent; warn where that fails."""
+    runs = sorted(file.parent.parent for file in folder.rglob(OVERRIDES))
+    for tool in logger.tools():
+        _away(tool, folder).unlink(missing_ok=True)
+        left = [run for run in runs if _has_ended(run) and not _is_sent(tool, run)]
+        if problem := _problem(tool, [*left, folder], folder):
+            warn(f"Logger     {tool.title}: {problem}. {AGAIN}")
+
+
+def _problem(tool: Tool, folders: Sequence[Path], sweep: Path | None) -> str:
+    """Send folders, and say where the last is found; return the problem, empty where there is none."""
+    try:
+        outcome = values_of(_send, tool, folders, sweep, silent_s=tool.seconds)
+    except OSError as error:  # no space for what the process answers
+        return str(error.strerror)
+    sent = outcome.values
+    if problem := next((each.problem for each in sent if each.problem), ""):
+        return problem
+    if len(sent) < len(folders):
+        late = f"it gave no answer in {tool.seconds:g} seconds"
+        return late if outcome.silent_s else f"its process failed{outcome.crash and ', ' + outcome.crash}"
+    console.print(f"Logged     {tool.title}: {sent[-1].where}", markup=False, soft_wrap=True)
+    return ""
+
+
+def _send(tool: Tool, folders: Sequence[Path], sweep: Path | None) -> Iterator[Sent]:
+    """Send each folder; the first problem ends it."""
+    try:
+        for folder in folders:
+            yield Sent(where=_sent(tool, folder, sweep))
+    except Exception as error:  # of any kind, as of the tools and of what they talk to
+        yield Sent(problem=without_secrets(_said(error)))
+
+
+def _sent(tool: Tool, folder: Path, sweep: Path | None) -> str:
+    if folder == sweep:
+        return tool.send(record_of_sweep(folder), _opened_sweep(tool, folder))
+    parent = _opened_sweep(tool, sweep) if sweep else ""
+    record = record_of_run(folder, sweep)
+    identity = _identity(tool, folder) or tool.open(record, parent)
+    _note(tool, folder, {"id": identity})  # sent under this id again, where sending breaks off
+    where = tool.send(record, identity)
+    _note(tool, folder, {"id": identity, "sent": _ending(folder)})
+    return where
+
+
+def _opened_sweep(tool: Tool, sweep: Path) -> str:
+    """Return the id of a sweep, which the first of its runs opens."""
+    with locked(sweep / f".{tool.option_name}.lock", waiting=""):
+        identity = _identity(tool, sweep) or tool.open(record_of_sweep(sweep), "")
+        _note(tool, sweep, {"id": identity})
+    return identity
+
+
+def _notes(tool: Tool, folder: Path) -> dict[str, str]:
+    try:
+        return dict(read_json(folder / f".{tool.option_name}.json"))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _note(tool: Tool, folder: Path, notes: dict[str, str]) -> None:
+    write_file(folder / f".{tool.option_name}.json", json.dumps(notes).encode())
+
+
+def _identity(tool: Tool, folder: Path) -> str:
+    return _notes(tool, folder).get("id", "")
+
+
+def _is_sent(tool: Tool, folder: Path) -> bool:
+    return _notes(tool, folder).get("sent") == _ending(folder)
+
+
+def _ending(folder: Path) -> str:
+    return "failed" if (folder / FAILURE_FILE).exists() else "done"
+
+
+def _has_ended(folder: Path) -> bool:
+    return is_done(folder) or (folder / FAILURE_FILE).exists()
+
+
+def _away(tool: Tool, sweep: Path) -> Path:
+    return sweep / f".{tool.option_name}.away"
+
+
+def _said(error: Exception) -> str:
+    """Return the first line of a message, which others may write at length."""
+    first = (str(error).strip().splitlines() or [""])[0]
+    said = first if isinstance(error, PruneflowError) else f"{type(error).__name__}: {first[:200]}"
+    return said.rstrip(". ")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without names and passwords in addresses, and without what secret variables hold."""
+    text = re.sub(r"://[^/@\s]*@", "://", text)
+    for name, value in os.environ.items():
+        if SECRET.match(name) and value:
+            text = text.replace(value, "...")
+    return text
