@@ -12,6 +12,7 @@ from pruneflow import Spec
 from pruneflow.datasets.augmentation import augment
 from pruneflow.datasets.weights import weighed
 from pruneflow.flow.config import config_folder
+from pruneflow.flow.loggers import Tool
 from pruneflow.options import choices
 from pruneflow.runtime.device import processors
 
@@ -150,3 +151,20 @@ def test_a_device_takes_all_processors_or_its_share(name):
     device = composed("device", name)
     assert device.kind in ("auto", "cpu", "gpu")
     assert (device.interpreters(), device.interpreters(3)) == (processors(), 3)
+
+
+TOOLS = {
+    "none": (),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
+    "all": ("mlflow", "wandb"),
+}  # a new one needs a row
+
+
+@pytest.mark.parametrize("name", options("logger"))
+def test_a_logger_names_its_tools_and_the_extras_that_bring_them(name, monkeypatch):
+    monkeypatch.setattr(Tool, "require_installed", lambda *_: None)
+    tools = composed("logger", name).tools()
+    assert tuple(tool.option_name for tool in tools) == TOOLS[name]
+    extras = (config_folder().parent / "pyproject.toml").read_text()
+    assert all(tool.title and tool.needs and f"\n{tool.extra} = [" in extras for tool in tools)

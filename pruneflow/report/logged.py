@@ -49,6 +49,7 @@ def log_run(logger: Logger, folder: Path, sweep: Path | None = None) -> None:
         sweep: Folder of the sweep that it is part of. Where a tool was away for a run of the sweep, the
             others do not wait for it: `log_sweep` sends them.
     """
+    folder, sweep = folder.absolute(), sweep.absolute() if sweep else None
     for tool in logger.tools():
         away = _away(tool, sweep) if sweep else None
         if _is_sent(tool, folder) or (away and away.exists()):
@@ -62,6 +63,7 @@ def log_run(logger: Logger, folder: Path, sweep: Path | None = None) -> None:
 
 def log_sweep(logger: Logger, folder: Path) -> None:
     """Send a sweep, and first those of its runs that were not sent; warn where that fails."""
+    folder = folder.absolute()
     runs = sorted(file.parent.parent for file in folder.rglob(OVERRIDES))
     for tool in logger.tools():
         _away(tool, folder).unlink(missing_ok=True)
