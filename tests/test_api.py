@@ -25,8 +25,8 @@ from support import ROOT
 import pruneflow
 from pruneflow import api
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow import results
 from pruneflow.flow.config import plain
-from pruneflow.flow.figures import Result
 from pruneflow.options import choices
 from pruneflow.runtime import backend
 from pruneflow.sparsity.measure import SparsityNotReachedError, count_zeros
@@ -269,7 +269,7 @@ def test_a_run_whose_message_could_not_be_written_may_be_run_again_with_the_same
 
     with monkeypatch.context() as patched, pytest.raises(PruneflowError, match="No space"):
         patched.setattr(api, "record_failure", full)
-        patched.setattr(Result, "write", full)
+        patched.setattr(results, "write", full)
         pruneflow.run(words, folder=tmp_path / "run")
     with pytest.raises(ConfigError, match="there is a run in this folder already"):
         pruneflow.run([*words, "seed=1"], folder=tmp_path / "run")

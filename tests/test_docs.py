@@ -20,6 +20,7 @@ from support import ROOT
 import pruneflow
 from pruneflow.command import cli
 from pruneflow.flow.config import from_hydra
+from pruneflow.options import choices
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
 # Tests of their own run the commands of these pages, or load their data.
@@ -62,8 +63,12 @@ def test_the_pages_of_tasks_have_commands() -> None:
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
-def test_every_command_of_a_page_is_typed_as_a_shell_takes_it_and_composes(page: Path) -> None:
-    """Of several values of a setting the first."""
+def test_every_command_of_a_page_is_typed_as_a_shell_takes_it_and_composes(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several values of a setting the first, whatever extras are installed."""
+    for option in [*choices("export").values(), *choices("logger").values()]:
+        monkeypatch.setattr(option, "check_installed", lambda _: None)
     with hydra.initialize_config_dir(str(cli.config_folder()), version_base="1.3"):
         for command in commands(page):
             typed = subprocess.run(["bash", "-c", f"printf '%s\\n' {command}"], stdout=-1, check=True).stdout

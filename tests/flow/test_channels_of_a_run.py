@@ -26,7 +26,7 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
     conv2d, dense = (each.kept for each in cut.groups)
     # 26x26 positions of 3*3*1, then 13*13 of each filter times dense, then ten classes
     of = {(a, b): 676 * 9 * a + 169 * a * b + 10 * b for a, b in ((12, 8), (conv2d, dense))}
-    assert cut.multiply_adds == list(of.values())
+    assert cut.multiply_adds == tuple(of.values())
     assert cut.removed == pytest.approx(1 - cut.multiply_adds[1] / cut.multiply_adds[0])
     assert abs(cut.removed - 0.6) < 0.05
     assert (result.pruned.requested_sparsity, result.pruned.measured_sparsity) == (0.6, cut.removed)
@@ -53,9 +53,9 @@ def test_what_is_delivered_is_the_small_network(composed, tmp_path):
     assert curves["units/dense"].values[-1] == dense
     of_layers = {each.name: each.multiply_adds for each in cut.layers}
     assert of_layers == {
-        "conv2d": [676 * 9 * 12, 676 * 9 * conv2d],
-        "dense": [169 * 12 * 8, 169 * conv2d * dense],
-        "dense_1": [80, 10 * dense],
+        "conv2d": (676 * 9 * 12, 676 * 9 * conv2d),
+        "dense": (169 * 12 * 8, 169 * conv2d * dense),
+        "dense_1": (80, 10 * dense),
     }
     assert curves["sparsity/total"].values[-1] == pytest.approx(cut.removed)
     lines = list(summary.findings(result))
