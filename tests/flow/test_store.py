@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import pipeline, store
 from pruneflow.flow.config import plain
 from pruneflow.flow.export import export_inputs
+from pruneflow.flow.goal import NoGoal
 from pruneflow.flow.manifests import digest_of
 from pruneflow.flow.networks import dense_inputs, pruned_inputs
 from pruneflow.flow.quantization_aware import NAME, aware_inputs
@@ -409,6 +410,9 @@ SETTINGS = {
     "distribution.name": ("other", ""),
     "then.name": ("other", ""),
     "goal.name": ("other", ""),
+    **dict.fromkeys((f"goal.{each.name}" for each in fields(NoGoal) if each.name != "name"), ("9", "")),
+    "logger.name": ("other", ""),
+    "test_part": ("false", ""),
     "distribution.layers": ("{conv2d:0.5}", "pruned"),
     "export.encoding": ("sparse", "export"),
     "export.compression": ("zstd", ""),
