@@ -95,9 +95,10 @@ def latest(file: Path, together: Replicas | None = None) -> Checkpoint | None:
         together: The replicas that are trained.
     """
     try:
-        content = file.read_bytes() if file.is_file() else b""  # a pipe would be waited for
-        content = together.told(content) if together else content
-        return Checkpoint.of(content) if content else None
+        content = file.read_bytes() if file.is_file() else None  # a pipe would be waited for
+        if together:
+            content = together.told(content or b"") or None
+        return None if content is None else Checkpoint.of(content)
     except (OSError, ValueError) as error:
         warn(f"Checkpoint {file} is broken ({error}): the phase starts anew.")
         return None
