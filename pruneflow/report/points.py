@@ -209,15 +209,17 @@ class Grid:
 def points_of(runs: Sequence[Run]) -> list[Point]:
     """One point for each file that the runs exported.
 
-    Where one run left the test part alone, all on these data are compared on the validation part.
+    Where one run left the test part alone, all on these data are compared on the validation part; files of
+    which no figures on it are known, as in the first results, have no point then.
     """
     untested = {run.result.data.digest for run in runs if run.result.part != "test"}
-    return [
+    points = [
         Point(run, file, _settings(run.result, file), "validation" if digest in untested else "test")
         for run in runs
         for digest in [run.result.data.digest]
         for file in run.result.tflite
     ]
+    return [point for point in points if point.run.result.quality(point.file, point.part) is not None]
 
 
 def grid_of(points: Sequence[Point]) -> Grid:

@@ -113,6 +113,10 @@ def _title(collected: Collected, grids: Mapping[str, Grid]) -> str:
 
 def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
     """Yield notices for a page that shows runs of several sweeps side by side."""
+    shown = {point.run.name for grid in grids.values() for mark in grid.marks for point in mark.points}
+    for run in collected.runs:
+        if run.name not in shown:
+            yield f"{run.name}: left out. It has no figures on the validation part, which is compared here."
     if len(grids) > 1:
         yield f"There are runs on {len(grids)} sets of data; each has pictures and a table of its own."
     if len(collected.folders) > 1:

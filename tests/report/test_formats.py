@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from results_fixtures import exported, result, typed, write_run
+from results_fixtures import exported, result, typed, untested, write_run
 from test_damage import WRONG, is_refused, places, replaced
 from test_report import Page
 
@@ -79,6 +79,16 @@ def test_runs_of_all_formats_are_compared_on_one_page(tmp_path):
     assert (len(found.runs), found.left_out) == (4, [])
     rows = {row[0] for row in Page(write_sweep_report(found, tmp_path / "page.html")).rows if row}
     assert {*NAMES, "today"} <= rows
+
+
+def test_a_run_without_figures_on_the_part_that_others_are_compared_on_is_left_out_and_named(tmp_path):
+    digest = results.read(stored(tmp_path, "format-1")).data.digest
+    other = untested(result())
+    write_run(tmp_path / "today", {**other, "data": {**other["data"], "digest": digest}})
+    page = Page(write_sweep_report(collect([tmp_path]), tmp_path / "page.html"))
+    rows = {row[0] for row in page.rows if row}
+    assert "today" in rows and "format-1" not in rows
+    assert "format-1: left out. It has no figures on the validation part" in page.text
 
 
 @pytest.mark.parametrize("name", NAMES)
