@@ -133,7 +133,7 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
         if override.is_sweep_override():
             remedy = "Give the key one value, or leave goal out"
             raise ConfigError(f"{line} chooses its networks itself. {remedy}.")
-        if key == "test_part" and override.value() is True:
+        if key == "test_part" and override.value() is not False:
             raise ConfigError(f"{line} looks at the test part once, for its winner. Leave it out.")
         if key in shares:
             remedy = "Leave it out; goal.ways.NAME.start says where the search begins"
@@ -211,8 +211,9 @@ def _without(way: Way, typed: Collection[str]) -> Way:
 
 
 def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
-    """Return the overrides that all networks of a search share: those that are typed, but for the goal."""
-    kept = [each for each in overrides if not _is_of_goal(each.key_or_group)]
+    """Return the overrides that all networks of a search share: those that are typed, but for the goal
+    and the test part, which none looks at."""
+    kept = [each for each in overrides if not _is_of_goal(key := each.key_or_group) and key != "test_part"]
     typed = {override.key_or_group for override in overrides}
     by_file = "goal" not in typed or "experiment" in typed
     own = {
@@ -222,7 +223,8 @@ def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
         "latency.seconds": "latency.seconds=0" if not goal.times else "",
         "report": "report=false",
     }
-    added = [word for key, words in own.items() if key not in typed for word in words.split()]
+    left = {each.key_or_group for each in kept}
+    added = [word for key, words in own.items() if key not in left for word in words.split()]
     return [*added, *(each.input_line or "" for each in kept)]
 
 

@@ -133,7 +133,7 @@ def answer_in(folder: Path) -> str:
     """Return the answer of a search in one sentence; empty where the folder holds no search or no answer."""
     try:
         return str(read_json(folder / GOAL_FILE)["answer"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import QUICK
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_cli import exit_code
 
 from pruneflow import evaluate, run
@@ -16,7 +17,16 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow.goal_search import Proposal, Tried
 from pruneflow.flow.run_folder import record_failure
 from pruneflow.report.automatic import report_sweep
-from pruneflow.report.goal import GOAL_FILE, READ_BY_SCRIPT, GoalMissedError, finish, script_for
+from pruneflow.report.goal import (
+    ALONE,
+    GOAL_FILE,
+    READ_BY_SCRIPT,
+    GoalMissedError,
+    answer_in,
+    finish,
+    script_for,
+)
+from pruneflow.report.goal import test_in as answer_test_in
 
 SEARCH = [
     *QUICK,
@@ -177,6 +187,26 @@ def test_networks_of_a_search_have_no_page_and_no_test_part_and_the_search_has_a
     assert job.configs[0].report and not job.configs[0].test_part
     assert not job_of("goal=smallest", "report=false").configs[0].report
     assert "report=false" in goal.cell(job.goal, [])
+
+
+@pytest.mark.parametrize("spelled", ["1", "yes", "true"])
+def test_networks_of_a_search_look_at_no_test_part_however_it_is_spelled(spelled):
+    with pytest.raises(
+        ConfigError, match=rf"^test_part={spelled}: goal=smallest looks at the test part once"
+    ):
+        job_of("goal=smallest", f"test_part={spelled}")
+
+
+def test_the_command_of_a_winner_has_nothing_of_the_test_part_however_it_was_typed():
+    typed = OverridesParser.create().parse_overrides(["goal=smallest", "test_part=False"])
+    words = [word for word in goal.cell(job_of("goal=smallest").goal, typed) if "test_part" in word]
+    assert words == [ALONE.strip()]
+
+
+@pytest.mark.parametrize("found", ["[]", "null", '"text"'])
+def test_a_file_of_another_shape_has_no_answer(tmp_path, found):
+    (tmp_path / GOAL_FILE).write_text(found)
+    assert (answer_in(tmp_path), answer_test_in(tmp_path)) == ("", "")
 
 
 def test_a_limit_without_a_goal_is_refused():
