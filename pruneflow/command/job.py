@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_search_path import SearchPathElement
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -82,7 +84,7 @@ class Job:
             HydraException: for what Hydra refuses.
             ConfigError: for settings that cannot be used.
         """
-        with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with _hydra_with(parsed.config_dir):
             plugins.prefer_own_yaml()
             typed, compose, settings, sweep = _settings(parsed)
             swept = [*grids.swept_in_yaml(settings), *typed]
@@ -289,6 +291,19 @@ class Job:
         return min(batch or sys.maxsize, len(self.cells) or sys.maxsize)
 
 
+@contextmanager
+def _hydra_with(folder: str | None) -> Iterator[None]:
+    """Let Hydra find files in pruneflow's config folder and in the user's, the main one among them."""
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        if folder:
+            *_, schema = places = loader.get_search_path().get_path()
+            places[-1:] = [SearchPathElement("command-line", f"file://{Path(folder).absolute()}"), schema]
+            loader.repository.initialize_sources(loader.get_search_path())
+        yield
+
+
 def _settings(parsed: Any) -> tuple[list[Override], _Composing, DictConfig, bool]:
     """Compose the settings that all cells share.
 
@@ -300,7 +315,7 @@ def _settings(parsed: Any) -> tuple[list[Override], _Composing, DictConfig, bool
     typed = OverridesParser.create(config_loader=loader).parse_overrides(parsed.overrides)
     fixed = [override.input_line or "" for override in typed if not override.is_sweep_override()]
     keys = {override.key_or_group for override in typed}
-    compose = partial(_compose, parsed.config_name or "config", _search_path(parsed), keys)
+    compose = partial(_compose, parsed.config_name or "config", keys)
     settings = compose(fixed)
     sweep = _is_sweep(parsed, settings.hydra.mode)
     if not sweep and len(fixed) < len(typed):
@@ -317,10 +332,8 @@ def _check_sweep(settings: DictConfig, swept: Sequence[Override]) -> None:
     grids.check_swept(swept)
 
 
-def _compose(
-    name: str, search_path: list[str], typed: Collection[str], overrides: Sequence[str]
-) -> DictConfig:
-    composed = answers.composed(name, [*overrides, *search_path], return_hydra_config=True)
+def _compose(name: str, typed: Collection[str], overrides: Sequence[str]) -> DictConfig:
+    composed = answers.composed(name, list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(composed)  # for ${hydra:...} in what is read from it
     targets.check(composed, typed)
     subdir, problem = composed.hydra.output_subdir, "pruneflow reads what Hydra notes down there"
@@ -401,12 +414,6 @@ def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
 def _is_of_hydra(override: str) -> bool:
     """Return whether an override is for Hydra itself."""
     return override.lstrip("+~").startswith(("hydra.", "hydra/"))
-
-
-def _search_path(parsed: Any) -> list[str]:
-    if not parsed.config_dir:
-        return []
-    return [f"hydra.searchpath=[{_quoted(f'file://{Path(parsed.config_dir).absolute()}')}]"]
 
 
 def _folder(settings: DictConfig, key: str) -> Path:

@@ -498,6 +498,18 @@ def test_a_terminal_gets_progress_bars_with_time_left_and_whole_lines_at_the_end
 
 
 @pytest.mark.run
+def test_config_dir_may_hold_the_main_file(tmp_path, shared_stages, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "main.yaml").write_text("defaults: [config, _self_]\nseed: 7\n")
+    words = ["--config-dir=mine", "--config-name=main"]
+    assert exit_code([*words, "--dry-run", *QUICK, shared_stages]) == 0
+    assert exit_code([*words, *QUICK, shared_stages]) == 0
+    (result,) = (tmp_path / "outputs").rglob("result.json")
+    assert json.loads(result.read_text())["seed"] == 7
+    assert "seed: 7" in capsys.readouterr().out
+
+
+@pytest.mark.run
 def test_config_dir_adds_a_users_yaml(tmp_path, shared_stages):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     text = "# @package _global_\nschedule:\n  final_sparsity: 0.6\n"
