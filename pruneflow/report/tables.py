@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
+from pruneflow.errors import spelled
 from pruneflow.exports.sizes import FORMS
 from pruneflow.flow.figures import Result
 from pruneflow.flow.forecast import Training, distinct
@@ -60,7 +61,7 @@ def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             _grow(tree.add(f"[cyan]{escape(str(key))}[/cyan]"), value)
         else:
-            tree.add(escape(f"{key}: {'null' if value is None else value}"))
+            tree.add(escape(f"{key}: {spelled(value)}"))
 
 
 def show_prepared(ready: Prepared) -> None:

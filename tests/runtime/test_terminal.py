@@ -117,6 +117,15 @@ def test_the_command_and_the_settings_of_a_run_are_not_wrapped_in_a_log(capsys):
     assert capsys.readouterr().out.splitlines() == [command]
 
 
+def test_settings_are_spelled_as_they_are_typed(capsys):
+    tables.show_config({"report": False, "trainer": {"metrics": ["f1", None]}}, "command")
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "├── report: false",
+        "└── trainer",
+        "    └── metrics: [f1,null]",
+    ]
+
+
 class Unwritable(io.StringIO):
     def __init__(self, error):
         super().__init__()
