@@ -63,7 +63,8 @@ def step_ms(line: list[str], layout: str) -> float:
         (result,) = results(Path(folder))
         curves = read_curves(next(each for each in Path(folder).rglob("pruned") if each.parent.name != "v1"))
         rates = curves["examples_per_second"].values[1:]
-        return 1000 * float(result["plan"]["batch_size"]) / statistics.median(rates)
+        assert result.plan.batch_size, "runs of today have it"
+        return 1000 * result.plan.batch_size / statistics.median(rates)
 
 
 def started(folder: Path, line: list[str], ports: list[int], index: int) -> subprocess.Popen[bytes]:
