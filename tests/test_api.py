@@ -116,6 +116,11 @@ def test_a_report_is_made_where_it_is_asked_for(tmp_path, shared_stages):
     [
         (["schedule.final_sparsity=1.5"], "schedule.final_sparsity=1.5: sparsity is the fraction of zeros"),
         (["typo=1"], "typo: there is no such key."),
+        (
+            ["distribution.foo=1"],
+            "distribution.foo: there is no such key. Did you mean distribution.name=1 or ",
+        ),
+        (["modle=cnn"], "modle: there is no such key. Did you mean model=cnn? "),
         (["model.hidden_units=[16]"], "model.hidden_units: model=cnn has no such key; model=mlp has it."),
         (["model.units=9"], "model.units: model=cnn has no such key; model=gru and model=lstm have it."),
         (["schedule.frequency=2000"], "schedule.frequency=2000: it never fires"),

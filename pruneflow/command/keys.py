@@ -43,7 +43,8 @@ def _near(key: str) -> list[str]:
     """The keys of which this may be the last part, those of the main groups first; or keys spelled alike."""
     owned = [each for each in _keys() if each.endswith(f".{SHORT.get(key, key)}")]
     owned.sort(key=lambda each: each.partition(".")[0] not in MAIN)
-    return owned[:3] or difflib.get_close_matches(key, sorted(_keys()), n=3, cutoff=0.6)
+    alike = [each for each in sorted(_keys()) if "." not in key or not choices(each)]  # a group has no value
+    return owned[:3] or difflib.get_close_matches(key, alike, n=3, cutoff=0.6)
 
 
 def is_group(key: str) -> bool:
