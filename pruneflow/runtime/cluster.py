@@ -21,6 +21,7 @@ __all__ = ["Cluster", "found", "meet", "of_slurm", "of_tf_config"]
 
 KEY = "device.strategy"
 SHAPE = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+OK, ANSWER_S = b"ok\n", 5.0  # the answer to a greeting, and most seconds until it is there
 FIRST_PORT, PORTS = 12_000, 18_000  # of the jobs of Slurm, below those that systems hand out
 
 
@@ -155,15 +156,18 @@ def meet(cluster: Cluster, *, seconds: float) -> None:
     others = {each: place for place, each in enumerate(cluster.addresses) if place != cluster.index}
     deadline, reached = time.monotonic() + seconds, set[int]()
     with _listening(cluster) as heard:
-        while len(reached) < len(others) or len(heard) < len(others):
+        while True:
             for address in [each for each, place in others.items() if place not in reached]:
                 if _greeted(address, cluster.index):
                     reached.add(others[address])
             let_through()
-            missing = [f"{each} (worker {place})" for each, place in others.items() if place not in heard]
+            come = heard & reached
+            missing = [f"{each} (worker {place})" for each, place in others.items() if place not in come]
+            if not missing:
+                return
             problem = f"{', '.join(missing)} did not come within device.worker_wait_seconds={seconds:g}"
             remedy = "Start the same command there, or raise that limit."
-            require(time.monotonic() < deadline or not missing, KEY, "multi_worker", problem, remedy)
+            require(time.monotonic() < deadline, KEY, "multi_worker", problem, remedy)
             time.sleep(POLL_S / 4)
 
 
@@ -171,9 +175,11 @@ def _greeted(address: str, index: int) -> bool:
     """Tell a worker that this one is there; return whether it answered."""
     host, _, port = address.rpartition(":")
     with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), POLL_S) as link:
-        link.settimeout(POLL_S * 5)
+        link.settimeout(ANSWER_S)
         link.sendall(b"pruneflow %d\n" % index)
-        return link.recv(3) == b"ok\n"
+        if link.recv(len(OK)) == OK:
+            link.sendall(OK)
+            return True
     return False
 
 
@@ -201,9 +207,15 @@ def _answer(listener: socket.socket, heard: set[int]) -> None:
     with suppress(OSError):  # the listener was closed
         while True:
             link, _ = listener.accept()
-            with suppress(OSError, ValueError), link:
-                link.settimeout(POLL_S * 5)
-                word, index = link.recv(64).decode().split()
-                if word == "pruneflow":
-                    link.sendall(b"ok\n")
-                    heard.add(int(index))
+            threading.Thread(target=_greet_back, args=(link, heard), daemon=True).start()
+
+
+def _greet_back(link: socket.socket, heard: set[int]) -> None:
+    """Answer a greeting; who has read the answer has come, as it will not greet again."""
+    with suppress(OSError, ValueError), link:
+        link.settimeout(ANSWER_S)
+        word, index = link.recv(64).decode().split()
+        if word == "pruneflow":
+            link.sendall(OK)
+            if link.recv(len(OK)) == OK:
+                heard.add(int(index))

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -116,7 +117,51 @@ def test_a_worker_that_does_not_come_is_named():
     )
 
 
-def test_a_program_that_answers_otherwise_is_no_worker():
+def test_a_worker_that_cannot_be_reached_is_waited_for_no_longer_than_the_limit():
+    """It has come, and greets this one, but its own address leads nowhere."""
+    first, second = (f"127.0.0.1:{port}" for port in free_ports(2))
+    said = []
+
+    def wait():
+        with pytest.raises(ConfigError) as refused:
+            meet(Cluster((first, second), 0), seconds=2)
+        said.append(str(refused.value))
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    while thread.is_alive() and not cluster._greeted(first, 1):
+        time.sleep(0.01)
+    thread.join(60)
+    assert len(said) == 1
+    assert f"{second} (worker 1) did not come within device.worker_wait_seconds=2" in said[0]
+
+
+def test_a_worker_that_is_typed_with_the_place_of_another_one_has_not_come():
+    """It would greet itself, and take itself for the worker that it should be."""
+    (port,) = free_ports(1)
+    with pytest.raises(ConfigError, match=r"localhost:\d+ \(worker 1\) did not come"):
+        meet(Cluster((f"127.0.0.1:{port}", f"localhost:{port}"), 0), seconds=0.5)
+
+
+def test_a_worker_has_come_when_it_has_read_the_answer():
+    """One that gave up before would greet again, when nobody listens any more."""
+    (port,) = free_ports(1)
+    with cluster._listening(Cluster((f"127.0.0.1:{port}", "127.0.0.1:1"), 0)) as heard:
+        with socket.create_connection(("127.0.0.1", port)) as silent:  # holds up nobody
+            with socket.create_connection(("127.0.0.1", port)) as link:
+                link.sendall(b"pruneflow 1\n")
+                assert link.recv(3) == b"ok\n"
+            assert heard == set()
+            assert cluster._greeted(f"127.0.0.1:{port}", 2)
+            until = time.monotonic() + 60
+            while heard != {2} and time.monotonic() < until:
+                time.sleep(0.01)
+        assert heard == {2}
+        assert silent
+
+
+def test_a_program_that_answers_otherwise_is_no_worker(monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER_S", 0.2)
     (port,) = free_ports(1)
 
     def answer(listener):
