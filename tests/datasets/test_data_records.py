@@ -215,6 +215,14 @@ def test_a_file_that_changes_while_it_is_in_use_is_noticed(tmp_path: Path, chang
         data.train.x[:]
 
 
+def test_a_file_that_ends_earlier_than_it_did_ends_a_stream_with_an_error(tmp_path: Path) -> None:
+    """Its records are whole, so TensorFlow alone would train on what is left of them."""
+    data = numbered(tmp_path, files=1)
+    shard(tmp_path / "part-00000-of-00001.tfrecord", [record(x=[float(i)], y=i % 2) for i in range(48)])
+    with pytest.raises(backend.tensorflow().errors.OpError, match="changed or vanished while it was in use"):
+        trained_on(data, Order(range(1), 8, (0, 1)))
+
+
 def test_scales_of_another_run_are_put_on_records(tmp_path: Path) -> None:
     data = tfrecords(number_files(tmp_path)).load()
     file = tmp_path / "network.tflite"

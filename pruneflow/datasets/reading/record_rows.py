@@ -184,8 +184,9 @@ def _blocks(shards: Shards, at: Indices) -> Callable[[Any], Any]:
         return tf.boolean_mask(numbers, mine), tf.boolean_mask(records, mine)
 
     def blocks(file: Any) -> Any:
-        numbers = tf.data.Dataset.range(starts[file], starts[file + 1]).batch(BLOCK)
-        records = tf.data.TFRecordDataset(names[file]).batch(BLOCK)
-        return tf.data.Dataset.zip((numbers, records)).map(chosen)
+        numbers = tf.data.Dataset.range(starts[file], starts[file + 1])
+        none = tf.data.Dataset.from_tensors(b"").repeat()  # noticed where a file ends earlier than it did
+        records = tf.data.TFRecordDataset(names[file]).concatenate(none)
+        return tf.data.Dataset.zip((numbers, records)).batch(BLOCK).map(chosen)
 
     return blocks
