@@ -83,19 +83,23 @@ def _raise(number: int, _: Any) -> NoReturn:
 
 
 def _set(handler: Callable[[int, Any], object]) -> None:
-    for number in _WORDS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)
+    for number in _answered():
+        signal.signal(number, handler)
+
+
+def _answered() -> list[int]:
+    """Return the numbers of the signals that this process does not ignore."""
+    return [number for number in _WORDS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold signals back until the block ends, or calls ``let_through``."""
+    """Hold signals back until the block ends, or calls ``let_through``; those that are ignored stay so."""
     if threading.current_thread() is not threading.main_thread() or _handlers:
         yield  # signals go to the main thread, and an outer block has them
         return
     try:
-        for number in _WORDS:
+        for number in _answered():
             _handlers[number] = signal.signal(number, lambda number, _: _held.append(number))
         yield
     finally:

@@ -314,6 +314,24 @@ def test_interrupting_the_loading_of_modules_shows_no_traceback(tmp_path):
     assert done.stderr == "Interrupted before anything was started.\n"
 
 
+def test_a_signal_that_is_ignored_stays_so_and_hides_no_other_one():
+    """As SIGHUP is under nohup."""
+    from pruneflow.runtime.signals import held, let_through, postponed, undisturbed
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with pytest.raises(KeyboardInterrupt), undisturbed():
+            signal.raise_signal(signal.SIGHUP)
+            signal.raise_signal(signal.SIGINT)
+            let_through()
+        with postponed():
+            signal.raise_signal(signal.SIGHUP)
+            assert held() == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_an_extension_has_started(sent):
     from pruneflow.runtime.signals import let_through, undisturbed
