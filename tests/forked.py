@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import os
 import pickle
 import runpy
@@ -35,6 +36,7 @@ LATE = {"PRUNEFLOW_DATA_DIR", "XDG_CACHE_HOME", "TMPDIR", "PATH", "PYTHONPATH", 
 LATE |= {"PYTHONIOENCODING", "PYTEST_CURRENT_TEST", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
 LATE |= {"TF2_BEHAVIOR", "TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION", "ENABLE_RUNTIME_UPTIME_TELEMETRY"}
 LATE |= {"HDF5_PLUGIN_PATH"}
+OTHERWISE = (0, 1, 3, 8, 20)  # of `Popen`: executable, preexec_fn, pass_fds, shell, start_new_session
 surroundings = dict(os.environ)  # as a test finds it
 
 
@@ -54,7 +56,8 @@ def run(line: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]
 class Command(subprocess.Popen):  # type: ignore[type-arg]
     """A command ``python [-u] -m MODULE ...`` or ``python [-u] -c CODE ...``, with what `Popen` can do.
 
-    It has no session of its own, runs nothing before it, and inherits no files but its streams.
+    It inherits no files but its streams. Other commands, and those that ask for a session of their own or for
+    a function that runs before them, are started plainly.
     """
 
     _keeper: socket.socket | None = None
@@ -62,7 +65,8 @@ class Command(subprocess.Popen):  # type: ignore[type-arg]
     def _execute_child(self, args: Sequence[str], *rest: Any) -> None:
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         variables = dict(os.environ if env is None else env)
-        if _early(variables) != _early(surroundings):
+        plain = not _is_of_python(args) or any(rest[place] for place in OTHERWISE)
+        if plain or not _early(variables) == _early(surroundings) == _server().early:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         request = (list(args[1:]), str(cwd or Path.cwd()), variables)
@@ -99,7 +103,7 @@ class _Server:
         self._ours, theirs = socket.socketpair()
         line = [sys.executable, __file__, str(theirs.fileno())]
         own = {"pass_fds": [theirs.fileno()], "stdin": subprocess.DEVNULL, "env": surroundings}
-        self._process = subprocess.Popen(line, **own)
+        self._process, self.early = subprocess.Popen(line, **own), _early(surroundings)
         theirs.close()
         atexit.register(self._end)
 
@@ -114,6 +118,7 @@ class _Server:
 
     def _end(self) -> None:
         self._ours.close()
+        self._process.terminate()  # a process that was forked from this one may hold the socket
         self._process.wait()
 
 
@@ -125,6 +130,11 @@ def _number(keeper: socket.socket, flags: int = 0) -> int:
     if not answer:
         raise RuntimeError("the process that was to fork a command is gone")
     return int.from_bytes(answer, "big")
+
+
+def _is_of_python(words: Sequence[str]) -> bool:
+    own, *others = words
+    return own == sys.executable and [each for each in others[:2] if each != "-u"][:1] in (["-m"], ["-c"])
 
 
 def _early(variables: Mapping[str, str]) -> dict[str, str]:
@@ -175,9 +185,11 @@ def _take(streams: list[int]) -> None:
 def _open_streams(encoding: str | None, *, unbuffered: bool) -> None:
     """Open them as Python does at its start."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
-        mode, lines = ("w" if number else "r"), unbuffered or number == 2
+        mode, plain = ("wb" if number else "rb"), bool(number) and unbuffered
+        content = open(number, mode, 0 if plain else -1, closefd=False)  # noqa: SIM115
         form = {"encoding": encoding or getattr(sys, name).encoding, "errors": getattr(sys, name).errors}
-        stream = open(number, mode, 1 if lines else -1, closefd=False, **form)  # noqa: SIM115
+        lines = number == 2 or content.isatty()
+        stream = io.TextIOWrapper(content, line_buffering=lines, write_through=plain, **form)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -1,6 +1,7 @@
 """Commands that are forked behave as those that Python starts."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -25,6 +26,33 @@ def test_words_folder_environment_streams_and_exit_code_are_its_own(tmp_path, mo
     done = forked.run(line, cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (7, "said\n")
     assert done.stdout == f"['a b', 'c'] {tmp_path} here {loaded} \n"
+
+
+LOADED = "import os, sys; print('tensorflow' in sys.modules, os.getsid(0) == os.getpid())"
+
+
+def test_what_is_no_command_of_this_python_or_asks_for_more_is_started_plainly():
+    assert forked.run(["echo", "-m", "x"]).stdout == "-m x\n"
+    line = [sys.executable, "-c", LOADED]
+    assert forked.run(line).stdout == "True False\n"
+    assert forked.run(line, start_new_session=True).stdout == "False True\n"
+    assert forked.run(line, preexec_fn=os.setsid).stdout == "False True\n"
+
+
+def test_variables_that_a_test_finds_are_those_that_were_there_when_tensorflow_was_loaded(monkeypatch):
+    line = [sys.executable, "-c", LOADED]
+    assert forked.run(line).stdout == "True False\n"
+    monkeypatch.setitem(forked.surroundings, "TF_ENABLE_ONEDNN_OPTS", "0")
+    assert forked.run(line, env=dict(forked.surroundings)).stdout == "False False\n"
+
+
+def test_what_is_written_unbuffered_arrives_before_its_line_ends():
+    code = "import time; print('begun', end=''); time.sleep(600)"
+    line = [sys.executable, "-u", "-c", code]
+    with forked.Command(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        found, _, _ = select.select([process.stdout], [], [], 30)
+        process.kill()
+        assert found
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
