@@ -150,10 +150,10 @@ class _FollowedStage(_LedStage):
             Path(folder, SCRATCH).mkdir()
             try:
                 yield Path(folder)
-            except WorkerLostError:
-                raise
-            except PruneflowError:
-                pass  # it fails in the chief too, which says so
+            except PruneflowError as error:
+                if isinstance(error, WorkerLostError) or self._together.in_step:
+                    raise  # others wait for the same step, not for words
+                # Else it fails in the chief too, which says so.
         _heard(self._together)
         _receive(self._together, self.stage)
         self.missing = False
