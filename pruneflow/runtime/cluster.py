@@ -62,7 +62,7 @@ def of_tf_config(said: str) -> Cluster:
     """
     try:
         read = json.loads(said)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _wrong(said, f"it is no JSON ({error})") from error
     cluster, task = (read.get(key) if isinstance(read, dict) else None for key in ("cluster", "task"))
     if not isinstance(cluster, dict) or not isinstance(task, dict) or {*cluster} - {"chief", "worker"}:
@@ -71,7 +71,7 @@ def of_tf_config(said: str) -> Cluster:
     if not all(isinstance(each, list) for each in jobs.values()):
         raise _wrong(said, "the addresses of workers must be a list")
     kind, index = task.get("type"), task.get("index")
-    if kind not in jobs or not isinstance(index, int) or not 0 <= index < len(jobs[kind]):
+    if kind not in [*jobs] or type(index) is not int or not 0 <= index < len(jobs[kind]):
         raise _wrong(said, f"task {kind} {index} is not in its cluster")
     place = index if kind == "chief" else len(jobs["chief"]) + index
     return _checked(said, [*jobs["chief"], *jobs["worker"]], place)
@@ -80,7 +80,7 @@ def of_tf_config(said: str) -> Cluster:
 def _checked(said: str, addresses: list[Any], index: int) -> Cluster:
     for each in addresses:
         host, _, port = str(each).rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
             raise _wrong(said, f"{each} is no host:port")
     if len({*addresses}) < len(addresses):
         raise _wrong(said, "it has an address twice")

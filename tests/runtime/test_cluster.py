@@ -32,6 +32,8 @@ WRONG = {
     tf_config(FIRST, worker="a:1"): "the addresses of workers must be a list",
     tf_config({"type": "worker", "index": 2}, worker=["a:1", "b:1"]): "task worker 2 is not in its cluster",
     tf_config({"type": "evaluator", "index": 0}, worker=["a:1", "b:1"]): "task evaluator 0 is not in its",
+    tf_config({"type": ["worker"], "index": 0}, worker=["a:1", "b:1"]): "task ['worker'] 0 is not in its",
+    tf_config({"type": "worker", "index": True}, worker=["a:1", "b:1"]): "task worker True is not in its",
     tf_config(FIRST, worker=["a", "b:1"]): "a is no host:port",
     tf_config(FIRST, worker=["a:70000", "b:1"]): "a:70000 is no host:port",
     tf_config(FIRST, worker=["a:1", "a:1"]): "it has an address twice",
@@ -46,6 +48,19 @@ def test_a_tf_config_that_names_no_cluster_is_refused(said, problem, monkeypatch
         cluster.found()
     assert str(refused.value).startswith(f"TF_CONFIG={said}: {problem}")
     assert str(refused.value).endswith(f"Write it as {cluster.SHAPE}.")
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("[" * 100_000, "it is no JSON"),
+        (tf_config(FIRST, worker=["b:1", f"a:{'1' * 5000}"]), "is no host:port"),
+    ],
+    ids=["deep", "long"],
+)
+def test_a_tf_config_that_python_cannot_read_is_refused(said, problem):
+    with pytest.raises(ConfigError, match=problem):
+        of_tf_config(said)
 
 
 SLURM = {
