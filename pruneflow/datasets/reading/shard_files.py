@@ -85,13 +85,13 @@ def _refuse_two_parts(root: Path, parts: dict[str, list[str]]) -> None:
 
 def _require_whole_sets(root: Path, files: dict[str, Path], parts: dict[str, list[str]]) -> None:
     """Refuse files that are numbered as some of so many, of which others are not there."""
-    for name in (name for names in parts.values() for name in names):
-        if match := NUMBERED.fullmatch(name):
-            before, digits, total, after = match.groups()
-            whole = [f"{before}{n:0{len(digits)}}-of-{total}{after}" for n in range(int(total))]
-            missing = [each for each in whole if each not in files]
-            if missing:
-                raise DataError(
-                    f"{root}: {len(missing):,} of {int(total):,} shards are missing: {listed(missing)}. Copy "
-                    "them there, or rename the others if these are all."
-                )
+    found = [NUMBERED.fullmatch(name) for names in parts.values() for name in names]
+    sets = {(each[1], len(each[2]), each[3], each[4]) for each in found if each}
+    for before, digits, total, after in sorted(sets):
+        whole = (f"{before}{n:0{digits}}-of-{total}{after}" for n in range(int(total)))
+        missing = [each for each in whole if each not in files]
+        if missing:
+            raise DataError(
+                f"{root}: {len(missing):,} of {int(total):,} shards are missing: {listed(missing)}. Copy "
+                "them there, or rename the others if these are all."
+            )
