@@ -66,13 +66,13 @@ class Command(subprocess.Popen):  # type: ignore[type-arg]
         cwd, env, pipes = rest[4], rest[5], rest[9:15]
         variables = dict(os.environ if env is None else env)
         plain = not _is_of_python(args) or any(rest[place] for place in OTHERWISE)
-        if plain or not _early(variables) == _early(surroundings) == _server().early:
+        if plain or not _early(variables) == _early(surroundings) == server().early:
             super()._execute_child(args, *rest)  # type: ignore[misc]
             return
         request = (list(args[1:]), str(cwd or Path.cwd()), variables)
         theirs = enumerate((pipes[0], pipes[3], pipes[5]))
         streams = [number if pipe == -1 else pipe for number, pipe in theirs]
-        self._keeper = _server().asked(request, streams)
+        self._keeper = server().asked(request, streams)
         self.pid = _number(self._keeper)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ class _Server:
         self._ours, theirs = socket.socketpair()
         line = [sys.executable, __file__, str(theirs.fileno())]
         own = {"pass_fds": [theirs.fileno()], "stdin": subprocess.DEVNULL, "env": surroundings}
-        self._process, self.early = subprocess.Popen(line, **own), _early(surroundings)
+        self.process, self.early = subprocess.Popen(line, **own), _early(surroundings)
         theirs.close()
         atexit.register(self._end)
 
@@ -118,11 +118,18 @@ class _Server:
 
     def _end(self) -> None:
         self._ours.close()
-        self._process.terminate()  # a process that was forked from this one may hold the socket
-        self._process.wait()
+        self.process.terminate()  # a process that was forked from this one may hold the socket
+        self.process.wait()
 
 
-_server = cache(_Server)
+_started = cache(_Server)
+
+
+def server() -> _Server:
+    """Return the process that commands are forked from; another one where it was killed."""
+    if _started().process.poll() is not None:
+        _started.cache_clear()
+    return _started()
 
 
 def _number(keeper: socket.socket, flags: int = 0) -> int:

@@ -46,6 +46,16 @@ def test_variables_that_a_test_finds_are_those_that_were_there_when_tensorflow_w
     assert forked.run(line, env=dict(forked.surroundings)).stdout == "False False\n"
 
 
+def test_where_the_process_that_forks_was_killed_another_one_takes_its_place():
+    """As where memory is short; only the command that it was about to fork fails."""
+    line = [sys.executable, "-c", LOADED]
+    first = forked.server()
+    first.process.kill()
+    first.process.wait()
+    assert forked.run(line).stdout == "True False\n"
+    assert forked.server() is not first
+
+
 def test_what_is_written_unbuffered_arrives_before_its_line_ends():
     code = "import time; print('begun', end=''); time.sleep(600)"
     line = [sys.executable, "-u", "-c", code]
