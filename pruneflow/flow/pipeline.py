@@ -69,7 +69,12 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     start = time.perf_counter()
     memory.reset_peak()
     store, data = config.stages.open(), ready.data
-    ready, trained = _trained(following.shared(store), config, ready, run_dir)
+    together = following.shared(store)
+    dense = dense_network(together, config, ready, run_dir)
+    as_came.show(config, ready, dense)
+    ready = with_shares(together, config, ready, dense, run_dir)
+    pruned = pruned_network(together, config, ready, dense, run_dir)
+    ready, trained = _pruned_again(together, config, ready, Networks(dense, pruned, None), run_dir)
     shared = shared_network(store, config, ready, trained.pruned, run_dir)
     networks = replace(trained, pruned=aware_network(store, config, ready, shared, run_dir))
     files = export(store, ready.exports, data, networks, run_dir)
@@ -95,21 +100,27 @@ def follow(config: Config, ready: Prepared) -> int:
     Raises:
         PruneflowError: if a worker is gone, or this one has other settings than the chief.
     """
-    return following.followed(lambda store, run_dir: _trained(store, config, ready, run_dir))
+
+    def along(store: Store, run_dir: Path) -> object:
+        dense = dense_network(store, config, ready, run_dir)
+        as_came.show(config, ready, dense)
+        known = with_shares(store, config, ready, dense, run_dir)
+        pruned = pruned_network(store, config, known, dense, run_dir)
+        return _pruned_again(store, config, known, Networks(dense, pruned, None), run_dir)
+
+    return following.followed(along)
 
 
-def _trained(store: Store, config: Config, ready: Prepared, run_dir: Path) -> tuple[Prepared, Networks]:
-    """Train the dense network, and prune it once or twice: the stages that workers make together."""
-    dense = dense_network(store, config, ready, run_dir)
-    as_came.show(config, ready, dense)
-    ready = with_shares(store, config, ready, dense, run_dir)
-    pruned, cut = pruned_network(store, config, ready, dense, run_dir), None
-    if ready.then:
-        cut, own = pruned, second_phase.settings(config)
-        known = second_phase.prepared(config, ready.then, cut.model)
-        known = with_shares(store, own, known, cut, run_dir)
-        pruned = pruned_network(store, own, known, cut, run_dir)
-    return ready, Networks(dense, pruned, cut)
+def _pruned_again(
+    store: Store, config: Config, ready: Prepared, networks: Networks, run_dir: Path
+) -> tuple[Prepared, Networks]:
+    """Prune the network a second time where that is asked for; the first one is ``cut`` then."""
+    if not ready.then:
+        return ready, networks
+    cut, own = networks.pruned, second_phase.settings(config)
+    known = second_phase.prepared(config, ready.then, cut.model)
+    known = with_shares(store, own, known, cut, run_dir)
+    return ready, replace(networks, pruned=pruned_network(store, own, known, cut, run_dir), cut=cut)
 
 
 @dataclass(frozen=True)

@@ -161,22 +161,8 @@ class Fit:
                 without pruning.
             again: Builds the model anew, on replicas where there are any; None trains on one device.
         """
-        together = current()
-        if together is None or again is None:
-            return self._trained(model, data, journal, masked)
-        backend.set_seed(*self.seed)
-        with together.training():
-            twin = again()
-            twin.distribute_reduction_method = "first"  # of metrics, which Keras would add up over replicas
-            twin.set_weights(model.get_weights())
-            under = mask_in_place(twin, masked.plan) if masked else None
-            phase = self._trained(twin, data, journal, under)
-            model.set_weights(twin.get_weights())
-            if masked and under:
-                masked.take(under)
-        return phase
-
-    def _trained(self, model: Any, data: Data, journal: Journal, masked: Masked | None) -> Phase:
+        if again is not None and current() is not None:
+            return self._on_replicas(model, data, journal, masked, again)
         from pruneflow.datasets.batches import evaluation_batches, steps_per_epoch, training_batches
 
         steps, together = steps_per_epoch(len(data.train), self.batch_size), training(model)
@@ -201,6 +187,24 @@ class Fit:
             callbacks.close()
         seconds = begun.seconds + time.perf_counter() - start
         return callbacks.phase(seconds)
+
+    def _on_replicas(
+        self, model: Any, data: Data, journal: Journal, masked: Masked | None, again: Callable[[], Any]
+    ) -> Phase:
+        """Train a twin of ``model`` on all replicas, and copy what it learned back."""
+        together = current()
+        assert together is not None
+        backend.set_seed(*self.seed)
+        with together.training():
+            twin = again()
+            twin.distribute_reduction_method = "first"  # of metrics, which Keras would add up over replicas
+            twin.set_weights(model.get_weights())
+            under = mask_in_place(twin, masked.plan) if masked else None
+            phase = self.run(twin, data, journal, under)
+            model.set_weights(twin.get_weights())
+            if masked and under:
+                masked.take(under)
+        return phase
 
     def _order(self, begun: _Begun, together: Replicas | None) -> Order:
         from pruneflow.datasets.batches import Order

@@ -260,7 +260,7 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     shown = done.stdout
-    assert "├── schedule=linear\n" in shown and "└── report: False\n" in shown
+    assert "├── schedule=linear\n" in shown and "└── report: false\n" in shown
     assert "final_sparsity" not in shown and "seed:" not in shown  # as they are anyway
     assert "Plan       linear: 14 updates, steps 1 to 14 of 18, every 1" in shown
     assert "Not pruned input (has no weights)" in shown

@@ -114,7 +114,7 @@ class Tool(Logger, ABC):
         """
         missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
         line = f'pip install "pruneflow[{self.extra}]" (pip install -e ".[{self.extra}]" in a checkout)'
-        problem = f"{', '.join(missing)} is not installed"
+        problem = f"{next(iter(missing), '')} is not installed"
         require(not missing, "logger", choice, problem, f"Install it with {line}.")
 
     @abstractmethod
