@@ -124,13 +124,13 @@ def encode_with(
 
 
 def _remedy(content: bytes) -> str:
-    """What to do about a file that does not run: LiteRT refuses activations that are 0 for every example."""
+    """The advice for a file that does not run: LiteRT refuses activations that are 0 for every example."""
     file = unpacked(content)
     for tensor in (each for graph in file.subgraphs for each in graph.tensors):
         scales = tensor.quantization.scale if tensor.quantization else None
         if scales is not None and max(scales) < NO_RANGE and file.buffers[tensor.buffer].data is None:
             name = tensor.name.decode().split(";")[0]
-            return f"{name} gives 0 for every example: pruning took too much. Lower schedule.final_sparsity."
+            return f"{name} gives 0 for every example. If pruning did that, lower schedule.final_sparsity."
     return "Choose another export."
 
 

@@ -34,7 +34,7 @@ SECRET = re.compile(
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one folder: where it is found, or the problem."""
+    """The outcome of sending one folder: its place in the tool, or the problem."""
 
     where: str = ""
     problem: str = ""

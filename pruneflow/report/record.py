@@ -1,4 +1,4 @@
-"""What a logger is given of a run or a sweep: read from its folder, once everything is written there."""
+"""The record of a run or a sweep for a logger, read from its folder once everything is written there."""
 
 from __future__ import annotations
 

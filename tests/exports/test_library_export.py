@@ -481,5 +481,5 @@ def test_int8_of_a_network_that_is_dead_says_which_layer_is():
     kernel, bias = model.layers[0].get_weights()
     model.layers[0].set_weights([-abs(kernel), bias - 1])
     examples = np.random.default_rng(0).random((20, 6, 6, 1), np.float32)
-    with pytest.raises(PruneflowError, match=r"/dead/Relu gives 0 for every example: pruning took"):
+    with pytest.raises(PruneflowError, match=r"/dead/Relu gives 0 for every example. If pruning"):
         pruneflow.export(model, kind="int8", examples=examples)

@@ -8,7 +8,6 @@ TensorFlow, which takes a faster and coarser transform.
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -26,7 +25,7 @@ from pruneflow.datasets.reading.names import printable
 from pruneflow.datasets.reading.resizing import resized_as_keras
 from pruneflow.errors import DataError
 from pruneflow.runtime import backend
-from pruneflow.runtime.device import started
+from pruneflow.runtime.device import processors, started
 
 __all__ = ["MODES", "RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
 
@@ -183,9 +182,7 @@ def strictly() -> Iterator[None]:
 
 def workers() -> int:
     """Threads that decode: one for each processor that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return processors()
 
 
 def in_parallel(function: Callable[[T], U], items: Iterable[T]) -> Generator[U]:

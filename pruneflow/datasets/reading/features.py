@@ -50,7 +50,7 @@ class Features:
 
     @property
     def is_image(self) -> bool:
-        """Whether an example is an encoded image."""
+        """True where an example is an encoded image."""
         return self.kind == "image"
 
     @property

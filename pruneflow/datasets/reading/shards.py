@@ -1,4 +1,4 @@
-"""Where records lie in TFRecord files, which are read once from end to end, and checked."""
+"""The places of records in TFRecord files, which are read once from end to end, and checked."""
 
 from __future__ import annotations
 
