@@ -4,11 +4,11 @@
 
 The column ``example`` fits as the scripts do: Keras' own Adam, arrays in, a progress bar, tfmot's own
 wrappers and its two callbacks, with the batch sizes of the scripts. ``pruneflow`` is what a run does: its
-input pipeline, optimizer, graphs and masks, validation, curves in TensorBoard, checkpoints. ``lazy_adam`` is
-the same with that optimizer. All train the same network on the same examples with the same schedule, in turn,
-each in a process of its own, each round with another seed. A ratio is the median over the rounds of seconds
-per epoch, tracing and validation included; accuracy is of the whole test set, masks applied. Needs the data
-in PRUNEFLOW_DATA_DIR or in the cache folder.
+input pipeline, optimizer and masks, validation, curves in TensorBoard, checkpoints. ``stock_keras`` is the
+same with the operations of Keras alone, ``lazy_adam`` with that optimizer. All train the same network on the
+same examples with the same schedule, in turn, each in a process of its own, each round with another seed. A
+ratio is the median over the rounds of seconds per epoch, tracing and validation included; accuracy is of the
+whole test set, masks applied. Needs the data in PRUNEFLOW_DATA_DIR or in the cache folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,12 @@ from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masked import mask_in_place
 from pruneflow.training.fit import Journal
 
-COLUMNS = {"example": [], "pruneflow": [], "lazy_adam": ["trainer.optimizer=lazy_adam"]}
+COLUMNS = {
+    "example": [],
+    "pruneflow": [],
+    "stock_keras": ["device.stock_keras=true"],
+    "lazy_adam": ["trainer.optimizer=lazy_adam"],
+}
 PRUNED_IN = (0.2, 0.9)  # parts of the steps at which pruning begins and ends
 Measured = tuple[float, float, float]  # seconds per epoch, accuracy on the test set, sparsity
 

@@ -3,10 +3,8 @@
     python benchmarks/shorter_steps.py [--rounds 15]
 
 Adam's update of a dense layer of 25,088 x 128 and of an embedding of 20,000 x 128 (3,200 words a batch),
-beside Keras' Adam; the product of that layer with its mask, a byte for each element, beside a mask of floats;
-a step of imdb_lstm whose graph knows the size of its batches (32, 128), beside one that does not. Each round
-takes 25 calls of each; a ratio is the median over the rounds. The last needs the data in PRUNEFLOW_DATA_DIR
-or in the cache folder.
+beside Keras' Adam; the product of that layer with its mask, a byte for each element, beside a mask of floats.
+Each round takes 25 calls of each; a ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -19,10 +17,7 @@ from typing import Any
 
 import numpy as np
 from commands import show
-from epochs import composed
 
-from pruneflow.datasets import batches
-from pruneflow.flow.prepare import prepare
 from pruneflow.runtime import backend, fused
 from pruneflow.training import adam
 
@@ -39,10 +34,6 @@ def main() -> None:
     compare("Adam, dense layer", rounds, *(updates(kind, LAYER) for kind in (adam.Adam, keras)))
     compare("Adam, embedding", rounds, *(updates(kind, EMBEDDING, words=3200) for kind in (adam.Adam, keras)))
     compare("mask", rounds, *(masking(boolean=boolean) for boolean in (True, False)))
-    for size in (32, 128):
-        compare(
-            f"imdb_lstm, batches of {size}", rounds, *(step(size, known=known) for known in (True, False))
-        )
 
 
 def compare(label: str, rounds: int, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
@@ -91,18 +82,6 @@ def masking(*, boolean: bool) -> Callable[[], Any]:
             weight.assign(weight * kept)
 
     return masked
-
-
-def step(size: int, *, known: bool) -> Callable[[], Any]:
-    settings = composed("imdb_lstm", "pruneflow", 1, 0)
-    ready, fit = prepare(settings), settings.trainer.pruned_fit(0)
-    model = settings.model.build(ready.data.spec)
-    fit._compile(model, ready.data.spec, total_steps=1)
-    order = batches.Order(range(1), size, fit.seed)
-    x, y = next(iter(batches.training_batches(ready.data.train, ready.data.spec, order)))
-    signature = [tf.TensorSpec([size if known else None, *one.shape[1:]], one.dtype) for one in (x, y)]
-    graph = tf.function(lambda x, y: model.train_step((x, y)), input_signature=signature)
-    return lambda: graph(x, y)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class Device:
         threads: Threads inside one operation; null takes all processors. Changes bits of the result.
         inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
         evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
+        stock_keras: Whether weights are updated and masked by the operations of Keras and TensorFlow alone.
         strategy: ``"none"`` (one device), ``"mirrored"`` (several of this machine) or ``"multi_worker"``
             (several processes, which ``TF_CONFIG`` or Slurm names). Training alone is divided.
         replicas: Devices of ``"mirrored"``; null takes all GPUs. Without a GPU so many logical CPUs.
@@ -52,6 +53,7 @@ class Device:
     threads: int | None = at_most(MOST_THREADS)
     inter_op_threads: int | None = at_most(MOST_THREADS)
     evaluation_threads: int | None = at_most(MOST_THREADS)
+    stock_keras: bool
     strategy: str
     replicas: int | None = at_most(MOST_REPLICAS)
     worker_wait_seconds: float
@@ -132,6 +134,8 @@ class Device:
             PruneflowError: if the process already runs with other settings.
         """
         tf = backend.tensorflow()
+        from pruneflow.runtime import fused
+
         gpus = [] if self.kind == "cpu" else tf.config.list_physical_devices("GPU")
         if self.kind == "gpu" and not gpus:
             raise ConfigError.of(
@@ -152,6 +156,7 @@ class Device:
                 f"({error}). Run cells with different device settings as commands of their own."
             ) from error
         backend.keras().mixed_precision.set_global_policy(self.precision)
+        fused.enable(not self.stock_keras)
         return {
             "kind": "gpu" if gpus else "cpu",
             "name": _name(tf, gpus),
@@ -232,6 +237,8 @@ def left_as_found() -> Iterator[None]:
     """
     streams, handlers = (random.getstate(), np.random.get_state()), list(logging.root.handlers)
     policy = backend.keras().mixed_precision.global_policy()
+    from pruneflow.runtime import fused
+
     try:
         with backend.default_settings(), printable():
             yield
@@ -240,6 +247,7 @@ def left_as_found() -> Iterator[None]:
         np.random.set_state(streams[1])
         logging.root.handlers[:] = handlers
         backend.keras().mixed_precision.set_global_policy(policy)
+        fused.enable(True)
 
 
 def _apply(tf: Any, gpus: list[Any], memory_growth: bool, threads: int, inter_op: int) -> None:

@@ -214,7 +214,7 @@ class Fit:
         return Order(epochs, self.batch_size, self.seed, skip=begun.step, replicas=count, own=own)
 
     def _compile(self, model: Any, spec: Spec, *, total_steps: int) -> None:
-        from pruneflow.training import batch_graphs, keras_metrics
+        from pruneflow.training import keras_metrics
 
         rate = self.decay.learning_rate(self.learning_rate, total_steps=total_steps)
         optimizer = self.optimizer_parameters.build(self.optimizer, rate)
@@ -222,7 +222,6 @@ class Fit:
         metrics = keras_metrics.metrics(task, self.metrics)
         model.compile(optimizer, loss=keras_metrics.loss(task, self.loss), metrics=metrics)
         model.optimizer.build(model.trainable_variables)  # its slots are part of a checkpoint
-        batch_graphs.know_their_size(model, total=total_steps)
 
 
 @dataclass(frozen=True)

@@ -389,6 +389,7 @@ SETTINGS = {
     "device.threads": (None, "dense"),  # set once per process: tested on what configure() returns
     "device.inter_op_threads": (None, "dense"),
     "device.evaluation_threads": ("1", ""),
+    "device.stock_keras": ("true", ""),
     "device.strategy": (None, "dense"),  # as threads
     "device.replicas": (None, "dense"),
     "device.worker_wait_seconds": ("9", ""),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pruneflow.runtime import backend, fused
+from pruneflow.runtime.device import left_as_found
 
 
 def weight(size, dtype="float32"):
@@ -48,6 +49,19 @@ def test_what_is_large_and_single_precision_on_the_processor_is_taken():
     assert not fused.suits(weight(1 << 18).read_value())
     unknown = backend.tensorflow().Variable([1.0], shape=backend.tensorflow().TensorShape(None))
     assert not fused.suits(unknown)
+
+
+def test_a_run_may_ask_for_the_operations_of_keras_alone(composed):
+    try:
+        composed("device.stock_keras=true").device.configure()
+        assert not fused.suits(weight(1 << 18))
+        composed().device.configure()
+        assert fused.suits(weight(1 << 18))
+        with left_as_found():
+            composed("device.stock_keras=true").device.configure()
+        assert fused.suits(weight(1 << 18))
+    finally:
+        fused.enable(True)
 
 
 def test_functions_that_run_eagerly_keep_to_tensorflows_operations():
