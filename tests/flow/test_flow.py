@@ -186,11 +186,11 @@ HALVES = ("forward", "backward")
 
 
 @pytest.mark.run
-def test_the_same_command_twice_gives_the_same_bytes(composed, tmp_path):
+def test_the_same_command_twice_gives_the_same_bytes(composed, sharing, tmp_path):
     lstm = [*MODELS["lstm"], "model.dropout=0.3", "model.embedding_dropout=0.2"]
     for overrides in (MODELS["cnn"], lstm):
-        anew = [*overrides, "stages.reuse=false"]
-        first, second = (run(composed, tmp_path / f"run{turn}", *anew) for turn in (1, 2))
+        first = run(sharing, tmp_path / "run1", *overrides)
+        second = run(composed, tmp_path / "run2", *overrides)  # in a store of its own
         for name in ("dense-float.tflite", "pruned-float.tflite"):
             assert (tmp_path / "run1" / name).read_bytes() == (tmp_path / "run2" / name).read_bytes()
         assert first.pruned == second.pruned
