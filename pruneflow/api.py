@@ -93,7 +93,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
         try:
             composed = hydra.compose("config", words)
             targets.check(composed, {word.lstrip("+").partition("=")[0] for word in words})
-            return from_hydra(composed)
+            config = from_hydra(composed)
+            config.goal.check_typed(words)
+            return config
         except answers.REFUSED as error:
             raise ConfigError(answers.in_words(error)) from error
         except _MALFORMED as error:

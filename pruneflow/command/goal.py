@@ -37,7 +37,6 @@ __all__ = [
     "check",
     "check_examples",
     "check_settings",
-    "check_unused",
     "probes",
     "shared_keys",
 ]
@@ -98,23 +97,6 @@ def bare(config: DictConfig) -> DictConfig:
     OmegaConf.set_struct(found, False)
     del found["hydra"]
     return found
-
-
-def check_unused(overrides: Sequence[Override]) -> None:
-    """Refuse settings of a goal where none is chosen.
-
-    Args:
-        overrides: All of the command line.
-
-    Raises:
-        ConfigError: naming the first.
-    """
-    for override in overrides:
-        line = override.input_line
-        if override.key_or_group == "goal" and override.is_sweep_override():
-            raise ConfigError(f"{line}: a command has one goal, which is a search of many runs. Choose one.")
-        if override.key_or_group.startswith("goal."):
-            raise ConfigError(f"{line}: goal=none looks for nothing. Choose one, such as goal=smallest.")
 
 
 def check(goal: Searched, overrides: Sequence[Override]) -> None:

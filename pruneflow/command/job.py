@@ -59,7 +59,7 @@ class Job:
         named: Whether the command names the folder.
         typed: Overrides as they were typed.
         goal: What a search for one file looks for; None where there is none.
-        dropped: Its ways that what is typed rules out.
+        decided: Overrides that it needs beside: ways that what is typed rules out, the export of a file.
     """
 
     cells: list[list[str]]
@@ -71,7 +71,7 @@ class Job:
     named: bool
     typed: list[str]
     goal: Searched | None = None
-    dropped: Sequence[str] = ()
+    decided: Sequence[str] = ()
 
     @classmethod
     def of(cls, parsed: Any) -> Job:
@@ -93,13 +93,16 @@ class Job:
             searches = sweep and search.is_search(settings.hydra)
             if searches and parsed.dry_run:
                 raise ConfigError("--dry-run: a search chooses its cells while it runs. Leave it out.")
-            wanted, dropped = _goal(settings, swept, sweep=sweep), list[str]()
+            wanted, decided = _goal(settings, swept, sweep=sweep), list[str]()
             cells = [] if searches else _cells(swept, settings) if sweep else [list(parsed.overrides)]
             if wanted:
                 goal.check(wanted, swept)
+                decided = _export_of_a_file(parsed, typed)
+                swept += OverridesParser.create().parse_overrides(decided)
                 found, dropped = _ways(
                     goal.probes(wanted, swept), compose, {each.key_or_group for each in typed}
                 )
+                decided += [f"~goal.ways.{way}" for way in dropped]
                 configs = [replace(each, report=settings.report) for each in found]
                 composed = []
             else:
@@ -119,7 +122,7 @@ class Job:
             constant += goal.shared_keys(wanted, swept)
             goal.check_settings(wanted, configs[0])
         words = list(parsed.overrides)
-        return cls(cells, constant, sweep, folder, configs, settings.hydra, named, words, wanted, dropped)
+        return cls(cells, constant, sweep, folder, configs, settings.hydra, named, words, wanted, decided)
 
     @property
     def pinned(self) -> list[str]:
@@ -129,7 +132,7 @@ class Job:
         engine = launchers.engine_of(self.settings)
         folder = self.folder.absolute() if engine.elsewhere else self.folder
         pinned = [f"hydra.sweep.dir={_quoted(str(folder))}", *engine.pinned(self._at_a_time)]
-        pinned += [f"~goal.ways.{way}" for way in self.dropped]
+        pinned += self.decided
         if self.constant_keys:
             keys = ",".join(_quoted(key) for key in self.constant_keys)
             pinned.append(f"hydra.job.config.override_dirname.exclude_keys=[{keys}]")
@@ -354,7 +357,7 @@ def _goal(settings: DictConfig, overrides: Sequence[Override], *, sweep: bool) -
     """Return what a search for one file looks for; None where there is none."""
     wanted = option_from_hydra(settings, "goal")
     if not isinstance(wanted, Searched):
-        goal.check_unused(overrides)
+        wanted.check_typed(each.input_line or "" for each in overrides)
         return None
     problem = f"goal={wanted.option_name} is a search of many runs, by a sweeper of its own"
     require(sweep, "hydra.mode", "RUN", problem, "Leave it out.")
@@ -362,6 +365,20 @@ def _goal(settings: DictConfig, overrides: Sequence[Override], *, sweep: bool) -
     chosen = settings.hydra.runtime.choices["hydra/sweeper"]
     require(own, "hydra/sweeper", chosen, problem, "Leave it out.")
     return wanted
+
+
+def _export_of_a_file(parsed: Any, typed: Sequence[Override]) -> list[str]:
+    """Return the export that a file chooses, which wins over the goal's kinds unless these are typed."""
+    if {"export", "goal.kinds"} & {each.key_or_group for each in typed}:
+        return []
+    loader = GlobalHydra.instance().config_loader()
+    words = [each.input_line or "" for each in typed]
+    listed = loader.compute_defaults_list(parsed.config_name or "config", words, RunMode.MULTIRUN)
+    chosen = listed.overrides.override_choices.get("export")
+    if chosen is None:
+        return []
+    console.print(f"Export     {chosen}, which a file chooses; goal.kinds would be other ones", markup=False)
+    return [f"export={chosen}"]
 
 
 def _ways(

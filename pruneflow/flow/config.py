@@ -269,7 +269,6 @@ def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
         plan = config.schedule.at_once()
     masks = masks_for(config, plan, None)
     masks.check_options()
-    config.pruning.check(masks)
     return trainer, plan
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pruneflow.errors import ConfigError
@@ -99,25 +100,15 @@ class Goal:
 
     name: str
 
+    def check_typed(self, words: Iterable[str]) -> None:
+        """Refuse words of a command line that make no sense with this goal.
 
-@option("goal", "none")
-@dataclass(kw_only=True)
-class NoGoal(Goal):
-    """The command is one run, or a sweep.
+        Args:
+            words: Overrides as typed.
 
-    The other keys are those of a search. A file may set them, and has no goal for this one command.
-    """
-
-    measure: Any = None
-    max_accuracy_drop: Any = None
-    max_bytes: Any = None
-    max_latency_ms: Any = None
-    confidence: Any = None
-    max_trainings: Any = None
-    max_minutes: Any = None
-    tolerance: Any = None
-    kinds: Any = None
-    ways: Any = None
+        Raises:
+            ConfigError: naming the first.
+        """
 
 
 @dataclass(kw_only=True)
@@ -134,7 +125,7 @@ class Searched(Goal):
         max_trainings: Most networks that are trained.
         max_minutes: Minutes of training after which no other one is begun; null limits none.
         tolerance: Least gain, as a share of the measure, that is worth another training.
-        kinds: Kinds of files that are made of each network, where ``export`` is not typed.
+        kinds: Kinds of files that are made of each network, where no ``export`` is chosen.
         ways: Ways by name, tried in their order; each with the fields of `Way`.
     """
 
@@ -237,21 +228,52 @@ class Searched(Goal):
 
         What was not measured keeps no limit.
         """
+        return {name: strain - 1 for name, strain in self._strains(file).items() if strain > 1}
+
+    def strain(self, file: FileFigures) -> float:
+        """Return the largest figure that gets worse on the way, as a multiple of its limit; 1 keeps it.
+
+        On the way to an accurate file the drop gets better: it is judged at the end.
+        """
+        judged_later = {"max_accuracy_drop"} if self.wants_accuracy else set()
+        found = self._strains(file)
+        return max((found[name] for name in found.keys() - judged_later), default=0.0)
+
+    def _strains(self, file: FileFigures) -> dict[str, float]:
         limits = {
             "max_accuracy_drop": (file.drop_at_most, self.allowed_drop),
             "max_bytes": (file.bytes, self.max_bytes),
             "max_latency_ms": (file.latency_ms, self.max_latency_ms),
         }
-        missed = {
-            name: (found - limit) / limit if limit and found is not None else MUCH
-            for name, (found, limit) in limits.items()
-            if limit is not None and (found is None or found > limit)
-        }
-        return {**missed, **({"guessing": MUCH} if file.guesses else {})}
+        found = {name: _strain(*pair) for name, pair in limits.items() if pair[1] is not None}
+        return {**found, **({"guessing": 1 + MUCH} if file.guesses else {})}
 
     def shown(self, value: float) -> str:
         """Spell a value of the measure."""
         return MEASURES[self.measure][1].format(value)
+
+
+_KEYS = [(each.name, Any, None) for each in fields(Searched) if each.name != "name"]
+
+
+@option("goal", "none")
+@dataclass(kw_only=True)
+class NoGoal(make_dataclass("_Unused", _KEYS, bases=(Goal,), kw_only=True)):  # type: ignore[misc]
+    """The command is one run, or a sweep.
+
+    It has the keys of a search, unused: a file may set them, and ``goal=none`` leaves the search out.
+    """
+
+    def check_typed(self, words: Iterable[str]) -> None:
+        """Refuse several goals, and settings of a goal."""
+        for word in words:
+            key, _, value = word.lstrip("+~").partition("=")
+            if key == "goal" and "," in value:
+                raise ConfigError(
+                    f"{word}: a command has one goal, which is a search of many runs. Choose one."
+                )
+            if key.startswith("goal."):
+                raise ConfigError(f"{word}: goal=none looks for nothing. Choose one, such as goal=smallest.")
 
 
 @option("goal", "smallest")
@@ -270,6 +292,11 @@ class Fastest(Searched):
 @dataclass(kw_only=True)
 class MostAccurate(Searched):
     """The most accurate file below a size or a latency."""
+
+    @property
+    def wants_accuracy(self) -> bool:
+        """Always, also where the drop is limited too."""
+        return True
 
     def _check_limits(self) -> None:
         super()._check_limits()
@@ -299,6 +326,13 @@ def _way(name: str, given: Any) -> Way:
     problem = "it is a share; allowed are numbers between 0 and 1, or null"
     require(start is None or 0 < start < 1, f"{key}.start", start, problem, "null takes the best so far.")
     return way
+
+
+def _strain(found: float | None, limit: float | None) -> float:
+    """Return a figure as a multiple of its limit; of a limit of 0 nothing above it is a little."""
+    if found is None:
+        return 1 + MUCH
+    return found / limit if limit else 1 + MUCH * (found > 0)
 
 
 def _require_positive(key: str, value: float | None, remedy: str) -> None:

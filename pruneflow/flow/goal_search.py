@@ -2,7 +2,7 @@
 
 Each way has one share to choose, such as a sparsity. A larger share gives a smaller file and a worse one, so
 for each kind of file there is a largest share that keeps the limits. It lies between one that does and one
-that does not; the search halves the distance while what it may gain is worth a training.
+that does not; the search estimates it from both while what it may gain is worth a training.
 """
 
 from __future__ import annotations
@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, log2
+from statistics import median
+from typing import TypeAlias
 
 from pruneflow.flow.goal import USUAL_SHARE, FileFigures, Searched, Way
 
 __all__ = ["Best", "Proposal", "Tried", "best", "nearest", "next_proposal"]
 
+_Point: TypeAlias = tuple[float, float, float]  # place in halvings, value, strain
+
 LEAST, MOST = 0.2, 0.99  # shares between which the search stays
 USUAL_START = 0.8
 USUAL_INITIAL, INITIAL = 0.5, "schedule.initial_sparsity=0"
-COARSE, FINE = (
-    0.3,
-    0.06,
-)  # least distance of two networks, in halvings: while ways are compared, and at the end
+# Least distance of two networks, in halvings: while ways are compared, and at the end.
+COARSE, FINE = 0.3, 0.06
+LEAST_BACK = 0.31  # halvings of a step away from networks that all miss a limit; more than COARSE
+INSIDE = (0.25, 0.65)  # of the distance between a network that keeps the limits and one that does not
+AIM = 0.9  # strain that is aimed at: figures have noise, and a strain above 1 is too much
+RELAXED = 0.1  # least strain that is told from none: a drop may be 0, or a gain
 
 
 @dataclass(frozen=True)
@@ -128,46 +134,88 @@ def _further(goal: Searched, own: Sequence[Tried], tried: Sequence[Tried], apart
     found, first = best(goal, tried), own[0].proposal
     limit = goal.value(found.file) * (1 - goal.tolerance) if found else inf
     kinds = {file.kind for each in own for file in each.files}
-    promises = [promise for kind in sorted(kinds) for promise in _promises(goal, own, kind, apart)]
+    promises = [promise for kind in sorted(kinds) for promise in _promises(goal, own, tried, kind, apart)]
     worth = [promise for promise in promises if promise[0] < limit]
     return replace(first, share=min(worth)[1]) if worth else None
 
 
-def _promises(goal: Searched, own: Sequence[Tried], kind: str, apart: float) -> Iterator[tuple[float, float]]:
+def _promises(
+    goal: Searched, own: Sequence[Tried], tried: Sequence[Tried], kind: str, apart: float
+) -> Iterator[tuple[float, float]]:
     """Yield the value that the next share of a kind of file may reach, and the share."""
     sign = -1.0 if goal.wants_accuracy else 1.0  # of the direction in which the value gets better
-    points = sorted(
-        (sign * _halvings(each.proposal.share), goal.value(file), not goal.misses(file))
-        for each in own
-        for file in each.files
-        if file.kind == kind
-    )
-    place = _next_place(goal, points, apart)
+    found = _points(goal, own, kind)
+    points = sorted((sign * place, value, strain) for place, value, strain in found)
+    place = _next_place(goal, points)
     ends = sorted((sign * _halvings(LEAST), sign * _halvings(MOST)))
     place = None if place is None else min(max(place, ends[0]), ends[1])
     if place is not None and all(abs(place - other) > apart for other, *_ in points):
-        yield _expected(points, place, sign), _share(sign * place)
+        yield _expected(points, place, sign, _rate(goal, tried, kind)), _share(sign * place)
 
 
-def _next_place(goal: Searched, points: Sequence[tuple[float, float, bool]], apart: float) -> float | None:
-    """Return the place between the last point that keeps the limits and the next one, or a step away."""
-    kept = [place for place, (_, _, keeps) in enumerate(points) if keeps]
+def _points(goal: Searched, tried: Sequence[Tried], kind: str) -> list[_Point]:
+    return sorted(
+        (_halvings(each.proposal.share), goal.value(file), goal.strain(file))
+        for each in tried
+        for file in each.files
+        if file.kind == kind
+    )
+
+
+def _rate(goal: Searched, tried: Sequence[Tried], kind: str) -> float:
+    """Return how fast the value of a kind grows with the share that is kept; 0 where no way has shown it."""
+    ways = {each.proposal.way for each in tried}
+    found = [_points(goal, [each for each in tried if each.proposal.way == way], kind) for way in ways]
+    ends = [(points[0], points[-1]) for points in found if len(points) > 1]
+    return median((y[1] - x[1]) / (_kept(y[0]) - _kept(x[0])) for x, y in ends) if ends else 0.0
+
+
+def _next_place(goal: Searched, points: Sequence[_Point]) -> float | None:
+    """Return the place where the limits are likely reached, or a step away; None where nothing is gained."""
+    kept = [number for number, (_, _, strain) in enumerate(points) if strain <= 1]
     if not kept:
-        return points[0][0] - 1
+        return points[0][0] - _step_back(points)
     last = kept[-1]
     if last + 1 < len(points):
-        return (points[last][0] + points[last + 1][0]) / 2
+        return _between(points[last], points[last + 1])
     gained = len(points) < 2 or points[last][1] < points[last - 1][1] * (1 - goal.tolerance)
     return points[last][0] + 1 if gained else None
 
 
-def _expected(points: Sequence[tuple[float, float, bool]], place: float, sign: float) -> float:
-    """Return the value at a place on the line through the two nearest points, over the share that is kept."""
+def _between(keeps: _Point, misses: _Point) -> float:
+    """Return the place of `AIM`, if the logarithm of strain grows evenly; well inside the two places."""
+    (x, _, low), (y, _, high) = keeps, misses
+    low = log2(max(low, RELAXED))
+    share = (log2(AIM) - low) / (log2(high) - low)
+    return x + min(max(share, INSIDE[0]), INSIDE[1]) * (y - x)
+
+
+def _step_back(points: Sequence[_Point]) -> float:
+    """Return how far before the first of some networks that all miss a limit one may keep it, at most 1."""
+    if len(points) < 2:
+        return 1.0
+    (x, _, low), (y, _, high) = points[:2]
+    growth = (log2(high) - log2(low)) / (y - x)
+    return min(max(log2(low / AIM) / growth, LEAST_BACK), 1.0) if growth > 0 else 1.0
+
+
+def _expected(points: Sequence[_Point], place: float, sign: float, rate: float) -> float:
+    """Return the value at a place on the line through the two nearest points, over the share that is kept.
+
+    Args:
+        points: Of one kind of file of a way.
+        place: The place.
+        sign: Of the direction in which the value gets better.
+        rate: How steep the line is where there is one point; a step on from it is always worth it.
+    """
     near = sorted(points, key=lambda point: abs(point[0] - place))[:2]
-    if len(near) < 2:
-        return -inf if place > near[0][0] else near[0][1]
-    (x, at_x, _), (y, at_y, _) = ((_kept(sign * each), *rest) for each, *rest in near)
-    return at_x + (at_y - at_x) * (_kept(sign * place) - x) / (y - x)
+    (x, at_x), *second = ((_kept(sign * each), value) for each, value, _ in near)
+    if not second and place > near[0][0]:
+        return -inf
+    if second:
+        y, at_y = second[0]
+        rate = (at_y - at_x) / (y - x)
+    return at_x + rate * (_kept(sign * place) - x)
 
 
 def _kept(halvings: float) -> float:

@@ -13,7 +13,7 @@ from pruneflow.sparsity.channels.groups import Channels
 from pruneflow.sparsity.criteria import Criterion
 from pruneflow.sparsity.distributions import Distribution
 from pruneflow.sparsity.kernels import FROZEN, kernels, leaves, reason_to_leave, trained_variables
-from pruneflow.sparsity.masks import MaskPlan, Prunable
+from pruneflow.sparsity.masks import Prunable
 from pruneflow.sparsity.structures import Structure
 
 __all__ = ["ENGINES", "Pruning", "Selection"]
@@ -108,7 +108,7 @@ class Pruning:
         criterion: Criterion,
         distribution: Distribution,
     ) -> None:
-        """Refuse options that need training in a phase that trains nothing, and the other way round.
+        """Refuse options that tfmot does not have, that need training, or that take its place.
 
         Args:
             epochs: Epochs of the pruning phase; None where they follow from the data.
@@ -119,6 +119,8 @@ class Pruning:
         Raises:
             ConfigError: naming the setting.
         """
+        if self.engine == "tfmot":
+            self._check_tfmot(structure, criterion, distribution)
         if self.reconstruct:
             self._check_reconstruction(epochs, structure, criterion, distribution)
         if epochs != 0:
@@ -158,25 +160,21 @@ class Pruning:
             name = chosen[key].option_name
             require(not refused, key, name, f"with pruning.reconstruct=true {problem}", remedy)
 
-    def check(self, plan: MaskPlan) -> None:
-        """Refuse what tfmot's own arithmetic cannot do.
-
-        Raises:
-            ConfigError: naming the setting.
-        """
-        if self.engine == "pruneflow":
-            return
-        allowed = {"structure": "unstructured", "criterion": "magnitude", "distribution": "uniform"}
-        for key, option in allowed.items():
-            chosen = getattr(plan, key)
+    def _check_tfmot(self, structure: Structure, criterion: Criterion, distribution: Distribution) -> None:
+        """Refuse what tfmot's own arithmetic cannot do."""
+        allowed: dict[str, tuple[str, Structure | Criterion | Distribution]] = {
+            "structure": ("unstructured", structure),
+            "criterion": ("magnitude", criterion),
+            "distribution": ("uniform", distribution),
+        }
+        for key, (option, chosen) in allowed.items():
             remedy = f"Choose {key}={option}, or pruning.engine=pruneflow."
             fits = chosen.option_name == option
             require(fits, key, chosen.name, f"pruning.engine=tfmot can do {option} only", remedy)
-        overrides = plan.distribution.layers
         require(
-            not overrides,
+            not distribution.layers,
             "distribution.layers",
-            spelled(overrides),
+            spelled(distribution.layers),
             "pruning.engine=tfmot has one sparsity for all layers",
             "Leave it empty, or choose pruning.engine=pruneflow.",
         )

@@ -1,19 +1,25 @@
 """``goal=smallest`` from the command line: the networks that it trains, and what is left."""
 
 import json
+import re
+import signal
+import sys
+from dataclasses import fields
 
+import forked
 import numpy as np
 import pytest
 from conftest import QUICK
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from test_cli import exit_code
 
-from pruneflow import evaluate, run
+from pruneflow import compose, evaluate, run
 from pruneflow.command import goal
 from pruneflow.command.arguments import parse
 from pruneflow.command.job import Job
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.flow.goal import NoGoal, Searched
 from pruneflow.flow.goal_search import Proposal, Tried
 from pruneflow.flow.run_folder import record_failure
 from pruneflow.report.automatic import report_sweep
@@ -108,24 +114,45 @@ def looks_at_the_test_part_once(tmp_path, folder, record, said):
     assert about["test"] == record["test"] and "test_part" not in about["command"]
 
 
+KILLED = """
+import os, signal, sys
+from pruneflow.command import cli, goal
+step = goal.step
+def killed(folder, wanted, tried, cells):
+    step(folder, wanted, tried, cells)
+    if len(tried) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+goal.step = killed
+cli.main(sys.argv[1:])
+"""
+
+
 @pytest.mark.run
-def test_a_search_that_was_cut_off_goes_on(tmp_path, monkeypatch, capsys):
-    step = goal.step
-
-    def cut_off(folder, wanted, tried, cells):
-        step(folder, wanted, tried, cells)
-        if len(tried) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(goal, "step", cut_off)
-    assert exit_code(SEARCH) == 130
+def test_a_search_that_was_killed_goes_on(tmp_path, capsys):
+    assert forked.run([sys.executable, "-c", KILLED, *SEARCH]).returncode == -signal.SIGKILL
     before = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
-    monkeypatch.setattr(goal, "step", step)
-    capsys.readouterr()
     assert exit_code(SEARCH) == 0
     after = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
-    assert after["networks"][:2] == before["networks"]
-    assert capsys.readouterr().out.count("Finished   before") == 2
+    assert len(before["networks"]) == 2 and after["networks"][:2] == before["networks"]
+    said = capsys.readouterr().out
+    assert said.count("Finished   before") == 2 and "Continues  " in said
+
+
+@pytest.mark.run
+def test_the_drop_of_a_regression_is_one_of_r2(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(400, 4))
+    np.savez("numbers.npz", x=x, y=x @ np.array([1.0, -2.0, 0.5, 3.0]))
+    data = ["dataset=arrays", "dataset.path=numbers.npz", "dataset.task=regression", "model=mlp"]
+    assert exit_code([*SEARCH, *data, "goal.max_trainings=1", "goal.max_accuracy_drop=0.9"]) == 0
+    said, folder = capsys.readouterr().out, only_folder(tmp_path)
+    record = json.loads((folder / GOAL_FILE).read_text())
+    (network,) = record["networks"]
+    result = json.loads((folder / network["folder"] / "result.json").read_text())
+    (file,), (figures,) = result["tflite"], network["files"]
+    assert (figures["metric"], record["test"]["metric"]) == ("r2", "r2")
+    lost = result["dense"]["validation_metrics"]["r2"] - file["validation_metrics"]["r2"]
+    assert figures["drop"] == pytest.approx(lost, abs=1e-6)
+    assert "; validation R2 " in record["answer"] and "Test part  R2 " in said
 
 
 @pytest.mark.run
@@ -154,10 +181,21 @@ def job_of(*words):
 
 def test_a_way_that_does_not_go_with_what_is_typed_is_left_out(capsys):
     job = job_of("goal=smallest", "structure=block_4x1")
-    assert list(job.dropped) == ["channels"]
+    assert list(job.decided) == ["~goal.ways.channels"]
     assert "~goal.ways.channels" in job.pinned
     assert "Left out   the way channels: then=unstructured: it prunes" in capsys.readouterr().out
-    assert not job_of("goal=smallest").dropped
+    assert not job_of("goal=smallest").decided
+
+
+def test_ways_that_the_engine_of_tfmot_has_not_are_left_out(capsys):
+    job = job_of("goal=smallest", "pruning.engine=tfmot")
+    left_out = ["sensitive", "ranked", "channels"]
+    assert list(job.decided) == [f"~goal.ways.{way}" for way in left_out]
+    said = capsys.readouterr().out
+    for way, setting in zip(
+        left_out, ("distribution=sensitivity", "criterion=lamp", "structure=channel"), strict=True
+    ):
+        assert f"Left out   the way {way}: {setting}: pruning.engine=tfmot can do" in said
 
 
 GOAL_IN_A_FILE = """\
@@ -180,6 +218,28 @@ def test_a_file_may_choose_the_goal(tmp_path):
     assert {each.goal.option_name for each in job.configs} == {"none"}
     assert [each.structure.name for each in job.configs][-1] == "block_4x1"
     assert job_of(*words, "goal=none", "seed=1").goal is None
+
+
+@pytest.fixture
+def file_with_export(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = GOAL_IN_A_FILE.replace("goal: smallest\n", "goal: smallest\n  - override /export: int8\n")
+    (tmp_path / "experiment" / "mine.yaml").write_text(text)
+    return [f"--config-dir={tmp_path}", "experiment=mine"]
+
+
+def kinds(job):
+    return [each.kind for each in job.configs[0].export.exports()]
+
+
+def test_an_export_that_a_file_chooses_wins(file_with_export, capsys):
+    job = job_of(*file_with_export)
+    assert kinds(job) == ["int8"] and "export=int8" in job.pinned
+    assert "Export     int8, which a file chooses" in capsys.readouterr().out
+    assert kinds(job_of(*file_with_export, "export=float16")) == ["float16"]
+    typed = job_of(*file_with_export, "goal.kinds=[dynamic-range]")
+    assert kinds(typed) == ["dynamic-range"] and not typed.decided
+    assert kinds(job_of("goal=smallest")) == ["dynamic-range", "int8", "int4"]
 
 
 def test_networks_of_a_search_have_no_page_and_no_test_part_and_the_search_has_a_page():
@@ -212,6 +272,20 @@ def test_a_file_of_another_shape_has_no_answer(tmp_path, found):
 def test_a_limit_without_a_goal_is_refused():
     with pytest.raises(ConfigError, match=r"^goal[.]max_bytes=9: goal=none looks for nothing[.] Choose one"):
         job_of("goal.max_bytes=9")
+
+
+def test_the_library_refuses_a_limit_without_a_goal():
+    for words in (["goal.max_minutes=3"], ["goal=none", "+goal.ways.mine={}"]):
+        with pytest.raises(ConfigError, match=rf"^{re.escape(words[-1])}: goal=none looks for nothing"):
+            compose(words)
+    with pytest.raises(ConfigError, match=r"^goal[.]max_minutes=3: goal=none"):
+        run(["goal.max_minutes=3"])
+
+
+def test_goal_none_has_each_key_of_a_search():
+    """A file may set them, and ``goal=none`` leaves the search out."""
+    of_search, unused = ({each.name for each in fields(option)} for option in (Searched, NoGoal))
+    assert unused == of_search and len(unused) > 8
 
 
 def test_a_way_of_ones_own_is_one_of_the_ways():

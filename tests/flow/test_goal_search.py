@@ -77,6 +77,46 @@ def test_a_kind_that_is_smaller_but_fails_earlier_is_searched_at_lower_shares():
     assert 0.83 < tried[found.tried].proposal.share <= 0.85
 
 
+def tried_at(*points, way="zeros"):
+    """Networks of a way with one file each: its share, size, and drop, of which 0.005 is allowed."""
+    return [
+        Tried(Proposal(way, (), "schedule.final_sparsity", share), (file(size=size, drop=drop),))
+        for share, size, drop in points
+    ]
+
+
+def test_two_networks_say_where_the_limit_is_reached():
+    """Between 0.5 and 0.75, one halving apart, the drop grows by 16: 0.9 of the limit is log16(9) along."""
+    tried = tried_at((0.5, 5000, 0.0005), (0.75, 2500, 0.008))
+    wanted = goal(ways={"zeros": WAYS["zeros"]})
+    along = min(math.log(9, 16), 0.65)
+    assert next_proposal(wanted, wanted.ways, tried).share == pytest.approx(1 - 0.5 * 2**-along, abs=1e-4)
+    tried = tried_at((0.5, 5000, 0.0025), (0.75, 2500, 0.04))  # log16(1.8) = 0.212 is too near to be worth it
+    assert next_proposal(
+        goal(max_trainings=9, ways={"zeros": Way()}), wanted.ways, tried
+    ).share == pytest.approx(1 - 0.5 * 2**-0.25, abs=1e-4)
+
+
+def test_networks_that_miss_a_limit_say_how_far_back_the_next_one_is():
+    """From 0.75 to 0.875 the drop grows by 4; a drop of 0.009 is twice 0.9 of the limit: half a halving."""
+    wanted = goal(ways={"zeros": WAYS["zeros"]})
+    steep = tried_at((0.75, 2500, 0.009), (0.875, 1250, 0.036))
+    assert next_proposal(wanted, wanted.ways, steep).share == pytest.approx(1 - 0.25 * 2**0.5, abs=1e-4)
+    for later in (0.009, 0.007):  # the drop grows in no way that could be followed
+        odd = tried_at((0.75, 2500, 0.009), (0.875, 1250, later))
+        assert next_proposal(wanted, wanted.ways, odd).share == 0.5
+
+
+def test_a_way_that_would_be_larger_than_the_best_file_ends_after_one_network():
+    """The first way has 10,000 bytes for all weights: with half of them the second has 1,000 + 2,500."""
+    zeros = tried_at((0.75, 3400, 0.0045), (0.875, 2150, 0.04))
+    wanted = goal(ways={"zeros": WAYS["zeros"], "ranked": Way(["criterion=lamp"])})
+    fails = [*zeros, *tried_at((0.75, 1000, 0.009), way="ranked")]
+    assert next_proposal(wanted, wanted.ways, fails).way == "zeros"
+    light = [*zeros, *tried_at((0.75, 800, 0.009), way="ranked")]
+    assert next_proposal(wanted, wanted.ways, light) == replace(light[-1].proposal, share=0.5)
+
+
 def test_a_later_way_begins_at_the_best_share_and_keeps_the_best_settings():
     at = {(): 0.9, ("criterion=lamp",): 0.95, ("criterion=lamp", "sharing.values=16"): 0.8}
     wanted = goal(ways={**WAYS, "shared": Way(["sharing.values=16"])})
@@ -153,6 +193,16 @@ def test_the_most_accurate_file_below_a_size_has_the_lowest_share_that_fits(kind
     found = best(wanted, tried)
     assert 0.9 <= tried[found.tried].proposal.share < 0.91
     assert all(each.files[0].bytes > 1000 for each in tried if each.proposal.share < 0.9)
+
+
+def test_the_most_accurate_file_is_looked_for_where_the_drop_is_limited_too():
+    wanted = goal(MostAccurate, max_bytes=1000, max_accuracy_drop=0.03, ways={"zeros": WAYS["zeros"]})
+    tried = searched(wanted, lambda proposal: [knee(0.8)(proposal.share)])
+    assert 0.9 <= tried[best(wanted, tried).tried].proposal.share < 0.91
+    strict = replace(wanted, max_accuracy_drop=0.01)  # which the file of 1,000 bytes does not keep
+    tried = searched(strict, lambda proposal: [knee(0.8)(proposal.share)])
+    assert best(strict, tried) is None
+    assert max(each.files[0].bytes for each in tried if each.files[0].bytes <= 1000) > 900
 
 
 def test_the_budget_ends_the_search():
