@@ -26,8 +26,9 @@ __all__ = ["Record", "Training", "distinct", "trainings"]
 
 
 SCAN = "sensitivity"
-KINDS = ("dense", SCAN, "pruned", "shared")
-BEFORE = ("dense", "network", "pruned")  # key of the digest of the network that a stage begins with
+AWARE = "quantization_aware"
+KINDS = ("dense", SCAN, "pruned", "shared", AWARE)
+BEFORE = ("dense", "network", "pruned", "before")  # key of the digest of the network that a stage begins with
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Record:
         self._folder, self._reuse = store.folder, store.reuse
         places = [place for kind in KINDS for place in self._places(kind)]
         self._inputs = {place.name: _inputs(place) for place in places}
-        self._speeds: dict[str, list[float]] = {}
+        self._speeds: dict[tuple[str, bool], list[float]] = {}
         self._costs: dict[tuple[str, str], list[float]] = {}
         for place in places:
             self._note(place, _read(place / FACTS))
@@ -67,7 +68,7 @@ class Record:
             facts.get("seconds"),
         )
         if network and speed:
-            self._speeds.setdefault(network, []).append(speed)
+            self._speeds.setdefault((network, place.parent.name == AWARE), []).append(speed)
         elif network and seconds:
             work, units = _work(place.parent.name, self._inputs[place.name])
             self._costs.setdefault((network, work), []).append(seconds / units)
@@ -82,14 +83,15 @@ class Record:
         """Return whether a stage is there; its bytes are verified when it is used."""
         return self._reuse and is_stated(self._folder / kind / digest)
 
-    def seconds(self, dense: dict[str, Any], examples: int) -> float | None:
+    def seconds(self, dense: dict[str, Any], examples: int, *, aware: bool = False) -> float | None:
         """Return the seconds for so many examples of a network; None where none like it was trained.
 
         Args:
             dense: Inputs of the stage of the dense network.
             examples: Examples times epochs.
+            aware: Whether it is trained for int8, which is slower.
         """
-        speeds = self._speeds.get(_network_of(dense))
+        speeds = self._speeds.get((_network_of(dense), aware))
         return examples / median(speeds) if speeds else None
 
     def seconds_at_once(self, kind: str, dense: dict[str, Any], inputs: dict[str, Any]) -> float | None:
@@ -133,7 +135,7 @@ def trainings(record: Record, config: Config, ready: Prepared) -> list[Training]
         if record.has(kind, digest):
             found.append(Training(name, digest, True, 0.0))
         elif epochs:
-            seconds = record.seconds(dense, epochs * len(ready.data.train))
+            seconds = record.seconds(dense, epochs * len(ready.data.train), aware=kind == AWARE)
             found.append(Training(name, digest, False, seconds))
         elif kind != "dense":  # which is taken as it is, without epochs
             found.append(Training(name, digest, False, record.seconds_at_once(kind, dense, inputs)))
@@ -169,8 +171,7 @@ def _stages(
             config.sharing.epochs,
         )
     if epochs := config.quantization_aware.epochs:
-        kind = "quantization_aware"
-        yield kind, kind, lambda before: aware_inputs(config, ready, before=before), epochs
+        yield AWARE, AWARE, lambda before: aware_inputs(config, ready, before=before), epochs
 
 
 def _pruned_inputs(record: Record, config: Config, ready: Prepared, dense: str) -> dict[str, Any]:

@@ -57,6 +57,17 @@ def test_the_time_is_that_of_other_trainings_of_the_same_network(tmp_path):
     assert not record.has("dense", dense[::-1])
 
 
+def test_training_for_int8_takes_as_long_as_such_training_took(tmp_path):
+    store = Store(tmp_path)
+    network = {"model": "cnn", "spec": "images", "device": "cpu"}
+    dense = stage(store.folder, "dense", {**network, "seed": 0}, examples_per_second=100.0)
+    pruned = stage(store.folder, "pruned", {"dense": dense, "steps": 10}, examples_per_second=100.0)
+    assert Record(store).seconds(network, 4000, aware=True) is None  # it is slower than the others
+    stage(store.folder, "quantization_aware", {"before": pruned, "fit": 1}, examples_per_second=20.0)
+    assert Record(store).seconds(network, 4000, aware=True) == 200.0
+    assert Record(store).seconds(network, 4000) == 40.0
+
+
 def test_work_without_epochs_takes_as_long_as_it_took_before(tmp_path):
     store = Store(tmp_path)
     network = {"model": "cnn", "spec": "images", "device": "cpu"}
@@ -108,6 +119,19 @@ def test_later_stages_are_known_by_their_digests(tmp_path, capsys):
     assert last_line(capsys) == "1 cell: the store has all trainings."
     assert exit_code([*words, "sharing.values=5", "--dry-run"]) == 0
     assert last_line(capsys).startswith("1 cell: 1 shared training, about ")
+
+
+@pytest.mark.run
+def test_training_for_int8_has_a_time_once_it_was_done(capsys):
+    words = [*QUICK, "export=int8", "quantization_aware.epochs=1"]
+    assert exit_code(QUICK) == 0
+    capsys.readouterr()
+    assert exit_code([*words, "--dry-run"]) == 0
+    assert last_line(capsys) == "1 cell: 1 quantization_aware training, of which no time is known."
+    assert exit_code(words) == 0
+    capsys.readouterr()
+    assert exit_code([*words[:-1], "quantization_aware.epochs=2", "--dry-run"]) == 0
+    assert last_line(capsys).startswith("1 cell: 1 quantization_aware training, about ")
 
 
 @pytest.mark.run
