@@ -2,7 +2,8 @@
 
     python benchmarks/goal.py [--networks mnist imdb] [--max-drop 0.005] [--seeds 0] [--set KEY=VALUE ...]
 
-Each way starts with an empty store, so that its minutes are whole. All files are judged alike: the drop
+Each way starts with an empty store, so that its minutes are whole. ``steps`` are the minutes after which the
+best file so far had so many bytes. All files are judged alike: the drop
 against the dense network on the validation part must hold at the upper end of its interval. ``--set`` adds
 settings to every run, such as dataset.limit=6000. The search needs the extra ``optuna``, int4 files the
 extra ``int4``.
@@ -11,6 +12,8 @@ extra ``int4``.
 from __future__ import annotations
 
 import argparse
+import math
+import resource
 import subprocess
 import sys
 import tempfile
@@ -29,8 +32,10 @@ NETWORKS = {
     "resnet8": ["experiment=cifar10_resnet8"],
 }
 KINDS = "export=dynamic-range,int8,int4"
+GOAL = ["goal=smallest", "goal.max_accuracy_drop={drop}", "goal.kinds=[dynamic-range,int8,int4]"]
 WAYS = {
-    "goal": ["goal=smallest", "goal.max_accuracy_drop={drop}"],
+    "goal": [*GOAL],
+    "goal of 3": [*GOAL, "goal.max_trainings=3"],
     "search of 12": [
         "-m",
         "hydra/sweeper=optuna",
@@ -47,16 +52,31 @@ CONFIDENCE = 0.9
 def measured(words: list[str], drop: float) -> dict[str, Any]:
     """Run a command in a folder of its own, and return the figures of its best file."""
     with tempfile.TemporaryDirectory() as place:
-        start = time.perf_counter()
+        start, before = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [sys.executable, "-m", "pruneflow", *words, "report=false", "latency.seconds=0"]
         subprocess.run(command, cwd=place, check=False, stdout=subprocess.DEVNULL)  # cells may fail
-        minutes = (time.perf_counter() - start) / 60
-        found = [results.read(file.parent) for file in Path(place).rglob("result.json")]
+        minutes, after = (time.time() - start) / 60, resource.getrusage(resource.RUSAGE_CHILDREN)
+        files = sorted(Path(place).rglob("result.json"), key=lambda file: file.stat().st_mtime)
+        ended = [(file.stat().st_mtime - start) / 60 for file in files]
+        found = [results.read(file.parent) for file in files]
         answers = [read_json(file) for file in Path(place).rglob("goal.json")]
+    used = (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60
     trained = sum(not each.stages["pruned"].reused for each in found)
     best = min(kept(found, drop), key=lambda each: each["bytes"], default={})
     tested = {"test drop": answers[0]["test"]["drop"]["drop"]} if answers and best else {}
-    return {"minutes": minutes, "networks": len(found), "trained": trained, **best, **tested}
+    counted = {"networks": len(found), "trained": trained, "steps": _steps(found, ended, drop)}
+    return {"minutes": minutes, "processor minutes": used, **counted, **best, **tested}
+
+
+def _steps(found: list[Result], ended: list[float], drop: float) -> str:
+    """Spell after how many minutes the best file so far had how many bytes."""
+    said, least = [], math.inf
+    for result, minutes in zip(found, ended, strict=True):
+        size = min((each["bytes"] for each in kept([result], drop)), default=math.inf)
+        if size < least:
+            said.append(f"{size:,} B after {minutes:.2f}")
+            least = size
+    return ", ".join(said)
 
 
 def kept(found: list[Result], drop: float) -> Iterator[dict[str, Any]]:
