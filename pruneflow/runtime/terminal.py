@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from rich.cells import cell_len
@@ -21,7 +22,6 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Column, Table
 
@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 PLAIN_INTERVAL_S = 10.0
+LEAST_SHARE = 0.05  # of the work: an estimate from less is mostly about how it starts
+NO_TIME = "-:--:--"
 LOG_WIDTH = 120  # a log has no width of its own
 BAR_WIDTH = 28
 LONGEST_LINE = 1200  # of a message, characters
@@ -156,6 +158,7 @@ class Advance:
         show: Called after each move.
         start: When it began, seconds of the monotonic clock.
         done: Amount of work that is done.
+        before: Amount of it that an earlier process did.
         note: A short text beside the bar, such as the current loss.
     """
 
@@ -163,6 +166,7 @@ class Advance:
     show: Callable[[Advance], None]
     start: float
     done: float = 0.0
+    before: float = 0.0
     note: str = ""
 
     def __call__(self, amount: float = 1, note: str = "") -> None:
@@ -178,37 +182,49 @@ class Advance:
         return time.monotonic() - self.start
 
     @property
+    def seconds_left(self) -> float | None:
+        """Return an estimate; None where too little is done for one."""
+        made = self.done - self.before
+        if not self.total or made <= 0 or made < LEAST_SHARE * (self.total - self.before):
+            return None
+        return self.seconds / made * (self.total - self.done)
+
+    @property
     def whole(self) -> bool:
         """Return whether all the work is done, as far as that is known."""
         return self.total is None or self.done >= self.total
 
 
 @contextmanager
-def bar(description: str, *, total: float | None, unit: str = "") -> Iterator[Advance]:
+def bar(description: str, *, total: float | None, unit: str = "", before: float = 0) -> Iterator[Advance]:
     """Show progress of ``total`` units of work, with the time left, and at the end how long it took.
 
     On a terminal a bar is drawn, which gives way to that last line; elsewhere there is a plain line every ten
-    seconds. What was left early, by an exception or short of ``total``, has no last line.
+    seconds. The time left is shown once 5 % of the work is done. Work that was left early, by an exception or
+    short of ``total``, has no last line.
 
     Args:
         description: What is being done, such as ``"Training, dense, epoch 1/4"``.
         total: Amount of work, or None where it is not known.
         unit: ``"bytes"`` shows megabytes; anything else counts.
+        before: Amount of the work that an earlier process did.
 
     Yields:
         A callable ``advance(amount, note)``.
     """
     drawn = console.is_terminal and not console.is_dumb_terminal
-    show = _live(description, total, unit) if drawn else _plain(description)
+    show = _live(description, total, unit, before) if drawn else _plain(description)
     with show as shown:
-        advance = Advance(total, shown, time.monotonic())
+        advance = Advance(total, shown, time.monotonic(), before, before)
         yield advance
     if advance.whole:
         _print_line(f"{description}: {advance.seconds:.1f} s", advance.note)
 
 
 @contextmanager
-def _live(description: str, total: float | None, unit: str) -> Iterator[Callable[[Advance], None]]:
+def _live(
+    description: str, total: float | None, unit: str, before: float
+) -> Iterator[Callable[[Advance], None]]:
     """Draw a bar; where the terminal is narrow, what is cut is the note, not what is being done."""
     width = min(BAR_WIDTH, max(4, console.width - 92))
     amount = (
@@ -222,13 +238,24 @@ def _live(description: str, total: float | None, unit: str) -> Iterator[Callable
         amount,
         TimeElapsedColumn(table_column=_kept(7)),
         TextColumn("left", table_column=_kept(4)),
-        TimeRemainingColumn(table_column=_kept(7)),
+        TextColumn("{task.fields[left]}", style="progress.remaining", table_column=_kept(7)),
         TextColumn("{task.fields[note]}", markup=False),
         console=console,
         transient=True,
     ) as progress:
-        task = progress.add_task(description, total=total, note="")
-        yield lambda advance: progress.update(task, completed=advance.done, note=advance.note)
+        task = progress.add_task(description, total=total, completed=int(before), note="", left=NO_TIME)
+        yield lambda advance: progress.update(
+            task, completed=advance.done, note=advance.note, left=_clock(advance.seconds_left)
+        )
+
+
+def _clock(seconds: float | None) -> str:
+    """Spell a time as a clock does; `NO_TIME` where it is not known.
+
+    >>> _clock(95.2)
+    '0:01:35'
+    """
+    return NO_TIME if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
 def _kept(width: int) -> Column:
@@ -244,8 +271,8 @@ def _plain(description: str) -> Iterator[Callable[[Advance], None]]:
         total, done = advance.total, advance.done
         if time.monotonic() - shown >= PLAIN_INTERVAL_S and total and 0 < done < total:
             shown = time.monotonic()
-            left = advance.seconds / done * (total - done)
-            _print_line(f"{description}: {done / total:.0%}, {left:.0f} s left", advance.note)
+            left = "" if advance.seconds_left is None else f", {advance.seconds_left:.0f} s left"
+            _print_line(f"{description}: {done / total:.0%}{left}", advance.note)
 
     yield show
 

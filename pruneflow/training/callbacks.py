@@ -39,9 +39,8 @@ class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Open the bar of this epoch."""
         description = f"Training, {self.phase}, epoch {epoch + 1}/{self.epochs}"
-        self._advance = self._open.enter_context(bar(description, total=self.steps))
-        if epoch == self.begun[0]:
-            self._advance(self.begun[1])
+        before = self.begun[1] if epoch == self.begun[0] else 0
+        self._advance = self._open.enter_context(bar(description, total=self.steps, before=before))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Move the bar on."""

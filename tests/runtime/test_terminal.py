@@ -94,6 +94,36 @@ def test_a_log_gets_a_line_every_ten_seconds_with_the_time_left(capsys, monkeypa
     assert capsys.readouterr().out.splitlines() == ["Evaluating: 50%, 12 s left", "Evaluating: 24.0 s"]
 
 
+@pytest.mark.parametrize(
+    ("before", "lines"), [(0, ["4%", "8%, 276 s left"]), (50, ["54%, 138 s left", "58%, 126 s left"])]
+)
+def test_a_log_has_no_time_left_before_a_twentieth_is_done(capsys, monkeypatch, before, lines):
+    """Of 100 steps, of which an earlier process did some, one takes 3 s: 92 left take 276."""
+    clock = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: clock[0])
+    with terminal.bar("Training", total=100, before=before) as advance:
+        for steps in (2, 2, 4):
+            clock[0] += 3 * steps
+            advance(steps)
+    assert capsys.readouterr().out.splitlines() == [f"Training: {line}" for line in lines]
+
+
+@pytest.mark.parametrize(("done", "left"), [(4, None), (5, 95.0), (50, 50.0), (100, 0.0)])
+def test_the_time_left_is_estimated_from_a_twentieth_of_the_work(monkeypatch, done, left):
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: 100.0 + done)
+    assert terminal.Advance(100, print, 100.0, done).seconds_left == left
+    assert terminal.Advance(None, print, 100.0, done).seconds_left is None
+
+
+def test_a_bar_has_no_time_left_before_a_twentieth_is_done():
+    early = on_a_terminal(TERM="xterm", COLUMNS="140", steps=1000)
+    (frame,) = {frame for frame in re.findall(r"Training[^\r]*", early) if "9/1000" in frame}
+    assert "-:--:--" in frame
+    known = on_a_terminal(TERM="xterm", COLUMNS="140", steps=100)
+    (frame,) = {frame for frame in re.findall(r"Training[^\r]*", known) if "9/100 " in frame}
+    assert "-:--:--" not in frame
+
+
 def test_a_table_in_a_log_is_as_wide_as_its_names(capsys):
     table = Table(box=None, pad_edge=False)
     table.add_column("cell", overflow="fold")
