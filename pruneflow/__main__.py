@@ -17,6 +17,10 @@ def main() -> NoReturn:
         sys.exit(130)
     with process.ending() as end:
         try:
+            from pruneflow.command import completion
+
+            if completion.answered(sys.argv[1:]):
+                sys.exit(0)
             from pruneflow.command import cli
         except KeyboardInterrupt:
             said, end.code = signals.received()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -13,7 +12,7 @@ from pruneflow.datasets import augmentation
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.spec import Data
-from pruneflow.errors import ConfigError, PruneflowError
+from pruneflow.errors import ConfigError
 from pruneflow.exports import options as exports
 from pruneflow.exports.latency import Latency
 from pruneflow.flow import goal, loggers, objectives
@@ -21,6 +20,7 @@ from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
+from pruneflow.runtime.files import config_folder
 from pruneflow.sparsity import criteria, distributions, schedules, structures, then
 from pruneflow.sparsity.channels.option import Channel
 from pruneflow.sparsity.channels.plan import ChannelPlan
@@ -199,19 +199,6 @@ def _check_option(key: str, value: Any) -> None:
         f"it labels {key}={value.option_name} in tables; it may not be empty, or the name of another option",
         f"Take another label, or choose with {key}={label or value.option_name}.",
     )
-
-
-def config_folder() -> Path:
-    """The folder of YAML files: beside the package in a checkout, inside it in a wheel.
-
-    Raises:
-        PruneflowError: if neither is there.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / "conf", package.parent / "conf"):
-        if (folder / "config.yaml").is_file():
-            return folder
-    raise PruneflowError(f"conf/config.yaml is neither in {package} nor beside it. Install pruneflow again.")
 
 
 def from_hydra(composed: DictConfig) -> Config:

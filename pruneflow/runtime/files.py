@@ -11,7 +11,15 @@ from pathlib import Path
 
 from pruneflow.errors import DataError, PruneflowError
 
-__all__ = ["TRASH", "is_folder", "remove_folder", "remove_temporaries", "require_regular", "write_file"]
+__all__ = [
+    "TRASH",
+    "config_folder",
+    "is_folder",
+    "remove_folder",
+    "remove_temporaries",
+    "require_regular",
+    "write_file",
+]
 
 MARK = ".pruneflow"  # ends what is ours alone while it is written
 TRASH = r"[0-9a-f]{12}\.[0-9a-f]{8}\.trash"  # a folder named by a digest whose deletion was cut off
@@ -22,6 +30,19 @@ _SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def config_folder() -> Path:
+    """The folder of YAML files: beside the package in a checkout, inside it in a wheel.
+
+    Raises:
+        PruneflowError: if neither is there.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise PruneflowError(f"conf/config.yaml is neither in {package} nor beside it. Install pruneflow again.")
 
 
 def require_regular(path: Path) -> None:
