@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import is_dataclass
 
 from hydra.core.config_store import ConfigStore
@@ -34,9 +35,19 @@ def unknown_key(key: str, owner: str = "", value: str = "") -> str:
         others = " and ".join(filter(None, (", ".join(having[:-1]), having[-1])))
         has = "has" if len(having) == 1 else "have"
         return f"{key}: {chosen} has no such key; {others} {has} it. Leave it out, or choose another {group}."
-    near = [f"{each}={value}" if value else each for each in _near(key)]
+    near = [f"{each}={_meant(each, value)}" if value else each for each in _near(key)]
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     return f"{key}: there is no such key. {hint}{LOOK}"
+
+
+def _meant(key: str, value: str) -> str:
+    """Return a value; of a sparsity in percent the fraction.
+
+    >>> _meant("schedule.final_sparsity", "90"), _meant("trainer.epochs", "90")
+    ('0.9', '90')
+    """
+    percent = re.fullmatch(r"([1-9]\d(\.\d+)?)%?", value) if key.endswith("sparsity") else None
+    return f"{float(percent[1]) / 100:g}" if percent else value
 
 
 def _near(key: str) -> list[str]:
