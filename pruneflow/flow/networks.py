@@ -36,7 +36,6 @@ from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masked import Masked, mask_in_place
 from pruneflow.sparsity.measure import WeightSparsity, total_sparsity
-from pruneflow.training.dashboard import write_layout
 from pruneflow.training.events import pack, remove, unpack
 from pruneflow.training.fit import Journal, Phase
 from pruneflow.training.scoring import FloatArray, keras_outcome
@@ -387,8 +386,6 @@ def deliver(stage: Stage, run_dir: Path, name: str) -> dict[str, Any]:
     write_file(run_dir / f"{name}.h5", (folder / NETWORK).read_bytes())
     if stage.reused:
         unpack((folder / EVENTS).read_bytes(), run_dir / name)
-        if (run_dir / name).exists():
-            write_layout(run_dir / name)  # stages of earlier versions have none
     facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
     return facts
 

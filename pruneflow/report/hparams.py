@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.flow import results
-from pruneflow.flow.config import Config
+from pruneflow.flow.config import Config, plain
 from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.judgement import fails, marked
 from pruneflow.report import summary
@@ -27,6 +27,7 @@ __all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
 
 Differing = Mapping[str, str | float | bool]
 
+SPARSITY = "final_sparsity"  # the setting that is compared most, of a run with the usual one too
 FILE = "events.out.tfevents.final"
 
 METRICS = {
@@ -43,7 +44,7 @@ METRICS = {
 meaning."""
 
 
-DROP = "Accuracy, or R2, of the dense network less that of the pruned one, on the validation part."
+DROP = "{} of the dense network less that of the pruned one, on the validation part."
 
 
 def write(run_dir: Path, differing: Differing) -> None:
@@ -80,9 +81,8 @@ def write_failed(run_dir: Path, config: Config, differing: Differing) -> None:
         PruneflowError: if a file cannot be written.
     """
     now = time.time()
-    names = {"model": {"name": config.model.name}, "dataset": {"name": config.dataset.name}}
     for export in config.export.exports():
-        settings = _settings(names, export.kind, differing)
+        settings = _settings(plain(config), export.kind, differing)
         summaries = [_start(run_dir, export.kind, settings, now), _end(now, failed=True)]
         _write(run_dir / export.kind / FILE, event_file(summaries, step=0, seconds=now))
 
@@ -101,7 +101,9 @@ def _write(place: Path, content: bytes) -> None:
 def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dict[str, str | float | bool]:
     """Return the settings that every run shows, and those in which this one differs."""
     own = {"model": config["model"]["name"], "dataset": config["dataset"]["name"], "export": kind}
-    return {**differing, **own}
+    typed = any(key.endswith(SPARSITY) for key in differing)
+    usual = {} if typed else {SPARSITY: config["schedule"][SPARSITY]}
+    return {**differing, **usual, **own}
 
 
 def _figures(result: Result, file: TfliteResult) -> Iterator[Any]:
@@ -120,7 +122,12 @@ def _figures(result: Result, file: TfliteResult) -> Iterator[Any]:
             meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
     if result.judgement and result.judgement.drop is not None:
-        yield scalar_pb("final/validation_drop", result.judgement.drop, description=DROP)
+        label = summary.label_of(result.data.metric)
+        yield scalar_pb(
+            "final/validation_drop",
+            result.judgement.drop,
+            description=DROP.format(label[0].upper() + label[1:]),
+        )
     for tag, (path, meaning) in METRICS.items():
         figure = pick(file, path) if path else worked_out[tag]
         if figure is not None:

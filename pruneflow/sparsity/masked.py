@@ -255,15 +255,6 @@ class Masked:
         """Lowest score that was kept at the last update, by ``layer/weight``; by default a magnitude."""
         return {each.name: float(each.threshold.numpy()) for each in self.weights}
 
-    def tfmot_figures(self) -> dict[str, float]:
-        """Sparsity and threshold of each mask, under the tags of tfmot's ``PruningSummaries``."""
-        found = {}
-        for each in self.weights:
-            wrapper = f"prune_low_magnitude_{each.layer.rpartition('/')[2]}"
-            found[f"{wrapper}/mask:0/sparsity"] = 1 - float(np.mean(_kept(each)))
-            found[f"{wrapper}/threshold:0/threshold"] = float(each.threshold.numpy())
-        return found
-
 
 def mask_in_place(model: Any, plan: MaskPlan) -> Masked:
     """Put the weights of ``model`` under the masks of ``plan``; all are kept until its first update.

@@ -16,7 +16,7 @@ from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.tfmot_engine import Wrapped
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["MaskUpdates", "Summaries", "Throughput", "TrainingProgress", "pruning_callbacks", "summaries"]
+__all__ = ["MaskUpdates", "TfmotSummaries", "Throughput", "TrainingProgress", "pruning_callbacks"]
 
 keras: Any = backend.keras()
 tfmot: Any = backend.tfmot()
@@ -161,30 +161,6 @@ def _require_single_steps(model: Any) -> None:
     require(steps == 1, "steps_per_execution", steps, problem, "Leave it out of compile(...).")
 
 
-class Summaries(keras.callbacks.Callback):  # type: ignore[misc]
-    """Writes sparsity and threshold of each mask as tfmot's ``PruningSummaries`` does, under its tags."""
-
-    def __init__(self, folder: Path, masked: Masked) -> None:
-        super().__init__()
-        self.masked = masked
-        self.begun = (0, 0)  # an epoch that is taken up in its middle does not log its beginning twice
-        self.writer = backend.tensorflow().summary.create_file_writer(str(folder / "metrics"))
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        """Log the masks at the beginning of an epoch."""
-        if epoch == self.begun[0] and self.begun[1] > 0:
-            return
-        summary = backend.tensorflow().summary
-        with self.writer.as_default(step=int(self.model.optimizer.iterations.numpy())):
-            for tag, value in self.masked.tfmot_figures().items():
-                summary.scalar(tag, value)
-        self.writer.flush()
-
-    def on_train_end(self, logs: Any = None) -> None:
-        """Close the event file."""
-        self.writer.close()
-
-
 class TfmotSummaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[misc]
     """tfmot's summaries of masks, without those of Keras that they bring: we write those ourselves."""
 
@@ -222,11 +198,6 @@ class TfmotSummaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[mis
         begun_before = epoch == self.begun[0] and self.begun[1] > 0
         if not begun_before:
             super().on_epoch_begin(epoch, logs)
-
-
-def summaries(masked: Masked, folder: Path) -> Any:
-    """Return the callback that writes the sparsity of each mask at the beginning of an epoch."""
-    return TfmotSummaries(folder) if isinstance(masked, Wrapped) else Summaries(folder, masked)
 
 
 def _note(logs: Any) -> str:

@@ -11,7 +11,7 @@ from pruneflow.runtime.files import write_file
 from pruneflow.training.events import event_file
 from pruneflow.training.metrics import HEADLINES, METRICS, metric
 
-__all__ = ["CHARTS", "TensorBoard", "description", "write_layout"]
+__all__ = ["TensorBoard", "charts", "description", "write_layout"]
 
 
 @dataclass(kw_only=True)
@@ -71,37 +71,51 @@ def description(tag: str) -> str:
     return _MEANINGS_OF_WEIGHTS[kind].format(name=name)
 
 
-CHARTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "Pruning": {
-        # A chart takes its tags from all runs: accuracy/validation would draw the dense phase too,
-        # so long that the pruning phase has no room.
-        "sparsity and accuracy": ("sparsity/planned$", "sparsity/total$", "(accuracy|r2)/pruned$"),
-        "sparsity of each weight": ("sparsity/(?!total$|planned$)",),
-        "thresholds": ("threshold/",),
-    },
-    "Training": {
-        "loss": ("loss/train$", "loss/validation$"),
-        "accuracy or R2": ("^(accuracy|r2)/train$", "^(accuracy|r2)/validation$"),
-    },
-}
-"""Charts of TensorBoard's page of custom scalars, by category: patterns of the tags that share one."""
+def charts(headline: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the charts of TensorBoard's page of custom scalars: patterns of the tags that share one.
+
+    Args:
+        headline: The metric that networks are compared by.
+
+    Returns:
+        By category, and by title.
+    """
+    label = HEADLINES[headline].label or headline
+    return {
+        "Pruning": {
+            # A chart takes its tags from all runs: accuracy/validation would draw the dense phase too,
+            # so long that the pruning phase has no room.
+            f"sparsity and {label}": ("sparsity/planned$", "sparsity/total$", f"^{headline}/pruned$"),
+            "sparsity of each weight": ("sparsity/(?!total$|planned$)",),
+            "thresholds": ("threshold/",),
+        },
+        "Training": {
+            "loss": ("loss/train$", "loss/validation$"),
+            label: (f"^{headline}/train$", f"^{headline}/validation$"),
+        },
+    }
+
 
 # It sorts before the files of TensorFlow's writers, of which TensorBoard reads one after the other.
 LAYOUT_FILE = "events.out.tfevents.0.layout"
 
 
-def write_layout(folder: Path) -> None:
+def write_layout(folder: Path, headline: str) -> None:
     """Say which curves share a chart, once in each folder of event files.
 
-    TensorBoard merges equal layouts of several runs into one.
+    TensorBoard merges layouts of several runs into one, which has each chart once.
+
+    Args:
+        folder: The folder.
+        headline: The metric that networks are compared by.
     """
     file = folder / LAYOUT_FILE
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(file, event_file([_layout()], step=0, seconds=time.time()))
+        write_file(file, event_file([_layout(headline)], step=0, seconds=time.time()))
 
 
-def _layout() -> Any:
+def _layout(headline: str) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.custom_scalar import layout_pb2, metadata
     from tensorboard.util.tensor_util import make_tensor_proto
@@ -111,10 +125,10 @@ def _layout() -> Any:
             title=title,
             chart=[
                 layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=tags))
-                for name, tags in charts.items()
+                for name, tags in of_category.items()
             ],
         )
-        for title, charts in CHARTS.items()
+        for title, of_category in charts(headline).items()
     ]
     summary = Summary()
     summary.value.add(

@@ -17,8 +17,9 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.replicas import Replicas, current, training
 from pruneflow.runtime.terminal import console
 from pruneflow.sparsity.masked import Masked, mask_in_place
+from pruneflow.sparsity.tfmot_engine import Wrapped
 from pruneflow.training.dashboard import TensorBoard
-from pruneflow.training.metrics import metric
+from pruneflow.training.metrics import headline_of, metric
 from pruneflow.training.optimizers import Decay, OptimizerParameters
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Fit:
         gc.collect()  # networks of before, of this size: the optimizer's moments can lie where they lay
         self._compile(model, data.spec, total_steps=steps * self.epochs)
         validation = evaluation_batches(data.validation, data.spec)
-        callbacks = _Callbacks(self, journal, steps=steps, examples=len(data.train), masked=masked)
+        callbacks = _Callbacks(self, journal, data, steps=steps, masked=masked)
         begun = callbacks.resume(model, lambda: next(iter(validation)))
         batches = training_batches(data.train, data.spec, self._order(begun, together), self.augmentation)
         writes, start = together is None or together.is_chief, time.perf_counter()
@@ -236,19 +237,18 @@ class _Begun:
 class _Callbacks:
     """The callbacks of one phase, in the order in which they must run."""
 
-    def __init__(
-        self, fit: Fit, journal: Journal, *, steps: int, examples: int, masked: Masked | None
-    ) -> None:
+    def __init__(self, fit: Fit, journal: Journal, data: Data, *, steps: int, masked: Masked | None) -> None:
         from pruneflow.training.callbacks import Throughput, TrainingProgress
         from pruneflow.training.checkpoints import Checkpoints, Kept
         from pruneflow.training.logs import ScalarLog, SparsityLog
 
         self.fit, self.journal, self.masked = fit, journal, masked
-        self.throughput = Throughput(examples)
+        headline = headline_of(data.spec)
+        self.throughput = Throughput(len(data.train))
         self.log = (
-            SparsityLog(journal.events, self.throughput, masked)
+            SparsityLog(journal.events, self.throughput, masked, headline=headline)
             if masked
-            else ScalarLog(journal.events, self.throughput)
+            else ScalarLog(journal.events, self.throughput, headline=headline)
         )
         # In the pruning phase only epochs that end at the final sparsity are compared.
         first_epoch = -(-masked.plan.plan.end_step // steps) - 1 if masked else 0
@@ -300,9 +300,11 @@ class _Callbacks:
         return [*first, self.throughput, *([self.stopping] if self.stopping else []), self.checkpoints]
 
     def _of_pruning(self, masked: Masked) -> list[Any]:
-        from pruneflow.training.callbacks import pruning_callbacks, summaries
+        from pruneflow.training.callbacks import TfmotSummaries, pruning_callbacks
 
-        self.summaries = summaries(masked, self.journal.events / "tfmot")
+        if not isinstance(masked, Wrapped):
+            return pruning_callbacks(masked)
+        self.summaries = TfmotSummaries(self.journal.events / "tfmot")
         self.summaries.begun = self.progress.begun
         return [*pruning_callbacks(masked), self.summaries]
 

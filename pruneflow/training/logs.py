@@ -32,15 +32,15 @@ class ScalarLog(keras.callbacks.Callback):  # type: ignore[misc]
     The step axis is the optimizer step within the phase.
     """
 
-    def __init__(self, folder: Path, throughput: Throughput) -> None:
+    def __init__(self, folder: Path, throughput: Throughput, *, headline: str) -> None:
         super().__init__()
-        self.folder, self.throughput = folder, throughput
+        self.folder, self.throughput, self.headline = folder, throughput, headline
         self.step = 0
         self.writer: Any = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the event file, and say which curves share a chart."""
-        write_layout(self.folder)
+        write_layout(self.folder, self.headline)
         self.writer = tf.summary.create_file_writer(str(self.folder))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -77,8 +77,8 @@ class SparsityLog(ScalarLog):
 
     _supports_tf_logs = True
 
-    def __init__(self, folder: Path, throughput: Throughput, masked: Masked) -> None:
-        super().__init__(folder, throughput)
+    def __init__(self, folder: Path, throughput: Throughput, masked: Masked, *, headline: str) -> None:
+        super().__init__(folder, throughput, headline=headline)
         self.masked, self.plan = masked, masked.plan
 
     @property

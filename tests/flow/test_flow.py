@@ -236,8 +236,6 @@ def test_tensorboard_gets_sparsity_of_each_weight_up_to_the_last_epoch(sharing, 
         assert [step for step, _ in scalars[tag]] == [9, 18]
     assert scalars["threshold/dense/kernel"][-1][1] > 0
     assert min(value for _, value in scalars["examples_per_second"]) > 0
-    stock = read_scalars(tmp_path / "pruned" / "tfmot" / "metrics")
-    assert any("mask" in tag and tag.endswith("/sparsity") for tag in stock)  # tfmot's PruningSummaries
     assert "accuracy/validation" in read_scalars(tmp_path / "dense")
 
 

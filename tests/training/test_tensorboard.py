@@ -25,7 +25,7 @@ from pruneflow.flow.networks import pruned_inputs
 from pruneflow.report import hparams
 from pruneflow.runtime import backend
 from pruneflow.sparsity.pictures import picture
-from pruneflow.training.dashboard import CHARTS, description
+from pruneflow.training.dashboard import charts, description
 from pruneflow.training.fit import Fit
 
 BOTH = ["tensorboard.histograms=true", "tensorboard.masks=true"]
@@ -137,17 +137,15 @@ def shown(tmp_path_factory, tiny_data):
 
 
 @pytest.mark.run
-def test_a_run_shows_as_four_runs_with_the_tags_that_are_documented(shown):
+def test_a_run_shows_as_three_runs_with_the_tags_that_are_documented(shown):
     board = Board(shown[0])
-    assert board.runs == {"dense", "pruned", "pruned/tfmot/metrics", "float"}
+    assert board.runs == {"dense", "pruned", "float"}
     assert board.tags("dense", "scalars") == OF_A_PHASE
     assert board.tags("pruned", "scalars") == OF_PRUNING
     assert board.tags("pruned", "histograms") == {f"weights/{name}" for name in WEIGHTS}
     assert board.tags("pruned", "images") == {f"masks/{name}" for name in WEIGHTS}
     figures = {"final/accuracy", "final/validation_accuracy", "final/validation_drop", *hparams.METRICS}
     assert board.tags("float", "scalars") == figures - {"final/latency_ms", "final/speedup"}
-    stock = board.tags("pruned/tfmot/metrics", "scalars")
-    assert {tag.split("/")[-1] for tag in stock} == {"sparsity", "threshold"}
     pruned = dict(board.values("pruned", "accuracy/pruned"))
     assert pruned == dict(board.values("pruned", "accuracy/validation")) and list(pruned) == [9, 18]
 
@@ -261,13 +259,12 @@ def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout
 
 
 @pytest.mark.run
-def test_both_engines_show_the_same_tags_and_the_same_masks(trained):
-    shown = {}
-    for engine in ("pruneflow", "tfmot"):
-        board = Board(trained(engine) / "run")
-        tags = {run: board.tags(run, "scalars") for run in ("pruned", "pruned/tfmot/metrics")}
-        shown[engine] = tags, board.all_values("pruned/tfmot/metrics")
-    assert shown["pruneflow"] == shown["tfmot"]
+def test_both_engines_show_the_same_tags_and_tfmot_its_own_summaries_beside_them(trained):
+    own, tfmot = (Board(trained(engine) / "run") for engine in ("pruneflow", "tfmot"))
+    assert own.tags("pruned", "scalars") == tfmot.tags("pruned", "scalars")
+    assert tfmot.runs - own.runs == {"pruned/tfmot/metrics"}
+    stock = tfmot.tags("pruned/tfmot/metrics", "scalars")
+    assert {tag.split("/")[-1] for tag in stock} == {"sparsity", "threshold"}
 
 
 @pytest.mark.run
@@ -282,19 +279,6 @@ def test_a_stage_that_is_reused_brings_pictures_histograms_and_layout(
     again = Board(tmp_path / "run")
     assert {run: again.all_values(run) for run in again.runs} == values
     assert "custom_scalars__config__" in values["dense"]
-
-
-@pytest.mark.run
-def test_a_stage_of_an_earlier_version_gets_its_layout_when_it_is_reused(composed, monkeypatch, tmp_path):
-    from pruneflow.training import logs
-
-    with monkeypatch.context() as patched:
-        patched.setattr(logs, "write_layout", lambda folder: None)
-        train(composed, tmp_path)
-    assert "custom_scalars__config__" not in Board(tmp_path / "run").all_values("pruned")
-    train(composed, tmp_path)
-    for run in ("dense", "pruned"):
-        assert len(Board(tmp_path / "run").values(run, "custom_scalars__config__")) == 1
 
 
 @pytest.mark.run
@@ -339,16 +323,16 @@ def test_the_layout_is_read_back_and_its_curves_are_there(shown):
         category["title"]: {chart["title"]: tuple(chart["multiline"]["tag"]) for chart in category["chart"]}
         for category in layout["category"]
     }
-    assert merged == CHARTS
+    assert merged == charts("accuracy")
     curves = {}
-    for title, patterns in {**CHARTS["Pruning"], **CHARTS["Training"]}.items():
+    for title, patterns in {**merged["Pruning"], **merged["Training"]}.items():
         for run in ("dense", "pruned"):
             found = [
                 plugin.scalars_impl(board.request, run, pattern, "")["tag_to_events"] for pattern in patterns
             ]
             curves[title, run] = sorted(tag for payload in found for tag in payload)
     training = {"loss": ["loss/train", "loss/validation"]}
-    training["accuracy or R2"] = ["accuracy/train", "accuracy/validation"]
+    training["accuracy"] = ["accuracy/train", "accuracy/validation"]
     of_weights = {"sparsity of each weight": "sparsity", "thresholds": "threshold"}
     for title, tags in training.items():
         assert curves[title, "dense"] == curves[title, "pruned"] == tags
@@ -360,6 +344,12 @@ def test_the_layout_is_read_back_and_its_curves_are_there(shown):
     assert curves["sparsity and accuracy", "dense"] == []
 
 
+def test_the_charts_of_a_regression_are_named_by_r2():
+    assert next(iter(charts("r2")["Pruning"])) == "sparsity and R2"
+    assert charts("r2")["Training"]["R2"] == ("^r2/train$", "^r2/validation$")
+    assert "accuracy" not in str(charts("r2")) and "r2" not in str(charts("accuracy")).lower()
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("timed_here")
 def test_a_sweep_fills_the_page_of_hparams(tmp_path):
@@ -368,10 +358,10 @@ def test_a_sweep_fills_the_page_of_hparams(tmp_path):
     assert exit_code([*timed, "latency.seconds=0.1", *sweep]) == 0
     sessions = Board(tmp_path / "sweep").sessions()
     kinds = ("float", "dynamic-range", "int8")
-    assert set(sessions) == {f"final_sparsity={s}/{kind}" for s in (0.5, 0.8) for kind in kinds}
+    assert set(sessions) == {f"final_sparsity-{s}/{kind}" for s in (0.5, 0.8) for kind in kinds}
     for name, (group, session) in sessions.items():
         cell, kind = name.split("/")
-        sparsity = float(cell.split("=")[1])
+        sparsity = float(cell.split("-")[1])
         own = {"model": "cnn", "dataset": "mnist", "export": kind, "final_sparsity": sparsity}
         assert settings_of(group) == own
         assert (session.status, len(group.sessions)) == (1, 1)  # STATUS_SUCCESS
@@ -407,6 +397,23 @@ def test_what_differs_is_named_as_shortly_as_it_can_be_and_numbers_are_numbers()
     found = differing(["a.b=true", "a.c=[1,2]", "a.d='x,y'", "a.e=null", "a.f=${seed}"], [])
     assert found == {"b": True, "c": "[1,2]", "d": "'x,y'", "e": "null", "f": "${seed}"}
     assert type(differing(["seed=3"], [])["seed"]) is int
+
+
+def settings_written(shown, tmp_path, differing):
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "result.json").write_text(json.dumps(shown[1]))
+    (tmp_path / "run" / "float" / hparams.FILE).unlink(missing_ok=True)
+    hparams.write(tmp_path / "run", differing)
+    ((group, _),) = Board(tmp_path).sessions().values()
+    own = {"model": "cnn", "dataset": "mnist", "export": "float"}
+    return {key: value for key, value in settings_of(group).items() if key not in own}
+
+
+def test_a_run_with_the_usual_sparsity_has_it_in_hparams(shown, tmp_path):
+    assert settings_written(shown, tmp_path, {}) == {"final_sparsity": 0.8}
+    assert settings_written(shown, tmp_path, {"final_sparsity": 0.5}) == {"final_sparsity": 0.5}
+    both = {"schedule.final_sparsity": 0.6, "then.final_sparsity": 0.5}
+    assert settings_written(shown, tmp_path, both) == both
 
 
 def test_the_card_has_the_figures_of_the_result_the_verdict_and_the_command(tmp_path, shown):
@@ -464,7 +471,7 @@ def test_the_folder_of_a_single_run_says_what_was_typed(tmp_path, capsys):
     experiment = ["experiment=smoke", "latency.seconds=0", "schedule.final_sparsity=0.6", "report=false"]
     assert exit_code(experiment) == 0
     (folder,) = (tmp_path / "outputs").glob("2*/*")
-    end = r",experiment=smoke,seconds=0,final_sparsity=0\.6,report=false"
+    end = r"_experiment-smoke_seconds-0_final_sparsity-0\.6_report-false"
     assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}" + end, folder.name)
     ((group, _),) = Board(tmp_path / "outputs").sessions().values()
     settings = {"experiment": "smoke", "seconds": 0, "final_sparsity": 0.6, "report": False}
@@ -482,7 +489,7 @@ def folder_of(arguments):
 def test_the_folder_name_is_safe_short_and_only_the_time_where_nothing_was_typed():
     assert re.fullmatch(r"outputs/[\d-]{10}/\d\d-\d\d-\d\d-\d{6}", str(folder_of([])))
     name = folder_of([f"dataset.cache_dir=/{'x y/' * 60}", "model.filters=[8,4]"]).name
-    assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6},[A-Za-z0-9._=,+-]+", name)
+    assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}_[A-Za-z0-9._+-]+", name)
     assert len(name) <= 15 + 1 + LONGEST_NAME
     assert folder_of(["seed=1", "hydra.run.dir=here/${seed}"]) == Path("here/1")
     assert re.fullmatch(r"outputs/sweeps/[\d-]{10}/[\d-]{15}", str(folder_of(["-m", "seed=1,2"])))
@@ -535,7 +542,7 @@ def test_a_run_that_was_cut_off_after_its_result_gets_its_page_by_the_same_comma
     found = {
         name: (settings_of(group)["seed"], session.status) for name, (group, session) in sessions.items()
     }
-    assert found == {"seed=0/float": (0, 1), "seed=1/float": (1, 1)}
+    assert found == {"seed-0/float": (0, 1), "seed-1/float": (1, 1)}
     files = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("events.out.tfevents.final")}
     assert len(files) == 2
 
