@@ -221,7 +221,7 @@ def _usual(groups: Collection[str]) -> dict[str, Any]:
 
 def _complete(result: Result, work: isolation.Work) -> None:
     """Write what is missing after a result that was written before, and say that it was."""
-    from pruneflow.report import tables
+    from pruneflow.report import ending
     from pruneflow.report.automatic import report_run
     from pruneflow.report.page import REPORT
 
@@ -230,7 +230,7 @@ def _complete(result: Result, work: isolation.Work) -> None:
     if work.config.report and not (work.run_dir / REPORT).exists():
         report_run(work.run_dir)
     end(work.run_dir)
-    tables.show_done(result, work.run_dir)
+    ending.show_done(result, work.run_dir)
 
 
 def _objectives(result: Result, config: Config) -> float | tuple[float, ...] | None:

@@ -59,7 +59,7 @@ def carry_out(work: Work) -> None:
     """Train, prune, export and evaluate; leave a run that is done, or ``failure.json`` with the reason."""
     global _after_first
     from pruneflow.flow import pipeline
-    from pruneflow.report import tables
+    from pruneflow.report import ending, tables
     from pruneflow.report.automatic import report_run
 
     try:
@@ -73,7 +73,7 @@ def carry_out(work: Work) -> None:
         if work.config.report:
             report_run(work.run_dir)
         end(work.run_dir)
-        tables.show_done(result, work.run_dir)
+        ending.show_done(result, work.run_dir)
     except Exception as error:
         _fail(work, error)
     gc.collect()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -15,7 +13,7 @@ from rich.tree import Tree
 
 from pruneflow.errors import spelled
 from pruneflow.exports.sizes import FORMS
-from pruneflow.flow.figures import Result
+from pruneflow.flow.figures import DataFacts, Result
 from pruneflow.flow.forecast import Training, distinct
 from pruneflow.flow.judgement import marked
 from pruneflow.flow.pipeline import Prepared
@@ -28,12 +26,10 @@ from pruneflow.sparsity.masks import Prunable
 
 __all__ = [
     "show_config",
-    "show_done",
     "show_forecast",
     "show_prepared",
     "show_result",
     "show_sweep",
-    "show_sweep_done",
 ]
 
 LOST = "bold red"  # a row of a network that pruning made much worse
@@ -67,14 +63,7 @@ def _grow(tree: Tree, values: Mapping[str, Any]) -> None:
 def show_prepared(ready: Prepared) -> None:
     """Print what the run will do: data, the plan over time, the layers that are left."""
     data = ready.data
-    console.print(
-        f"Data       {data.name}: {len(data.train):,} training, {len(data.validation):,} validation, "
-        f"{len(data.test):,} test examples ({data.source})",
-        markup=False,
-        soft_wrap=True,
-    )
-    if data.note:
-        warn(f"Note       {data.note}")
+    _show_data(DataFacts.of(data))
     console.print(f"Device     {summary.device_in_words(ready.device)}")
     if ready.difference is not None:
         console.print(keras3.said(ready.difference), markup=False, soft_wrap=True)
@@ -162,16 +151,18 @@ def _asked(ready: Prepared, prunable: Prunable, requested: Mapping[str, float | 
 
 
 def show_result(result: Result) -> None:
-    """Print the final tables of a run, and what was proved of its files."""
-    console.print()
-    print_whole(_run_table(result))
+    """Print what was proved of the files of a run, the final table below it, and the origin of the data."""
     console.print()
     print_whole(_size_table(result))
     if metrics := summary.metric_rows(result):
         console.print()
         print_whole(table(metrics[0][:1], metrics[0][1:], metrics[1:]))
     for line in summary.findings(result):
-        console.print(line, markup=False, soft_wrap=True)
+        if not line.startswith("Use "):  # among the last lines, with the folder
+            console.print(line, markup=False, soft_wrap=True)
+    console.print()
+    print_whole(_run_table(result))
+    console.print()
     for tflite in result.tflite:
         if tflite.agreement < LEAST_AGREEMENT:
             warn(
@@ -179,40 +170,21 @@ def show_result(result: Result) -> None:
                 f"{1 - tflite.agreement:.2%} of the {result.part} examples. With export=int8 raise "
                 "export.calibration_samples; otherwise take export=dynamic-range or export=float."
             )
-    if result.data.note:
-        warn(result.data.note)
     if judged := marked(result.judgement):
         alarm(f"Marked     {judged.message}")
+    _show_data(result.data)
 
 
-def show_done(result: Result, run_dir: Path) -> None:
-    """Print a line to grep for each exported file, the last ones of a run.
-
-    Args:
-        result: The result.
-        run_dir: Folder of the run.
-    """
-    judged = marked(result.judgement)
-    for file in result.tflite:
-        words = {
-            "dataset": result.data.name,
-            "model": result.config["model"]["name"],
-            "export": file.kind,
-            "sparsity": f"{result.pruned.measured_sparsity:.4f}",
-            **({"cut": f"{result.cut.measured_sparsity:.4f}"} if result.cut else {}),
-            _metric_key(result): f"{result.quality(file):.4f}",
-            "gzip_bytes": str(file.size.gzip_bytes),
-            **({"verdict": judged.verdict} if judged else {}),
-            "run": str(run_dir),
-        }
-        line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
-        console.print(f"done {line}", markup=False, soft_wrap=True)
-
-
-def _metric_key(result: Result) -> str:
-    """Return the metric of the part that is shown, as ``result.json`` calls it."""
-    name, part = result.data.metric, result.part
-    return name if part == "test" else f"{part}_{name}"
+def _show_data(data: DataFacts) -> None:
+    """Print the size of the data and where they are from, and what there is to know about them."""
+    console.print(
+        f"Data       {data.name}: {data.train:,} training, {data.validation:,} validation, "
+        f"{data.test:,} test examples ({data.source})",
+        markup=False,
+        soft_wrap=True,
+    )
+    if data.note:
+        warn(f"Note       {data.note}")
 
 
 def _size_table(result: Result) -> Table:
@@ -306,34 +278,32 @@ def show_sweep(cells: Sequence[CellOutcome]) -> None:
             alarm(f"failed {cell.name}: {cell.failure}")
         elif cell.result and (judged := marked(cell.result.judgement)):
             alarm(f"marked {cell.name}: {judged.verdict}. {judged.message}")
-
-
-def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path) -> None:
-    """Print the line of a sweep to grep, its last."""
-    failed = sum(not cell.result for cell in cells)
-    lost = sum(marked(cell.result.judgement) is not None for cell in cells if cell.result)
-    counts = f"cells={len(cells)} failed={failed}" + (f" marked={lost}" if lost else "")
-    console.print(
-        f"done {counts} table={shlex.quote(str(sweep_dir / 'sweep.csv'))}",
-        markup=False,
-        soft_wrap=True,
-    )
+    for data in dict.fromkeys(cell.result.data for cell in cells if cell.result):
+        _show_data(data)
 
 
 def _baselines(cells: Sequence[CellOutcome]) -> list[tuple[str, list[str]]]:
     """Name and row of each dense baseline; of several, each is named by what its cells have in common."""
-    names: dict[tuple[str, ...], list[str]] = {}
+    found: dict[tuple[str, ...], list[list[str]]] = {}
     for cell in cells:
         if cell.result:
-            names.setdefault(tuple(summary.dense_row(cell.result)), []).append(cell.name)
-    several = len(names) > 1
-    return [(_baseline_name(of_cells, several), list(row)) for row, of_cells in names.items()]
+            row = tuple(summary.dense_row(cell.result))
+            found.setdefault(row, []).append(_words(cell.result.command))
+    everywhere = _shared([words for of_row in found.values() for words in of_row])
+    return [
+        (" ".join(["dense", *(word for word in _shared(of_row) if word not in everywhere)]), list(row))
+        for row, of_row in found.items()
+    ]
 
 
-def _baseline_name(cells: Sequence[str], several: bool) -> str:
-    first, *others = [cell.split(",") for cell in cells]
-    shared = [part for part in first if all(part in other for other in others)]
-    return ",".join(["dense", *shared]) if several else "dense"
+def _words(command: str) -> list[str]:
+    """Return the overrides of a command."""
+    return [word for word in command.split() if "=" in word]
+
+
+def _shared(several: Sequence[list[str]]) -> list[str]:
+    """Return the words that all have."""
+    return [word for word in (several[0] if several else []) if all(word in other for other in several)]
 
 
 def _table(results: Sequence[Result], *first: str) -> Table:

@@ -177,13 +177,13 @@ def test_the_report_compares_by_r2(finished):
 
 
 def test_the_table_and_the_csv_name_what_they_compare_by(finished, capsys):
-    from pruneflow.report import tables
+    from pruneflow.report import ending, tables
 
     _, result, run = finished
     tables.show_result(result)
     cell = outcomes.CellOutcome("run", results.read(run), "")
     tables.show_sweep([cell])
-    tables.show_done(cell.result, run)
+    ending.show_done(cell.result, run)
     shown = capsys.readouterr().out
     assert "compression      R2\n" in shown
     assert "root mean squared error" in shown

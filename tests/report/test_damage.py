@@ -13,7 +13,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from pruneflow.errors import PruneflowError
 from pruneflow.flow import results
 from pruneflow.report import __main__ as command
-from pruneflow.report import hparams, outcomes, run_page, sweep_page, tables
+from pruneflow.report import ending, hparams, outcomes, run_page, sweep_page, tables
 from pruneflow.report.charts import inline, styled
 from pruneflow.report.collect import collect
 from pruneflow.report.curves import read_curves
@@ -84,7 +84,7 @@ def test_a_wrong_value_anywhere_is_refused_or_can_be_shown(tmp_path, capsys, wro
     cells = [outcomes.CellOutcome("cell", found, "")]
     outcomes.write_csv(tmp_path / "sweep.csv", cells)
     tables.show_sweep(cells)
-    tables.show_done(found, folder)
+    ending.show_done(found, folder)
     assert all("<svg" in picture for picture in drawings(folder, found))
 
 

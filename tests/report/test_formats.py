@@ -14,7 +14,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.sizes import Size
 from pruneflow.flow import results
 from pruneflow.flow.figures import FORMAT
-from pruneflow.report import tables
+from pruneflow.report import ending, tables
 from pruneflow.report.collect import collect
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
@@ -67,7 +67,7 @@ def test_older_results_have_pages_and_lines_as_those_of_today(tmp_path, capsys, 
     assert "76.7 kB" in text and "0.8190" in text
     assert ("Keras under masks" in text) == ("TFLite agrees" in text and name != "format-1")
     tables.show_result(found := results.read(folder))
-    tables.show_done(found, folder)
+    ending.show_done(found, folder)
     assert "done dataset=mnist model=cnn export=float" in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ from results_fixtures import exported, typed
 from results_fixtures import result as made_up
 from rich.table import Table
 
-from pruneflow.report import tables
+from pruneflow.report import ending, tables
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime import terminal
 
@@ -178,21 +178,23 @@ def test_a_closed_pipe_ends_the_program_as_a_shell_reports_it(monkeypatch, print
     assert stop.value.code == 141
 
 
-def cell(name, accuracy):
+def cell(words, accuracy):
     """A finished cell whose dense baseline has this accuracy."""
-    return CellOutcome(name, typed(made_up(dense_accuracy=accuracy)), "")
+    command = f"python -m pruneflow report=false {words}"
+    return CellOutcome("name", typed({**made_up(dense_accuracy=accuracy), "command": command}), "")
 
 
 def dense_rows(cells, capsys):
     tables.show_sweep(cells)
-    return [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("dense")]
+    shown = capsys.readouterr().out.splitlines()
+    return [re.split(" {2,}", line)[0] for line in shown if line.startswith("dense")]
 
 
 def test_the_dense_baselines_of_a_sweep_are_told_apart(capsys):
-    names = [f"final_sparsity={sparsity},seed={seed}" for seed in (0, 1) for sparsity in (0.5, 0.8)]
+    names = [f"schedule.final_sparsity={sparsity} seed={seed}" for seed in (0, 1) for sparsity in (0.5, 0.8)]
     accuracies = (0.75, 0.75, 0.25, 0.25)
     cells = [cell(name, accuracy) for name, accuracy in zip(names, accuracies, strict=True)]
-    assert dense_rows(cells, capsys) == ["dense,seed=0", "dense,seed=1"]
+    assert dense_rows(cells, capsys) == ["dense seed=0", "dense seed=1"]
     assert dense_rows(cells[:2], capsys) == ["dense"]
 
 
@@ -212,10 +214,53 @@ def test_a_file_that_disagrees_with_keras_is_flagged_with_what_to_do(capsys):
 
 
 def test_the_last_line_of_a_run_can_be_taken_apart_by_a_shell(capsys, tmp_path):
-    tables.show_done(result(agreement=1.0), tmp_path / "my runs")
+    ending.show_done(result(agreement=1.0), tmp_path / "my runs")
     words = shlex.split(capsys.readouterr().out.splitlines()[-1])
     assert words[:2] == ["done", "dataset=my data"]
     assert words[-1] == f"run={tmp_path}/my runs"
+
+
+def test_the_last_lines_of_a_run_are_its_table_its_data_advice_and_its_folder(capsys, tmp_path):
+    found = made_up()
+    found["data"] |= {"source": "cache: mnist.npz", "note": "Half of the images."}
+    done = typed(found)
+    tables.show_result(done)
+    ending.show_done(done, tmp_path / "my runs")
+    shown = capsys.readouterr().out.splitlines()
+    table = max(index for index, line in enumerate(shown) if line.startswith("dataset "))
+    assert [line.split()[0] for line in shown[table : table + 4]] == ["dataset", "mnist", "mnist", "mnist"]
+    assert [line[:11].strip() for line in shown[table + 5 :]][:4] == ["Data", "Note", "Advice", "Folder"]
+    assert "(cache: mnist.npz)" in shown[table + 5] and shown[table + 6].endswith("Half of the images.")
+    assert f"Folder     '{tmp_path}/my runs'" in shown
+    assert shown[-1].startswith("done ")
+
+
+READS = {"file": "image", "kind": "image", "shape": [28, 28, 1], "pixels": [0.0, 1.0]}
+CONTRACT = {"reads": READS, "gives": "logits", "target_scale": [], "target_mean": [], "script": "use.py"}
+JUDGED = {"message": "", "dense": 0.9, "pruned": 0.8, "drop": 0.1, "chance": 0.1, "max_accuracy_drop": None}
+
+
+def smallest_of(tmp_path, *sizes, verdict="kept"):
+    """Cells with files of these sizes, of which the first is judged so."""
+    cells = []
+    for index, size in enumerate(sizes):
+        found = made_up(exported(gzip_bytes=size))
+        found["contract"] = CONTRACT
+        found["judgement"] = {**JUDGED, "verdict": verdict if index == 0 else "kept"}
+        (tmp_path / f"seed-{index}").mkdir(exist_ok=True)
+        cells.append(CellOutcome(f"seed-{index}", typed(found), ""))
+    return cells
+
+
+def test_a_sweep_names_the_script_of_its_smallest_file_that_is_not_marked(capsys, tmp_path):
+    for verdict, cell_of_script in (("kept", "seed-0"), ("dropped", "seed-1")):
+        ending.show_sweep_done(smallest_of(tmp_path, 10, 20, 30, verdict=verdict), tmp_path)
+        *_, advice, folder, use, done = capsys.readouterr().out.splitlines()
+        assert advice.startswith("Advice ") and folder == f"Folder     {tmp_path}"
+        assert use.startswith(f"Use        python {tmp_path}/{cell_of_script}/use.py IMAGE ")
+        assert done.startswith("done cells=3 failed=0")
+    ending.show_sweep_done(smallest_of(tmp_path, 10, 20), tmp_path, searched=True)
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def plan_lines(composed, *overrides):
