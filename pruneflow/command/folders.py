@@ -9,8 +9,24 @@ from pathlib import Path
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.run_folder import FAILURE_FILE
 from pruneflow.options import require
+from pruneflow.runtime.files import write_file
 
-__all__ = ["require_no_run", "require_writable", "unused"]
+__all__ = ["LATEST", "name_latest", "require_no_run", "require_writable", "unused"]
+
+LATEST = Path("outputs/latest")
+
+
+def name_latest(folder: Path) -> None:
+    """Write the folder of a run or sweep that has ended into ``outputs/latest``, if it lies in ``outputs``.
+
+    A link would be read by TensorBoard (2.21) as another run, with the same curves.
+
+    Raises:
+        PruneflowError: if it cannot be written.
+    """
+    inside = folder.absolute().is_relative_to(LATEST.parent.absolute())
+    if inside and not LATEST.is_dir():  # which somebody named so
+        write_file(LATEST, f"{folder.absolute()}\n".encode(errors="surrogateescape"))
 
 
 def unused(folder: Path) -> Path:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
 
 from pruneflow.command import answers, continuing, goal, grids, launchers, plugins, search, targets, workers
-from pruneflow.command.folders import require_no_run, require_writable, unused
+from pruneflow.command.folders import name_latest, require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives, results
@@ -41,6 +41,7 @@ from pruneflow.runtime.terminal import console
 __all__ = ["Job"]
 
 NOTES = ".hydra"
+SWEEP_TABLE = "sweep.csv"
 
 
 @dataclass(frozen=True)
@@ -232,6 +233,8 @@ class Job:
             done = job._shown(cells)
             if done:
                 claim.finish()
+        if done or (job.folder / SWEEP_TABLE).exists():
+            name_latest(job.folder)
         if done and not self.sweep:
             require_worth(results.read(job.folder).judgement)
         if self.goal:
@@ -263,7 +266,7 @@ class Job:
         """Show how the cells ended, for a sweep in one table; return whether all are done."""
         if not self.sweep:
             return is_done(self.folder)
-        from pruneflow.report import tables
+        from pruneflow.report import ending, tables
         from pruneflow.report.automatic import report_sweep
         from pruneflow.report.logged import log_sweep
 
@@ -272,12 +275,12 @@ class Job:
             return False
         if not self.cells and not self.goal:
             search.show_best(cells, self.configs[0].objective)
-        write_csv(self.folder / "sweep.csv", cells)
+        write_csv(self.folder / SWEEP_TABLE, cells)
         tables.show_sweep(cells)
         if self.configs[0].report:
             report_sweep(self.folder)
         log_sweep(self.configs[0].logger, self.folder)
-        tables.show_sweep_done(cells, self.folder)
+        ending.show_sweep_done(cells, self.folder, searched=bool(self.goal))
         return ran.whole and (bool(self.goal) or not any(cell.failure for cell in cells))
 
     def _outcomes(self) -> list[CellOutcome]:

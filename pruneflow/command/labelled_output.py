@@ -57,8 +57,8 @@ class Labelled(io.TextIOBase):
     """A stream that several cells share: whole lines only, each with the name of its cell, and no bars.
 
     >>> import sys
-    >>> print("epoch 1", file=Labelled(sys.stdout, "seed=2"))
-    seed=2 | epoch 1
+    >>> print("epoch 1", file=Labelled(sys.stdout, "seed-2"))
+    seed-2 | epoch 1
     """
 
     def __init__(self, stream: TextIO, label: str) -> None:

@@ -13,29 +13,33 @@ from hydra.errors import HydraException
 __all__ = ["cell_name", "differing", "run_name"]
 
 LONGEST_NAME = 80
+# Values without capitals, which some file systems take for small letters, and without both "_" and "-", which
+# could be read as a value, the next name and its value.
+_PLAIN = re.compile(r"[a-z0-9._+]*|[a-z0-9.+-]*")
 
 
 def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
-    """Folder name of a cell: what differs from the others, safe on every file system.
+    """Folder name of a cell: what differs from the others, safe on every file system and in every shell.
+
+    Two cells with the same keys never share a name, even where the file system ignores case.
 
     Args:
         overrides: The overrides of this cell, ``key=value``.
         constant_keys: Keys that have the same value in all cells.
 
     >>> cell_name(["trainer.epochs=1", "schedule.final_sparsity=0.5", "export=int8"], ["trainer.epochs"])
-    'final_sparsity=0.5,export=int8'
+    'final_sparsity-0.5_export-int8'
     """
-    labels = [f"{label}={value}" for label, value in _varying(overrides, constant_keys)]
-    return _safe(",".join(labels)) or "cell"
+    return _safe(_varying(overrides, constant_keys)) or "cell"
 
 
 def run_name(overrides: Sequence[str]) -> str:
     """Return the end of the folder name of a single run: the overrides, as `cell_name` writes them.
 
     >>> run_name(["model=lstm", "schedule.final_sparsity=0.5"]), run_name([])
-    (',model=lstm,final_sparsity=0.5', '')
+    ('_model-lstm_final_sparsity-0.5', '')
     """
-    return f",{cell_name(overrides, [])}" if overrides else ""
+    return f"_{cell_name(overrides, [])}" if overrides else ""
 
 
 def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[str, str | float | bool]:
@@ -71,10 +75,13 @@ def _last_part(key: str) -> str:
     return re.split(r"[./@]", key)[-1] or key
 
 
-def _safe(name: str) -> str:
-    """Replace what file systems or shells stumble over; a digest keeps changed names apart."""
-    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", name).strip("._")
-    if safe == name and len(name) <= LONGEST_NAME:
+def _safe(pairs: Sequence[tuple[str, str]]) -> str:
+    """Join names and values; a digest keeps apart those that had to be changed."""
+    name = "_".join(f"{label}-{value}" for label, value in pairs)
+    safe = re.sub(r"[^A-Za-z0-9._+-]+", "_", name.replace(",", "+")).strip("._")
+    plain = all(_PLAIN.fullmatch(value) for _, value in pairs)
+    if safe == name and len(name) <= LONGEST_NAME and plain:
         return name
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:8]
+    exact = ",".join(f"{label}={value}" for label, value in pairs)
+    digest = hashlib.sha256(exact.encode(errors="surrogateescape")).hexdigest()[:8]
     return f"{safe[: LONGEST_NAME - 9]}-{digest}"

@@ -286,14 +286,14 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path, capsys, shared_stages):
     )
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     names = {
-        f"final_sparsity={sparsity},export={export}"
+        f"final_sparsity-{sparsity}_export-{export}"
         for sparsity in (0.5, 0.8)
         for export in ("float", "dynamic-range")
     }
     assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == names
     for name in names:
         written = json.loads((sweep_dir / name / "result.json").read_text())
-        assert f"final_sparsity={written['config']['schedule']['final_sparsity']}" in name
+        assert f"final_sparsity-{written['config']['schedule']['final_sparsity']}" in name
     table = (sweep_dir / "sweep.csv").read_text().splitlines()
     assert table[0].startswith(
         "cell,status,dataset,augmentation,model,schedule,structure,criterion,distribution,export,seed"
@@ -302,7 +302,7 @@ def test_a_sweep_ends_with_one_table_and_a_csv(tmp_path, capsys, shared_stages):
     assert "failed=0" in capsys.readouterr().out.splitlines()[-1]
     assert exit_code([*QUICK, "stages.reuse=false"]) == 0
     (file,) = (tmp_path / "outputs").glob("2*/*/pruned-float.tflite")
-    last = "final_sparsity=0.8,export=float"
+    last = "final_sparsity-0.8_export-float"
     assert file.read_bytes() == (sweep_dir / last / "pruned-float.tflite").read_bytes()
 
 
@@ -324,9 +324,9 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, monkeypatch, capsys, s
     assert "the first cell is broken" in shown.err
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     rows = (sweep_dir / "sweep.csv").read_text().splitlines()
-    assert "failed seed=1: the first cell is broken" in shown.out
-    assert rows[1].startswith("seed=1,failed") and rows[1].endswith("the first cell is broken")
-    assert rows[2].startswith("seed=0,done")
+    assert "failed seed-1: the first cell is broken" in shown.out
+    assert rows[1].startswith("seed-1,failed") and rows[1].endswith("the first cell is broken")
+    assert rows[2].startswith("seed-0,done")
 
 
 @pytest.mark.long
@@ -401,7 +401,7 @@ def test_a_sweep_may_stand_in_yaml(tmp_path, monkeypatch, capsys):
     assert exit_code([*QUICK, "--config-dir=mine", "experiment=grid"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
     (sweep_dir,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
-    assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
+    assert {path.name for path in sweep_dir.iterdir() if path.is_dir()} == {"seed-3", "seed-4"}
 
 
 @pytest.mark.run
@@ -409,7 +409,7 @@ def test_a_sweep_may_be_asked_for_by_its_mode(tmp_path, monkeypatch, capsys):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "hydra.mode=MULTIRUN", "seed=3,4", "hydra.sweep.dir=sweep"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
-    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"seed=3", "seed=4"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"seed-3", "seed-4"}
     commands = [json.loads(file.read_text())["command"] for file in tmp_path.rglob("result.json")]
     assert not [command for command in commands if "MULTIRUN" in command]
 

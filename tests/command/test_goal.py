@@ -54,7 +54,7 @@ def test_a_search_leaves_the_best_file_with_what_an_app_needs(tmp_path, capsys):
     assert exit_code(SEARCH) == 0
     said, folder = capsys.readouterr().out, only_folder(tmp_path)
     record = json.loads((folder / GOAL_FILE).read_text())
-    assert record["networks"][0]["folder"] == "0-final_sparsity=0.8"
+    assert record["networks"][0]["folder"] == "0-final_sparsity-0.8"
     assert len(record["networks"]) == 3
     holds_the_best_file(folder, record)
     is_judged_by_the_validation_part(folder, record)

@@ -109,12 +109,12 @@ def test_another_command_does_not_go_on_in_a_folder_that_was_left(tmp_path, caps
 def test_a_killed_grid_goes_on_recognises_what_is_finished_and_shows_all(tmp_path, capsys, where):
     grid = [*QUICK, "-m", "seed=0,1,2", "export=float", *where]
     first = start(tmp_path, *grid)
-    kill_when(first, lambda: list(tmp_path.rglob("seed=1/dense/events.*")))
+    kill_when(first, lambda: list(tmp_path.rglob("seed-1/dense/events.*")))
     before = {folder: (folder / "result.json").stat().st_mtime_ns for folder in results(tmp_path)}
-    assert [folder.name for folder in before] == ["seed=0"]
+    assert [folder.name for folder in before] == ["seed-0"]
     assert exit_code(grid) == 0
     after = results(tmp_path)
-    assert sorted(folder.name for folder in after) == ["seed=0", "seed=1", "seed=2"]
+    assert sorted(folder.name for folder in after) == ["seed-0", "seed-1", "seed-2"]
     assert len({folder.parent for folder in after}) == 1
     (kept,) = before
     assert (kept / "result.json").stat().st_mtime_ns == before[kept]
@@ -145,10 +145,10 @@ def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(
     assert exit_code(grid) == 1
     assert "failed seed=1: no room" in capsys.readouterr().out
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
-    assert (sweep / "seed=1" / "failure.json").exists()
+    assert (sweep / "seed-1" / "failure.json").exists()
     assert exit_code(grid) == 0
     assert ran == [0, 1, 2, 1]
-    assert not (sweep / "seed=1" / "failure.json").exists()
+    assert not (sweep / "seed-1" / "failure.json").exists()
     assert "Continues" in (said := capsys.readouterr().out) and "2 of 3 cells are finished" in said
     assert list((tmp_path / "outputs" / "sweeps").glob("*/*")) == [sweep]
     assert (sweep / "sweep.csv").read_text().count(",done,") == 3

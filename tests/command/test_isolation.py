@@ -39,7 +39,7 @@ def test_a_cell_in_a_child_gives_the_same_bytes_and_shows_the_same(tmp_path, mon
     monkeypatch.setattr(isolation, "BUDGET_BYTES", 2**40)
     assert exit_code([*GRID, "hydra.sweep.dir=here"]) == 0
     first = cells(tmp_path / "outputs")
-    assert sorted(first) == ["seed=0", "seed=1"]
+    assert sorted(first) == ["seed-0", "seed-1"]
     for name, folder in first.items():
         for file in ("dense.h5", "pruned.h5", "pruned-float.tflite"):
             assert (folder / file).read_bytes() == (Path("here") / name / file).read_bytes()
@@ -62,7 +62,7 @@ def test_a_cell_that_fails_in_a_child_is_recorded_like_any_other(tmp_path, capfd
     assert exit_code(line) == 1
     (failure,) = tmp_path.rglob("failure.json")
     assert json.loads(failure.read_text())["message"].startswith("Training diverged: loss is")
-    assert failure.parent.name == "dense_learning_rate=1e+30"
+    assert failure.parent.name == "dense_learning_rate-1e+30"
     assert "Training diverged" in capfd.readouterr().err
 
 
@@ -96,7 +96,7 @@ def test_a_child_ends_with_its_parent(tmp_path, sent):
     line = [sys.executable, "-c", CODE, *quick, "-m", "trainer.epochs=1,5000", "schedule.end_step=9"]
     parent = forked.Command(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120
-    while not (child := child_of(parent.pid)) or not list(tmp_path.rglob("epochs=5000/pruned/events.*")):
+    while not (child := child_of(parent.pid)) or not list(tmp_path.rglob("epochs-5000/pruned/events.*")):
         assert time.monotonic() < deadline and parent.poll() is None
         time.sleep(0.05)
     parent.send_signal(sent)

@@ -81,7 +81,7 @@ def test_every_documented_command_is_run_here():
 def test_cells_beside_each_other_divide_the_processors_and_give_the_bits_of_cells_in_turn(tmp_path):
     """Three cells on two workers, the last one broken: it stops neither the others nor the table."""
     beside, in_turn = tmp_path / "beside", tmp_path / "in turn"
-    break_cell(beside / "sweep" / "seed=3")
+    break_cell(beside / "sweep" / "seed-3")
     in_turn.mkdir()
     done = command([*documented("seed=1,2,3"), "hydra.sweep.dir=sweep"], cwd=beside)
     assert done.returncode == 1
@@ -89,9 +89,9 @@ def test_cells_beside_each_other_divide_the_processors_and_give_the_bits_of_cell
     first, *lines = done.stdout.splitlines()
     assert first == f"Cells      2 at a time, each with {share} of {processors()} processors"
     until_table = lines[: lines.index("")]
-    assert {line.split(" | ")[0].rstrip(" |") for line in until_table} == {"seed=1", "seed=2", "seed=3"}
+    assert {line.split(" | ")[0].rstrip(" |") for line in until_table} == {"seed-1", "seed-2", "seed-3"}
     assert "\x1b" not in done.stdout
-    assert done.stderr.startswith("seed=3 | ") and "Traceback" not in done.stderr
+    assert done.stderr.startswith("seed-3 | ") and "Traceback" not in done.stderr
     results, rows = outcomes(beside / "sweep")
     assert [row["status"] for row in rows.values()] == ["done", "done", "failed"]
     for result in results.values():
@@ -107,7 +107,7 @@ def test_cells_beside_each_other_divide_the_processors_and_give_the_bits_of_cell
     assert command(arguments, cwd=in_turn).returncode == 0
     for seed in (1, 2):
         for name in ("pruned.h5", "pruned-float.tflite"):
-            file = Path("sweep", f"seed={seed}", name)
+            file = Path("sweep", f"seed-{seed}", name)
             assert (beside / file).read_bytes() == (in_turn / file).read_bytes()
 
 
@@ -165,11 +165,11 @@ def test_jobs_of_this_machine_leave_visible_logs_and_take_threads_that_are_given
     told = f"Cells      as jobs, each with 1 processor; what they print is in {logs}"
     assert done.stdout.splitlines()[0] == told
     results, rows = outcomes(sweep_dir)
-    assert set(results) == set(rows) == {"seed=1", "seed=2"}
+    assert set(results) == set(rows) == {"seed-1", "seed-2"}
     used = [result["device"] for result in results.values()]
     assert [(device["threads"], device["inter_op_threads"]) for device in used] == [(1, 2)] * 2
     texts = [file.read_text() for file in sweep_dir.glob("submitit/*/*.out")]
-    assert sorted(re.findall(r"^(seed=.) \| done", "\n".join(texts), flags=re.M)) == ["seed=1", "seed=2"]
+    assert sorted(re.findall(r"^(seed-.) \| done", "\n".join(texts), flags=re.M)) == ["seed-1", "seed-2"]
 
 
 SBATCH = """\
@@ -218,7 +218,7 @@ def test_what_goes_to_slurm_asks_for_what_the_settings_say_and_runs(slurm, tmp_p
     done = command(typed)
     assert done.returncode == 0, done.stderr
     results, _ = outcomes(tmp_path / "shared" / "seeds")
-    assert set(results) == {"seed=1", "seed=2"}
+    assert set(results) == {"seed-1", "seed-2"}
     assert {result["device"]["threads"] for result in results.values()} == {min(8, processors())}
     assert (tmp_path / "shared" / "stages").is_dir()
     (script,) = (tmp_path / "shared" / "seeds" / "submitit").glob("*/*.sh")
@@ -253,11 +253,11 @@ def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, place,
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     results, rows = outcomes(only_sweep(tmp_path))
-    assert set(results) == set(rows) == {"seed=3", "seed=4"}
+    assert set(results) == set(rows) == {"seed-3", "seed-4"}
     assert {result["device"]["threads"] for result in results.values()} == {1}
     shown = done.stdout.splitlines()
     of_cells = shown[: shown.index("")]
-    assert all(re.match(r"Cells |\(_run_job pid=\d+\) seed=[34] \|", line) for line in of_cells)
+    assert all(re.match(r"Cells |\(_run_job pid=\d+\) seed-[34] \|", line) for line in of_cells)
     for line in (" | Not pruned input ", " | done dataset=mnist"):
         assert sum(line in shown for shown in of_cells) == 2
     assert "repeated" not in done.stdout
@@ -297,7 +297,7 @@ def test_a_cluster_that_runs_already_works_where_the_command_was_typed(cluster, 
     done = command(typed.split())
     assert done.returncode == 0, done.stderr
     results, _ = outcomes(tmp_path / "seeds")
-    assert set(results) == {"seed=1", "seed=2"}
+    assert set(results) == {"seed-1", "seed-2"}
     assert len(list(tmp_path.glob("stages/*/pruned/*"))) == 2
 
 

@@ -277,8 +277,8 @@ def test_a_folder_with_results_is_refused_and_kept(tmp_path, capsys):
     answer, code = documented("a folder that holds a run is named for another")
     assert exit_code([*QUICK, "hydra.run.dir=run"]) == code
     assert re.match(answer, capsys.readouterr().err)
-    (tmp_path / "sweep" / "seed=1").mkdir(parents=True)
-    (tmp_path / "sweep" / "seed=1" / "result.json").write_text("precious")
+    (tmp_path / "sweep" / "seed-1").mkdir(parents=True)
+    (tmp_path / "sweep" / "seed-1" / "result.json").write_text("precious")
     assert exit_code([*QUICK, "-m", "seed=1,2", "hydra.sweep.dir=sweep"]) == 2
     assert (tmp_path / "run" / "result.json").read_text() == "precious"
 

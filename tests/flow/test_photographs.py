@@ -112,7 +112,7 @@ def test_at_a_moderate_sparsity_the_defaults_keep_the_accuracy_and_a_sweep_shows
         verdicts = [row["verdict"] for row in csv.DictReader(file)]
     assert verdicts == ["kept", "kept", "chance"]
     said = capsys.readouterr().out.split(" run=")[1]  # from the end of the first cell to that of the second
-    found = judgement(tmp_path / "sweep" / "final_sparsity=0.8")
+    found = judgement(tmp_path / "sweep" / "final_sparsity-0.8")
     assert found["verdict"] == "kept" and found["dense"] > 0.9
     assert found["pruned"] >= found["dense"] - 0.05
     assert "pruned 19 x 27 steps = 513 steps, batches of 16 (epochs by trainer.min_steps=500" in said

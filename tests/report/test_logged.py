@@ -203,9 +203,9 @@ def test_a_grid_tells_its_logger_and_takes_the_stages_of_one_that_told_nobody(tm
     assert exit_code([*grid, "logger=mlflow"]) == 0
     latest = max((tmp_path / "outputs" / "sweeps").glob("*/*"))
     sent = {page["name"]: page for page in pages("sent")}
-    assert sorted(sent) == sorted(["seed=0", "seed=1", latest.name])
-    assert sent["seed=0"]["settings"]["logger"]["project"] == "pruneflow"
-    assert "accuracy/validation" in sent["seed=0"]["curves"]["pruned"]
+    assert sorted(sent) == sorted(["seed-0", "seed-1", latest.name])
+    assert sent["seed-0"]["settings"]["logger"]["project"] == "pruneflow"
+    assert "accuracy/validation" in sent["seed-0"]["curves"]["pruned"]
     found = [json.loads(file.read_text()) for file in latest.rglob("result.json")]
     assert all(stage["reused"] for each in found for stage in each["stages"].values())
 

@@ -10,17 +10,17 @@ from pruneflow.report.collect import collect
 from pruneflow.report.outcomes import CellOutcome, write_csv
 from pruneflow.report.sweep_page import write_sweep_report
 
-SAFE = set(string.ascii_letters + string.digits + "._=,+-")
+SAFE = set(string.ascii_letters + string.digits + "._+-")
 
 
 def test_a_cell_is_named_by_what_differs():
     overrides = ["model=lstm", "schedule.final_sparsity=0.5", "seed=1"]
-    assert cell_name(overrides, ["model"]) == "final_sparsity=0.5,seed=1"
+    assert cell_name(overrides, ["model"]) == "final_sparsity-0.5_seed-1"
 
 
 def test_keys_with_the_same_last_part_keep_their_whole_name():
     name = cell_name(["model.name=a", "dataset.name=b"], [])
-    assert name == "model.name=a,dataset.name=b"
+    assert name == "model.name-a_dataset.name-b"
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,23 @@ def test_names_are_short_and_safe_whatever_the_override(value):
     assert not name.startswith(".")
 
 
-def test_values_that_differ_only_in_unsafe_characters_stay_apart():
-    assert cell_name(["dataset.path=/a/b"], []) != cell_name(["dataset.path=/a_b"], [])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["dataset.path=/a/b"], ["dataset.path=/a_b"]),
+        (["model.name=a_then-b", "then=c"], ["model.name=a", "then=b_then-c"]),
+        (["model.filters=[8,4]"], ["model.filters=8+4"]),
+        (["model.name=A"], ["model.name=a"]),
+    ],
+)
+def test_cells_stay_apart_even_where_the_file_system_ignores_case(one, other):
+    assert cell_name(one, []).lower() != cell_name(other, []).lower()
+
+
+def test_values_that_are_usual_need_no_digest():
+    typed = ["model=keras_file", "export=dynamic-range", "trainer.learning_rate=1e-3", "structure=block_4x1"]
+    name = "model-keras_file_export-dynamic-range_learning_rate-1e-3_structure-block_4x1"
+    assert cell_name(typed, []) == name
 
 
 def test_a_sweep_over_nothing_is_one_cell():

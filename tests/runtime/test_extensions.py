@@ -69,9 +69,9 @@ def test_a_sweep_over_own_and_other_options_leaves_files_that_are_evaluated_on_d
     done = command(installed, "-m", *words, *QUICK)
     assert (done.returncode, done.stderr) == (0, "")
     assert {path.parent.name for path in (tmp_path / "sweep").glob("*/result.json")} == {
-        *("criterion=magnitude", "criterion=smallest")
+        *("criterion-magnitude", "criterion-smallest")
     }
-    run = tmp_path / "sweep" / "criterion=magnitude"
+    run = tmp_path / "sweep" / "criterion-magnitude"
     words = [str(run / "pruned-float.tflite"), "dataset=stripes", "latency.seconds=0", "--json"]
     done = command(installed, *words, module="pruneflow.evaluate")
     assert done.returncode == 0, done.stderr
