@@ -174,7 +174,8 @@ def _next_place(goal: Searched, points: Sequence[_Point]) -> float | None:
     """Return the place where the limits are likely reached, or a step away; None where nothing is gained."""
     kept = [number for number, (_, _, strain) in enumerate(points) if strain <= 1]
     if not kept:
-        return points[0][0] - _step_back(points)
+        back = _step_back(points)
+        return None if back is None else points[0][0] - back
     last = kept[-1]
     if last + 1 < len(points):
         return _between(points[last], points[last + 1])
@@ -190,13 +191,17 @@ def _between(keeps: _Point, misses: _Point) -> float:
     return x + min(max(share, INSIDE[0]), INSIDE[1]) * (y - x)
 
 
-def _step_back(points: Sequence[_Point]) -> float:
-    """Return how far before the first of some networks that all miss a limit one may keep it, at most 1."""
+def _step_back(points: Sequence[_Point]) -> float | None:
+    """Return how far before the first of some networks that all miss a limit one may keep it, at most 1.
+
+    None where the step before gained nothing: an int4 file may lose more where more weights are left.
+    """
     if len(points) < 2:
         return 1.0
     (x, _, low), (y, _, high) = points[:2]
-    growth = (log2(high) - log2(low)) / (y - x)
-    return min(max(log2(low / AIM) / growth, LEAST_BACK), 1.0) if growth > 0 else 1.0
+    if low >= high:
+        return None
+    return min(max(log2(low / AIM) * (y - x) / log2(high / low), LEAST_BACK), 1.0)
 
 
 def _expected(points: Sequence[_Point], place: float, sign: float, rate: float) -> float:

@@ -19,7 +19,7 @@ from pruneflow.command.arguments import parse
 from pruneflow.command.job import Job
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.flow.goal import NoGoal, Searched
+from pruneflow.flow.goal import USUAL_SHARE, FileFigures, NoGoal, Searched
 from pruneflow.flow.goal_search import Proposal, Tried
 from pruneflow.flow.run_folder import record_failure
 from pruneflow.report.automatic import report_sweep
@@ -64,6 +64,8 @@ def test_a_search_leaves_the_best_file_with_what_an_app_needs(tmp_path, capsys):
     (scored,) = json.loads(capsys.readouterr().out)["files"]
     assert record["test"]["file"] == scored["metrics"]
     assert record["answer"] in " ".join(said.split())
+    assert "Network 3  schedule.final_sparsity=" in said and said.count("BEST SO FAR") >= 1
+    assert said.count("Reused     dense network") == 2  # of three
     assert "goal=none" not in said.rpartition("Command")[2]
     report_sweep(folder)
     page = (folder / "report.html").read_text()
@@ -111,6 +113,7 @@ def looks_at_the_test_part_once(tmp_path, folder, record, said):
         for figures in (result["dense"], result["pruned"], result["pruned"]["wrapped"], file):
             assert figures["accuracy"] is None and figures["metrics"] is None
     about = json.loads((folder / "best" / "about.json").read_text())
+    assert about["contract"]["gives"] == "logits" and about["contract"]["reads"]
     assert about["test"] == record["test"] and "test_part" not in about["command"]
 
 
@@ -162,6 +165,25 @@ def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsy
     said = capsys.readouterr().err
     assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity=0.8: " in said
     assert not (only_folder(tmp_path) / "best").exists()
+
+
+def test_each_network_is_a_step_of_the_staircase(tmp_path, capsys):
+    wanted = job_of("goal=smallest").goal
+    small = FileFigures("int4", 5051.0, 0.975, 0.004, 0.006, 5051.0, None)
+    large = FileFigures("int8", 7948.0, 0.977, 0.002, 0.004, 7948.0, None)
+    shares = {0.8: (large, small), 0.9: ()}
+    tried = [Tried(Proposal("zeros", (), USUAL_SHARE, share), files) for share, files in shares.items()]
+    for count in (1, 2):
+        goal.step(tmp_path, wanted, tried[:count], [tmp_path / "0", tmp_path / "1"][:count])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "Network 1  schedule.final_sparsity=0.8",
+        "  int8           7,948 B after gzip  validation accuracy 0.9770, 0.0020 lost, at most 0.0040 with "
+        "confidence 0.9  within the limits  BEST SO FAR",
+        "  int4           5,051 B after gzip  validation accuracy 0.9750, 0.0040 lost, at most 0.0060 with "
+        "confidence 0.9  too much: accuracy drop",
+        "Network 2  schedule.final_sparsity=0.9",
+        "  it failed; see its folder",
+    ]
 
 
 def test_the_script_beside_the_best_file_takes_that_file():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from results_fixtures import exported, result, typed
+from results_fixtures import SIZES, exported, result, typed
 
 from pruneflow.errors import ConfigError
 from pruneflow.flow.goal import MUCH, Fastest, FileFigures, MostAccurate, Smallest, Way
@@ -102,9 +102,8 @@ def test_networks_that_miss_a_limit_say_how_far_back_the_next_one_is():
     wanted = goal(ways={"zeros": WAYS["zeros"]})
     steep = tried_at((0.75, 2500, 0.009), (0.875, 1250, 0.036))
     assert next_proposal(wanted, wanted.ways, steep).share == pytest.approx(1 - 0.25 * 2**0.5, abs=1e-4)
-    for later in (0.009, 0.007):  # the drop grows in no way that could be followed
-        odd = tried_at((0.75, 2500, 0.009), (0.875, 1250, later))
-        assert next_proposal(wanted, wanted.ways, odd).share == 0.5
+    for later in (0.009, 0.007):  # the step from 0.875 to 0.75 has gained nothing
+        assert next_proposal(wanted, wanted.ways, tried_at((0.75, 2500, 0.009), (0.875, 1250, later))) is None
 
 
 def test_a_way_that_would_be_larger_than_the_best_file_ends_after_one_network():
@@ -202,7 +201,8 @@ def test_the_most_accurate_file_is_looked_for_where_the_drop_is_limited_too():
     strict = replace(wanted, max_accuracy_drop=0.01)  # which the file of 1,000 bytes does not keep
     tried = searched(strict, lambda proposal: [knee(0.8)(proposal.share)])
     assert best(strict, tried) is None
-    assert max(each.files[0].bytes for each in tried if each.files[0].bytes <= 1000) > 900
+    assert [each.proposal.share for each in tried][:2] == [0.8, 0.9]
+    assert max(each.proposal.share for each in tried) == 0.9  # more zeros would lose more
 
 
 def test_the_budget_ends_the_search():
@@ -223,6 +223,12 @@ def test_a_network_that_guesses_keeps_no_limit():
     assert wanted.misses(replace(file(), guesses=True)) == {"guessing": MUCH}
     tried = [Tried(Proposal("zeros", (), "k", 0.9), (replace(file(), guesses=True),))]
     assert best(wanted, tried) is None
+
+
+def test_a_limit_of_0_allows_a_gain():
+    wanted = goal(max_accuracy_drop=0.0)
+    assert wanted.misses(file(drop=0.001)) == {"max_accuracy_drop": MUCH}
+    assert wanted.misses(file(drop=0.0)) == wanted.misses(file(drop=-0.01)) == {}
 
 
 def test_a_limit_of_what_was_not_measured_is_missed():
@@ -273,3 +279,16 @@ def test_figures_are_read_off_a_file():
     found = goal().figures_of(typed(result(made)).tflite[0])
     assert (found.measure, found.bytes, found.accuracy, found.latency_ms) == (500, 500, 0.9, 0.5)
     assert math.isclose(found.drop_at_most, 0.01 + 1.2815515655446004 * 0.002)
+
+
+@pytest.mark.parametrize(
+    ("measure", "found"),
+    [("gzip_bytes", 500), ("bytes", SIZES["bytes"]), ("latency_ms", 0.5), ("multiply_adds", 100)],
+)
+def test_each_measure_is_read_off_a_file(measure, found):
+    paired = {"drop": 0.01, "standard_error": 0.002, "examples": 500}
+    made = {**exported("int8", gzip_bytes=500), "against_dense": paired}
+    made["latency"]["pruned"]["median_ms"] = 0.5
+    figures = goal(measure=measure).figures_of(typed(result(made)).tflite[0])
+    assert figures.measure == found
+    assert figures.bytes == (SIZES["bytes"] if measure == "bytes" else 500)  # what max_bytes limits
