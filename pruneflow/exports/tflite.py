@@ -124,6 +124,8 @@ class Weight:
         densified: Whether it is made dense before it is used.
         values: What the elements stand for.
         stored: The elements, before they are dequantized.
+        multiply_adds: Of one invocation, by this weight; 0 outside the first subgraph.
+        nonzero_multiply_adds: Those by its elements that are not zero.
     """
 
     subgraph: int
@@ -139,6 +141,8 @@ class Weight:
     densified: bool
     values: npt.NDArray[np.float32]
     stored: Array
+    multiply_adds: int = 0
+    nonzero_multiply_adds: int = 0
 
     @property
     def size(self) -> int:
@@ -301,12 +305,14 @@ def _graph(file: File) -> Graph:
     nonzero_counts: Counter[int] = Counter()
     for subgraph in subgraphs:
         for tensor, readers in _readers(file, subgraph).items():
-            weight = _weight(file, subgraph, tensor, readers)
-            weights.append(weight)
+            weight, all_uses = _weight(file, subgraph, tensor, readers), 0
             for reader in readers if subgraph is first else ():
                 uses = _uses(first, first.ops[reader.op], reader.position, weight.shape)
                 counts[reader.op] += uses * weight.size
                 nonzero_counts[reader.op] += uses * (weight.size - weight.zeros)
+                all_uses += uses
+            of_weight = all_uses * weight.size, all_uses * (weight.size - weight.zeros)
+            weights.append(replace(weight, multiply_adds=of_weight[0], nonzero_multiply_adds=of_weight[1]))
     return Graph(
         inputs=tuple(map(first.described, file.numbers(first.table, "Inputs"))),
         outputs=tuple(map(first.described, file.numbers(first.table, "Outputs"))),

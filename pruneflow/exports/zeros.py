@@ -14,7 +14,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.tflite import Graph, Weight
 from pruneflow.sparsity.measure import count_zeros
 
-__all__ = ["TracedWeight", "held", "require_masked", "trace"]
+__all__ = ["TracedWeight", "held", "named_after", "require_masked", "trace"]
 
 Array = npt.NDArray[Any]
 
@@ -184,7 +184,7 @@ def _like(
     for index, weight in enumerate(graph.weights):
         if weight.shape == values.shape:
             stored = _by_channel(weight.values, channel_axis)
-            elsewhere = not _named_after(weight.name, layer)
+            elsewhere = not named_after(weight.name, layer)
             kept, difference = _difference(expected, stored * (expected != 0)), _difference(expected, stored)
             most = MOST_KEPT_DIFFERENCE_OF_INT4 if weight.dtype == "int4" else MOST_KEPT_DIFFERENCE
             close = kept <= most and difference <= MOST_DIFFERENCE + (not elsewhere)
@@ -192,7 +192,7 @@ def _like(
                 yield index, elsewhere, difference + 0.01 * _unscaled_difference(expected, stored)
 
 
-def _named_after(tensor: str, layer: str) -> bool:
+def named_after(tensor: str, layer: str) -> bool:
     """Return whether a tensor ``net/outer/dense/MatMul;net/outer/dense/BiasAdd`` is of ``outer/dense``.
 
     Keras calls the halves of a bidirectional layer after the layer in it: ``bidirectional/forward_lstm``.

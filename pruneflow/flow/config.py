@@ -91,6 +91,7 @@ class Config:
         objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
         test_part: Whether networks and files are evaluated on the test part too.
         report: Whether a run and a sweep end with ``report.html``.
+        report_examples: Whether a few examples that pruning made wrong are kept for it.
         seed: Fixes initial weights, batch order, augmentation and dropout.
     """
 
@@ -117,6 +118,7 @@ class Config:
     objective: list[str]
     test_part: bool
     report: bool
+    report_examples: bool
     seed: int = at_most(2**32 - 1)
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from pruneflow.flow.export import EXPORT_VERSION, Artefacts, export
 from pruneflow.flow.figures import DataFacts, LatencyResult, PhaseCost, PlanFacts, Result, like_for_like
 from pruneflow.flow.judgement import AWARE, KEPT, SHARED, Judgement, judge, judge_after, without_training
 from pruneflow.flow.latency import speeds
+from pruneflow.flow.mistakes import written_mistakes
 from pruneflow.flow.networks import (
     DENSE_VERSION,
     PRUNED_VERSION,
@@ -85,6 +86,7 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     times = speeds(config.latency, files, vocabulary_size=data.spec.vocabulary_size)
     contents = {each.file.name: inside[each.export.kind] for each in files.shipped}
     contract = written_contract(config.dataset, data, scores.task, contents, run_dir)
+    written_mistakes(scores, data, contract.reads, run_dir, shown=config.report_examples)
     found = _Found(networks, files, scores, inside, times, contract)
     result = _result(config, ready, found, start, command)
     results.write(result, run_dir)

@@ -117,19 +117,25 @@ def styled() -> Iterator[None]:
 
 
 def figure(
-    *, rows: int = 1, height: float = HEIGHT_IN, ratios: list[float] | None = None, shared: bool = False
+    *,
+    rows: int = 1,
+    height: float = HEIGHT_IN,
+    width: float = WIDTH_IN,
+    ratios: list[float] | None = None,
+    shared: bool = False,
 ) -> Any:
-    """An empty figure, ``height`` inches high, and its axes: one, or a list of several below each other.
+    """An empty figure and its axes: one, or a list of several below each other.
 
     Args:
         rows: How many.
         height: Inches.
+        width: Inches.
         ratios: Heights of the axes, relative to each other.
         shared: Whether they have one x axis together.
     """
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+    drawn = Figure(figsize=(width, height), layout="constrained")
     axes: Any = drawn.subplots(rows, 1, sharex=shared, squeeze=False, height_ratios=ratios)[:, 0]
     return drawn, axes[0] if rows == 1 else list(axes)
 

@@ -1,15 +1,19 @@
-"""The drawing of a network's layers before and after a cut, as bars of a table."""
+"""The layers inside the exported file, beside those of the dense one: multiply-adds and bytes, as bars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from pruneflow.flow.figures import ChannelsResult, LayerResult
+from pruneflow.exports import tflite
+from pruneflow.exports.tflite import Graph, Weight
+from pruneflow.exports.zeros import named_after
+from pruneflow.flow.figures import LayerResult, Result
 
 __all__ = ["Bar", "LayerRow", "layer_rows"]
 
-FLOAT32_BYTES = 4
 TOTAL = "whole network"
 
 
@@ -41,39 +45,101 @@ class LayerRow:
     cells: Mapping[str, Sequence[Bar]]
 
 
-def layer_rows(cut: ChannelsResult | None) -> list[LayerRow]:
-    """Draw each layer, and sums of the whole network below.
+@dataclass(frozen=True)
+class _Costs:
+    """The costs of the weights of a layer in a file; biases are not counted."""
+
+    multiply_adds: int = 0
+    bytes: int = 0
+    compressed: int = 0
+
+    @classmethod
+    def of(cls, weight: Weight) -> _Costs:
+        compressed = len(zlib.compress(weight.stored.tobytes()))
+        return cls(weight.nonzero_multiply_adds, weight.stored_bytes, min(compressed, weight.stored_bytes))
+
+    def __add__(self, other: _Costs) -> _Costs:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return _Costs(*(one + another for one, another in pairs))
+
+
+COLUMNS = {"multiply-adds": "multiply_adds", "bytes": "bytes", "bytes after gzip": "compressed"}
+
+
+def layer_rows(folder: Path, result: Result) -> list[LayerRow]:
+    """Compare the layers of the first exported file with those of the dense file of its kind.
 
     Args:
-        cut: The channels that were cut out; None, and no rows, where none were.
+        folder: Folder of the run.
+        result: Its result.
+
+    Returns:
+        A row for each layer that has weights, and sums below; none where a file is gone, or where the files
+        are not those of one network.
+
+    Raises:
+        PruneflowError: naming a file that is damaged.
     """
-    if not cut or not cut.layers:
+    file = result.tflite[0]
+    places = folder / file.dense_file, folder / file.file
+    if not all(place.is_file() for place in places):
         return []
-    longest = {
-        "units": max((each.units for layer in cut.layers for each in layer.units), default=1),
-        "multiply_adds": max(layer.multiply_adds[0] for layer in cut.layers),
-        "parameters": max(layer.parameters[0] for layer in cut.layers),
+    dense, pruned = (tflite.parse(tflite.read(place), str(place)) for place in places)
+    consumers = [[weight.consumers for weight in graph.weights] for graph in (dense, pruned)]
+    if not dense.weights or consumers[0] != consumers[1]:
+        return []
+    names = _names(result, dense, pruned)
+    before, after = _by_layer(names, dense), _by_layer(names, pruned)
+    units = {layer.name: layer for layer in result.channels.layers} if result.channels else {}
+    longest = {name: max(getattr(each, name) for each in before.values()) for name in COLUMNS.values()}
+    rows = [
+        LayerRow(name, {**_units(units, name), **_bars((before[name], after[name]), longest)})
+        for name in before
+    ]
+    whole = sum(before.values(), _Costs()), sum(after.values(), _Costs())
+    sums = {name: [Bar(bar.text)] for name, (bar,) in _bars(whole, longest).items()}
+    return [*rows, LayerRow(TOTAL, {**({"units": []} if units else {}), **sums})]
+
+
+def _names(result: Result, dense: Graph, pruned: Graph) -> list[str]:
+    """Name the layer of each weight: as it was traced, else as a tensor is named after a layer."""
+    traced = result.tflite[0].inside.weights if result.tflite[0].inside else []
+    known = {tensor: each.name.rpartition("/")[0] for each in traced for tensor in each.tensors}
+    layers = [each.name for each in result.pruned.layers] + list(result.pruned.not_pruned)
+    layers.sort(key=len, reverse=True)
+
+    def name(weight: Weight, beside: Weight) -> str:
+        after = (layer for layer in layers for each in (weight, beside) if named_after(each.name, layer))
+        return known.get(weight.name) or next(after, weight.name.partition(";")[0])
+
+    return [name(*pair) for pair in zip(pruned.weights, dense.weights, strict=True)]
+
+
+def _by_layer(names: Sequence[str], graph: Graph) -> dict[str, _Costs]:
+    found: dict[str, _Costs] = {}
+    for name, weight in zip(names, graph.weights, strict=True):
+        found[name] = found.get(name, _Costs()) + _Costs.of(weight)
+    return found
+
+
+def _units(cut: Mapping[str, LayerResult], name: str) -> dict[str, list[Bar]]:
+    """Return the units of a layer that was cut, one bar for each kind; nothing where no network was cut."""
+    if not cut:
+        return {}
+    longest = max((each.units for layer in cut.values() for each in layer.units), default=1)
+    units = cut[name].units if name in cut else []
+    return {"units": [_bar(f"{each.name} ".lstrip(), (each.units, each.kept), longest) for each in units]}
+
+
+def _bars(both: Sequence[_Costs], longest: Mapping[str, int]) -> dict[str, list[Bar]]:
+    return {
+        column: [_bar("", [getattr(each, name) for each in both], longest[name])]
+        for column, name in COLUMNS.items()
     }
-    rows = [LayerRow(layer.name, dict(_cells(layer, longest))) for layer in cut.layers]
-    whole = {column: [Bar(each.text)] for column, (each,) in _costs(cut, longest)}
-    return [*rows, LayerRow(TOTAL, {"units": [], **whole})]
-
-
-def _cells(layer: LayerResult, longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
-    yield (
-        "units",
-        [_bar(f"{each.name} ".lstrip(), (each.units, each.kept), longest["units"]) for each in layer.units],
-    )
-    yield from _costs(layer, longest)
-
-
-def _costs(of: LayerResult | ChannelsResult, longest: Mapping[str, int]) -> Iterator[tuple[str, list[Bar]]]:
-    yield "multiply-adds", [_bar("", of.multiply_adds, longest["multiply_adds"])]
-    stored = [FLOAT32_BYTES * count for count in of.parameters]
-    yield "bytes", [_bar("", stored, FLOAT32_BYTES * longest["parameters"])]
 
 
 def _bar(name: str, both: Sequence[int], longest: int) -> Bar:
     before, after = both
     numbers = f"{before:,} to {after:,}" if before != after else f"{before:,}"
-    return Bar(f"{name}{numbers}", 100 * before / max(1, longest), 100 * after / max(1, before))
+    share = 100 * after / max(1, before)
+    return Bar(f"{name}{numbers}", 100 * before / max(1, longest), min(100.0, share))

@@ -121,7 +121,8 @@ def _pictures_in(folder: Path) -> set[str]:
 
 
 _PICTURE = re.compile(
-    r"\.?(sparsity|(sensitivity|training)(-cut)?|size|latency|masks|(accuracy|r2)-(size|compression)(-\d+)?)\.(svg|png)(\.[0-9a-f]{8}(\.pruneflow)?)?"
+    r"\.?(sparsity|(sensitivity|training)(-cut)?|confusion|size|latency|masks"
+    r"|(accuracy|r2)-(sparsity|size|latency|compression)(-\d+)?)\.(svg|png)(\.[0-9a-f]{8}(\.pruneflow)?)?"
 )
 
 

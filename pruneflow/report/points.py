@@ -75,6 +75,21 @@ class Point:
         return self.file.size.gzip_bytes
 
     @property
+    def validation(self) -> float | None:
+        """The same metric on the validation part, by which choices are made; None in results of before."""
+        return self.run.result.quality(self.file, "validation")
+
+    @property
+    def sparsity(self) -> float:
+        """Measured sparsity of the network, [0, 1)."""
+        return self.run.result.pruned.measured_sparsity
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Median latency, ms; None where it was not timed."""
+        return self.file.latency.pruned.median_ms if self.file.latency else None
+
+    @property
     def compression(self) -> float:
         """Size of the dense float file over that of this one, both after gzip."""
         return self.run.result.dense.tflite.gzip_bytes / self.size_bytes
@@ -113,6 +128,21 @@ class Mark:
         return self._mean(lambda point: point.quality)
 
     @cached_property
+    def validation(self) -> float | None:
+        """Mean of the same on the validation part; None where that is not known of all."""
+        return self._known(lambda point: point.validation)
+
+    @cached_property
+    def sparsity(self) -> float:
+        """Mean of the measured sparsity over the seeds."""
+        return self._mean(lambda point: point.sparsity)
+
+    @cached_property
+    def latency_ms(self) -> float | None:
+        """Mean of the median latencies, ms; None where one was not timed."""
+        return self._known(lambda point: point.latency_ms)
+
+    @cached_property
     def qualities(self) -> tuple[float, float]:
         """Lowest and highest."""
         values = [point.quality for point in self.points]
@@ -141,6 +171,11 @@ class Mark:
         for point in self.points:
             found.setdefault(point.run.result.seed, []).append(point)
         return found
+
+    def _known(self, figure: Callable[[Point], float | None]) -> float | None:
+        if None in map(figure, self.points):
+            return None
+        return self._mean(lambda point: figure(point) or 0.0)
 
     def _mean(self, figure: Callable[[Point], float]) -> float:
         return fmean(fmean(map(figure, points)) for points in self._by_seed.values())
@@ -198,11 +233,7 @@ class Grid:
     @cached_property
     def front(self) -> frozenset[Mark]:
         """Marks that no other beats in both size and accuracy, or R2."""
-        return self.front_of(lambda mark: mark.size_bytes)
-
-    def front_of(self, cost: Callable[[Mark], float]) -> frozenset[Mark]:
-        """Marks that no other beats in both cost, the lower the better, and accuracy."""
-        kept = pareto([(cost(mark), mark.quality) for mark in self.marks])
+        kept = pareto([(mark.size_bytes, mark.quality) for mark in self.marks])
         return frozenset(self.marks[index] for index in kept)
 
 

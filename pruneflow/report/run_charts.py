@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 from pruneflow.exports.sizes import FORMS
-from pruneflow.flow.figures import LatencyResult, PlanFacts, Result
+from pruneflow.flow.figures import LatencyResult, Result
+from pruneflow.flow.mistakes import Mistakes
 from pruneflow.flow.sensitivity import OF_CUT
 from pruneflow.report import sensitivity, summary
-from pruneflow.report.charts import COLOURS, HEIGHT_IN, INK, MUTED, Picture, bare, figure
+from pruneflow.report.charts import COLOURS, INK, MUTED, Picture, bare, figure
 from pruneflow.report.curves import Curve, read_curves
 from pruneflow.sparsity.sensitivity import SCAN_FILE
 
@@ -26,7 +28,9 @@ __all__ = ["MASKS_SHOWN", "MASK_WINDOW", "run_pictures"]
 
 MASKS_SHOWN = 4
 MASK_WINDOW = (64, 160)  # outputs x inputs; more could not be told apart on a screen
-FEW = 12  # weights whose bars have room for both figures
+MOST_DRAWN, MOST_NAMED, MOST_NUMBERED = 100, 30, 15  # classes of a confusion matrix
+BY_EPOCH = ("/train", "/validation")  # ends of the tags of figures at the end of each epoch
+PHASES = ("dense", "cut", "pruned", "shared", "quantization_aware")  # folders of their curves, in turn
 LONGEST_ROW = 34  # letters
 ROW_IN = 0.34  # height of a row of bars
 MICROSECONDS_BELOW_MS = 0.1
@@ -37,12 +41,13 @@ REQUESTED, MEASURED = COLOURS[0], COLOURS[4]
 DENSE, CUT, PRUNED = COLOURS[7], COLOURS[5], COLOURS[1]
 
 
-def run_pictures(folder: Path, result: Result) -> Iterator[Picture]:
+def run_pictures(folder: Path, result: Result, mistakes: Mistakes | None) -> Iterator[Picture]:
     """Draw all that there is to draw of a run; what its files do not have is left out.
 
     Args:
         folder: Folder of the run.
         result: Its result.
+        mistakes: The answers of its exported file; None where they are not known.
 
     Raises:
         PruneflowError: naming a file that holds something else.
@@ -51,10 +56,10 @@ def run_pictures(folder: Path, result: Result) -> Iterator[Picture]:
     for name, cut in ((SCAN_FILE, False), (OF_CUT, True)):
         if (folder / name).exists():
             yield sensitivity.picture(sensitivity.read(folder / name), cut=cut)
-    for name, plan in (("cut", result.plan.cut), ("pruned", result.plan)):
-        curves = read_curves(folder / name) if plan else {}
-        if plan and {"sparsity/planned", "sparsity/total"} <= set(curves):
-            yield _training(curves, result, plan, name)
+    if phases := _phases(folder):
+        yield _training(phases, result)
+    if mistakes and len(mistakes.confusion) in range(2, MOST_DRAWN + 1):
+        yield _confusion(mistakes)
     yield _sizes(result)
     if any(file.latency for file in result.tflite):
         yield _latencies(result)
@@ -88,85 +93,168 @@ def _read_masks(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict
 
 
 def _sparsities(result: Result) -> Picture:
-    """Requested and measured sparsity of each weight, as bars."""
+    """Measured sparsity of each weight as a bar, with a mark at the requested one where it differs."""
     layers = result.pruned.layers
     names = [f"{layer.name}/{layer.weight}" for layer in layers]
-    requested = [layer.requested_sparsity for layer in layers]
-    measured = [layer.measured_sparsity for layer in layers]
-    rows = list(range(len(names)))
-    few = len(names) <= FEW
-    height = max(1.7, 0.9 + (1.4 if few else 0.6) * ROW_IN * len(names))
-    drawn, axes = figure(height=height)
-    asked = [row for row in rows if requested[row] is not None]
-    if asked:
-        axes.barh(
-            [row - 0.2 for row in asked],
-            [requested[row] for row in asked],
-            0.36,
-            label="requested",
-            color=REQUESTED,
-        )
-    axes.barh([row + 0.2 for row in rows], measured, 0.36, label="measured", color=MEASURED)
-    for row in rows:
-        end, place = (measured[row], row + 0.2) if few else (max(measured[row], requested[row] or 0), row)
-        _beside(axes, end, place, f"{measured[row]:.4f}")
-        if few and (wanted := requested[row]) is not None:
-            _beside(axes, wanted, row - 0.2, f"{wanted:.4f}")
+    drawn, axes = figure(height=max(1.4, 0.9 + ROW_IN * len(names)))
+    apart = []
+    for row, layer in enumerate(layers):
+        measured, requested = layer.measured_sparsity, layer.requested_sparsity
+        differs = requested is not None and f"{requested:.4f}" != f"{measured:.4f}"
+        axes.barh([row], [measured], 0.6, color=MEASURED)
+        said = f"{measured:.4f}" + (f", requested {requested:.4f}" if differs else "")
+        _beside(axes, max(measured, requested or 0.0), row, said)
+        if differs:
+            apart.append((requested, row))
+    look = {"label": "requested", "markersize": 15, "markeredgewidth": 2, "color": REQUESTED}
+    axes.plot(*zip(*apart, strict=True), "|", **look) if apart else None
     _rows(axes, names)
     axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_xlim(0, 1.1)
+    axes.set_xlim(0, 1.5)
     axes.set_xlabel("sparsity (zeros / size of the weight)")
-    _legend_above(axes)
-    shown = "; ".join(f"{name} {value:.4f}" for name, value in zip(names, measured, strict=True))
-    ranked = "" if len(asked) == len(names) else " Weights without a request are ranked with the others."
+    if apart:
+        _legend_above(axes)
+    shown = "; ".join(
+        f"{name} {each.measured_sparsity:.4f}" for name, each in zip(names, layers, strict=True)
+    )
+    ranked = any(each.requested_sparsity is None for each in layers)
+    free = " Weights without a request are ranked with the others." if ranked else ""
+    mark = (
+        " The mark is the requested sparsity, where it differs by 0.0001 or more."
+        if apart
+        else (" Each is as requested." if not ranked else "")
+    )
     return Picture(
         "sparsity",
         "Sparsity of each weight",
-        f"Bars: sparsity of each pruned weight, requested and measured. Measured: {shown}.",
+        f"Bars: measured sparsity of each pruned weight, marks: the requested one. Measured: {shown}.",
         drawn,
-        f"Measured: zeros counted in the trained weights.{ranked}",
+        f"Bars: zeros counted in the trained weights.{mark}{free}",
     )
 
 
-def _training(curves: Mapping[str, Curve], result: Result, plan: PlanFacts, name_of_phase: str) -> Picture:
-    """Planned against measured sparsity over the steps, and the accuracy below it."""
-    drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.3, ratios=[1.2, 1], shared=True)
-    last = plan.total_steps
-    for tag, label, colour, style, width in (
-        ("sparsity/planned", "planned", REQUESTED, "-", 3.4),
-        ("sparsity/total", "measured", MEASURED, "--", 1.6),
-    ):
-        curve = curves[tag]
-        steps, values = [0, *curve.steps, last], [0.0, *curve.values, curve.values[-1]]
-        above.step(steps, values, style, where="post", label=label, color=colour, linewidth=width)
-    above.set_ylabel("sparsity (zeros / size)")
-    above.set_ylim(bottom=0)
-    _legend_above(above)
+@dataclass(frozen=True)
+class _Phase:
+    """A phase of training, with its curves over epochs that are counted from the first phase on."""
+
+    name: str
+    curves: Mapping[str, Curve]
+    start: float
+    steps: float
+
+    def epochs(self, steps: Sequence[int]) -> list[float]:
+        return [self.start + step / self.steps for step in steps]
+
+
+def _phases(folder: Path) -> list[_Phase]:
+    """Read the curves of each phase that was trained, in turn."""
+    found: list[_Phase] = []
+    start = 0.0
+    for name in PHASES:
+        curves = read_curves(folder / name)
+        by_epoch = next((curve for tag, curve in curves.items() if tag.endswith(BY_EPOCH)), None)
+        if not by_epoch:
+            continue
+        steps = max(1.0, by_epoch.steps[-1] / len(by_epoch.steps))
+        found.append(_Phase(name.replace("_", "-"), curves, start, steps))
+        start = found[-1].epochs(by_epoch.steps[-1:])[0]
+    return found
+
+
+def _training(phases: Sequence[_Phase], result: Result) -> Picture:
+    """Sparsity, loss and accuracy over the epochs of all phases, the dense one first."""
     name = result.data.metric
     reached = summary.label_of(name)
-    dense = result.quality(result.dense)
-    if dense is not None:
-        below.axhline(dense, color=DENSE, linestyle=":", label=f"dense network, {result.part}")
-    for tag, label, colour, marker in (
-        (f"{name}/train", "training", COLOURS[5], "s"),
-        (f"{name}/validation", "validation", PRUNED, "o"),
-    ):
-        if tag in curves:
-            curve = curves[tag]
-            below.plot(curve.steps, curve.values, marker=marker, markersize=4, label=label, color=colour)
-    below.set_ylabel(f"{reached} (share)" if name == "accuracy" else reached)
-    below.set_xlabel("step of the pruning phase")
-    below.set_xlim(0, last * 1.01)
-    _legend_above(below)
-    updates = plan.updates
+    pruned = any("sparsity/total" in phase.curves for phase in phases)
+    panels = [*(["sparsity"] if pruned else []), "loss", reached]
+    drawn, places = figure(rows=len(panels), height=1.35 * len(panels) + 0.7, shared=True)
+    for axes, label in zip(places, panels, strict=True):
+        axes.set_ylabel(label)
+        for phase in phases[1:]:
+            axes.axvline(phase.start, color=MUTED, linewidth=0.8)
+    if pruned:
+        _lines(places[0], phases, {"planned": "sparsity/planned", "measured": "sparsity/total"}, steps=True)
+        places[0].set_ylim(bottom=0)
+    _lines(places[-2], phases, {"training": "loss/train", "validation": "loss/validation"})
+    _lines(places[-1], phases, {"training": f"{name}/train", "validation": f"{name}/validation"})
+    for phase in phases:
+        place = (phase.start, 1.0), (3, 3)
+        transform: Any = places[0].get_xaxis_transform()
+        look: Any = {"textcoords": "offset points", "fontsize": 8, "color": INK}
+        places[0].annotate(f"{phase.name}", *place, xycoords=transform, **look)
+    places[-1].set_xlabel("epoch")
+    named = [axes for axes in places if axes.get_legend_handles_labels()[0]]
+    for axes in named[: 1 + pruned]:  # loss and accuracy have the same colours
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    places[-1].set_xlim(left=0)
+    plan = result.plan
+    last = "last phase of pruning" if plan.cut else "pruning phase"
     return Picture(
-        "training" if name_of_phase == "pruned" else f"training-{name_of_phase}",
-        f"Sparsity and {reached} while it was {name_of_phase}",
-        f"Lines over {last} steps: planned and measured sparsity, which rises to "
-        f"{curves['sparsity/total'].values[-1]:.4f} in {updates} mask updates; {reached} below.",
+        "training",
+        "Training",
+        f"Lines over the epochs of {', '.join(phase.name for phase in phases)}: "
+        f"{', '.join(panels)}, at the end of each epoch.",
         drawn,
-        f"{updates} mask updates, steps {plan.begin_step} to {plan.end_step} of "
-        f"{last}. {reached[0].upper()}{reached[1:]} at the end of each epoch.",
+        f"{plan.updates} mask updates, steps {plan.begin_step} to {plan.end_step} of {plan.total_steps} of "
+        f"the {last}. Loss and {reached}: at the end of each epoch.",
+    )
+
+
+def _lines(axes: Axes, phases: Sequence[_Phase], tags: Mapping[str, str], *, steps: bool = False) -> None:
+    """Draw curves of all phases, each in one look."""
+    for index, (label, tag) in enumerate(tags.items()):
+        colour = (REQUESTED, PRUNED)[index] if steps else (COLOURS[5], PRUNED)[index]
+        named: str | None = label
+        for phase in phases:
+            if tag not in phase.curves:
+                continue
+            curve = phase.curves[tag]
+            look: Any = {"color": colour, "label": named}
+            x = phase.epochs(curve.steps)
+            if steps:
+                style = {"linewidth": 3.4} if not index else {"linewidth": 1.4, "linestyle": "--"}
+                axes.step([phase.start, *x], [0.0, *curve.values], where="post", **look, **style)
+            else:
+                axes.plot(x, curve.values, marker="os"[1 - index], markersize=3.5, **look)
+            named = None
+
+
+def _confusion(found: Mistakes) -> Picture:
+    """The confusion matrix of the exported file: right answers blue, wrong ones orange."""
+    from matplotlib.colors import to_rgb
+
+    counts, classes = np.array(found.confusion), len(found.confusion)
+    wrong = counts * (1 - np.eye(classes, dtype=int))
+    image = np.zeros((classes, classes, 4))
+    image[..., :3] = to_rgb(COLOURS[4])
+    image[..., 3] = 0.75 * wrong / max(1, wrong.max()) + 0.1 * (wrong > 0)
+    right = counts.diagonal() / np.maximum(1, counts.sum(axis=1))
+    image[range(classes), range(classes)] = [(*to_rgb(COLOURS[5]), 0.6 * share) for share in right]
+    drawn, axes = figure(height=min(5.0, 1.6 + 0.27 * classes))
+    axes.imshow(image, aspect="auto", interpolation="nearest")
+    axes.grid(visible=False)
+    if classes <= MOST_NUMBERED:
+        for (label, answer), count in np.ndenumerate(counts):
+            if count:
+                axes.text(answer, label, f"{count}", ha="center", va="center", fontsize=7.5, color=INK)
+    if classes <= MOST_NAMED:
+        names = [_end(name) for name in found.classes]
+        turned = 0 if max(map(len, names)) <= 3 else 60
+        axes.set_xticks(range(classes), names, rotation=turned, ha="right" if turned else "center")
+        axes.set_yticks(range(classes), names)
+    axes.set_xlabel(f"answer of the {found.kind} file")
+    axes.set_ylabel("label")
+    pairs = sorted(((int(n), at) for at, n in np.ndenumerate(wrong) if n), reverse=True)[:3]
+    most = "; ".join(
+        f"{found.classes[label]} as {found.classes[answer]} {count}" for count, (label, answer) in pairs
+    )
+    said = f"Most frequent mistakes (label as answer): {most}." if most else "There is no mistake."
+    return Picture(
+        "confusion",
+        "Confusion matrix",
+        f"Matrix of {classes} classes: label against answer. {said}",
+        drawn,
+        f"{counts.sum():,} {found.part} examples. {said}",
     )
 
 
@@ -177,15 +265,20 @@ def _sizes(result: Result) -> Picture:
     for index, form in enumerate(FORMS):
         places = np.arange(len(rows)) + (index - 1.5) * 0.2
         sizes = [(size.forms[form] or 0) / 1000 for size in rows.values()]
+        ratios = [rows["dense-float"].over(size).get(form) for size in rows.values()]
         axes.barh(places, sizes, 0.19, label=form, color=COLOURS[(7, 0, 5, 2)[index]])
-        for place, size in zip(places, sizes, strict=True):
-            _beside(axes, size, place, f"{size:,.1f}" if size else "", fontsize=7)
+        for place, size, ratio in zip(places, sizes, ratios, strict=True):
+            smaller = f" ({ratio:.2f}x)" if ratio and ratio != 1 else ""
+            _beside(axes, size, place, f"{size:,.1f}{smaller}" if size else "", fontsize=7)
     _rows(axes, [name.replace(", ", ",\n") for name in rows])
     axes.set_xlabel("size (kB = 1,000 bytes)")
-    axes.margins(x=0.12)
+    axes.margins(x=0.2)
     _legend_above(axes)
     shown = "; ".join(f"{name}: {size.gzip_bytes / 1000:,.1f} kB after gzip" for name, size in rows.items())
-    caption = "raw: the .tflite file as it is; the others: compressed, as it travels."
+    caption = (
+        "raw: the .tflite file as it is; the others: compressed, as it travels. "
+        "In brackets: the size of the dense float file over this one."
+    )
     return Picture("size", "Size by encoding and compression", f"Bars: {shown}.", drawn, caption)
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from pruneflow.exports.sizes import FORMS
 from pruneflow.flow import results
 from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import marked
+from pruneflow.flow.mistakes import read_mistakes
 from pruneflow.report import summary
+from pruneflow.report.advice import advice
 from pruneflow.report.charts import styled
+from pruneflow.report.contract import contract_lines
 from pruneflow.report.layers import layer_rows
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
@@ -41,6 +43,7 @@ FILES = {
     "masks.npz": "the masks: by layer and weight, true where a weight was kept",
     "sensitivity.json": "the scan of the dense network: loss and accuracy with each weight masked alone",
     "sensitivity-cut.json": "the same of the network that was cut",
+    "mistakes.json": "answers of the exported file by class, and examples that pruning made wrong",
     "labels.txt": "names of the classes, in the order of the outputs",
     "use.py": "a script that reads one example from a file and says what the exported network answers",
     "vocabulary.json": "words and their token ids",
@@ -65,29 +68,31 @@ def write_run_report(folder: Path) -> Path:
     """
     result, page = results.read(folder), folder / REPORT
     with styled():
-        pictures = list(run_pictures(folder, result))
-        write_page(page, "run.html", pictures, **_values(folder, result, page))
+        mistakes = read_mistakes(folder)
+        pictures = list(run_pictures(folder, result, mistakes))
+        write_page(page, "run.html", pictures, **_values(folder, result, page), mistakes=mistakes)
     return page
 
 
 def _values(folder: Path, result: Result, page: Path) -> dict[str, Any]:
     metrics, classes = summary.metric_rows(result), summary.class_rows(result)
+    contract, columns = list(contract_lines(result)), ("network", *summary.columns([result])[2:])
     return {
         "title": f"{result.config['model']['name']} on {result.data.name}, pruned",
         "name": folder.name,
         "notices": [result.data.note] if result.data.note else [],
         "alarms": [judged.message] if (judged := marked(result.judgement)) else [],
         "key_figures": list(_key_figures(result)),
-        "result_columns": _columns(summary.columns([result]), numbers=4),
+        "result_columns": _columns(columns, numbers=4),
         "result_rows": list(_results(result)),
         "metric_columns": _columns(metrics[0], numbers=len(metrics[0]) - 1) if metrics else [],
         "metric_rows": [_row(cells) for cells in metrics[1:]],
         "class_columns": _columns(classes[0], numbers=len(classes[0]) - 1) if classes else [],
         "class_rows": [_class(cells) for cells in classes[1:]],
-        "findings": _findings(result),
-        "size_columns": _columns(("encoding", *FORMS), numbers=len(FORMS)),
-        "size_rows": list(_sizes(result)),
-        "layers": layer_rows(result.channels),
+        "findings": _findings(line for line in summary.findings(result) if line not in contract),
+        "contract": [line.split(maxsplit=1) for line in contract],
+        "layers": layer_rows(folder, result),
+        "layers_file": result.tflite[0].file,
         "weight_columns": _columns(("weight", "shape", *_WEIGHT_FIGURES), numbers=len(_WEIGHT_FIGURES)),
         "weight_rows": [_weight(layer) for layer in result.pruned.layers],
         "left_columns": _columns(("layer", "reason")),
@@ -97,6 +102,7 @@ def _values(folder: Path, result: Result, page: Path) -> dict[str, Any]:
         "file_columns": [Column("file"), Column("size", number=True), Column("what it is")],
         "file_rows": list(_files(folder, page)),
         "command": result.command,
+        "advice": advice([result]),
         "version_columns": _columns(("what", "version or kind")),
         "version_rows": [_row(pair) for pair in _made_with(result).items()],
         "config": yaml.safe_dump(result.config, sort_keys=False, allow_unicode=True),
@@ -104,7 +110,7 @@ def _values(folder: Path, result: Result, page: Path) -> dict[str, Any]:
 
 
 def _key_figures(result: Result) -> Iterator[dict[str, str]]:
-    """The four to six figures that somebody looks for first, of the first exported file."""
+    """The figures that somebody looks for first, of the first exported file."""
     file, dense, pruned = result.tflite[0], result.dense, result.pruned
     ratio = dense.tflite.gzip_bytes / file.size.gzip_bytes
     size = f"{file.size.gzip_bytes / 1000:,.1f} kB"
@@ -119,6 +125,8 @@ def _key_figures(result: Result) -> Iterator[dict[str, str]]:
         asked = f"requested {cut.requested:.4f}"
         yield _figure(f"{cut.of.replace('_', '-')} cut", f"{cut.removed:.4f}", asked)
     yield _figure("sparsity", f"{pruned.measured_sparsity:.4f}", f"requested {pruned.requested_sparsity:.4f}")
+    total, left = _parameters(result)
+    yield _figure("parameters that are not zero", f"{left:,}", f"of {total:,}")
     if file.latency:
         speedup = file.latency.speedup
         spread = f"{speedup.low:.2f} to {speedup.high:.2f}"
@@ -126,6 +134,14 @@ def _key_figures(result: Result) -> Iterator[dict[str, str]]:
             spread += f"; in theory {file.theoretical_speedup:.1f}x"
         yield _figure("times as fast as dense", f"{speedup.ratio:.2f}x", spread)
     yield _figure("agreement with Keras", f"{file.agreement:.2%}", f"{file.disagreements:,} differ")
+
+
+def _parameters(result: Result) -> tuple[int, int]:
+    """Return the parameters of the dense network, and those of the pruned one that are not zero."""
+    total, cut = result.dense.parameters, result.channels
+    kept = cut.parameters[1] if cut else total
+    zeros = 0 if result.pruned.channels else sum(layer.zeros for layer in result.pruned.layers)
+    return total, kept - zeros
 
 
 def _figure(name: str, value: str, beside: str) -> dict[str, str]:
@@ -136,25 +152,18 @@ def _results(result: Result) -> Iterator[Row]:
     """The dense network, and in red the others where pruning made them much worse."""
     lost = marked(result.judgement) is not None
     for index, cells in enumerate(summary.run_rows(result)):
-        yield Row([Cell(cell) for cell in cells], lost=lost and index > 0)
+        name = cells[1].partition(", ")[2]  # the title has the data set and the model
+        yield Row([Cell(cell) for cell in (name, *cells[2:])], lost=lost and index > 0)
 
 
-def _findings(result: Result) -> list[dict[str, Any]]:
+def _findings(lines: Iterable[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for line in summary.findings(result):
+    for line in lines:
         if line.startswith("  "):
             found[-1]["lines"].append(line.strip())
         else:
             found.append({"title": line, "lines": []})
     return found
-
-
-def _sizes(result: Result) -> Iterator[Row]:
-    rows = summary.size_rows(result)
-    for name, size in rows.items():
-        ratios = rows["dense-float"].over(size)
-        cells = (f"{(size.forms[form] or 0) / 1000:,.1f} kB, {ratio:.2f}x" for form, ratio in ratios.items())
-        yield _row([name, *cells])
 
 
 _WEIGHT_FIGURES = ("size", "zeros", "requested sparsity", "measured sparsity")

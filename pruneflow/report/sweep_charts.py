@@ -1,4 +1,4 @@
-"""The pictures of many runs: accuracy against size and against compression, groups as lines."""
+"""The pictures of many runs: accuracy against sparsity, size and latency, groups as lines."""
 
 from __future__ import annotations
 
@@ -7,49 +7,81 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pruneflow.errors import spelled
 from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
-from pruneflow.report.points import Grid, Mark
+from pruneflow.report.points import Grid, Mark, pareto
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["PICTURES", "sweep_pictures"]
+__all__ = ["note", "sweep_pictures"]
 
 LOG_ABOVE = 3.0  # largest over smallest from which on an axis is logarithmic
+MOST_LABELLED = 16  # marks; the labels of more would cover each other
+LONGEST_LABEL = 18  # letters
+WIDTH_IN, HEIGHT_IN = 4.5, 3.6  # three of them stand side by side
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """The horizontal axis of a chart."""
+    """The horizontal axis of a chart.
+
+    Attributes:
+        name: What accuracy is drawn against.
+        label: Below the axis.
+        value: Of a mark; None leaves it out of the chart.
+        most: Whether much of it is good.
+        spread: Ends of a bar through the mark.
+    """
 
     name: str
     label: str
-    value: Callable[[Mark], float]
-    cost: Callable[[Mark], float]
+    value: Callable[[Mark], float | None]
+    most: bool = False
+    spread: Callable[[Mark], tuple[float, float] | None] = lambda mark: None
+
+
+def _spread_us(mark: Mark) -> tuple[float, float] | None:
+    """The 10th to 90th percentile of the latency of a single run, microseconds."""
+    timed = mark.points[0].file.latency
+    return (timed.pruned.p10_ms * 1000, timed.pruned.p90_ms * 1000) if timed and not mark.counted else None
 
 
 _AXES = (
+    _Axis("sparsity", "measured sparsity (share)", lambda mark: mark.sparsity, most=True),
+    _Axis("size", "size after gzip (kB = 1,000 bytes)", lambda mark: mark.size_bytes / 1000),
     _Axis(
-        "size",
-        "size after gzip (kB = 1,000 bytes)",
-        lambda mark: mark.size_bytes / 1000,
-        lambda mark: mark.size_bytes,
-    ),
-    _Axis(
-        "compression",
-        "compression (dense float size / size, both after gzip)",
-        lambda mark: mark.compression,
-        lambda mark: -mark.compression,
+        "latency",
+        "latency, batch of 1 (µs); bar: p10 to p90",
+        lambda mark: None if mark.latency_ms is None else mark.latency_ms * 1000,
+        spread=_spread_us,
     ),
 )
 
 
-PICTURES = len(_AXES)
-"""Number of pictures of each data set."""
+@dataclass(frozen=True)
+class _Chart:
+    """The marks of one chart, each with its place on the axis, and the Pareto-optimal ones."""
+
+    grid: Grid
+    axis: _Axis
+    x: Mapping[Mark, float]
+    front: Sequence[Mark]
+
+    @classmethod
+    def of(cls, grid: Grid, axis: _Axis) -> _Chart:
+        x = {mark: value for mark in grid.marks if (value := axis.value(mark)) is not None}
+        costs = [(-value if axis.most else value, mark.quality) for mark, value in x.items()]
+        front = [list(x)[index] for index in pareto(costs)]
+        return cls(grid, axis, x, sorted(front, key=lambda mark: x[mark]))
+
+    @property
+    def title(self) -> str:
+        return f"{self.grid.metric[0].upper()}{self.grid.metric[1:]} against {self.axis.name}"
 
 
 def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterator[Picture]:
-    """Draw the runs of one data set.
+    """Draw the runs of one data set; what was not measured has no chart.
 
     Args:
         grid: They, sorted.
@@ -57,63 +89,49 @@ def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterato
         links: Where the page of each run lies, by its name.
     """
     for axis in _AXES:
-        yield _against(grid, axis, suffix, links)
+        chart = _Chart.of(grid, axis)
+        if chart.x:
+            yield _picture(chart, suffix, links)
 
 
-def _against(grid: Grid, axis: _Axis, suffix: str, links: Mapping[str, str]) -> Picture:
-    several = len(grid.groups) > 1
-    drawn, axes = figure(height=3.7 + 0.17 * (len(grid.groups) if several else 0))
+def _picture(chart: _Chart, suffix: str, links: Mapping[str, str]) -> Picture:
+    grid, axis = chart.grid, chart.axis
+    groups = grid.groups
+    height = HEIGHT_IN + 0.17 * (len(groups) if len(groups) > 1 else 0)
+    drawn, axes = figure(height=height, width=WIDTH_IN)
     tips, leads = {}, {}
-    for number, group in enumerate(grid.groups):
-        marks = [mark for mark in grid.marks if mark.group == group]
+    for number, group in enumerate(groups):
+        marks = sorted((mark for mark in chart.x if mark.group == group), key=lambda mark: chart.x[mark])
         colour, shape = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        _line(axes, grid, axis, marks, label=group or None, colour=colour)
+        style = "-" if grid.lined and len(marks) > 1 else "none"
+        line = [chart.x[mark] for mark in marks], [mark.quality for mark in marks]
+        axes.plot(*line, linestyle=style, color=colour, alpha=0.55, linewidth=1.2, zorder=2)
+        axes.plot([], [], shape, linestyle=style, color=colour, label=group or None, markersize=5)
         for mark in marks:
             gid = f"mark-{grid.marks.index(mark)}"
-            _mark(axes, grid, axis, mark, gid=gid, colour=colour, shape=shape)
-            tips[gid] = _tip(mark, on_front=mark in grid.front_of(axis.cost))
+            _mark(axes, chart, mark, gid=gid, colour=colour, shape=shape)
+            tips[gid] = _tip(mark, on_front=mark in chart.front)
             target = links.get(mark.points[0].run.name)
             if target:
                 leads[gid] = target
-    _front(axes, grid, axis)
+    _front(axes, chart)
     _baselines(axes, grid)
-    _scale(axes, [axis.value(mark) for mark in grid.marks])
+    _scale(axes, chart)
     axes.set_xlabel(axis.label)
-    unit = " (share)" if grid.metric == "accuracy" else ""
-    axes.set_ylabel(f"{grid.metric} on {grid.examples:,} {grid.part} examples{unit}")
-    axes.margins(0.06)
+    axes.set_ylabel(f"{grid.metric}, {grid.examples:,} {grid.part} examples")
+    axes.margins(0.12)
     _legend(drawn, axes)
     name = f"{grid.metric.lower()}-{axis.name}{suffix}"
-    return Picture(name, _title(grid, axis), _alt(grid, axis), drawn, _caption(grid), tips=tips, links=leads)
+    return Picture(name, chart.title, _alt(chart), drawn, tips=tips, links=leads)
 
 
-def _title(grid: Grid, axis: _Axis) -> str:
-    return f"{grid.metric[0].upper()}{grid.metric[1:]} against {axis.name}"
-
-
-def _line(axes: Axes, grid: Grid, axis: _Axis, marks: Sequence[Mark], **look: Any) -> None:
-    """Join the marks of a group, by how far they are pruned; one entry of the legend."""
-    shape = MARKERS[COLOURS.index(look["colour"])]
-    style = "-" if grid.lined and len(marks) > 1 else ""
-    points = [(axis.value(mark), mark.quality) for mark in marks]
-    axes.plot(
-        *zip(*points, strict=True),
-        linestyle=style or "none",
-        color=look["colour"],
-        alpha=0.55,
-        linewidth=1.2,
-        zorder=2,
-    )
-    axes.plot(
-        [], [], shape, linestyle=style or "none", color=look["colour"], label=look["label"], markersize=5
-    )
-
-
-def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
-    """One mark, with a bar from the lowest to the highest accuracy of its seeds; the front is filled."""
-    x, on_front = axis.value(mark), mark in grid.front_of(axis.cost)
+def _mark(axes: Axes, chart: _Chart, mark: Mark, **look: Any) -> None:
+    """One mark with its label, and a bar from the lowest to the highest of its seeds; the front is filled."""
+    x, on_front = chart.x[mark], mark in chart.front
     if len(mark.points) > 1:
         axes.plot([x, x], mark.qualities, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
+    if spread := chart.axis.spread(mark):
+        axes.plot(spread, [mark.quality] * 2, color=look["colour"], linewidth=3, alpha=0.3)
     axes.plot(
         [x],
         [mark.quality],
@@ -124,18 +142,22 @@ def _mark(axes: Axes, grid: Grid, axis: _Axis, mark: Mark, **look: Any) -> None:
         zorder=4,
         gid=look["gid"],
     )
+    label = _label(chart.grid, mark) if len(chart.x) <= MOST_LABELLED else ""
+    if label:
+        place: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
+        axes.annotate(label, (x, mark.quality), (5, 5), **place)
 
 
-def _front(axes: Axes, grid: Grid, axis: _Axis) -> None:
-    front = sorted((axis.value(mark), mark.quality) for mark in grid.front_of(axis.cost))
-    axes.plot(
-        *zip(*front, strict=True),
-        color=INK,
-        linestyle=(0, (4, 2)),
-        linewidth=1,
-        zorder=3,
-        label="Pareto front (filled)",
-    )
+def _label(grid: Grid, mark: Mark) -> str:
+    """Return the settings of a mark that the legend does not say."""
+    settings, keys = mark.points[0].settings, [key for key in grid.keys if key not in grid.group_keys]
+    label = ", ".join(spelled(settings[key]) for key in keys if key in settings)
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+
+
+def _front(axes: Axes, chart: _Chart) -> None:
+    line = [chart.x[mark] for mark in chart.front], [mark.quality for mark in chart.front]
+    axes.plot(*line, color=INK, linestyle=(0, (4, 2)), linewidth=1, zorder=3, label="Pareto front (filled)")
 
 
 def _baselines(axes: Axes, grid: Grid) -> None:
@@ -148,10 +170,12 @@ def _baselines(axes: Axes, grid: Grid) -> None:
         )
 
 
-def _scale(axes: Axes, values: Sequence[float]) -> None:
+def _scale(axes: Axes, chart: _Chart) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    if max(values) / min(values) < LOG_ABOVE:
+    values = list(chart.x.values())
+    if chart.axis.most or max(values) / min(values) < LOG_ABOVE:
+        axes.locator_params(axis="x", nbins=5)
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
@@ -169,16 +193,19 @@ def _legend(drawn: Any, axes: Axes) -> None:
 def _tip(mark: Mark, *, on_front: bool) -> str:
     low, high = mark.qualities
     spread = f" ({low:.4f} to {high:.4f}, {mark.counted})" if mark.counted else ""
-    front = "; on the Pareto front" if on_front else ""
     label = f"{mark.label}: " if mark.label else ""
-    return (
-        f"{label}{mark.points[0].metric} {mark.quality:.4f}{spread}, {mark.size_bytes / 1000:,.1f} kB, "
-        f"{mark.compression:.2f}x{front}"
+    latency = "" if mark.latency_ms is None else f", {mark.latency_ms:.3g} ms"
+    first = f"{label}{mark.points[0].metric} {mark.quality:.4f}{spread}, sparsity {mark.sparsity:.4f}"
+    size = f"{mark.size_bytes / 1000:,.1f} kB ({mark.compression:.2f}x)"
+    return f"{first}, {size}{latency}{'; on the Pareto front' if on_front else ''}"
+
+
+def note(grid: Grid) -> str:
+    """Return the words that belong to all charts of one data set."""
+    said = (
+        "Filled marks, joined by the dashed line: no other is both better along the axis and as accurate. "
+        "Hover a mark for its figures; it leads to the page of its run."
     )
-
-
-def _caption(grid: Grid) -> str:
-    said = "Filled marks, joined by the dashed line: no other is both as small and as accurate."
     if grid.seeds > 1:
         said += f" Marks are means over up to {grid.seeds} seeds, bars reach from the lowest to the highest."
     if not grid.lined:
@@ -208,8 +235,6 @@ def _interval(share: float, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _alt(grid: Grid, axis: _Axis) -> str:
-    front = sorted(grid.front_of(axis.cost), key=axis.value)
-    return f"{_title(grid, axis)}, {len(grid.marks)} marks. Pareto front: " + "; ".join(
-        _tip(mark, on_front=False) for mark in front
-    )
+def _alt(chart: _Chart) -> str:
+    tips = "; ".join(_tip(mark, on_front=False) for mark in chart.front)
+    return f"{chart.title}, {len(chart.x)} marks. Pareto front: {tips}"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pruneflow.errors import PruneflowError, spelled
 from pruneflow.flow.figures import LatencyResult, Result
 from pruneflow.flow.judgement import Judgement, marked
+from pruneflow.report.advice import advice
 from pruneflow.report.charts import Picture, styled
+from pruneflow.report.choice import chosen
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of
-from pruneflow.report.sweep_charts import PICTURES, sweep_pictures
+from pruneflow.report.sweep_charts import note, sweep_pictures
 from pruneflow.runtime.records import pick
 
 __all__ = ["write_sweep_report"]
 
 NONE = Cell("", float("nan"))
+MOST_MODELS = 3  # that a title names
 
 
 def write_sweep_report(collected: Collected, page: Path) -> Path:
@@ -39,8 +43,12 @@ def write_sweep_report(collected: Collected, page: Path) -> Path:
     links = {run.name: _page_of(run, page) for run in collected.runs}
     grids = _grids(points_of(collected.runs))
     with styled():
-        pictures = list(_pictures(grids, links))
-        write_page(page, "sweep.html", pictures, **_values(collected, grids, links, page))
+        drawn = _pictures(grids, links)
+        counts = [len(each) for each in drawn]
+        values = _values(collected, grids, links, page)
+        write_page(
+            page, "sweep.html", [picture for each in drawn for picture in each], counts=counts, **values
+        )
     return page
 
 
@@ -69,9 +77,12 @@ def _page_of(run: Run, page: Path) -> str:
     return link(own if own.is_file() else run.folder / "result.json", page)
 
 
-def _pictures(grids: Mapping[str, Grid], links: Mapping[str, str]) -> Iterator[Picture]:
-    for number, grid in enumerate(grids.values()):
-        yield from sweep_pictures(grid, f"-{number + 1}" if len(grids) > 1 else "", links)
+def _pictures(grids: Mapping[str, Grid], links: Mapping[str, str]) -> list[list[Picture]]:
+    """Draw the runs of each data set."""
+    return [
+        list(sweep_pictures(grid, f"-{number}" if len(grids) > 1 else "", links))
+        for number, grid in enumerate(grids.values(), start=1)
+    ]
 
 
 def _values(
@@ -88,10 +99,7 @@ def _values(
         ],
         "alarms": list(_alarms(collected.runs)),
         "notices": [*collected.notices, *_notices(collected, grids)],
-        "parts": [
-            {**_part(title, grid, links), "pictures": slice(index * PICTURES, (index + 1) * PICTURES)}
-            for index, (title, grid) in enumerate(grids.items())
-        ],
+        "parts": [_part(title, grid, links) for title, grid in grids.items()],
         "failed_columns": [Column("run"), Column("message")],
         "failed_rows": [
             Row([Cell(run.name, link=link(run.folder / "failure.json", page)), Cell(run.message)])
@@ -107,8 +115,15 @@ def _title(collected: Collected, grids: Mapping[str, Grid]) -> str:
     keys = list(labels(differing(points)).values()) if points else []
     if any(grid.seeds > 1 for grid in grids.values()):
         keys.append("seed")
-    said = f"{count} run{'' if count == 1 else 's'}" + (f", {failed} failed" if failed else "")
+    subject = _subject(points) if len(grids) == 1 else ""
+    said = f"{count} run{'' if count == 1 else 's'}{subject}" + (f", {failed} failed" if failed else "")
     return said + (f": {', '.join(keys)}" if keys else "" if failed else ": nothing differs")
+
+
+def _subject(points: Sequence[Point]) -> str:
+    """Name the models and the data set that the runs have in common."""
+    models = dict.fromkeys(str(point.run.result.config["model"]["name"]) for point in points)
+    return f" of {' and '.join(models)} on {points[0].data[0]}" if len(models) <= MOST_MODELS else ""
 
 
 def _notices(collected: Collected, grids: Mapping[str, Grid]) -> Iterator[str]:
@@ -159,30 +174,50 @@ def _swept_in(folder: Path, runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _part(title: str, grid: Grid, links: Mapping[str, str]) -> dict[str, Any]:
+    points = [point for mark in grid.marks for point in mark.points]
     repeated = any(mark.counted for mark in grid.marks)
     keys = [*grid.keys, *(["seed"] if repeated else [])]
     named = {**grid.labels, "seed": "seed"}
-    judged = any(marked(point.run.result.judgement) for mark in grid.marks for point in mark.points)
+    judged = any(marked(point.run.result.judgement) for point in points)
     front = {id(point) for mark in grid.front for point in mark.points}
-    mixed = len({point.run.result.sparsity_of for mark in grid.marks for point in mark.points}) > 1
-    rows = [
-        _run_row(point, keys, links, front=id(point) in front, extra=(judged, mixed))
-        for mark in grid.marks
-        for point in mark.points
+    mixed = len({point.run.result.sparsity_of for point in points}) > 1
+    rows = [_run_row(point, keys, links, front=id(point) in front, extra=(judged, mixed)) for point in points]
+    columns = [
+        Column("run"),
+        *([Column("pruning")] if judged else []),
+        *_key_columns(grid, keys, named),
+        *([Column("sparsity of")] if mixed else []),
+        *_figure_columns(grid, _figures_on(grid.part)),
     ]
+    columns, rows, common = _shared(columns, rows, ("run", grid.label, f"validation {grid.metric}"))
+    choice = chosen(grid)
     return {
         "title": title,
-        "columns": [
-            Column("run"),
-            *([Column("pruning")] if judged else []),
-            *_key_columns(grid, keys, named),
-            *([Column("sparsity of")] if mixed else []),
-            *_figure_columns(grid, _figures_on(grid.part)),
-        ],
+        "choice": choice,
+        "chosen_link": links[choice.point.run.name] if choice else "",
+        "note": note(grid),
+        "advice": advice([point.run.result for point in points]),
+        "columns": columns,
         "rows": rows,
+        "common": common,
         "seed_columns": [*_key_columns(grid, grid.keys, named), *_figure_columns(grid, _SEED_FIGURES)],
         "seed_rows": [_seed_row(mark, grid) for mark in grid.marks] if repeated else [],
     }
+
+
+def _shared(
+    columns: Sequence[Column], rows: Sequence[Row], stay: Sequence[str]
+) -> tuple[list[Column], list[Row], str]:
+    """Take the columns that say the same in each row out of a table, and say it in words."""
+    kept, said = [], []
+    for index, column in enumerate(columns):
+        first, *others = {row.cells[index].text for row in rows}
+        if others or len(rows) < 2 or column.name in stay:
+            kept.append(index)
+        elif first:
+            said.append(f"{column.name} {first}")
+    cut = [replace(row, cells=[row.cells[index] for index in kept]) for row in rows]
+    return [columns[index] for index in kept], cut, f"In all rows: {'; '.join(said)}." if said else ""
 
 
 def _key_columns(grid: Grid, keys: Sequence[str], named: Mapping[str, str]) -> list[Column]:
@@ -232,17 +267,17 @@ def _number(form: str, figure: Callable[[Point], float | None], point: Point) ->
 
 # Name of a column, how it is written, and where the figure is.
 _FIGURES: dict[str, tuple[str, Callable[[Point], float | None]]] = {
-    "sparsity": ("{:.4f}", lambda point: point.run.result.pruned.measured_sparsity),
-    "size, kB gzip": ("{:,.1f}", lambda point: point.size_bytes / 1000),
-    "compression": ("{:.2f}x", lambda point: point.compression),
     "{metric}": ("{:.4f}", lambda point: point.quality),
-    "validation {metric}": ("{:.4f}", lambda point: point.run.result.quality(point.file, "validation")),
+    "validation {metric}": ("{:.4f}", lambda point: point.validation),
     "dense {metric}": ("{:.4f}", lambda point: point.run.result.quality(point.run.result.dense, point.part)),
+    "sparsity": ("{:.4f}", lambda point: point.sparsity),
+    "kB gzip": ("{:,.1f}", lambda point: point.size_bytes / 1000),
+    "compression": ("{:.2f}x", lambda point: point.compression),
+    "latency, ms": ("{:.3g}", lambda point: point.latency_ms),
+    "speedup": ("{:.2f}x", lambda point: pick(point.file, "latency.speedup.ratio")),
     "agreement": ("{:.2%}", lambda point: point.file.agreement),
-    "latency, ms": ("{:.4g}", lambda point: pick(point.file, "latency.pruned.median_ms")),
-    "times as fast as dense": ("{:.2f}x", lambda point: pick(point.file, "latency.speedup.ratio")),
 }
-_SEED_FIGURES = ("runs", "{metric}", "size, kB gzip", "compression")
+_SEED_FIGURES = ("runs", "{metric}", "kB gzip", "compression")
 
 
 def _figures_on(part: str) -> list[str]:

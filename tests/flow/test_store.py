@@ -414,6 +414,7 @@ SETTINGS = {
     **dict.fromkeys((f"goal.{each.name}" for each in fields(NoGoal) if each.name != "name"), ("9", "")),
     "logger.name": ("other", ""),
     "test_part": ("false", ""),
+    "report_examples": ("false", ""),
     "distribution.layers": ("{conv2d:0.5}", "pruned"),
     "export.encoding": ("sparse", "export"),
     "export.compression": ("zstd", ""),

@@ -103,13 +103,8 @@ def test_the_reports_of_a_real_sweep_and_its_runs_open_without_errors_and_their_
         assert len(found) >= 8
         assert [link for link in found if not link.is_file()] == []
     drawings = browser.find_elements("css selector", "figure svg")
-    assert [drawing.get_attribute("aria-label")[:5] for drawing in drawings] == [
-        "Bars:",
-        "Lines",
-        "Bars:",
-        "Media",
-        "Image",
-    ]
+    shown = [drawing.get_attribute("aria-label").split()[0] for drawing in drawings]
+    assert shown == ["Bars:", "Lines", "Matrix", "Bars:", "Median", "Images"]
     assert all(drawing.size["width"] > 300 and drawing.size["height"] > 80 for drawing in drawings)
 
 
@@ -148,22 +143,86 @@ def test_a_table_sorts_by_figures_up_and_down_and_what_is_missing_comes_last(bro
     assert sorts == 1
 
 
-def test_a_page_fits_a_phone_in_light_and_dark(browser, made_up):
+@pytest.fixture
+def crowded(tmp_path):
+    """Runs that differ in everything that a table shows, two seeds of each, one of them marked."""
+    for index in range(8):
+        file = exported(accuracy=0.9 + index / 200, gzip_bytes=1000 * (index + 1))
+        file["agreement"] = 0.99 + index / 1000
+        file["latency"]["pruned"]["median_ms"] = 0.006 + index / 1000
+        file["latency"]["speedup"]["ratio"] = 1 + index / 10
+        settings = {"criterion__name": ("magnitude", "random")[index % 2], "trainer__batch_size": 64 << index}
+        found = result(file, seed=index // 4, dense_accuracy=0.97 + index / 1000, **settings)
+        found["pruned"]["measured_sparsity"] = 0.5 + index / 20
+        if index == 7:
+            found["judgement"] = {
+                "verdict": "dropped",
+                "message": "Pruning cost 0.0500.",
+                "dense": 0.98,
+                "pruned": 0.93,
+                "drop": 0.05,
+                "chance": 0.1,
+                "max_accuracy_drop": None,
+            }
+        write_run(tmp_path / f"criterion={settings['criterion__name']},batch_size={64 << index}", found)
+    return write_sweep_report(collect([tmp_path]), tmp_path / "report.html")
+
+
+@contextlib.contextmanager
+def screen(browser, width, scheme="light"):
+    """Emulate a screen; one of less than 500 pixels is a phone."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+CUT = """return [...document.querySelectorAll('.wide, .drawing, .examples, section')]
+    .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.textContent.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_nothing_is_cut_at_usual_widths(browser, crowded, real_sweep, width):
+    pages = [crowded, real_sweep / "report.html", *sorted(real_sweep.glob("*/report.html"))[:1]]
+    with screen(browser, width):
+        for page in pages:
+            opened(browser, page)
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+            assert browser.execute_script(CUT) == []
+
+
+def test_the_accuracy_is_on_the_screen_of_a_phone(browser, crowded):
+    with screen(browser, 390):
+        opened(browser, crowded)
+        script = """return [...document.querySelectorAll('.runs [data-column="accuracy"]')]
+            .map(cell => cell.getBoundingClientRect().right)"""
+        ends = browser.execute_script(script)
+    assert len(ends) >= 8 and all(0 < end <= 390 for end in ends)
+
+
+def test_a_page_says_which_run_to_take_before_it_draws_and_nothing_is_empty_on_the_right(browser, crowded):
+    with screen(browser, 1920):
+        opened(browser, crowded)
+        places = browser.execute_script(
+            "return ['.choice', 'figure:last-of-type'].map(each => document.querySelector(each)"
+            ".getBoundingClientRect()).map(each => [each.top, each.right])"
+        )
+    assert places[0][0] < places[1][0] and places[1][1] > 1700
+
+
+def test_a_page_is_readable_in_light_and_dark(browser, made_up):
     for scheme in ("light", "dark"):
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        try:
+        with screen(browser, 390, scheme):
             opened(browser, made_up)
-            width = browser.execute_script("return document.documentElement.scrollWidth")
             ink, paper = (
                 browser.execute_script(f"return getComputedStyle(document.body).{name}")
                 for name in ("color", "backgroundColor")
             )
-        finally:
-            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        assert width <= 390
         assert contrast(ink, paper) > 7, (scheme, ink, paper)
 
 

@@ -96,7 +96,8 @@ def drawings(folder, found):
     sweep_page._values(collected, grids, links, page)
     run_page._values(folder, found, folder / "report.html")
     with styled():
-        return [inline(each) for each in (*sweep_page._pictures(grids, links), *run_pictures(folder, found))]
+        of_sweep = [picture for each in sweep_page._pictures(grids, links) for picture in each]
+        return [inline(each) for each in (*of_sweep, *run_pictures(folder, found, None))]
 
 
 NESTED = '{"format": 2, "config": ' + '{"a": ' * 100_000 + "1" + "}" * 100_000 + "}"
@@ -193,7 +194,7 @@ def npy(array):
 def test_masks_that_are_none_are_named(tmp_path, masks):
     MASKS[masks](tmp_path / "masks.npz")
     with pytest.raises(PruneflowError, match=r"masks\.npz does not hold the masks of this run: \w+: "):
-        list(run_pictures(tmp_path, typed(whole())))
+        list(run_pictures(tmp_path, typed(whole()), None))
 
 
 @pytest.mark.parametrize("kind", ["foreign", "bytes", "pipe", "folder"])

@@ -18,7 +18,6 @@ from pruneflow.report import automatic, page
 from pruneflow.report.charts import COLOURS, Picture, figure, inline, png, styled, svg
 from pruneflow.report.collect import Run, collect
 from pruneflow.report.curves import Curve, read_curves
-from pruneflow.report.layers import Bar, layer_rows
 from pruneflow.report.points import grid_of, labels, pareto, points_of
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
@@ -77,9 +76,9 @@ def test_runs_are_compared_on_the_validation_part_where_one_left_the_test_part_a
     for name, each in {"one": one, "other": other}.items():
         write_run(tmp_path / name, each)
     page = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
-    head, first, _ = page.rows
+    head, *_ = page.rows
     assert head.count("validation accuracy") == 1 and "accuracy" not in head
-    assert first[head.index("dense validation accuracy")] == "0.9800"
+    assert "In all rows: dense validation accuracy 0.9800" in page.text
     assert "0.9600 on 6,000 validation examples stands for" in page.text
     other["data"] = {**other["data"], "digest": "cd" * 32}
     assert [point.part for point in points_of(runs(one, other))] == ["test", "validation"]
@@ -162,16 +161,6 @@ def test_every_run_has_a_row_though_marks_are_one(tmp_path):
         ["threads=1", "1"],
         ["threads=2", "2"],
     ]
-
-
-def test_the_front_of_compression_is_its_own(tmp_path):
-    """Two dense networks: the smaller file is not the one that shrank most."""
-    small, large = result(exported(accuracy=0.9, gzip_bytes=5_000)), result(exported(accuracy=0.8))
-    large["config"]["model"]["filters"], large["dense"]["tflite"]["gzip_bytes"] = [64], 800_000
-    found = grid(small, large)
-    by_compression = found.front_of(lambda mark: -mark.compression)
-    assert [mark.quality for mark in found.front] == [0.9]
-    assert {mark.quality for mark in by_compression} == {0.8, 0.9}
 
 
 @pytest.mark.parametrize(
@@ -348,27 +337,6 @@ def cut_to_half():
     return found
 
 
-def test_layers_are_drawn_before_and_after_a_cut():
-    first, second, whole = layer_rows(typed(cut_to_half()).channels)
-    assert first.cells["units"] == [Bar("heads 4 to 2", 50, 50), Bar("values 8", 100, 100)]
-    assert first.cells["multiply-adds"] == [Bar("1,000 to 500", 100 * 1000 / 3000, 50)]
-    assert first.cells["bytes"] == [Bar("40 to 24", 2, 60)]
-    assert second.cells["units"] == []
-    assert second.cells["multiply-adds"] == [Bar("3,000 to 1,500", 100, 50)]
-    assert (whole.name, whole.cells["bytes"]) == ("whole network", [Bar("2,120 to 1,080")])
-    assert layer_rows(None) == []
-
-
-def test_the_page_of_a_network_that_was_cut_has_the_drawing_of_its_layers(tmp_path):
-    made = write_run_report(write_run(tmp_path / "run", cut_to_half()))
-    shown = Page(made)
-    assert ["layer", "units", "multiply-adds", "bytes"] in shown.rows
-    assert ["a<b>", "heads 4 to 2values 8", "1,000 to 500", "40 to 24"] in shown.rows
-    assert ["whole network", "", "4,000 to 2,000", "2,120 to 1,080"] in shown.rows
-    assert '<div class="bar" style="width: 33.33%"><div style="width: 50.0%">' in made.read_text()
-    assert "before and after the cut" not in Page(write_run_report(write_run(tmp_path / "b", result()))).text
-
-
 def test_a_run_without_curves_masks_latency_and_baseline_has_a_page_all_the_same(tmp_path):
     folder = write_run(tmp_path / "run", result(exported(timed=False), dense_accuracy=None))
     shown = Page(write_run_report(folder))
@@ -447,7 +415,10 @@ def test_failed_runs_are_counted_in_the_title(tmp_path):
     write_run(tmp_path / "one", result())
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "failure.json").write_text('{"message": "no"}')
-    assert "2 runs, 1 failed" in Page(write_sweep_report(collect([tmp_path]), tmp_path / "r.html")).text
+    assert (
+        "2 runs of cnn on mnist, 1 failed"
+        in Page(write_sweep_report(collect([tmp_path]), tmp_path / "r.html")).text
+    )
 
 
 # The page of many runs
@@ -467,16 +438,20 @@ def test_the_page_of_a_sweep_has_a_row_per_file_and_marks_the_front(tmp_path):
     folder = sweep(tmp_path / "sweep")
     made = write_sweep_report(collect([folder]), folder / "report.html")
     shown, text = Page(made), made.read_text()
-    assert "4 runs: export, final_sparsity" in shown.text
+    assert "4 runs of cnn on mnist: export, final_sparsity" in shown.text
     (row,) = [row for row in shown.rows if row[0] == "final_sparsity=0.9,export=int8"]
-    assert row[1:8] == ["int8", "0.9", "0.8000", "3.8", "20.27x", "0.9400", "0.9300"]
-    marked = re.findall(r'<tr class="marked"><td><a href="([^"]*)"', text)
+    assert row[1:7] == ["int8", "0.9", "0.9400", "0.9300", "3.8", "20.27x"]
+    assert "In all rows: dense accuracy 0.9800; sparsity 0.8000; latency, ms 0.006;" in shown.text
+    marked = re.findall(r'<tr class="marked"><td data-column="run"><a href="([^"]*)"', text)
     assert {unquote(link) for link in marked} == {
         "final_sparsity=0.5,export=int8/result.json",  # as accurate as the float one, and smaller
         "final_sparsity=0.9,export=int8/result.json",
     }
     assert [link for link in shown.links if not (folder / unquote(link)).is_file()] == []
-    assert text.count("accuracy 0.9400, 3.8 kB, 20.27x") >= 2  # a tip in each picture
+    assert text.count("accuracy 0.9400, sparsity 0.8000, 3.8 kB (20.27x), 0.006 ms") >= 3  # a tip in each
+    assert shown.text.index("Take export=int8, final_sparsity=0.5 : it is the") < shown.text.index(
+        "Accuracy against"
+    )
 
 
 @pytest.mark.run
@@ -494,7 +469,7 @@ def test_a_sweep_over_seeds_has_means_with_their_extremes(tmp_path):
         write_run(tmp_path / f"seed={seed}", result(exported(accuracy=accuracy), seed=seed))
     shown = Page(write_sweep_report(collect([tmp_path]), tmp_path / "report.html"))
     assert ["2 seeds", "0.9700 (0.9600 to 0.9800)", "20.0", "3.80x"] in shown.rows
-    assert "2 runs: seed" in shown.text
+    assert "2 runs of cnn on mnist: seed" in shown.text
 
 
 REASONS = ("is not a result", "has format 9", "under way, or was cut off")
@@ -516,7 +491,7 @@ def test_failed_runs_and_those_without_a_result_are_told_of_and_the_rest_is_show
     found = collect([folder])
     shown = Page(write_sweep_report(found, folder / "report.html"))
     assert ["failed", "Training diverged: loss is <nan>."] in shown.rows
-    assert "5 runs, 1 failed" in shown.text
+    assert "5 runs of cnn on mnist, 1 failed" in shown.text
     assert [notice.split(":")[0] for notice in found.notices] == ["broken", "newer", "running"]
     for notice, said in zip(found.notices, REASONS, strict=True):
         assert said in notice and notice in shown.text
@@ -529,7 +504,7 @@ def test_several_sweeps_are_compared_by_all_that_differs_and_that_is_said(tmp_pa
         write_run(two / f"criterion={name}", result(criterion__name=name))
     shown = Page(write_sweep_report(collect([one, two]), tmp_path / "c.html"))
     assert f"differ in other settings ({one}: export, final_sparsity; {two}: criterion)" in shown.text
-    assert "6 runs: criterion, export, final_sparsity" in shown.text
+    assert "6 runs of cnn on mnist: criterion, export, final_sparsity" in shown.text
     assert any(row[0] == "two/criterion=random" for row in shown.rows)
 
 
