@@ -39,10 +39,8 @@ def advice(results: Sequence[Result]) -> str:
     key, of_values = max(costs.items(), key=lambda each: max(each[1].values()) - min(each[1].values()))
     name, shown = labels(list(costs))[key], _some(of_values)
     metric = _metric(points[0].run.result)
-    values = ", ".join(
-        f"{f'{name}=' if index == 0 else ''}{value} {'costs ' if index == 0 else ''}{_points(cost, metric)}"
-        for index, (value, cost) in enumerate(shown.items())
-    )
+    costs_of = [f"{value} {_change(cost, metric)}" for value, cost in shown.items()]
+    values = f"{name}={', '.join(costs_of)}"
     return f"On the validation part {values}: {_after(key, of_values, points)}."
 
 
@@ -57,7 +55,7 @@ def cost_in_words(result: Result, file: TfliteResult) -> str:
     metric = _metric(result)
     if abs(cost) <= NOTHING:
         return f"costs no {metric}"
-    return f"{'costs' if cost > 0 else 'gains'} {_points(abs(cost), metric)} of {metric}"
+    return f"{_change(cost, metric)} of {metric}"
 
 
 def _of_run(result: Result) -> str:
@@ -171,7 +169,7 @@ def _option(result: Result, group: str) -> str:
 
 
 def _costs(points: Sequence[Point]) -> dict[str, dict[str, float]]:
-    """Return the mean cost of each value of each setting that differs; none where a cost is unknown."""
+    """Return the mean cost of each value of each setting that matters; none where a cost is unknown."""
     of_points = [_cost(point.run.result, point.file) for point in points]
     if None in of_points:
         return {}
@@ -181,8 +179,9 @@ def _costs(points: Sequence[Point]) -> dict[str, dict[str, float]]:
         for point, cost in zip(points, of_points, strict=True):
             if key in point.settings and cost is not None:
                 of_values.setdefault(spelled(point.settings[key]), []).append(cost)
-        if len(of_values) > 1:
-            found[key] = {value: fmean(each) for value, each in of_values.items()}
+        means = {value: fmean(each) for value, each in of_values.items()}
+        if len(means) > 1 and (key == SPARSITY or max(means.values()) - min(means.values()) > NOTHING):
+            found[key] = means
     return found
 
 
@@ -206,13 +205,15 @@ def _cost(result: Result, file: TfliteResult) -> float | None:
     return None if dense is None or reached is None else dense - reached
 
 
-def _points(cost: float, metric: str) -> str:
-    """Spell a cost.
+def _change(cost: float, metric: str) -> str:
+    """Spell a cost, which may be a gain.
 
-    >>> _points(0.0071, "accuracy"), _points(-0.01, "accuracy"), _points(0.0071, "R2")
-    ('0.7 points', '-1.0 points', '0.0071')
+    >>> _change(0.0071, "accuracy"), _change(-0.0001, "accuracy"), _change(-0.0071, "R2")
+    ('costs 0.7 points', 'costs 0.0 points', 'gains 0.0071')
     """
-    return f"{100 * cost + 0.0:.1f} points" if metric == "accuracy" else f"{cost:.4f}"
+    shown = round(100 * cost, 1) if metric == "accuracy" else round(cost, 4)
+    size = f"{abs(shown):.1f} points" if metric == "accuracy" else f"{abs(shown):.4f}"
+    return f"{'gains' if shown < 0 else 'costs'} {size}"
 
 
 def _metric(result: Result) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "png",
     "styled",
     "svg",
+    "time_unit",
 ]
 
 INK, MUTED, GRID = "#1b1f24", "#59636e", "#d5dae0"
@@ -39,6 +40,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")  # groups differ in more than their colour
 
 LONGEST = 64  # letters of a name
+MICROSECONDS_BELOW_MS = 0.1
 WIDTH_IN, HEIGHT_IN, DPI = 5.6, 3.4, 150
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -144,6 +146,15 @@ def shortened(name: str) -> str:
     """A name that fits into a picture: what is too long loses its middle."""
     half = LONGEST // 2
     return name if len(name) <= LONGEST else f"{name[:half]} … {name[-half:]}"
+
+
+def time_unit(most_ms: float) -> tuple[int, str]:
+    """Return the unit for times up to ``most_ms``, and the number of them in a millisecond.
+
+    >>> time_unit(0.02), time_unit(3.0)
+    ((1000, 'µs'), (1, 'ms'))
+    """
+    return (1000, "µs") if most_ms < MICROSECONDS_BELOW_MS else (1, "ms")
 
 
 def bare(axes: Axes, *, grid: str) -> None:

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 from pruneflow.exports.sizes import FORMS
-from pruneflow.flow.figures import LatencyResult, Result
+from pruneflow.flow.figures import Result
 from pruneflow.flow.mistakes import Mistakes
 from pruneflow.flow.sensitivity import OF_CUT
 from pruneflow.report import sensitivity, summary
-from pruneflow.report.charts import COLOURS, INK, MUTED, Picture, bare, figure
+from pruneflow.report.charts import COLOURS, INK, MUTED, Picture, bare, figure, time_unit
 from pruneflow.report.curves import Curve, read_curves
 from pruneflow.sparsity.sensitivity import SCAN_FILE
 
@@ -33,7 +33,6 @@ BY_EPOCH = ("/train", "/validation")  # ends of the tags of figures at the end o
 PHASES = ("dense", "cut", "pruned", "shared", "quantization_aware")  # folders of their curves, in turn
 LONGEST_ROW = 34  # letters
 ROW_IN = 0.34  # height of a row of bars
-MICROSECONDS_BELOW_MS = 0.1
 
 _Mask = npt.NDArray[np.bool_]
 
@@ -246,7 +245,7 @@ def _confusion(found: Mistakes) -> Picture:
     axes.set_ylabel("label")
     pairs = sorted(((int(n), at) for at, n in np.ndenumerate(wrong) if n), reverse=True)[:3]
     most = "; ".join(
-        f"{found.classes[label]} as {found.classes[answer]} {count}" for count, (label, answer) in pairs
+        f"{found.classes[label]} as {found.classes[answer]}: {count}" for count, (label, answer) in pairs
     )
     said = f"Most frequent mistakes (label as answer): {most}." if most else "There is no mistake."
     return Picture(
@@ -294,8 +293,7 @@ def _latencies(result: Result) -> Picture:
             ("pruned", latency.pruned, PRUNED),
         )
     ]
-    small = max(timing.p90_ms for _, timing, _ in rows) < MICROSECONDS_BELOW_MS
-    factor, unit = (1000, "µs") if small else (1, "ms")
+    factor, unit = time_unit(max(timing.p90_ms for _, timing, _ in rows))
     drawn, axes = figure(height=0.9 + ROW_IN * len(rows))
     for row, (_, timing, colour) in enumerate(rows):
         low, median, high = (each * factor for each in (timing.p10_ms, timing.median_ms, timing.p90_ms))
@@ -313,12 +311,8 @@ def _latencies(result: Result) -> Picture:
         "Latency",
         f"Median time of one invocation: {shown}.",
         drawn,
-        " ".join([*_verdicts(timed), f"{first.n:,} invocations in turn, threads {first.threads}."]),
+        f"{first.n:,} invocations in turn, threads {first.threads}. The verdict is under What was found.",
     )
-
-
-def _verdicts(timed: Sequence[tuple[str, LatencyResult]]) -> list[str]:
-    return [latency.verdict if len(timed) == 1 else f"{kind}: {latency.verdict}" for kind, latency in timed]
 
 
 def _masks(masks: Mapping[str, _Mask], count: int) -> Picture:

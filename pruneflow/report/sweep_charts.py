@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pruneflow.errors import spelled
-from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened
+from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened, time_unit
 from pruneflow.report.points import Grid, Mark, pareto
 
 if TYPE_CHECKING:
@@ -41,22 +41,26 @@ class _Axis:
     spread: Callable[[Mark], tuple[float, float] | None] = lambda mark: None
 
 
-def _spread_us(mark: Mark) -> tuple[float, float] | None:
-    """The 10th to 90th percentile of the latency of a single run, microseconds."""
-    timed = mark.points[0].file.latency
-    return (timed.pruned.p10_ms * 1000, timed.pruned.p90_ms * 1000) if timed and not mark.counted else None
+def _axes(grid: Grid) -> list[_Axis]:
+    times = [mark.latency_ms for mark in grid.marks if mark.latency_ms is not None]
+    factor, unit = time_unit(max(times, default=0.0))
 
+    def latency(mark: Mark) -> float | None:
+        return None if mark.latency_ms is None else mark.latency_ms * factor
 
-_AXES = (
-    _Axis("sparsity", "measured sparsity (share)", lambda mark: mark.sparsity, most=True),
-    _Axis("size", "size after gzip (kB = 1,000 bytes)", lambda mark: mark.size_bytes / 1000),
-    _Axis(
-        "latency",
-        "latency, batch of 1 (µs); bar: p10 to p90",
-        lambda mark: None if mark.latency_ms is None else mark.latency_ms * 1000,
-        spread=_spread_us,
-    ),
-)
+    def spread(mark: Mark) -> tuple[float, float] | None:
+        found = mark.points[0].file.latency
+        return (
+            (found.pruned.p10_ms * factor, found.pruned.p90_ms * factor)
+            if found and not mark.counted
+            else None
+        )
+
+    return [
+        _Axis("sparsity", "measured sparsity (share)", lambda mark: mark.sparsity, most=True),
+        _Axis("size", "size after gzip (kB = 1,000 bytes)", lambda mark: mark.size_bytes / 1000),
+        _Axis("latency", f"latency, batch of 1 ({unit}); bar: p10 to p90", latency, spread=spread),
+    ]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterato
         suffix: Ends the names of the files, where there are several data sets.
         links: Where the page of each run lies, by its name.
     """
-    for axis in _AXES:
+    for axis in _axes(grid):
         chart = _Chart.of(grid, axis)
         if chart.x:
             yield _picture(chart, suffix, links)
@@ -114,6 +118,7 @@ def _picture(chart: _Chart, suffix: str, links: Mapping[str, str]) -> Picture:
             target = links.get(mark.points[0].run.name)
             if target:
                 leads[gid] = target
+    _write_labels(axes, chart)
     _front(axes, chart)
     _baselines(axes, grid)
     _scale(axes, chart)
@@ -126,7 +131,7 @@ def _picture(chart: _Chart, suffix: str, links: Mapping[str, str]) -> Picture:
 
 
 def _mark(axes: Axes, chart: _Chart, mark: Mark, **look: Any) -> None:
-    """One mark with its label, and a bar from the lowest to the highest of its seeds; the front is filled."""
+    """One mark, with a bar from the lowest to the highest of its seeds; the front is filled."""
     x, on_front = chart.x[mark], mark in chart.front
     if len(mark.points) > 1:
         axes.plot([x, x], mark.qualities, color=look["colour"], linewidth=1.1, marker="_", markersize=6)
@@ -142,14 +147,25 @@ def _mark(axes: Axes, chart: _Chart, mark: Mark, **look: Any) -> None:
         zorder=4,
         gid=look["gid"],
     )
-    label = _label(chart.grid, mark) if len(chart.x) <= MOST_LABELLED else ""
-    if label:
-        place: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
-        axes.annotate(label, (x, mark.quality), (5, 5), **place)
+
+
+def _write_labels(axes: Axes, chart: _Chart) -> None:
+    """Write beside each mark the settings that the legend does not say, where no other label is."""
+    if len(chart.x) > MOST_LABELLED:
+        return
+    qualities = [mark.quality for mark in chart.x]
+    width, height = (max(each) - min(each) or 1.0 for each in (list(chart.x.values()), qualities))
+    taken: list[tuple[float, float]] = []
+    look: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
+    for mark, x in chart.x.items():
+        place = x / width, mark.quality / height
+        near = (abs(place[0] - left) < 0.09 and abs(place[1] - up) < 0.05 for left, up in taken)
+        if not any(near):
+            axes.annotate(_label(chart.grid, mark), (x, mark.quality), (5, 5), **look)
+            taken.append(place)
 
 
 def _label(grid: Grid, mark: Mark) -> str:
-    """Return the settings of a mark that the legend does not say."""
     settings, keys = mark.points[0].settings, [key for key in grid.keys if key not in grid.group_keys]
     label = ", ".join(spelled(settings[key]) for key in keys if key in settings)
     return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
@@ -194,7 +210,8 @@ def _tip(mark: Mark, *, on_front: bool) -> str:
     low, high = mark.qualities
     spread = f" ({low:.4f} to {high:.4f}, {mark.counted})" if mark.counted else ""
     label = f"{mark.label}: " if mark.label else ""
-    latency = "" if mark.latency_ms is None else f", {mark.latency_ms:.3g} ms"
+    factor, unit = time_unit(mark.latency_ms or 0.0)
+    latency = "" if mark.latency_ms is None else f", {mark.latency_ms * factor:.3g} {unit}"
     first = f"{label}{mark.points[0].metric} {mark.quality:.4f}{spread}, sparsity {mark.sparsity:.4f}"
     size = f"{mark.size_bytes / 1000:,.1f} kB ({mark.compression:.2f}x)"
     return f"{first}, {size}{latency}{'; on the Pareto front' if on_front else ''}"

@@ -70,8 +70,8 @@ def test_a_network_that_guesses_and_one_without_a_baseline_have_sentences_of_the
 def test_a_sweep_names_the_cost_of_each_sparsity_and_one_between_those_that_hold_and_those_that_do_not():
     found = swept("schedule__final_sparsity", {0.9: 0.021, 0.5: 0.001, 0.8: 0.003})
     assert said(*found) == (
-        "On the validation part final_sparsity=0.5 costs 0.1 points, 0.8 0.3 points, 0.9 2.1 points: "
-        "try distribution=sensitivity or schedule.final_sparsity=0.85."
+        "On the validation part final_sparsity=0.5 costs 0.1 points, 0.8 costs 0.3 points, 0.9 costs 2.1 "
+        "points: try distribution=sensitivity or schedule.final_sparsity=0.85."
     )
 
 
@@ -85,7 +85,7 @@ def test_a_sweep_in_which_all_or_none_hold_is_advised_beyond_its_range():
 def test_a_sweep_over_an_option_keeps_the_one_that_costs_least():
     found = swept("criterion__name", {"magnitude": 0.004, "random": 0.03})
     assert said(*found) == (
-        "On the validation part criterion=magnitude costs 0.4 points, random 3.0 points: keep "
+        "On the validation part criterion=magnitude costs 0.4 points, random costs 3.0 points: keep "
         "criterion=magnitude, and try export=int8 for a smaller file, or structure=channel for a faster one."
     )
 
@@ -99,13 +99,20 @@ def test_the_setting_with_the_largest_difference_is_named():
         )
     ]
     assert said(*found).startswith(
-        "On the validation part final_sparsity=0.5 costs 0.5 points, 0.8 2.5 points"
+        "On the validation part final_sparsity=0.5 costs 0.5 points, 0.8 costs 2.5 points"
     )
+
+
+def test_files_of_one_run_that_cost_the_same_are_no_reason_to_choose():
+    both = [file(0.98), file(0.9799, "int8")]
+    assert said(result(*both)).endswith("costs no accuracy: try schedule.final_sparsity=0.9.")
+    apart = [file(0.98), file(0.95, "int8")]
+    assert "export=float costs 0.0 points, int8 costs 3.0 points: keep export=float" in said(result(*apart))
 
 
 def test_of_many_values_the_cheapest_and_the_dearest_are_named():
     costs = {0.1 * step: 0.001 * step for step in range(1, 8)}
-    assert "final_sparsity=0.1 costs 0.1 points, 0.7000000000000001 0.7 points:" in said(
+    assert "final_sparsity=0.1 costs 0.1 points, 0.7000000000000001 costs 0.7 points:" in said(
         *swept("schedule__final_sparsity", costs)
     )
 

@@ -448,7 +448,7 @@ def test_the_page_of_a_sweep_has_a_row_per_file_and_marks_the_front(tmp_path):
         "final_sparsity=0.9,export=int8/result.json",
     }
     assert [link for link in shown.links if not (folder / unquote(link)).is_file()] == []
-    assert text.count("accuracy 0.9400, sparsity 0.8000, 3.8 kB (20.27x), 0.006 ms") >= 3  # a tip in each
+    assert text.count("accuracy 0.9400, sparsity 0.8000, 3.8 kB (20.27x), 6 µs") >= 3  # a tip in each
     assert shown.text.index("Take export=int8, final_sparsity=0.5 : it is the") < shown.text.index(
         "Accuracy against"
     )
