@@ -22,28 +22,7 @@ __all__ = ["Arrays"]
 @option("dataset", "arrays")
 @dataclass(kw_only=True)
 class Arrays(Answered):
-    """NumPy arrays: images, or rows of numbers, with labels that are numbers or texts, or numbers to predict.
-
-    Attributes:
-        path: A .npz file with examples and labels, or beside ``labels_path`` a .npy file with examples.
-            ``~`` is expanded.
-        labels_path: The .npy file with the labels, where ``path`` names a .npy file; else null.
-        test_path: File of the test part, .npz or .npy; null takes what ``path`` has, or holds some examples
-            out.
-        test_labels_path: The .npy file with the labels of the test part, where ``test_path`` names one.
-        class_names: The labels of classes in the order of their numbers; null takes their own order.
-        groups: Array of the .npz file, or a .npy file, with the group (speaker, patient, recording) of each
-            training example; those of one group come into one part. Arrays whose names end with ``_test`` and
-            ``_validation`` have those of these parts, where they are given. Null knows no groups.
-        sample_weights: Array of the .npz file, or a .npy file, with how much each training example counts in
-            the training loss. Null counts each once.
-        x_key: Array with the training examples; null takes x_train, x or another usual name.
-        y_key: Array with their labels.
-        x_test_key: Array with the test examples.
-        y_test_key: Array with their labels.
-        x_validation_key: Array with the validation examples.
-        y_validation_key: Array with their labels.
-    """
+    """NumPy arrays: images, or rows of numbers, with labels (numbers or texts) or numbers to predict."""
 
     kind = None
 

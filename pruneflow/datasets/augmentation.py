@@ -70,15 +70,7 @@ class Unchanged(Augmentation):
 @option("augmentation", "images")
 @dataclass(kw_only=True)
 class Images(Augmentation):
-    """Changes each image at random, with layers of Keras; null leaves a change out.
-
-    Attributes:
-        flip: ``"horizontal"``, ``"vertical"`` or ``"horizontal_and_vertical"``, of half of the images.
-        shift: Largest shift, as a fraction of height and of width, by whole pixels, (0, 1].
-        crop: Largest part of height and width that is cut off around the centre, (0, 1).
-        rotation: Largest rotation in either direction, degrees, (0, 180].
-        brightness: Largest number that is added to all pixels or taken off, as a fraction of white, (0, 1].
-    """
+    """Changes each image at random, with layers of Keras; null leaves a change out."""
 
     flip: str | None
     shift: float | None

@@ -72,16 +72,7 @@ class Dataset:
 
 @dataclass(kw_only=True)
 class Stored(Dataset):
-    """The settings of data sets that lie in a file; the values stand in ``conf/dataset``.
-
-    Attributes:
-        path: File, or folder that holds it; null looks into the cache folder. ``~`` is expanded.
-        cache_dir: Cache folder; null takes PRUNEFLOW_DATA_DIR, else the user's cache folder.
-        validation_fraction: Fraction of the training half that becomes the validation part, (0, 1).
-        split_seed: Seed of the draws for validation part and limit, at least 0.
-        limit: At most this many examples of each half, drawn stratified; null takes all.
-        download: Whether a missing file is fetched.
-    """
+    """The settings of data sets that lie in a file; the values stand in ``conf/dataset``."""
 
     path: str | None
     cache_dir: str | None
@@ -109,15 +100,7 @@ class Stored(Dataset):
 
 @dataclass(kw_only=True)
 class Own(Dataset):
-    """The settings of data sets of the user's own; the values stand in ``conf/dataset``.
-
-    Attributes:
-        test_fraction: Fraction that is held out for testing where there is no test part, (0, 1).
-        validation_fraction: Fraction of the training half that becomes the validation part where there is
-            none, (0, 1).
-        split_seed: Seed of all draws, at least 0.
-        limit: At most this many examples of each half, drawn stratified; null takes all.
-    """
+    """The settings of data sets of the user's own; the values stand in ``conf/dataset``."""
 
     test_fraction: float
     validation_fraction: float
@@ -148,18 +131,7 @@ class Own(Dataset):
 
 @dataclass(kw_only=True)
 class Answered(Own):
-    """Arrays of examples, and of what is to be learned of them.
-
-    Attributes:
-        task: ``"classification"``, or ``"regression"``, where labels are numbers to predict.
-        examples: What examples are: ``"image"``, ``"numbers"``, ``"signal"``, ``"tokens"``, or ``"auto"``, as
-            their shape and values say.
-        white: Value of a white pixel, above 0; null takes 1 or 255 where the values leave no doubt.
-        channels_first: Whether images are (n, channels, height, width); null refuses what looks so.
-        standardise: Whether rows of numbers get mean 0 and standard deviation 1 in each feature, and signals
-            in each channel, measured on the training part; images never do.
-        standardise_targets: Whether numbers to predict do; metrics are in their own units all the same.
-    """
+    """Arrays of examples, and of what is to be learned of them."""
 
     task: str
     examples: str
@@ -189,11 +161,7 @@ class Answered(Own):
 
 
 def check_white(white: float | None) -> None:
-    """Refuse a value of white that is none.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse a value of white that is none."""
     fits, allowed = white is None or white > 0, "allowed are numbers above 0, or null"
     require(fits, "dataset.white", white, allowed, "1, 255, 4095 and 65535 are usual.")
 
@@ -213,11 +181,7 @@ def _check_draws(seed: int, limit: int | None, validation_fraction: float) -> No
 
 
 def check_tokens(*, vocabulary_size: int, length: int) -> None:
-    """Refuse sizes by which no text could be told from another.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse sizes by which no text could be told from another."""
     remedy = "Ids 0 to 3 are marks; 10000 keeps the usual words."
     require(vocabulary_size >= 5, "dataset.vocabulary_size", vocabulary_size, "must be 5 or more", remedy)
     require(length >= 1, "dataset.length", length, "must be 1 or more", "250 keeps most of a review.")

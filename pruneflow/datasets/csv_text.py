@@ -41,27 +41,7 @@ FORMATS = "a file with a text and a label in each row, its columns named in the 
 @option("dataset", "csv_text")
 @dataclass(kw_only=True)
 class CsvText(Own):
-    """Texts of two or more classes, in a CSV file.
-
-    Attributes:
-        path: The file; commas, semicolons, tabs or bars between its columns. ``~`` is expanded.
-        test_path: File of the test half; null holds out some rows of each class of ``path``.
-        text_column: Column that holds the texts; null takes text, review or another usual name.
-        label_column: Column that holds the labels, of any words or numbers; null takes label, sentiment or
-            another usual name.
-        groups: Column that holds the group (speaker, author, document) of each row; rows of one group come
-            into one part. Null knows no groups.
-        quotes: Whether quotes enclose fields (``"fields"``) or are characters like others (``"none"``).
-        escape: How a quote stands within a quoted field: ``"doubled"`` or behind a ``"backslash"``.
-        words: How texts are cut: at ``"blanks"``, or into single ``"characters"``.
-        class_names: These labels in the order of their numbers; null takes their own order.
-        encoding: Of the files; a Python name, such as ``"utf-8"``, ``"cp1252"`` or ``"utf-16"``.
-        missing: What is done about rows without a text or a label: ``"refuse"`` or ``"skip"``.
-        vocabulary_size: Number of token ids, at least 5; see `pruneflow.datasets.imdb.Imdb`.
-        length: Token ids per text, at least 1. Shorter texts are padded at the front, longer ones lose their
-            front.
-        index_path: JSON file of words and ranks; null counts the words of the training part.
-    """
+    """Texts of two or more classes, in a CSV file."""
 
     kind = "tokens"
 

@@ -23,12 +23,7 @@ KEY = "dataset.factory"
 @option("dataset", "custom")
 @dataclass(kw_only=True)
 class Custom(Answered):
-    """The data that a function of the user's own returns.
-
-    Attributes:
-        factory: The function, spelled ``package.module:function``; modules of the current folder count too.
-        arguments: Its keyword arguments.
-    """
+    """The data that a function of the user's own returns."""
 
     kind = None
 

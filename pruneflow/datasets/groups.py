@@ -36,9 +36,6 @@ def refuse_shared_groups(where: object, groups: Mapping[str, Sequence[str]]) -> 
     Args:
         where: Where they come from, for messages.
         groups: Group of each example, by the name of the part.
-
-    Raises:
-        DataError: naming the groups and the parts.
     """
     for (name, these), (other, those) in combinations(groups.items(), 2):
         shared = sorted(set(these) & set(those))

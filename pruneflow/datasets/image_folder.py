@@ -43,28 +43,7 @@ FORMATS = "a folder with a folder of images for each class, or one with train, v
 @option("dataset", "image_folder")
 @dataclass(kw_only=True)
 class ImageFolder(Own):
-    """Images in a folder for each class.
-
-    Attributes:
-        path: The folder: class folders, or ``train`` with class folders and, beside it, ``validation`` or
-            ``test`` or both. ``~`` is expanded.
-        class_names: The class folders in the order of their numbers; null takes the order of their names, as
-            Keras' ``image_dataset_from_directory``.
-        network: File of a network, as of ``model=keras_file``, whose height, width and channels count where
-            they are not set; null knows none.
-        height: Height to which images are resized, pixels; null, as for the width, takes that of the network,
-            or images as they are, which must then have one size.
-        width: Width to which they are resized, pixels; null like the height.
-        channels: 1 for grey, 3 for colours, 4 for colours and transparency; null takes those of the network,
-            or 3.
-        resize: How: ``"keras"``, as ``image_dataset_from_directory`` does, or as Pillow does: ``"nearest"``,
-            ``"box"``, ``"bilinear"``, ``"bicubic"`` or ``"lanczos"``.
-        white: Value of a white pixel in the files, above 0; null takes all their bits, 8 or 16.
-        corrupt: What is done about files that cannot be decoded: ``"refuse"`` or ``"skip"``.
-        cache_dir: Cache folder; null takes the user's.
-        cache_max_bytes: What the decoded images may take there; where they take more, they are decoded at
-            each epoch.
-    """
+    """Images in a folder for each class."""
 
     kind = "image"
 

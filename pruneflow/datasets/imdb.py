@@ -26,20 +26,7 @@ __all__ = ["Imdb"]
 @option("dataset", "imdb")
 @dataclass(kw_only=True)
 class Imdb(Stored):
-    """Film reviews, 0 = bad, 1 = good: 25,000 + 25,000 texts as token ids (Maas et al. 2011).
-
-    Attributes:
-        vocabulary_size: Number of token ids, at least 5. Ids are 0 .. vocabulary_size - 1: 0 pads, 1 starts a
-            review, a word is its rank by frequency + 3, and 2 stands for every word for which that is
-            vocabulary_size or more, as in ``keras.datasets.imdb.load_data(num_words=vocabulary_size)``.
-        length: Token ids per review, at least 1. Shorter reviews are padded at the front, longer ones lose
-            their front, as in ``pad_sequences(maxlen=length)``.
-        index_path: JSON file of words and ranks; null counts the words of the training half, or for .npz
-            takes the index in it or imdb_word_index.json beside it.
-        text_column: Column of a CSV file that holds the texts.
-        label_column: Column of a CSV file that holds the labels.
-        test_path: CSV file of the test half; null holds out a fifth of the CSV file that ``path`` names.
-    """
+    """Film reviews, 0 = bad, 1 = good: 25,000 + 25,000 texts as token ids (Maas et al. 2011)."""
 
     kind = "tokens"
 

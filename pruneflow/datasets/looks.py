@@ -45,11 +45,7 @@ def looked(data: Data) -> Data:
 
 
 def require_different(data: Data) -> None:
-    """Refuse a training part whose examples are all equal.
-
-    Raises:
-        DataError: with what may be the reason.
-    """
+    """Refuse a training part whose examples are all equal."""
     x = data.train.x
     if len(x) < FEW or _most_common(_digests(_some(x))) < min(SAMPLED, len(x)):
         return

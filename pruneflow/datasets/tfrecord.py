@@ -40,21 +40,7 @@ Indices = npt.NDArray[np.int64]
 @option("dataset", "tfrecord")
 @dataclass(kw_only=True)
 class TfRecord(Own):
-    """Records in files, of which a batch at a time is in memory.
-
-    Attributes:
-        path: The folder with the files. ``~`` is expanded.
-        features: YAML file that says what each record holds, see `pruneflow.datasets.reading.features`; null
-            takes ``features.yaml`` in the folder.
-        train: Glob pattern of the files of the training part; null takes all that no other part takes.
-        validation: Of the validation part; null takes those whose names say so, or a share of training.
-        test: Of the test part; likewise.
-        class_names: What class 0, 1, ... are called; null takes the names in the specification.
-        resize: How images of another size are resized, as of ``dataset=image_folder``.
-        standardise: Whether numbers get mean 0 and standard deviation 1, measured on the training part.
-        shuffle_buffer: Records of which the next one is drawn, from 1.
-        parallel_files: Files that are read side by side, from 1.
-    """
+    """Records in files, of which a batch at a time is in memory."""
 
     kind = None
 

@@ -26,11 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def check_class_weights(given: Any) -> None:
-    """Refuse a setting ``dataset.class_weights`` that can be that of no data.
-
-    Raises:
-        ConfigError: saying what is allowed.
-    """
+    """Refuse a setting ``dataset.class_weights`` that can be that of no data."""
     if given is None or (isinstance(given, str) and given == BALANCED):
         return
     problem = "allowed are balanced, {class:weight,...}, a list with a weight for each class, or null"

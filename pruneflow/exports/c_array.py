@@ -30,9 +30,6 @@ def resolver_method(operation: str) -> str:
 def resolver_lines(operations: Sequence[str]) -> list[str]:
     """Return the lines of C++ by which TFLite Micro gets the operations of a file.
 
-    Args:
-        operations: Their names in the file, each once.
-
     >>> resolver_lines(["CONV_2D", "UNIDIRECTIONAL_SEQUENCE_LSTM"])[1:]
     ['resolver.AddConv2D();', 'resolver.AddUnidirectionalSequenceLSTM();']
     """
@@ -41,11 +38,7 @@ def resolver_lines(operations: Sequence[str]) -> list[str]:
 
 
 def lacking_in_micro(graph: Graph) -> Iterator[str]:
-    """Yield reasons why TFLite Micro cannot run a file, a sentence each.
-
-    Args:
-        graph: What is in the file.
-    """
+    """Yield reasons why TFLite Micro cannot run a file, a sentence each."""
     integers = any(weight.dtype.startswith("int") for weight in graph.weights)
     if integers and any(tensor.dtype == "float32" for tensor in graph.outputs):
         yield "TFLite Micro has no kernels for integer weights beside float numbers: take export=int8."

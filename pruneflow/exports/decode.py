@@ -68,11 +68,6 @@ def smallest(weight: Int8, axis: int | None) -> Stored:
 def unpack(positions: Bytes, values: Bytes, shape: Sequence[int]) -> Int8:
     """Read a weight back.
 
-    Args:
-        positions: The first tensor.
-        values: The second tensor.
-        shape: Of the weight.
-
     Raises:
         ValueError: if these bytes are no weight of that shape, or stored in a way that is not read here.
 

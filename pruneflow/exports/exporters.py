@@ -62,11 +62,7 @@ class DynamicRange(Chosen):
 @option("export", "int8")
 @dataclass(kw_only=True)
 class Int8(Chosen):
-    """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32.
-
-    Attributes:
-        calibration_samples: Training examples from which the ranges of activations are read.
-    """
+    """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32."""
 
     kind = "int8"
 
@@ -103,11 +99,7 @@ class Int8(Chosen):
 @option("export", "int16x8")
 @dataclass(kw_only=True)
 class Int16x8(Export):
-    """int8 weights, int16 arithmetic; images go in and scores come out as int16, token ids as int32.
-
-    Attributes:
-        calibration_samples: Training examples from which the ranges of activations are read.
-    """
+    """int8 weights, int16 arithmetic; images go in and scores come out as int16, token ids as int32."""
 
     kind = "int16x8"
     encodings = ("dense",)

@@ -21,10 +21,6 @@ MOVES = frozenset(
 def vocabularies(graph: Any, inputs: Mapping[str, Any]) -> dict[str, int]:
     """Find the inputs with which tables are looked up.
 
-    Args:
-        graph: Of a concrete function.
-        inputs: Its tensors, by name.
-
     Returns:
         For each such input the rows of the smallest table.
     """
@@ -72,11 +68,7 @@ def _sources(tensor: Any) -> Iterator[Any]:
 
 
 def ending(tensor: Any) -> str:
-    """Name of the operation that gives an output its values, such as ``"Softmax"``.
-
-    Args:
-        tensor: Of a graph.
-    """
+    """Name of the operation that gives an output its values, such as ``"Softmax"``."""
     while tensor.op.type in MOVES and len(tensor.op.inputs):
         tensor = tensor.op.inputs[0]
     return str(tensor.op.type)

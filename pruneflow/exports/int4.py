@@ -31,13 +31,7 @@ LEAST_SCALE = np.float16(2.0**-14)
 @option("export", "int4")
 @dataclass(kw_only=True)
 class Int4(Chosen):
-    """int4 weights, float32 in and out; other weights are int8, as those of ``export=dynamic-range`` are.
-
-    Attributes:
-        layers: Patterns on names of layers that become int4; others are int8 or float32.
-        weights_only: Whether weights are made float32 before they are used; else activations become int8.
-        block_size: Inputs of a fully connected layer that share a scale; None has one for each output.
-    """
+    """int4 weights, float32 in and out; other weights are int8, as those of ``export=dynamic-range`` are."""
 
     kind = "int4"
     encodings = ("dense",)

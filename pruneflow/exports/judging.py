@@ -128,9 +128,6 @@ def require_faithful(
         tolerance: Share of answers that a quantized file may get wrong.
         causes: What is known to lose information, sentences that say what to do.
         drawn: Whether the examples were drawn at random.
-
-    Raises:
-        PruneflowError: saying what was measured, what is allowed, and what to do.
     """
     for each in found:
         allowed = ROUNDING * max(SMALL, each.largest)

@@ -24,14 +24,7 @@ LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0
 
 @dataclass(kw_only=True)
 class Latency:
-    """Settings of the latency measurement.
-
-    Attributes:
-        seconds: Time spent timing, all files together; 0 measures nothing. Starting a dozen processes and
-            warming up come on top, and files that take more than a hundredth of this time take longer.
-        warmup: Invocations of each file before timing, in each process; fewer of slow files.
-        threads: Threads of the interpreter.
-    """
+    """Settings of the latency measurement."""
 
     seconds: float = at_most(3600)
     warmup: int = at_most(1_000_000)

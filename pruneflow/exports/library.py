@@ -53,11 +53,7 @@ class Wanted:
     tolerance: float
 
     def check(self) -> None:
-        """Refuse an encoding that the kind does not have, and a kind whose package is not there.
-
-        Raises:
-            ConfigError: naming the argument, or the line that installs the package.
-        """
+        """Refuse an encoding that the kind does not have, and a kind whose package is not there."""
         encodings = OPTIONS[self.kind].encodings
         problem = f"a file of the kind {self.kind} has no sparse encoding"
         require(self.encoding in encodings, "encoding", self.encoding, problem, "Take dense.")

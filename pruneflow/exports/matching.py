@@ -27,12 +27,6 @@ def task_of_file(graph: Graph, spec: Spec) -> Task:
 def require_match(graph: Graph, name: str, spec: Spec, dataset: str) -> None:
     """Refuse a file that cannot read the examples or tells other classes apart.
 
-    Args:
-        graph: What the file holds.
-        name: What messages call it.
-        spec: What the examples are.
-        dataset: The data set's option.
-
     Raises:
         PruneflowError: if it has not one input and one output.
         ConfigError: if data set and file do not fit.

@@ -44,12 +44,7 @@ class MicroFacts:
         return cls(importlib.metadata.version(LIBRARY), arena, dense_arena, adds)
 
     def header(self, file: str, size_bytes: int) -> str:
-        """Return the lines of C++ that register the operations of a file.
-
-        Args:
-            file: Its name.
-            size_bytes: Its size.
-        """
+        """Return the lines of C++ that register the operations of a file."""
         lines = [f"  TF_LITE_ENSURE_STATUS(resolver.{add}());" for add in self.adds]
         return "\n".join(
             [
@@ -73,12 +68,7 @@ class MicroFacts:
 @option("export", "micro")
 @dataclass(kw_only=True)
 class Micro(Int8):
-    """int8 for TFLite Micro: zeros are left out of the file, and DECODE puts them back when it runs.
-
-    Attributes:
-        largest_decoded_bytes: The largest weight that is stored so, since it lies in memory while it is used;
-            None for any.
-    """
+    """int8 for TFLite Micro: zeros are left out of the file, and DECODE puts them back when it runs."""
 
     kind = "micro"
     interpreter = "TFLite Micro"
@@ -107,11 +97,7 @@ class Micro(Int8):
         return True
 
     def check_installed(self) -> None:
-        """Refuse a Python without tflite-micro, or with one that has no DECODE.
-
-        Raises:
-            ConfigError: with the line that installs it.
-        """
+        """Refuse a Python without tflite-micro, or with one that has no DECODE."""
         if problem := lacking():
             raise ConfigError(f"export=micro: {problem}")
 

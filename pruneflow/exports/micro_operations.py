@@ -26,9 +26,6 @@ KNOWN = frozenset(_NAMES.split())
 def unknown(operations: Iterable[str]) -> list[str]:
     """Return the operations that TFLite Micro has no kernel for, in their order.
 
-    Args:
-        operations: Names, as TFLite has them.
-
     >>> unknown(["CONV_2D", "GELU", "TFLM_DECODE"])
     ['GELU']
     """

@@ -24,9 +24,6 @@ def pixels_of_file(graph: Graph) -> Span | None:
 
     int8 without a scale takes pixels from -128 to 127, other integers from 0 to 255. Scales of int16 are
     symmetric about 0, so that only the upper end says something.
-
-    Args:
-        graph: What the file holds, with one input.
     """
     read = graph.inputs[0]
     if read.span is None:
@@ -94,10 +91,6 @@ class Scored:
 
 def doubt_of(scored: Scored, accuracy: float) -> str:
     """A sentence where a file knows the classes no better than chance.
-
-    Args:
-        scored: The file.
-        accuracy: What was found.
 
     Returns:
         The range of pixels by which it knows them, if there is one, or likely causes; empty where it is

@@ -40,9 +40,6 @@ def try_exports(export: Export, network: Any, data: Data) -> dict[str, str]:
 
     Returns:
         Kinds that cannot be made, and why, where the option leaves these out.
-
-    Raises:
-        ConfigError: naming the layers and the operations at fault where they are known.
     """
     trial = _Trial(export.option_name, network, data.spec, _few(data.train))
     model = network.build(data.spec)

@@ -20,11 +20,7 @@ NEVER_SPARSE = ("dynamic-range", "int8")  # with LiteRT 2.3 they do not load, or
 @option("export", "all")
 @dataclass(kw_only=True)
 class All(Export):
-    """Float, dynamic-range and int8, side by side in one run and one table.
-
-    Attributes:
-        calibration_samples: Training examples from which int8 reads the ranges of activations.
-    """
+    """Float, dynamic-range and int8, side by side in one run and one table."""
 
     calibration_samples: int
 
@@ -57,11 +53,7 @@ class All(Export):
 @option("export", "every")
 @dataclass(kw_only=True)
 class Every(All):
-    """All kinds that can be made of the network here; the others are named, with the reason.
-
-    Attributes:
-        kinds: Those that are wanted.
-    """
+    """All kinds that can be made of the network here; the others are named, with the reason."""
 
     leaves_out = True
 

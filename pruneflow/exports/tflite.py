@@ -228,10 +228,6 @@ def read(file: Path, size: int = -1) -> bytes:
 def parse(content: bytes, name: str) -> Graph:
     """Read the facts of a TFLite file.
 
-    Args:
-        content: The file.
-        name: What messages call it.
-
     Raises:
         PruneflowError: if it is no TFLite file, is cut short or damaged, or keeps weights in other files.
     """

@@ -94,11 +94,7 @@ def held(graph: Graph, weights: Mapping[str, Array]) -> dict[str, list[Weight]]:
 
 
 def require_masked(traced: Iterable[TracedWeight], file_name: str) -> None:
-    """Refuse a file in which masked positions are not zero; weights that were not found are passed over.
-
-    Raises:
-        PruneflowError: naming the weights, with counts.
-    """
+    """Refuse a file in which masked positions are not zero; weights that were not found are passed over."""
     broken = [weight for weight in traced if weight.violated]
     if broken:
         lines = "; ".join(f"{each.name} in {each.violated} of {each.masked} positions" for each in broken)

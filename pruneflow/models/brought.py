@@ -49,9 +49,6 @@ class Origin:
 
         Returns:
             The network; where ``output`` says what its layers do not, with a last layer that says it.
-
-        Raises:
-            ConfigError: saying what was expected and what came.
         """
         self._check_network(model)
         self._check_input(model, spec)

@@ -28,17 +28,7 @@ __all__ = ["Cnn"]
 class Cnn(Model):
     """Convolutions, each with max-pooling, then fully connected layers.
 
-    Attributes:
-        filters: Filters of each convolution; one entry per convolution.
-        kernel_size: Height and width of the kernels, pixels.
-        padding: ``"valid"`` or ``"same"``, of convolutions and pooling.
-        pool_size: Window and stride of the pooling, pixels.
-        convolution_activation: Activation after each convolution.
-        batch_normalization: ``"none"``, ``"between"`` (after each pooling that another convolution follows)
-            or ``"all"`` (after each pooling).
-        dense_units: Units of each hidden fully connected layer (ReLU); may be empty.
-        dropout: Share of activations dropped before the classifier in training, [0, 1).
-        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
+    Batch normalization: Ioffe and Szegedy 2015, arXiv 1502.03167.
     """
 
     reads = "image"

@@ -26,16 +26,7 @@ KEY = "model.factory"
 @option("model", "custom")
 @dataclass(kw_only=True)
 class Custom(Model):
-    """The network that a function returns which is called with the `Spec` of the data.
-
-    Attributes:
-        factory: The function, spelled ``package.module:function``; modules of the current folder count too.
-        arguments: Its keyword arguments.
-        output: What its outputs are: ``"auto"`` (as its last layers say), ``"logits"`` or
-            ``"probabilities"``.
-        trained: Whether the weights that it comes with are trained, so that their accuracy is measured where
-            no dense phase is asked for.
-    """
+    """The network that a function returns which is called with the `Spec` of the data."""
 
     brought = True
 

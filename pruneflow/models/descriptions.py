@@ -93,11 +93,7 @@ def description_in(path: Path) -> dict[str, Any]:
 
 
 def require_harmless(description: Any, path: Path) -> None:
-    """Refuse a description that names more than layers which only compute.
-
-    Raises:
-        PruneflowError: naming the layer.
-    """
+    """Refuse a description that names more than layers which only compute."""
     for layer, found in objects_in(description):
         kind = str(found["class_name"])
         if wrapped := wrapper_of_tfmot([kind]):

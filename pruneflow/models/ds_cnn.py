@@ -32,14 +32,6 @@ class DsCnn(Model):
     A convolution with stride, then blocks of a depthwise 3 x 3 and a pointwise convolution, each with batch
     normalization and ReLU, then the average over time and bands. With the values of its YAML file it has the
     layers of the keyword spotting network of MLPerf Tiny (Banbury et al. 2021, arXiv 2106.07597).
-
-    Attributes:
-        filters: Filters of the first convolution and of each block.
-        blocks: Number of depthwise separable blocks.
-        kernel_size: Height and width of the first kernel: steps (frames) and bands, or pixels.
-        strides: Strides of the first convolution, likewise.
-        dropout: Share of activations dropped before the classifier in training, [0, 1).
-        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = ("image", "signal")

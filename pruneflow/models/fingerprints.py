@@ -29,11 +29,6 @@ def fingerprint(build: Callable[[], Any], spec: Spec, origin: Origin) -> dict[st
     It is built twice, from two seeds, and the first one is asked about a few examples of chance, as in use
     and as in training: a constant, a helper or an activation that changed shows in its answers.
 
-    Args:
-        build: Builds it.
-        spec: What it reads.
-        origin: Where it comes from.
-
     Returns:
         SHA-256 of its layers as Keras describes them, of its first weights, of its answers, and of the source
         of what in it is not Keras' own.

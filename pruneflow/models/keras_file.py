@@ -31,16 +31,7 @@ KEY = "model.path"
 @option("model", "keras_file")
 @dataclass(kw_only=True)
 class KerasFile(Model):
-    """A network that Keras 2 or 3 saved, with its weights; its loss and its optimizer are not read.
-
-    Attributes:
-        path: A .keras or .h5 file, or a SavedModel folder. ``~`` is expanded.
-        output: What its outputs are: ``"auto"`` (as its last layers say), ``"logits"`` or
-            ``"probabilities"``.
-        pixels: Lowest and highest value that it was trained to read a pixel as; null takes what its first
-            layers say, see `pruneflow.models.pixels`, or 0 and 1 where they say nothing.
-        dense_epochs: What ``trainer.dense_epochs`` is where nothing else is asked for.
-    """
+    """A network that Keras 2 or 3 saved, with its weights; its loss and its optimizer are not read."""
 
     brought = True
 
@@ -145,11 +136,7 @@ class KerasFile(Model):
 
 
 def check_pixels(pixels: list[float] | None) -> None:
-    """Refuse a range of pixels that is none.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse a range of pixels that is none."""
     require(
         pixels is None or (len(pixels) == 2 and pixels[0] < pixels[1]),
         "model.pixels",

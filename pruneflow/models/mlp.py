@@ -26,16 +26,7 @@ __all__ = ["Mlp"]
 @option("model", "mlp")
 @dataclass(kw_only=True)
 class Mlp(Model):
-    """Fully connected layers over rows of numbers, or over an image or a signal as a row.
-
-    Attributes:
-        hidden_units: Units of each hidden layer; may be empty.
-        activation: Activation of each hidden layer.
-        batch_normalization: Whether each hidden layer is normalized before its activation (Ioffe and Szegedy
-            2015, arXiv 1502.03167).
-        dropout: Share of activations dropped after each hidden layer in training, [0, 1).
-        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
-    """
+    """Fully connected layers over rows of numbers, or over an image or a signal as a row."""
 
     reads = ("image", "numbers", "signal")
 

@@ -30,13 +30,6 @@ class Mobilenet(Model):
     """MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) as Keras has it, with a classifier of its own.
 
     Grey images are repeated as three colours; images below 32 pixels get a black margin.
-
-    Attributes:
-        alpha: Width: what the filters of each layer are multiplied by, above 0.
-        weights: HDF5 file with its weights without the classifier; null draws them.
-        batch_normalization_momentum: How slowly the averages of batch normalization follow, (0, 1).
-        dropout: Share of activations dropped before the classifier in training, [0, 1).
-        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = "image"

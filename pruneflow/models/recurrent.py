@@ -21,15 +21,7 @@ OUTPUTS = ("probabilities", "logits")
 class Recurrent(Model):
     """An embedding, a recurrent layer and outputs: one for two classes, else one for each class or target.
 
-    Attributes:
-        embedding_dim: Length of a word vector.
-        units: Units of the recurrent layer; of each of both where it is bidirectional.
-        bidirectional: Whether a second layer reads the text from its end to its beginning; the last outputs
-            of both are joined (Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks").
-        embedding_dropout: Share of word-vector channels dropped for a whole text in training, [0, 1).
-        dropout: Share of the recurrent layer's last output dropped in training, [0, 1).
-        output: ``"probabilities"`` (a sigmoid for two classes, a softmax for more) or ``"logits"``; numbers
-            to predict are as they are.
+    Read from both ends: Schuster and Paliwal 1997, "Bidirectional Recurrent Neural Networks".
     """
 
     reads = "tokens"

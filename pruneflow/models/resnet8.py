@@ -24,10 +24,6 @@ class Resnet8(Model):
 
     With three stacks it is the image network of MLPerf Tiny (Banbury et al. 2021, arXiv 2106.07597). The
     first stack keeps height and width, each further stack halves them.
-
-    Attributes:
-        filters: Filters of the convolutions of each stack; one entry per stack.
-        output_activation: ``"linear"`` (logits, or numbers to predict) or ``"softmax"`` (probabilities).
     """
 
     reads = "image"

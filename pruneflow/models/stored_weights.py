@@ -43,15 +43,7 @@ def read_weights(model: Any, path: Path) -> None:
 
 
 def require_plain_hdf5(file: Path, shown: Path) -> None:
-    """Refuse an HDF5 file that leads to other files, or that declares more numbers than it can hold.
-
-    Args:
-        file: The file.
-        shown: Its name, for messages.
-
-    Raises:
-        PruneflowError: naming the first such place in it.
-    """
+    """Refuse an HDF5 file that leads to other files, or that declares more numbers than it can hold."""
     import h5py  # type: ignore[import-untyped]
 
     declared = 0
@@ -72,13 +64,7 @@ def require_plain_hdf5(file: Path, shown: Path) -> None:
 
 
 def require_room(count: int, path: Path, size: int) -> None:
-    """Refuse what a file declares and cannot hold, before memory is taken for it.
-
-    Args:
-        count: Bytes that it declares.
-        path: Its name, for the message.
-        size: Bytes that it has.
-    """
+    """Refuse what a file declares and cannot hold, before memory is taken for it."""
     if count > UNPACKED * size + ALWAYS:
         raise PruneflowError(
             f"{path} is broken: it has {size:,} bytes, and declares {count:,} bytes of numbers. "

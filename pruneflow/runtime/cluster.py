@@ -144,15 +144,7 @@ def _counts(listed: str) -> list[int]:
 
 
 def meet(cluster: Cluster, *, seconds: float) -> None:
-    """Wait until every worker has come; TensorFlow itself would wait without a limit, and without Ctrl-C.
-
-    Args:
-        cluster: The workers.
-        seconds: Most seconds to wait.
-
-    Raises:
-        ConfigError: naming the workers that did not come, or a port that is taken.
-    """
+    """Wait until every worker has come; TensorFlow itself would wait without a limit, and without Ctrl-C."""
     others = {each: place for place, each in enumerate(cluster.addresses) if place != cluster.index}
     deadline, reached = time.monotonic() + seconds, set[int]()
     with _listening(cluster) as heard:

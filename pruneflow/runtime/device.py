@@ -31,21 +31,7 @@ MOST_REPLICAS = 64
 @option("device", "default")
 @dataclass(kw_only=True)
 class Device:
-    """The device, threads and precision of the arithmetic, for the whole process.
-
-    Attributes:
-        kind: ``"auto"`` (a GPU where there is one), ``"cpu"`` or ``"gpu"``.
-        memory_growth: Whether GPU memory is taken as it is needed, rather than all at once.
-        precision: ``"float32"``, ``"mixed_float16"`` or ``"mixed_bfloat16"``, of training.
-        threads: Threads inside one operation; null takes all processors. Changes bits of the result.
-        inter_op_threads: Operations that run side by side; null takes as many as ``threads``.
-        evaluation_threads: TFLite interpreters that run side by side; null takes all processors.
-        stock_keras: Whether weights are updated and masked by the operations of Keras and TensorFlow alone.
-        strategy: ``"none"`` (one device), ``"mirrored"`` (several of this machine) or ``"multi_worker"``
-            (several processes, which ``TF_CONFIG`` or Slurm names). Training alone is divided.
-        replicas: Devices of ``"mirrored"``; null takes all GPUs. Without a GPU so many logical CPUs.
-        worker_wait_seconds: Most seconds that ``"multi_worker"`` waits for all workers to come.
-    """
+    """The device, threads and precision of the arithmetic, for the whole process."""
 
     kind: str
     memory_growth: bool
@@ -81,11 +67,7 @@ class Device:
         require(0 < seconds < float("inf"), key, seconds, "allowed are numbers above 0", "300 is usual.")
 
     def check_engine(self, engine: str) -> None:
-        """Refuse tfmot's wrappers on replicas.
-
-        Args:
-            engine: Name of the engine that prunes.
-        """
+        """Refuse tfmot's wrappers on replicas."""
         problem = f"it is a control on one device, and device.strategy={self.strategy} has several"
         remedy = "Take pruning.engine=pruneflow, or device.strategy=none."
         require(engine != "tfmot" or self.strategy == "none", "pruning.engine", engine, problem, remedy)
@@ -95,21 +77,13 @@ class Device:
 
         Returns:
             Number of replicas, or the least of it where the machine has to be asked.
-
-        Raises:
-            ConfigError: as `cluster.found`.
         """
         if self.strategy == "multi_worker":
             return len(cluster.found().addresses)
         return self.replicas or 1
 
     def require_one_process(self, problem: str, remedy: str) -> None:
-        """Refuse several workers.
-
-        Args:
-            problem: The reason, without a final stop.
-            remedy: What to do, a sentence.
-        """
+        """Refuse several workers."""
         require(self.strategy != "multi_worker", "device.strategy", self.strategy, problem, remedy)
 
     def interpreters(self, share: int | None = None) -> int:
@@ -216,9 +190,6 @@ def started() -> Any:
     """Return TensorFlow, ready to compute before a run has prepared it; any thread may call this.
 
     The first computation in a process decides on threads. So the settings of `Device.awaited` come first.
-
-    Raises:
-        PruneflowError: as `Device.configure`.
     """
     if not _started:
         with _starting, undisturbed():

@@ -21,9 +21,6 @@ def load() -> tuple[str, ...]:
 
     Returns:
         Names of the entry points.
-
-    Raises:
-        PruneflowError: naming the package whose module cannot be imported.
     """
     found = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
     for entry in found:

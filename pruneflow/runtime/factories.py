@@ -22,11 +22,7 @@ FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 
 def check_name(key: str, name: str | None) -> None:
-    """Refuse what is not spelled ``package.module:function``, before anything is imported.
-
-    Raises:
-        ConfigError: naming the key.
-    """
+    """Refuse what is not spelled ``package.module:function``, before anything is imported."""
     require(
         name is not None and FORM.fullmatch(name) is not None,
         key,
@@ -37,11 +33,7 @@ def check_name(key: str, name: str | None) -> None:
 
 
 def checked_arguments(key: str, arguments: Any) -> dict[str, Any]:
-    """Refuse what cannot be keyword arguments; null is as good as none.
-
-    Raises:
-        ConfigError: naming the key.
-    """
+    """Refuse what cannot be keyword arguments; null is as good as none."""
     fits = isinstance(arguments or {}, Mapping) and all(str(name).isidentifier() for name in arguments or {})
     problem = "allowed is {name:value,...}, each the name of an argument"
     require(fits, key, arguments, problem, "Write for instance {units:32}.")
@@ -80,12 +72,6 @@ def _refuse_hidden(key: str, name: str, top: str) -> None:
 
 def called(key: str, name: str, arguments: Mapping[str, Any], *first: Any) -> Any:
     """Import the function and call it with keyword arguments.
-
-    Args:
-        key: The setting that names the function.
-        name: Its value.
-        arguments: By keyword.
-        first: What is given before them, by position.
 
     Raises:
         ConfigError: if it cannot be had, see `found`.

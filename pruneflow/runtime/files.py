@@ -46,11 +46,7 @@ def config_folder() -> Path:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse what is there and is neither a file nor a folder: to read it may never end.
-
-    Raises:
-        DataError: naming the path and what it is.
-    """
+    """Refuse what is there and is neither a file nor a folder: to read it may never end."""
     try:
         kind = _SPECIAL.get(stat.S_IFMT(path.stat().st_mode))
     except (OSError, ValueError):  # whoever reads it says why that fails

@@ -61,9 +61,6 @@ def require_memory(key: str, value: object, needed: int, what: str, remedy: str)
         needed: Bytes.
         what: What takes them, such as ``"its weights"``.
         remedy: What to do, a sentence.
-
-    Raises:
-        ConfigError: saying how much is needed and how much there is.
     """
     allowed = allowed_bytes()
     if needed > allowed:
@@ -72,11 +69,7 @@ def require_memory(key: str, value: object, needed: int, what: str, remedy: str)
 
 
 def require_address_space() -> None:
-    """Refuse to load TensorFlow where ``ulimit -v`` would make it crash.
-
-    Raises:
-        PruneflowError: saying how much it needs.
-    """
+    """Refuse to load TensorFlow where ``ulimit -v`` would make it crash."""
     if (allowed := _address_space()) < ADDRESSES:
         raise PruneflowError(
             f"Memory ran out: ulimit -v allows {_gigabytes(allowed)}, and TensorFlow needs "

@@ -95,9 +95,6 @@ def fitted(value: Any, kind: Any, where: str = "") -> Any:
         kind: A dataclass, a list, tuple or dictionary of one type, a tuple of several, a scalar,
             or one of these or None.
         where: Path to the value, such as ``pruned.layers[0]``; empty for all of it.
-
-    Raises:
-        ValueError: naming the path, the value and what it must be.
     """
     inner, origin = get_args(kind), get_origin(kind)
     if kind is Any or (value is None and NoneType in inner):

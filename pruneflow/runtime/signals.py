@@ -166,11 +166,7 @@ def ended(child: subprocess.Popen[bytes], meanwhile: Callable[[], object]) -> in
 
 
 def end_with_parent(before: Callable[[], object] = lambda: None) -> None:
-    """End this process as soon as its standard input does, which the parent holds open while it lives.
-
-    Args:
-        before: Called then, just before the end.
-    """
+    """End this process as soon as its standard input does, which the parent holds open while it lives."""
     threading.Thread(target=_end_at_end_of_input, args=(before,), daemon=True).start()
 
 

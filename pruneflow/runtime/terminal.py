@@ -278,13 +278,7 @@ def _plain(description: str) -> Iterator[Callable[[Advance], None]]:
 
 
 def table(names: Sequence[str], figures: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> Table:
-    """Make a table whose figures are never cut; names fold where the terminal is narrow.
-
-    Args:
-        names: Heads of the columns of names.
-        figures: Heads of the columns of figures, which follow.
-        rows: The text of each cell.
-    """
+    """Make a table whose figures are never cut; names fold where the terminal is narrow."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for head in names:
         made.add_column(escape(head), overflow="fold")

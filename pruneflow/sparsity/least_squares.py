@@ -45,13 +45,7 @@ class Moments:
 
 
 def excess(moments: Moments, dense: Matrix, pruned: Matrix) -> float:
-    """Squared error |D W - X V|^2 of outputs, less |D W|^2, which no V changes.
-
-    Args:
-        moments: Of the inputs.
-        dense: W, inputs x outputs.
-        pruned: V, of its shape.
-    """
+    """Squared error |D W - X V|^2 of outputs, less |D W|^2, which no V changes."""
     return float(np.sum(pruned * (moments.gram @ pruned - 2 * (moments.cross @ dense))))
 
 
@@ -91,11 +85,6 @@ def reconstructed(
 def refitted(dense: Matrix, moments: Moments, kept: Kept) -> Matrix:
     """Fit the weights that a given mask keeps.
 
-    Args:
-        dense: Values of the matrix, inputs x outputs.
-        moments: Of its inputs.
-        kept: Its mask.
-
     >>> x = np.array([[1.0, 1.0], [1.0, 1.0]])  # both inputs are always equal: the one that stays takes both
     >>> moments = Moments(x.T @ x, x.T @ x)
     >>> refitted(np.array([[2.0], [1.0]]), moments, np.array([[True], [False]])).round(1)
@@ -133,10 +122,6 @@ class _Problem:
 
     def fitted(self, kept: Kept, *, variances: bool) -> tuple[Matrix, Matrix]:
         """Fit each output by itself.
-
-        Args:
-            kept: The mask.
-            variances: Whether the second result is needed.
 
         Returns:
             V, zero where it is masked, and of each output the diagonal of the inverse of H among what stays,

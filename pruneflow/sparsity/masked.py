@@ -201,9 +201,6 @@ class Masked:
     def require_target(self, *, slack: bool = False) -> list[WeightSparsity]:
         """Count the zeros that training left.
 
-        Args:
-            slack: Whether ties may be kept, as tfmot does.
-
         Raises:
             SparsityNotReachedError: if they miss what the plan asks for.
         """
@@ -214,11 +211,7 @@ class Masked:
         return found
 
     def measure(self, step: int) -> list[WeightSparsity]:
-        """Count the zeros of every pruned weight, mask applied, without changing the network.
-
-        Args:
-            step: Steps that were trained.
-        """
+        """Count the zeros of every pruned weight, mask applied, without changing the network."""
         requested = self.plan.sparsities_after(step)
         return [self._measured(each, step, requested[each.name]) for each in self.weights]
 

@@ -114,9 +114,6 @@ class MaskPlan:
 
         Returns:
             Sentences that have to be said: a sparsity that is capped, each weight that is padded.
-
-        Raises:
-            ConfigError: for what contradicts.
         """
         self.check_options()
         if self._shared():
@@ -127,19 +124,12 @@ class MaskPlan:
         return [sentence for sentence in (self._capped(), *padded) if sentence]
 
     def check_options(self) -> None:
-        """Check that the options fit each other, for which no weights need be known.
-
-        Raises:
-            ConfigError: for what contradicts.
-        """
+        """Check that the options fit each other, for which no weights need be known."""
         self._require_gradients()
         self._require_one_pattern()
 
     def sparsities(self, step: int) -> dict[str, float | None]:
         """Sparsity asked for after the update at ``step``.
-
-        Args:
-            step: An update of the plan.
 
         Returns:
             A sparsity per weight, [0, 1), by name; None for weights that are ranked together.
@@ -289,20 +279,11 @@ class MaskPlan:
         return model
 
     def finished(self, model: Any, masks: Arrays) -> Any:
-        """Return the network that is delivered: the one that was trained, or a smaller one made of it.
-
-        Args:
-            model: The network, its masks applied.
-            masks: Of every weight, by name.
-        """
+        """Return the network that is delivered: the one that was trained, or a smaller one made of it."""
         return model
 
     def require_same(self, model: Any, finished: Any) -> None:
-        """Refuse a finished network that says something else on random examples.
-
-        Raises:
-            PruneflowError: naming the difference.
-        """
+        """Refuse a finished network that says something else on random examples."""
 
     def finished_masks(self, masks: Arrays) -> Arrays:
         """Return the masks of the network that is delivered."""

@@ -91,9 +91,6 @@ def require_target(weights: Sequence[WeightSparsity], total: Total, *, slack: in
         total: What the masks of all weights together should hold.
         slack: Elements by which each weight may miss beside its tolerance: 1 for tfmot, which keeps all
             that tie with its threshold.
-
-    Raises:
-        SparsityNotReachedError: naming the weights that miss, with the counts.
     """
     missed = [_miss(weight) for weight in weights if not _on_target(weight, slack)]
     masked = sum(weight.masked for weight in weights)

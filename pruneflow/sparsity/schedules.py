@@ -234,9 +234,6 @@ class Polynomial(Rising):
     ... )
     >>> round(schedule.sparsity_at(50, begin_step=0, end_step=100), 12)
     0.7625
-
-    Attributes:
-        power: Exponent, above 0; 3 is the paper's.
     """
 
     power: float

@@ -25,18 +25,7 @@ NOT_INCLUDED = "not in pruning.include"
 
 @dataclass(kw_only=True)
 class Pruning:
-    """The layers to prune, by patterns on their names (``*``, ``?``, ``[...]``), and the engine.
-
-    Attributes:
-        include: Layers to prune.
-        skip: Layers to leave dense; wins over ``include``.
-        engine: ``"pruneflow"``, or ``"tfmot"``: its own arithmetic, as a control.
-        max_accuracy_drop: Most accuracy, or R2, that the pruned network may lose against the dense one on the
-            validation part, [0, 1]; a run that loses more fails. None marks what is beyond 0.05.
-        reconstruct: Whether weights that are kept are fitted to the outputs of the dense layers on examples;
-            in place of training.
-        reconstruct_examples: How many examples of the training part.
-    """
+    """The layers to prune, by patterns on their names (``*``, ``?``, ``[...]``), and the engine."""
 
     include: list[str]
     skip: list[str]
@@ -115,9 +104,6 @@ class Pruning:
             structure: What is removed together.
             criterion: What is worth keeping.
             distribution: How sparsity is shared among the weights.
-
-        Raises:
-            ConfigError: naming the setting.
         """
         if self.engine == "tfmot":
             self._check_tfmot(structure, criterion, distribution)

@@ -76,11 +76,7 @@ class Scanned:
         return sum(found.values()) / len(found)
 
     def curve(self, loss: float) -> Curve:
-        """Return the damage as a function of the share that is masked; see `curve_of`.
-
-        Args:
-            loss: Of the whole network.
-        """
+        """Return the damage as a function of the share that is masked; see `curve_of`."""
         return curve_of(self.sparsities, [each - loss for each in self.losses])
 
 
@@ -124,10 +120,6 @@ def curve_of(sparsities: Sequence[float], increases: Sequence[float]) -> Curve:
 
     Chance moves measurements: a loss that falls counts as no damage, and one above a line between two others
     does not count.
-
-    Args:
-        sparsities: Shares that are masked.
-        increases: By how much the loss is higher there.
 
     >>> curve_of([0.5, 0.8, 0.9], [-0.01, 0.5, 0.2])
     [(0.0, 0.0), (0.5, 0.0), (0.9, 0.2)]

@@ -48,10 +48,6 @@ class Sharing:
     def check_exports(self, option: str, kinds: Collection[str]) -> None:
         """Refuse as many values as int4 has levels anyway.
 
-        Args:
-            option: Name of the export.
-            kinds: Kinds of its files.
-
         Raises:
             ConfigError: if all of them are int4, and would not be smaller.
         """
@@ -67,10 +63,6 @@ def shared(weight: Array, count: int) -> Array:
     A dynamic program finds the best division of the sorted numbers (Wang and Song 2011, Ckmeans.1d.dp).
     Of more than 1,024 different numbers it looks at about as many places to divide them, half of them equally
     far apart in rank and half in value.
-
-    Args:
-        weight: Of any shape.
-        count: Most different numbers that are left beside zero.
 
     Returns:
         A copy, in which zeros, and no others, are zero.

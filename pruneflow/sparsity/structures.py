@@ -186,13 +186,7 @@ class Unstructured(Structure):
 @option("structure", "block")
 @dataclass(kw_only=True)
 class Block(Structure):
-    """Rectangles of the matrix, kept or removed whole; ranked by the mean score of their elements.
-
-    Attributes:
-        inputs: Rows of a block, 1 or more.
-        outputs: Columns of a block, 1 or more.
-        indivisible: What is done with a weight that blocks do not divide: ``"pad"`` or ``"refuse"``.
-    """
+    """Rectangles of the matrix, kept or removed whole; ranked by the mean score of their elements."""
 
     inputs: int
     outputs: int
@@ -269,11 +263,6 @@ class NOfM(Structure):
 
     Mishra et al. 2021, arXiv 2104.08378 (2:4); Zhou et al. 2021, arXiv 2102.04010 (N:M). On the way there the
     n highest of every m are never masked, so that zeros grow from none to the pattern.
-
-    Attributes:
-        n: How many are kept of every ``m``, 1 to m - 1. A last group of fewer than n keeps all.
-        m: Inputs of a group, 2 or more.
-        indivisible: What is done with a weight whose inputs m does not divide: ``"pad"`` or ``"refuse"``.
     """
 
     n: int

@@ -41,14 +41,7 @@ class Then:
     name: str
 
     def check(self, first: structures.Structure) -> None:
-        """Refuse a second phase after one that cuts nothing.
-
-        Args:
-            first: The structure of the first phase.
-
-        Raises:
-            ConfigError: naming both.
-        """
+        """Refuse a second phase after one that cuts nothing."""
 
 
 @option("then", "none")

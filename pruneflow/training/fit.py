@@ -30,14 +30,7 @@ __all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
 
 @dataclass(kw_only=True)
 class EarlyStopping:
-    """Stop a phase when validation no longer improves.
-
-    Attributes:
-        patience: Epochs without improvement before stopping; null never stops early.
-        monitor: ``"loss"``, or the name of a metric, on the validation part.
-        min_delta: Smallest change that counts as an improvement.
-        restore_best: Whether the weights of the best epoch are taken, not the last ones.
-    """
+    """Stop a phase when validation no longer improves."""
 
     patience: int | None
     monitor: str

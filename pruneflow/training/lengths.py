@@ -28,9 +28,6 @@ class Usual:
     def batch_size_for(self, examples: int) -> int:
         """Halve the batches until an epoch has 20 steps, or a batch 8 examples.
 
-        Args:
-            examples: Size of the training part.
-
         >>> PRUNED.batch_size_for(54000), PRUNED.batch_size_for(432), PRUNED.batch_size_for(40)
         (128, 16, 8)
         """
@@ -41,11 +38,6 @@ class Usual:
 
     def epochs_for(self, examples: int, *, batch_size: int, least_steps: int) -> int:
         """Add epochs until the phase has enough steps.
-
-        Args:
-            examples: Size of the training part.
-            batch_size: Examples per step.
-            least_steps: Steps of the phase, or more.
 
         >>> PRUNED.epochs_for(54000, batch_size=128, least_steps=500)
         2

@@ -111,9 +111,6 @@ def check_names(loss: str, metrics: Sequence[str], monitor: str) -> None:
         loss: ``trainer.loss``.
         metrics: ``trainer.metrics``.
         monitor: ``trainer.early_stopping.monitor``.
-
-    Raises:
-        ConfigError: saying which there are.
     """
     _require_known("loss", loss, list(LOSSES), "auto follows from the task.")
     allowed = f"allowed are {', '.join(METRICS)}, each once"
@@ -131,9 +128,6 @@ def check_task(spec: Spec, loss: str, metrics: Sequence[str], monitor: str | Non
         loss: ``trainer.loss``.
         metrics: ``trainer.metrics``.
         monitor: ``trainer.early_stopping.monitor``; None where nothing stops early.
-
-    Raises:
-        ConfigError: saying which go with the data.
     """
     task = _task(spec)
     if LOSSES[loss] not in ("", task):

@@ -66,23 +66,7 @@ class Decay:
 
 @dataclass(kw_only=True)
 class OptimizerParameters:
-    """Parameters of the optimizer; null keeps the default of ``tf_keras``.
-
-    Attributes:
-        momentum: sgd, rmsprop, [0, 1].
-        nesterov: sgd.
-        rho: Decay of the squared gradient, rmsprop and adadelta, [0, 1).
-        centered: rmsprop.
-        beta_1: Decay of the first moment, the adam family, [0, 1).
-        beta_2: Decay of the second moment, the adam family, [0, 1).
-        epsilon: Added for numerical stability, above 0.
-        amsgrad: adam and adamw.
-        initial_accumulator_value: adagrad, 0 or more.
-        weight_decay: Decoupled weight decay, 0 or more.
-        clipnorm: Largest norm of the gradient of one weight.
-        clipvalue: Largest absolute value of a gradient's element.
-        global_clipnorm: Largest norm of all gradients together.
-    """
+    """Parameters of the optimizer; null keeps the default of ``tf_keras``."""
 
     momentum: float | None
     nesterov: bool | None
@@ -104,11 +88,7 @@ class OptimizerParameters:
         return {key: value for key, value in values.items() if value is not None}
 
     def check(self, optimizer: str) -> None:
-        """Refuse parameters that ``optimizer`` does not take, and values outside their range.
-
-        Raises:
-            ConfigError: naming the parameter, and what is allowed.
-        """
+        """Refuse parameters that ``optimizer`` does not take, and values outside their range."""
         allowed = OPTIMIZERS[optimizer][1]
         for key, value in self.given().items():
             full_key = f"trainer.optimizer_parameters.{key}"

@@ -33,11 +33,6 @@ class QuantizationAware:
     def check_exports(self, option: str, kinds: Collection[str], *, layers: Collection[str]) -> None:
         """Refuse files other than int8 in every layer.
 
-        Args:
-            option: Name of the export.
-            kinds: Kinds of its files.
-            layers: Patterns on names of layers that are quantized.
-
         Raises:
             ConfigError: if one of them is another one.
         """

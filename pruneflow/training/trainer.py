@@ -20,28 +20,7 @@ __all__ = ["Trainer"]
 @option("trainer", "default")
 @dataclass(kw_only=True)
 class Trainer:
-    """Trains a dense baseline, then the pruned copy of it.
-
-    Attributes:
-        dense_epochs: Epochs of the dense phase; 0 prunes from scratch; null takes as many as ``min_steps``
-            need, 4 or more.
-        epochs: Epochs of the pruning phase; 0 prunes at once and trains nothing; null takes as many as
-            ``min_steps`` need, 2 or more.
-        min_steps: Least steps of a phase whose epochs are null.
-        dense_batch_size: Examples per step of the dense phase; null takes 32, and less on small data.
-        batch_size: Examples per step of the pruning phase; null takes 128, and less on small data.
-        dense_learning_rate: Learning rate of the dense phase; null takes ``learning_rate``.
-        learning_rate: Learning rate at the start of the pruning phase.
-        dense_learning_rate_decay: Decay in the dense phase; null takes ``learning_rate_decay``.
-        learning_rate_decay: ``"constant"``, ``"cosine"`` (down to 0 over the phase) or ``"stepwise"``.
-        decay_at: Fractions of a phase at which a stepwise learning rate drops, (0, 1), rising.
-        decay_factor: What a stepwise learning rate is multiplied by at each drop, (0, 1).
-        optimizer: Name of the optimizer.
-        optimizer_parameters: Its parameters.
-        early_stopping: When to stop before the last epoch.
-        loss: Name of the loss; ``"auto"`` takes cross-entropy for classes, mean squared error for numbers.
-        metrics: Names of metrics that are watched and reported beside the headline, accuracy or R2.
-    """
+    """Trains a dense baseline, then the pruned copy of it."""
 
     dense_epochs: int | None = at_most(1_000_000)
     epochs: int | None = at_most(1_000_000)
@@ -90,11 +69,7 @@ class Trainer:
         _require_at_least("early_stopping.min_delta", 0, self.early_stopping.min_delta)
 
     def for_examples(self, count: int) -> Trainer:
-        """Return the same settings with every length a number.
-
-        Args:
-            count: Examples of the training part.
-        """
+        """Return the same settings with every length a number."""
         found: dict[str, int] = {}
         for prefix, usual in (("dense_", DENSE), ("", PRUNED)):
             epochs, size = getattr(self, f"{prefix}epochs"), getattr(self, f"{prefix}batch_size")
@@ -109,9 +84,6 @@ class Trainer:
 
         Args:
             data: The data, for which `for_examples` has set every length.
-
-        Raises:
-            ConfigError: naming the setting.
         """
         examples = len(data.train)
         keys = ("dense_batch_size", "batch_size") if self.dense_epochs else ("batch_size",)

@@ -74,10 +74,6 @@ class Keys:
 def read_npz(path: Path, keys: Keys) -> Given:
     """Read the arrays that the settings name, or those that are usual.
 
-    Args:
-        path: The file.
-        keys: What its arrays are called.
-
     Raises:
         ConfigError: if the file has no array of a name that a setting gives.
         DataError: if it is missing, cut short or not a .npz file, if there are no examples or no labels, if
@@ -106,9 +102,6 @@ def read_test(path: Path, groups: str | None = None) -> Labelled:
         path: The file.
         groups: What the array of its groups is called, with ``_test`` at its end beside x_test; None where
             there are none. It may lack one.
-
-    Raises:
-        DataError: as `read_npz`.
     """
     refuse_kind(path, allowed=(".npz",), holds="a .npz file", others=OTHERS)
     held = array_names(path)

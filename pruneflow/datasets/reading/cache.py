@@ -45,11 +45,7 @@ class Place:
         return f"{self.found}: {self.path}" + (f" ({origin})" if origin else "")
 
     def read(self, reader: Callable[[Path], T]) -> T:
-        """Read the file.
-
-        Raises:
-            DataError: what ``reader`` found wrong, and what to do.
-        """
+        """Read the file."""
         try:
             return reader(self.path)
         except DataError as error:

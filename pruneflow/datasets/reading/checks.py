@@ -16,11 +16,7 @@ Arrays = dict[str, Array]
 
 
 def expect(condition: bool, path: object, array: str, expected: str, found: object) -> None:
-    """Refuse the file ``path``, or what it stands for, unless ``condition`` holds for its array ``array``.
-
-    Raises:
-        DataError: with the file, the array, what was expected and what was found.
-    """
+    """Refuse the file ``path``, or what it stands for, unless ``condition`` holds for its array ``array``."""
     if not condition:
         raise DataError(f"{path}: array {array}: expected {expected}, found {found}.")
 
@@ -42,9 +38,6 @@ def checked_labels(path: object, name: str, y: Array, *, count: int, classes: in
 
     Returns:
         (count,) int64.
-
-    Raises:
-        DataError: naming the file, the array and what was expected.
     """
     expect(y.dtype.kind in "iu" and y.shape == (count,), path, name, f"integers ({count},)", described(y))
     lowest, highest = y.min(), y.max()

@@ -37,15 +37,7 @@ SHAPES = {  # of one example: how many dimensions
 
 
 def given_of(where: object, value: object) -> Given:
-    """Take the arrays out of what a function returned.
-
-    Args:
-        where: The call, for messages.
-        value: A mapping or a tuple.
-
-    Raises:
-        DataError: saying what was expected and what came.
-    """
+    """Take the arrays out of what a function returned."""
     named = _mapping(where, value)
     unknown = [str(key) for key in named if key not in KEYS]
     if unknown:
@@ -62,15 +54,7 @@ def given_of(where: object, value: object) -> Given:
 
 
 def check_data(where: object, data: Data) -> None:
-    """Refuse data whose parts are not what their spec says.
-
-    Args:
-        where: The call that returned them, for messages.
-        data: The data.
-
-    Raises:
-        DataError: naming the part, what was expected and what was found.
-    """
+    """Refuse data whose parts are not what their spec says."""
     spec = data.spec
     if not isinstance(spec, Spec) or not isinstance(spec.kind, str) or spec.kind not in DTYPES:
         raise DataError(

@@ -135,9 +135,6 @@ def read_features(path: Path) -> Features:
     Args:
         path: A YAML file with ``example`` (``name``, ``kind``, ``shape``, of tokens ``vocabulary_size``) and
             ``label`` (``name``, and ``classes`` where they are known).
-
-    Raises:
-        DataError: naming the key that is missing or wrong.
     """
     with reading(path, "a YAML file"):
         try:

@@ -185,9 +185,6 @@ def check_hash(path: Path, expected: str, origin: str) -> None:
         path: The file.
         expected: Its SHA-256 or MD5, hexadecimal.
         origin: Where it came from, for the message.
-
-    Raises:
-        DataError: naming the origin and both digests.
     """
     name = HASHES[len(expected)]
     digest = hashlib.new(name.replace("-", ""), usedforsecurity=False)

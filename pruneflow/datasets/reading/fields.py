@@ -30,12 +30,7 @@ def escape_of(row: Sequence[str], reader: _Reader) -> str:
 
 
 def lines_inside(row: Sequence[str], reader: _Reader) -> Iterator[str]:
-    """Name fields that hold many lines, which may be rows behind a stray quote.
-
-    Args:
-        row: The fields.
-        reader: What has just read them.
-    """
+    """Name fields that hold many lines, which may be rows behind a stray quote."""
     sign = reader.dialect.delimiter
     for each in row:
         inner = each.count("\n")

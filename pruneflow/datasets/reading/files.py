@@ -111,10 +111,6 @@ def read_text(path: Path, name: str) -> str:
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write an uncompressed .npz file, down to the disk; the caller renames it when it is whole.
 
-    Args:
-        path: A temporary name.
-        arrays: Arrays by name, none of dtype object.
-
     Raises:
         OSError: if the file cannot be written.
     """
@@ -129,15 +125,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def decoded(content: bytes, where: object) -> str:
-    """Read UTF-8, with or without a byte order mark.
-
-    Args:
-        content: The bytes of a file.
-        where: Name of the file, for messages.
-
-    Raises:
-        DataError: naming the encoding where it can be told, else the first byte that is not UTF-8.
-    """
+    """Read UTF-8, with or without a byte order mark."""
     refuse_other_encoding(content, where)
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
@@ -154,9 +142,6 @@ def refuse_other_encoding(content: bytes, where: object) -> None:
     Args:
         content: The bytes of a file, or the first few of them.
         where: Name of the file, for messages.
-
-    Raises:
-        DataError: naming the encoding.
     """
     if found := other_encoding(content):
         remedy = f"Convert it with iconv -f {found} -t utf-8 FILE > NEW_FILE."
@@ -183,10 +168,6 @@ def other_encoding(content: bytes) -> str:
 def reading(path: Path, what: str = NPZ) -> Iterator[None]:
     """Turn the many ways in which a broken file fails into one error that names the file.
 
-    Args:
-        path: The file.
-        what: What it should be, for the message.
-
     Raises:
         DataError: if the body fails to read ``path``, or if that is no file.
         PruneflowError: if memory runs out.
@@ -212,9 +193,6 @@ def refuse_kind(path: Path, *, allowed: Sequence[str], holds: str, others: str) 
         allowed: Suffixes, such as ``".npz"``.
         holds: What a folder would have to hold, for the message.
         others: What to do with other data, a sentence.
-
-    Raises:
-        DataError: naming the path.
     """
     with reading(path):
         kind = stat.S_IFMT(path.stat().st_mode)

@@ -35,9 +35,6 @@ def read_ranks(path: Path, index: Ranks | None) -> Corpus:
     Args:
         path: The file.
         index: Its word index; None looks into the file, then for imdb_word_index.json beside it.
-
-    Raises:
-        DataError: naming the file, the array and what was expected.
     """
     names = array_names(path)
     is_flat, keras = "x_train_tokens" in names, "x_train" in names

@@ -22,9 +22,6 @@ def checked_ids(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[list
 
     Returns:
         (n, length) int32 of each, and the number of ids: the largest of any part + 1.
-
-    Raises:
-        DataError: naming the array that holds something else.
     """
     for name, x in parts:
         whole = x.dtype.kind in "iu" or (x.dtype.kind == "f" and bool((x == np.floor(x)).all()))

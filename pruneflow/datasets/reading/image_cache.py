@@ -55,11 +55,7 @@ def caches(folder: Path) -> list[Path]:
 
 
 def drop_locks(folder: Path) -> None:
-    """Delete the locks of caches that are no longer there.
-
-    Args:
-        folder: The cache folder.
-    """
+    """Delete the locks of caches that are no longer there."""
     for lock in _found(folder, "*.lock"):
         home = lock.with_suffix("")
         if _is_named_so(home) and not home.exists() and lock.lstat().st_size == 0:

@@ -116,10 +116,6 @@ class DecodedRows:
 def verify(source: CachedRows, root: Path) -> None:
     """Compare every row with its SHA-256.
 
-    Args:
-        source: The rows.
-        root: Folder of the images, for messages.
-
     Raises:
         DataError: if one is another.
     """

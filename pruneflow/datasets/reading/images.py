@@ -30,9 +30,6 @@ def checked_images(path: Path, arrays: Arrays, *, note: str = "", origin: str = 
 
     Returns:
         Halves with images (n, height, width, channels), and what a model must know of them.
-
-    Raises:
-        DataError: naming the file, the array, what was expected and what was found.
     """
     x_train, x_test = (_pixels(path, name, arrays[name]) for name in ("x_train", "x_test"))
     same = x_train.shape[1:] == x_test.shape[1:]

@@ -44,9 +44,6 @@ def read(path: Path) -> tuple[Halves, Spec]:
 
     Returns:
         Halves with images (n, height, width, channels) uint8, and what a model must know of them.
-
-    Raises:
-        DataError: naming the file, what was expected and what was found.
     """
     if path.is_dir() and holds_idx(path):
         return checked_images(path, read_idx_folder(path))

@@ -111,11 +111,7 @@ def check_class_names(names: Sequence[str]) -> None:
 
 
 def refuse_twins(where: object, labels: Iterable[str]) -> None:
-    """Refuse labels that differ in case or in their Unicode form alone: one class, or two?
-
-    Raises:
-        DataError: naming both spellings.
-    """
+    """Refuse labels that differ in case or in their Unicode form alone: one class, or two?"""
     first: dict[str, str] = {}
     for label in sorted(set(labels)):
         other = first.setdefault(alike(label), label)
@@ -186,16 +182,7 @@ def listed(items: Sequence[object], *, most: int = SHOWN) -> str:
 
 
 def refuse_odd_classes(where: object, classes: Sequence[object], examples: int) -> None:
-    """Refuse labels of one class, and labels so many that they are measurements or names of rows.
-
-    Args:
-        where: Where they come from, for messages.
-        classes: The different labels.
-        examples: How many examples have them.
-
-    Raises:
-        DataError: naming the labels.
-    """
+    """Refuse labels of one class, and labels so many that they are measurements or names of rows."""
     if len(classes) < 2:
         raise DataError(
             f"{where}: all labels are {listed(classes) or 'missing'}, expected two classes or more."
@@ -214,9 +201,6 @@ def require_every_class(data: Data, names: Sequence[str], where: object = None) 
         data: The data.
         names: What messages call the classes.
         where: Where the data come from, for messages; their name where there is none.
-
-    Raises:
-        DataError: naming the classes.
     """
     counts = np.bincount(data.train.y, minlength=data.spec.classes)
     missing: npt.NDArray[np.int64] = np.flatnonzero(counts == 0)

@@ -27,9 +27,6 @@ def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
 
     Returns:
         The same arrays.
-
-    Raises:
-        DataError: naming the first row and column that holds no number, or one that float32 cannot hold.
     """
     for name, x in parts:
         expect(x.dtype.kind in "buif" and x.ndim >= 2, where, name, "numbers (n, features)", described(x))

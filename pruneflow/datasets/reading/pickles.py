@@ -27,10 +27,6 @@ NUMERIC_KINDS = "biuf"
 def unpickled(stream: IO[bytes] | BufferedIOBase, where: str) -> Any:
     """Read one pickle that holds numbers, texts, lists, tuples, dicts and arrays, and nothing else.
 
-    Args:
-        stream: At the first byte of the pickle.
-        where: Name of the file, for messages.
-
     Returns:
         The object. Arrays come as ndarray where they hold numbers, and as the list of their elements
         where their dtype is object.

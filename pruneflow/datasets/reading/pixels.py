@@ -75,10 +75,6 @@ def checked_pixels(
 def white_taken(xs: Sequence[Array], how: Reading = UNKNOWN) -> float | None:
     """Return the value that `checked_pixels` takes as white; None where it takes bytes as they are.
 
-    Args:
-        xs: Images of each part.
-        how: What is said of them.
-
     >>> white_taken([np.array([0.0, 1.0])]), white_taken([np.array([0, 255], np.uint8)])
     (1.0, None)
     """

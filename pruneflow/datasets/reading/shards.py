@@ -99,11 +99,7 @@ def _require_fit(features: Features, file: Path, number: int, record: bytes) -> 
 
 @contextmanager
 def _whole(file: Path) -> Iterator[None]:
-    """Turn what TensorFlow says of a damaged file into one message.
-
-    Raises:
-        DataError: naming the file.
-    """
+    """Turn what TensorFlow says of a damaged file into one message."""
     with reading(file, "a TFRecord file"):
         with file.open("rb") as stream:
             begin = stream.read(len(GZIP))
@@ -121,11 +117,7 @@ def _whole(file: Path) -> Iterator[None]:
 
 
 def scanned(files: Sequence[Path], features: Features) -> Scan:
-    """Read all files once: check their CRC and every record, and note labels, places and SHA-256.
-
-    Raises:
-        DataError: naming the file and the record that is damaged or does not fit.
-    """
+    """Read all files once: check their CRC and every record, and note labels, places and SHA-256."""
     found = []
     with bar(f"Reading {len(files):,} TFRecord files", total=len(files)) as advance:
         for each in in_parallel(lambda file: _scanned(file, features), files):

@@ -115,11 +115,7 @@ class Table:
         return in_order(found, order)
 
     def two_classes(self) -> tuple[str, ...]:
-        """The two different labels: numbers by value, before words by alphabet, whatever their case.
-
-        Raises:
-            DataError: unless there are two.
-        """
+        """The two different labels: numbers by value, before words by alphabet, whatever their case."""
         first: dict[str, str] = {}
         for label in self.labels:
             first.setdefault(alike(label), label)
@@ -131,11 +127,7 @@ class Table:
         return tuple(found)
 
     def numbered(self, classes: tuple[str, ...]) -> Texts:
-        """Number the labels by their place in ``classes``.
-
-        Raises:
-            DataError: naming the line of a label that is none of them.
-        """
+        """Number the labels by their place in ``classes``."""
         numbers = {alike(name): number for number, name in enumerate(classes)}
         for label, line in zip(self.labels, self.lines, strict=True):
             if alike(label) not in numbers:

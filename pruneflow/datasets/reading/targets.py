@@ -26,9 +26,6 @@ def checked_targets(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
 
     Returns:
         (n, targets) float64 of each.
-
-    Raises:
-        DataError: naming the array and what is no number.
     """
     columns = []
     for name, y in parts:

@@ -75,9 +75,6 @@ def converted(model: Any) -> Converted:
 
     Returns:
         The network of Keras 2, which shares nothing with ``model``.
-
-    Raises:
-        ConversionError: naming the layer, if it has no equal in Keras 2, or if outputs differ.
     """
     _require_tensorflow()
     graph_of(model)  # refuses one whose layers are not known

@@ -55,9 +55,6 @@ def converted_graph(model: Any) -> tuple[Any, list[Weight]]:
 
     Returns:
         The network, and its weights beside those of ``model``.
-
-    Raises:
-        ConversionError: naming the first layer or operation that has no equal.
     """
     walk = _Walk()
     walk.prepare(model)

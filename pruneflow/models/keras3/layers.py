@@ -103,9 +103,6 @@ def made(kind: str, config: Mapping[str, Any]) -> Any:
 
     Returns:
         A layer of tf_keras without weights yet.
-
-    Raises:
-        ConversionError: naming the layer, if Keras 2 has no such layer or not one of such settings.
     """
     label = f"layer {config.get('name', kind)} ({kind})"
     if kind in WRAPPERS:

@@ -86,9 +86,6 @@ def require_activation(activation: Any, owner: str) -> None:
     Args:
         activation: As in a config of Keras 3.
         owner: Name of the layer that has it.
-
-    Raises:
-        ConversionError: naming the layer.
     """
     name, config = activation_of(activation)
     if config:
@@ -98,11 +95,7 @@ def require_activation(activation: Any, owner: str) -> None:
 
 
 def require_operation(operation: Any) -> None:
-    """Refuse an operation of Keras 3 that is not known.
-
-    Raises:
-        ConversionError: naming it.
-    """
+    """Refuse an operation of Keras 3 that is not known."""
     kind = type(operation).__name__
     if kind not in OPERATIONS or not type(operation).__module__.startswith("keras."):
         raise ConversionError(f"operation {operation.name} ({kind}) is not known")

@@ -20,13 +20,7 @@ MOST_UNITS = 1_000_000
 @option("structure", "channel")
 @dataclass(kw_only=True)
 class Channel(Structure):
-    """Channels of convolutions, units of dense and recurrent layers, heads and values of attention.
-
-    Attributes:
-        of: What the sparsity is a share of: ``"multiply_adds"``, ``"channels"`` or ``"parameters"``.
-        multiple: What counts of kept units are multiples of, in groups of more units; 1 allows any number,
-            null takes the first of 16, 8, 4 and 2 that comes near enough to the share.
-    """
+    """Channels of convolutions, units of dense and recurrent layers, heads and values of attention."""
 
     cuts: ClassVar[bool] = True
 

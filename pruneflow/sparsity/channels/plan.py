@@ -67,9 +67,6 @@ class ChannelPlan(MaskPlan):
 
         Returns:
             What is asked and what will be reached.
-
-        Raises:
-            ConfigError: for what contradicts, and a share that no choice of units reaches.
         """
         self.check_options()
         self._require_one_share_each()
@@ -108,11 +105,7 @@ class ChannelPlan(MaskPlan):
             require(one, "distribution.layers", spelled(self.distribution.layers), problem, remedy)
 
     def check_options(self) -> None:
-        """Check that the options fit each other, for which the network need not be known.
-
-        Raises:
-            ConfigError: for what contradicts.
-        """
+        """Check that the options fit each other, for which the network need not be known."""
         self._require_gradients()
         require(
             isinstance(self.distribution, (Uniform, Global, Scanning)),
@@ -223,11 +216,7 @@ class ChannelPlan(MaskPlan):
         return cut(model, self._found, self._found.kept_by(masks))
 
     def require_same(self, model: Any, finished: Any) -> None:
-        """Refuse a cut network that says something else on random examples.
-
-        Raises:
-            CutError: naming the difference.
-        """
+        """Refuse a cut network that says something else on random examples."""
         from pruneflow.sparsity.channels import proof
 
         proof.require_same(model, finished)

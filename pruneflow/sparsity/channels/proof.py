@@ -97,11 +97,7 @@ def _is_emptied(model: Any, given: list[Any]) -> bool:
 
 
 def require_same(model: Any, small: Any) -> None:
-    """Refuse a cut network that does not say what the one under masks says on random examples.
-
-    Raises:
-        CutError: naming the difference.
-    """
+    """Refuse a cut network that does not say what the one under masks says on random examples."""
     found = apart(model, small, np.random.default_rng(0))
     if not found <= tolerance(model):
         raise CutError(
