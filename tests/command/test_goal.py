@@ -163,7 +163,7 @@ def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsy
     wanted = ["goal.max_bytes=10", "goal.max_trainings=1"]
     assert exit_code([*SEARCH, *wanted]) == 4
     said = capsys.readouterr().err
-    assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity=0.8: " in said
+    assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity-0.8: " in said
     assert not (only_folder(tmp_path) / "best").exists()
 
 
@@ -269,6 +269,13 @@ def test_networks_of_a_search_have_no_page_and_no_test_part_and_the_search_has_a
     assert job.configs[0].report and not job.configs[0].test_part
     assert not job_of("goal=smallest", "report=false").configs[0].report
     assert "report=false" in goal.cell(job.goal, [])
+
+
+def test_files_are_timed_where_latency_counts_and_channels_are_cut_for_it():
+    fast, small = (job_of(f"goal={goal}").configs[0] for goal in ("fastest", "smallest"))
+    assert fast.latency.seconds > 0 and small.latency.seconds == 0
+    assert (fast.structure.option_name, fast.schedule.final_sparsity) == ("channel", 0.5)
+    assert job_of("goal=smallest", "goal.max_latency_ms=1").configs[0].latency.seconds > 0
 
 
 @pytest.mark.parametrize("spelled", ["1", "yes", "true"])
