@@ -143,39 +143,48 @@ def _promises(
     goal: Searched, own: Sequence[Tried], tried: Sequence[Tried], kind: str, apart: float
 ) -> Iterator[tuple[float, float]]:
     """Yield the value that the next share of a kind of file may reach, and the share."""
-    sign = -1.0 if goal.wants_accuracy else 1.0  # of the direction in which the value gets better
-    found = _points(goal, own, kind)
-    points = sorted((sign * place, value, strain) for place, value, strain in found)
+    sign, points = _sign(goal), _points(goal, own, kind)
     place = _next_place(goal, points)
+    ways = _points_of_ways(goal, tried, kind)
+    if place is None or (place < points[0][0] and any(_went_back_for_nothing(each) for each in ways)):
+        return
     ends = sorted((sign * _halvings(LEAST), sign * _halvings(MOST)))
-    place = None if place is None else min(max(place, ends[0]), ends[1])
-    if place is not None and all(abs(place - other) > apart for other, *_ in points):
-        yield _expected(points, place, sign, _rate(goal, tried, kind)), _share(sign * place)
+    place = min(max(place, ends[0]), ends[1])
+    if all(abs(place - other) > apart for other, *_ in points):
+        yield _expected(points, place, sign, _rate(ways, sign)), _share(sign * place)
+
+
+def _sign(goal: Searched) -> float:
+    """Return the sign of the direction, in halvings, in which the value gets better."""
+    return -1.0 if goal.wants_accuracy else 1.0
 
 
 def _points(goal: Searched, tried: Sequence[Tried], kind: str) -> list[_Point]:
     return sorted(
-        (_halvings(each.proposal.share), goal.value(file), goal.strain(file))
+        (_sign(goal) * _halvings(each.proposal.share), goal.value(file), goal.strain(file))
         for each in tried
         for file in each.files
         if file.kind == kind
     )
 
 
-def _rate(goal: Searched, tried: Sequence[Tried], kind: str) -> float:
-    """Return how fast the value of a kind grows with the share that is kept; 0 where no way has shown it."""
-    ways = {each.proposal.way for each in tried}
-    found = [_points(goal, [each for each in tried if each.proposal.way == way], kind) for way in ways]
-    ends = [(points[0], points[-1]) for points in found if len(points) > 1]
-    return median((y[1] - x[1]) / (_kept(y[0]) - _kept(x[0])) for x, y in ends) if ends else 0.0
+def _points_of_ways(goal: Searched, tried: Sequence[Tried], kind: str) -> list[list[_Point]]:
+    ways = dict.fromkeys(each.proposal.way for each in tried)
+    return [_points(goal, [each for each in tried if each.proposal.way == way], kind) for way in ways]
+
+
+def _rate(ways: Sequence[Sequence[_Point]], sign: float) -> float:
+    """Return how fast a value grows with the share that is kept; 0 where no way has shown it."""
+    ends = [(points[0], points[-1]) for points in ways if len(points) > 1]
+    rates = [(y[1] - x[1]) / (_kept(sign * y[0]) - _kept(sign * x[0])) for x, y in ends]
+    return median(rates) if rates else 0.0
 
 
 def _next_place(goal: Searched, points: Sequence[_Point]) -> float | None:
     """Return the place where the limits are likely reached, or a step away; None where nothing is gained."""
     kept = [number for number, (_, _, strain) in enumerate(points) if strain <= 1]
     if not kept:
-        back = _step_back(points)
-        return None if back is None else points[0][0] - back
+        return None if _went_back_for_nothing(points) else points[0][0] - _step_back(points)
     last = kept[-1]
     if last + 1 < len(points):
         return _between(points[last], points[last + 1])
@@ -191,17 +200,20 @@ def _between(keeps: _Point, misses: _Point) -> float:
     return x + min(max(share, INSIDE[0]), INSIDE[1]) * (y - x)
 
 
-def _step_back(points: Sequence[_Point]) -> float | None:
-    """Return how far before the first of some networks that all miss a limit one may keep it, at most 1.
-
-    None where the step before gained nothing: an int4 file may lose more where more weights are left.
-    """
+def _step_back(points: Sequence[_Point]) -> float:
+    """Return how far before the first of some networks that all miss a limit one may keep it, at most 1."""
     if len(points) < 2:
         return 1.0
     (x, _, low), (y, _, high) = points[:2]
-    if low >= high:
-        return None
     return min(max(log2(low / AIM) * (y - x) / log2(high / low), LEAST_BACK), 1.0)
+
+
+def _went_back_for_nothing(points: Sequence[_Point]) -> bool:
+    """Return whether the limits are missed by as much before the others.
+
+    An int4 file may lose more where more weights are left. No way takes such a kind further back then.
+    """
+    return len(points) > 1 and 1 < points[1][2] <= points[0][2]
 
 
 def _expected(points: Sequence[_Point], place: float, sign: float, rate: float) -> float:

@@ -106,6 +106,28 @@ def test_networks_that_miss_a_limit_say_how_far_back_the_next_one_is():
         assert next_proposal(wanted, wanted.ways, tried_at((0.75, 2500, 0.009), (0.875, 1250, later))) is None
 
 
+def test_a_kind_that_went_back_for_nothing_does_so_in_no_later_way():
+    """Of int4 files, which lose more where more weights are left."""
+    wanted = goal(ways={"zeros": WAYS["zeros"], "ranked": Way(["criterion=lamp"])})
+    large = tried_at((0.75, 3400, 0.0045), (0.875, 2150, 0.04))
+
+    def searched_after(*drops):
+        small = tried_at(*zip((0.7, 0.75, 0.875), (1800, 1500, 750), drops, strict=True))
+        int4 = [replace(each.files[0], kind="int4") for each in small]
+        zeros = [replace(large[0], proposal=small[0].proposal, files=(int4[0],))]
+        zeros += [
+            replace(each, files=(*each.files, file)) for each, file in zip(large, int4[1:], strict=True)
+        ]
+        ranked = [
+            replace(each, files=(replace(each.files[0], kind="int4"),))
+            for each in tried_at((0.75, 200, 0.009), way="ranked")
+        ]
+        return next_proposal(wanted, wanted.ways, [*zeros, *ranked])
+
+    assert searched_after(0.0045, 0.009, 0.04).way == "ranked"
+    assert searched_after(0.009, 0.009, 0.04).way == "zeros"
+
+
 def test_a_way_that_would_be_larger_than_the_best_file_ends_after_one_network():
     """The first way has 10,000 bytes for all weights: with half of them the second has 1,000 + 2,500."""
     zeros = tried_at((0.75, 3400, 0.0045), (0.875, 2150, 0.04))
