@@ -151,7 +151,9 @@ def _promises(
     ends = sorted((sign * _halvings(LEAST), sign * _halvings(MOST)))
     place = min(max(place, ends[0]), ends[1])
     if all(abs(place - other) > apart for other, *_ in points):
-        yield _expected(points, place, sign, _rate(ways, sign)), _share(sign * place)
+        alike = [each for each in tried if each.proposal.key == own[0].proposal.key]
+        rate = _rate(_points_of_ways(goal, alike, kind), sign)
+        yield _expected(points, place, sign, rate), _share(sign * place)
 
 
 def _sign(goal: Searched) -> float:
@@ -223,7 +225,8 @@ def _expected(points: Sequence[_Point], place: float, sign: float, rate: float) 
         points: Of one kind of file of a way.
         place: The place.
         sign: Of the direction in which the value gets better.
-        rate: How steep the line is where there is one point; a step on from it is always worth it.
+        rate: How steep the line is where there is one point, by other ways with the same key: another key is
+            one of a smaller network. A step on from one point is always worth it.
     """
     near = sorted(points, key=lambda point: abs(point[0] - place))[:2]
     (x, at_x), *second = ((_kept(sign * each), value) for each, value, _ in near)

@@ -106,6 +106,15 @@ def test_networks_that_miss_a_limit_say_how_far_back_the_next_one_is():
         assert next_proposal(wanted, wanted.ways, tried_at((0.75, 2500, 0.009), (0.875, 1250, later))) is None
 
 
+def test_a_smaller_network_is_tried_with_fewer_zeros_whatever_larger_ones_weigh():
+    zeros = tried_at((0.75, 3400, 0.0045), (0.875, 2150, 0.04))
+    wanted = goal(ways={"zeros": WAYS["zeros"], "channels": CUT})
+    (cut,) = tried_at((0.75, 1000, 0.009), way="channels")
+    of_cut = replace(cut, proposal=replace(cut.proposal, key="then.final_sparsity"))
+    assert next_proposal(wanted, wanted.ways, [*zeros, cut]).way == "zeros"
+    assert next_proposal(wanted, wanted.ways, [*zeros, of_cut]) == replace(of_cut.proposal, share=0.5)
+
+
 def test_a_kind_that_went_back_for_nothing_does_so_in_no_later_way():
     """Of int4 files, which lose more where more weights are left."""
     wanted = goal(ways={"zeros": WAYS["zeros"], "ranked": Way(["criterion=lamp"])})
