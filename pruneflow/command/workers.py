@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pruneflow.flow import following
 from pruneflow.flow.config import Config
 from pruneflow.runtime import replicas
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import complain, console
 
 __all__ = ["check", "follow", "follows", "others_told"]
 
@@ -46,7 +46,10 @@ def follow(config: Config) -> int:
 
     console.print("Follows    the chief, which alone writes", soft_wrap=True)
     console.quiet = True
-    return pipeline.follow(config, pipeline.prepare(config))
+    code = pipeline.follow(config, pipeline.prepare(config))
+    if code:
+        complain(f"The chief ended with exit code {code}, and says why.")
+    return code
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.manifests import SCRATCH, digest_of
 from pruneflow.flow.store import Held, Stage, Store
-from pruneflow.runtime.replicas import Replicas, WorkerLostError, current
+from pruneflow.runtime.replicas import CalledOffError, Replicas, WorkerLostError, current
 
 __all__ = ["end", "followed", "shared"]
 
@@ -79,7 +79,11 @@ def _tell(together: Replicas, message: Mapping[str, Any]) -> None:
 
 def _heard(together: Replicas) -> dict[str, Any]:
     """Return what the chief says next."""
-    message: dict[str, Any] = json.loads(together.told(b""))
+    return _read(together, together.told(b""))
+
+
+def _read(together: Replicas, said: bytes) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(said)
     if _END in message:
         with suppress(WorkerLostError):  # the chief has ended
             together.told(b"")
@@ -148,13 +152,17 @@ class _FollowedStage(_LedStage):
         """Make the stage with the others, and take the files of the chief."""
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, SCRATCH).mkdir()
+            failed: PruneflowError | None = None
             try:
                 yield Path(folder)
+            except CalledOffError as off:
+                _read(self._together, off.said)
             except PruneflowError as error:
                 if isinstance(error, WorkerLostError) or self._together.in_step:
                     raise  # others wait for the same step, not for words
-                # Else it fails in the chief too, which says so.
-        _heard(self._together)
+                failed = error  # in the chief too, which says so, or here alone
+        if "made" not in _heard(self._together) and failed:
+            raise failed  # the chief begins a training
         _receive(self._together, self.stage)
         self.missing = False
 

@@ -82,6 +82,8 @@ def _checked(said: str, addresses: list[Any], index: int) -> Cluster:
         host, _, port = str(each).rpartition(":")
         if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
             raise _wrong(said, f"{each} is no host:port")
+        if ":" in host and not re.fullmatch(r"\[.+\]", host):
+            raise _wrong(said, f"{each}: an address of IPv6 stands in brackets, as in [::1]:12345")
     if len({*addresses}) < len(addresses):
         raise _wrong(said, "it has an address twice")
     if len(addresses) < 2:
@@ -179,8 +181,12 @@ def _greeted(address: str, index: int) -> bool:
 def _listening(cluster: Cluster) -> Iterator[set[int]]:
     """Answer the greetings of other workers in the block; yields the set of those that have greeted."""
     heard, port = set[int](), int(cluster.addresses[cluster.index].rpartition(":")[2])
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
     try:
-        listener = socket.create_server(("", port), backlog=len(cluster.addresses))
+        listener = socket.create_server(
+            ("", port), family=family, backlog=len(cluster.addresses), dualstack_ipv6=both
+        )
     except OSError as error:
         problem = f"port {port} of this worker cannot be opened: {error.strerror}"
         raise ConfigError.of(KEY, "multi_worker", problem, "Take another port.") from error

@@ -18,6 +18,7 @@ from pruneflow.runtime import backend, signals
 from pruneflow.runtime.cluster import Cluster
 
 __all__ = [
+    "CalledOffError",
     "Replicas",
     "WorkerLostError",
     "assign",
@@ -30,12 +31,26 @@ __all__ = [
     "values_of",
 ]
 
+BEGINS = b'{"begins": "training"}'  # a message of the chief, as others are
+
 T = TypeVar("T")
 Array = npt.NDArray[Any]
 
 
 class WorkerLostError(PruneflowError):
     """A worker process is gone, or cannot be reached."""
+
+
+class CalledOffError(Exception):
+    """The chief does not begin the training that this worker waits in.
+
+    Attributes:
+        said: What the chief says in place of that it begins.
+    """
+
+    def __init__(self, said: bytes) -> None:
+        super().__init__(said)
+        self.said = said
 
 
 class Replicas:
@@ -77,8 +92,11 @@ class Replicas:
         middle is never followed by a message.
 
         Raises:
+            CalledOffError: if the chief ends in place of training.
             WorkerLostError: if a worker is gone.
         """
+        if (said := self.told(BEGINS)) != BEGINS:
+            raise CalledOffError(said)
         waiting: AbstractContextManager[None] = signals.postponed() if self.workers > 1 else _at_once()
         self.in_step = True
         with self.strategy.scope(), self._reached(), waiting:

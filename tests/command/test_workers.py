@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 from conftest import QUICK
+from test_cli import exit_code
 
+import pruneflow
+from pruneflow import sensitivity
 from pruneflow.command import cli
+from pruneflow.errors import ConfigError
 
 LOST = (
     "device.strategy=multi_worker: another worker has ended, or cannot be reached. Type the same command on "
@@ -22,13 +26,19 @@ INTERRUPTED = f"Interrupted. {cli.GOES_ON}"
 FOLLOWS = "Follows    the chief, which alone writes\n"
 
 
+def chief_ended(code):
+    return f"The chief ended with exit code {code}, and says why."
+
+
 class Workers:
     """The same command in two workers, each in a folder of its own."""
 
-    def __init__(self, folder, *overrides, own=((), ())):
+    def __init__(self, folder, *overrides, own=((), ()), failing=None):
+        """Start both; the worker whose place is ``failing`` fails alone, before its first training."""
         self.folders = [folder / "chief", folder / "other"]
         with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
             addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in (one, other)]
+        self.failing = failing
         self.processes = [self._started(addresses, index, [*overrides, *own[index]]) for index in range(2)]
 
     def _started(self, addresses, index, overrides):
@@ -39,7 +49,12 @@ class Workers:
         return subprocess.Popen(
             line,
             cwd=self.folders[index],
-            env={**os.environ, "TF_CONFIG": json.dumps(task), "PYTHONUNBUFFERED": "1"},
+            env={
+                **os.environ,
+                "TF_CONFIG": json.dumps(task),
+                "PYTHONUNBUFFERED": "1",
+                "FAILS": "before training" if index == self.failing else "",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -90,6 +105,39 @@ def test_two_workers_train_one_network_under_equal_masks_and_the_chief_alone_wri
     }
 
 
+REFUSED = {  # TF_CONFIG, and the answer
+    "{bad": "TF_CONFIG={bad: it is no JSON (Expecting property name",
+    "one worker": "device.strategy=multi_worker: 127.0.0.1:9 (worker 1) did not come within",
+}
+
+
+@pytest.mark.parametrize("said", REFUSED)
+def test_workers_that_cannot_meet_are_answered_before_anything_is_written(
+    said, capsys, monkeypatch, tmp_path
+):
+    cluster = {"worker": [f"127.0.0.1:{free_port()}", "127.0.0.1:9"]}
+    alone = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}})
+    monkeypatch.setenv("TF_CONFIG", alone if said == "one worker" else said)
+    words = ["device.strategy=multi_worker", "device.worker_wait_seconds=0.1"]
+    assert exit_code([*QUICK, *words]) == 2
+    assert capsys.readouterr().err.startswith(REFUSED[said])
+    assert list(tmp_path.iterdir()) == []
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def test_one_process_takes_no_workers(capsys, tmp_path):
+    with pytest.raises(ConfigError, match="multi_worker: workers are processes of the command line"):
+        pruneflow.run(["device.strategy=multi_worker"])
+    assert sensitivity.main(["device.strategy=multi_worker"]) == 2
+    answer = "device.strategy=multi_worker: a scan is made by one process. Leave it out, or take mirrored.\n"
+    assert capsys.readouterr().err == answer
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_worker_that_dies_ends_the_run_and_the_same_command_goes_on_to_the_same_bits(
@@ -125,7 +173,7 @@ def test_the_others_end_with_the_code_of_the_chief(tmp_path):
     workers = Workers(tmp_path, "schedule.final_sparsity=0.999", "trainer.epochs=1")
     (code, _, error), other = workers.ended()
     assert code == 3, error
-    assert other == (3, FOLLOWS, "")
+    assert other == (3, FOLLOWS, chief_ended(3) + "\n")
 
 
 @pytest.mark.long
@@ -134,3 +182,14 @@ def test_a_worker_with_other_settings_is_told_so(tmp_path):
     assert other[0] == 1
     assert other[2].startswith("This worker has other settings or data than the chief.")
     assert (chief[0], chief[2].strip()) == (1, LOST)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_worker_that_fails_alone_before_training_ends_all_of_them(failing, tmp_path):
+    """The other one waits for it in the training by then."""
+    outcomes = Workers(tmp_path, failing=failing).ended()
+    code, _, error = outcomes[failing]
+    assert (code, error.strip()) == (1, "no space for this training")
+    code, _, error = outcomes[1 - failing]
+    assert (code, error.strip()) == (1, LOST if failing else chief_ended(1))

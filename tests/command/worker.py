@@ -3,13 +3,16 @@
 python worker.py FILE OVERRIDE...
 """
 
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
 
 from pruneflow.__main__ import main
+from pruneflow.errors import PruneflowError
 from pruneflow.sparsity.masked import Masked
 from pruneflow.training.callbacks import Throughput
+from pruneflow.training.fit import Fit
 
 
 def noting(file):
@@ -41,7 +44,18 @@ def showing(file):
     Throughput.on_train_batch_end, Throughput.on_epoch_end = stepped, ended
 
 
+def failing():
+    """Fail where all workers are about to train."""
+
+    def fail(*_, **__):
+        raise PruneflowError("no space for this training")
+
+    Fit.run = fail
+
+
 if __name__ == "__main__":
+    if os.environ.get("FAILS"):
+        failing()
     noting(Path(sys.argv[1]).absolute())
     showing(Path(sys.argv[1]).absolute().with_suffix(".figures"))
     del sys.argv[1]

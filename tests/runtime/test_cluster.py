@@ -36,6 +36,7 @@ WRONG = {
     tf_config({"type": "worker", "index": True}, worker=["a:1", "b:1"]): "task worker True is not in its",
     tf_config(FIRST, worker=["a", "b:1"]): "a is no host:port",
     tf_config(FIRST, worker=["a:70000", "b:1"]): "a:70000 is no host:port",
+    tf_config(FIRST, worker=["::1:1", "b:1"]): "::1:1: an address of IPv6 stands in brackets, as in [::1]:",
     tf_config(FIRST, worker=["a:1", "a:1"]): "it has an address twice",
     tf_config(FIRST, worker=["a:1"]): "it names one worker; device.strategy=mirrored takes all GPUs",
 }
@@ -99,16 +100,18 @@ def test_an_environment_of_slurm_that_names_no_workers_is_refused(changed, probl
     assert str(refused.value).startswith(f"device.strategy=multi_worker: {problem}")
 
 
-def free_ports(count):
-    with_port = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+def free_ports(count, host="127.0.0.1", family=socket.AF_INET):
+    with_port = [socket.create_server((host, 0), family=family) for _ in range(count)]
     ports = [each.getsockname()[1] for each in with_port]
     for each in with_port:
         each.close()
     return ports
 
 
-def test_workers_meet_and_leave_their_ports_free():
-    addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_workers_meet_and_leave_their_ports_free(host, family):
+    written = f"[{host}]" if ":" in host else host
+    addresses = tuple(f"{written}:{port}" for port in free_ports(3, host, family))
     threads = [
         threading.Thread(target=meet, args=(Cluster(addresses, index),), kwargs={"seconds": 60})
         for index in (1, 2)
@@ -119,7 +122,7 @@ def test_workers_meet_and_leave_their_ports_free():
     for thread in threads:
         thread.join()
     for address in addresses:
-        socket.create_server(("127.0.0.1", int(address.rpartition(":")[2]))).close()
+        socket.create_server((host, int(address.rpartition(":")[2])), family=family).close()
 
 
 def test_a_worker_that_does_not_come_is_named():
