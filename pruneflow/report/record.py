@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def record_of_run(folder: Path, sweep: Path | None) -> Record:
     scalars = {place.name: read_curves(place) for place in sorted(folder.iterdir()) if is_folder(place)}
     last = folder / ("result.json" if failure is None else FAILURE_FILE)
     return Record(
-        name=str(folder.relative_to(sweep)) if sweep else folder.name,
-        sweep=sweep.name if sweep else "",
+        name=str(folder.relative_to(sweep)) if sweep else _name(folder),
+        sweep=_name(sweep) if sweep else "",
         is_sweep=False,
         settings=_settings(folder),
         figures=_figures(scalars),
@@ -54,8 +55,8 @@ def record_of_sweep(folder: Path) -> Record:
     runs = found(folder)
     failed = sum(1 for run in runs if run.failure)
     return Record(
-        name=folder.name,
-        sweep=folder.name,
+        name=_name(folder),
+        sweep=_name(folder),
         is_sweep=True,
         settings={},
         figures={"runs": len(runs), "failed": failed},
@@ -65,6 +66,16 @@ def record_of_sweep(folder: Path) -> Record:
         begun=min((run.stat().st_mtime for run in folder.rglob(SETTINGS)), default=folder.stat().st_mtime),
         ended=folder.stat().st_mtime,
     )
+
+
+def _name(folder: Path) -> str:
+    """Return the name of a folder, with the day where that is the folder around it.
+
+    >>> _name(Path("outputs/sweeps/2026-11-30/17-34-20-814504"))
+    '2026-11-30 17-34-20-814504'
+    """
+    day = folder.parent.name
+    return f"{day} {folder.name}" if re.fullmatch(r"\d{4}-\d\d-\d\d", day) else folder.name
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -203,7 +203,7 @@ def test_a_grid_tells_its_logger_and_takes_the_stages_of_one_that_told_nobody(tm
     assert exit_code([*grid, "logger=mlflow"]) == 0
     latest = max((tmp_path / "outputs" / "sweeps").glob("*/*"))
     sent = {page["name"]: page for page in pages("sent")}
-    assert sorted(sent) == sorted(["seed-0", "seed-1", latest.name])
+    assert sorted(sent) == sorted(["seed-0", "seed-1", f"{latest.parent.name} {latest.name}"])
     assert sent["seed-0"]["settings"]["logger"]["project"] == "pruneflow"
     assert "accuracy/validation" in sent["seed-0"]["curves"]["pruned"]
     found = [json.loads(file.read_text()) for file in latest.rglob("result.json")]
@@ -242,6 +242,8 @@ def test_mlflow_has_runs_below_their_sweep_in_a_store_of_its_own(tmp_path):
     tags = {(run, key): value for run, key, value in rows("tags", "run_uuid, key, value")}
     assert tags[done, "mlflow.parentRunId"] == parent
     assert tags[runs["seed=1"][0], "failure"] == "Training diverged."
+    assert (done, "failure") not in tags
+    assert rows("experiment_tags", "key, value") == [("mlflow.experimentKind", "custom_model_development")]
     assert (done, "model.name", "cnn") in rows("params", "run_uuid, key, value")
     figures = rows("metrics", "run_uuid, key, step, value")
     assert {(done, "pruned/sparsity/dense/kernel", 10, 0.75), (done, "float/gzip_bytes", 0, 20_000)} <= {

@@ -22,6 +22,9 @@ USER = re.compile(r"://[^/@]*@")  # a name or a password in an address
 
 MOST_METRICS, MOST_PARAMS, MOST_CHARACTERS = 1000, 100, 6000  # of one request; of a parameter
 
+# Of an experiment; without it the page shows runs as evaluations of language models.
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 # Of the requests of one record; without them a server that is away is waited for for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -80,7 +83,8 @@ class Mlflow(Tool):
             client.log_batch(identity, metrics=some)
         for file in record.files:
             client.log_artifact(identity, str(file))
-        client.set_tag(identity, "failure", record.failure)
+        if record.failure or "failure" in client.get_run(identity).data.tags:  # of before it was run again
+            client.set_tag(identity, "failure", record.failure)
         status = "FAILED" if record.failure else "FINISHED"
         client.set_terminated(identity, status, int(record.ended * 1000))
         return f"{record.name} in {USER.sub('://', self._uri)}"
@@ -112,7 +116,7 @@ class Mlflow(Tool):
         if not (found := client.get_experiment_by_name(self.project)):
             place = (self._folder / "artifacts").as_uri() if self._folder else None
             try:
-                return str(client.create_experiment(self.project, place))
+                return str(client.create_experiment(self.project, place, KIND))
             except MlflowException:
                 found = client.get_experiment_by_name(self.project)
                 if not found:
