@@ -33,7 +33,7 @@ from pruneflow.errors import PruneflowError
 
 DOCS = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 ROWS = re.findall(
-    r"^\| (.+?) \| (.+) \|$", DOCS.split("## What bad data are answered")[1].split("\n## ")[0], re.M
+    r"^\| (.+?) \| (.+) \|$", DOCS.split("## Messages about bad data")[1].split("\n## ")[0], re.M
 )[1:]
 
 Load = Callable[[], Any]

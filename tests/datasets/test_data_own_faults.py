@@ -27,7 +27,7 @@ from pruneflow.datasets.weights import weighed
 from pruneflow.errors import PruneflowError
 
 DOCS = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-SECTION = DOCS.split("## What bad data of your own are answered")[-1].split("\n## ")[0]
+SECTION = DOCS.split("## Messages about bad data of your own")[-1].split("\n## ")[0]
 ROWS = re.findall(r"^\| (.+?) \| (.+) \|$", SECTION, re.M)[1:]
 
 Load = Callable[[], Any]
