@@ -7,6 +7,7 @@ import shlex
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -25,6 +26,12 @@ __all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
 
 REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
 """Exceptions by which Hydra refuses a command line or a file."""
+
+_OPTIONS_OF_FILES = {
+    "model": dict.fromkeys((".keras", ".h5"), "keras_file"),
+    "dataset": {"": "image_folder", ".npz": "arrays", ".npy": "arrays", ".csv": "csv_text"},
+}
+"""By group: the option that reads a file with this ending, or a folder."""
 
 _INTERNAL = (
     "object_type=",
@@ -125,8 +132,14 @@ def _refused(match: re.Match[str]) -> str:
 
 
 def _no_such_option(match: re.Match[str]) -> str:
-    allowed = ", ".join(match[3].split())
-    return f"{match[1]}={match[2]}: there is no such option; allowed are {allowed}. Pick one of these."
+    group, typed, allowed = match[1], match[2], ", ".join(match[3].split())
+    root, _, path = f"{group}/{typed}".partition("/")
+    remedy = "Pick one of these."
+    if root in _OPTIONS_OF_FILES and re.search(r"[./]", path):  # a file or a folder in place of an option
+        group, typed = root, path
+        reader = _OPTIONS_OF_FILES[root].get(Path(path).suffix)
+        remedy = f"Pick one of these, or write {root}={reader} {root}.path={path}." if reader else remedy
+    return f"{group}={typed}: there is no such option; allowed are {allowed}. {remedy}"
 
 
 def _without_value(match: re.Match[str]) -> str:
@@ -150,12 +163,12 @@ def _not_an_override(typed: str) -> str:
     key, _, value = typed.partition("=")
     if value.startswith("{"):
         return (
-            f"{typed}: not an override. Keys in braces are not quoted, the whole argument is: "
+            f"{typed}: not a setting. Keys in braces are not quoted, the whole argument is: "
             "'key={pattern:0.5,other*:0.9}'."
         )
     quoted = f": \"{key}='{value}'\"" if value and "'" not in value and len(value) < 200 else ""
     remedy = f"Write key=value; quote values that hold blanks, commas, brackets or ~{quoted}"
-    return f"{typed}: not an override. {remedy}."
+    return f"{typed}: not a setting. {remedy}."
 
 
 def _there_already(match: re.Match[str]) -> str:

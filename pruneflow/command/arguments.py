@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -103,13 +104,15 @@ def _check_flags(parsed: Any) -> None:
 
 
 def _check_settings(parsed: Any) -> None:
-    for word in parsed.overrides:
+    for before, word in pairwise(["", *parsed.overrides]):
         if len(word) > LONGEST or TOO_MANY_DIGITS.search(word):
             problem = f"it has {len(word):,} characters; allowed are {LONGEST:,}, and numbers of 1,000 digits"
             raise ConfigError(f"{word[:40]}...: {problem}. Write less.")
         if "=" not in word and not word.startswith("~"):
             remedy = f"Write key=value; quote values that hold blanks or commas. {_HELP}"
-            raise ConfigError(f"{word}: not an override. {remedy}")
+            if before.endswith(","):
+                remedy = f"No blank follows a comma: write {before}{word}."
+            raise ConfigError(f"{word}: not a setting. {remedy}")
         _check_choice(word, folders(parsed))
     if parsed.shell_completion:
         _check_completion(parsed.overrides)

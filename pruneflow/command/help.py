@@ -21,7 +21,7 @@ pruneflow: train a network, prune it, export it to TFLite, and say with numbers 
 
 Usage: python -m pruneflow [option] [group=choice ...] [key=value ...]
 
-Groups and their choices (each file in conf/ explains its keys)"""
+Groups and their choices (each file in {conf}/ explains its keys)"""
 # The first ones are in the short help too.
 _KEYS = """\
   schedule.final_sparsity=0.9     fraction of zeros, [0, 1)
@@ -88,7 +88,7 @@ def help_text(folders: Iterable[Path], whole: bool) -> str:
         "".join(text.splitlines(keepends=True)[: None if whole else 4]) for text in (_KEYS, _EXAMPLES)
     )
     parts = [
-        "\n".join([_INTRODUCTION, *lines, ""]),
+        "\n".join([_INTRODUCTION.format(conf=_shown(config_folder())), *lines, ""]),
         f"Keys that are changed most\n{keys}",
         f"Examples\n{examples}",
     ]
@@ -100,6 +100,12 @@ def usual_choices() -> dict[str, str | None]:
     listed = yaml.safe_load((config_folder() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     chosen = [item for item in listed if isinstance(item, dict)]
     return {group: choice for item in chosen for group, choice in item.items() if re.fullmatch(r"\w+", group)}
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as typed from here, such as ``conf``; from elsewhere its whole path."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _line(group: str, names: set[str], default: str | None) -> str:

@@ -122,7 +122,7 @@ def test_null_as_a_key_is_refused(capsys, tmp_path):
             "seed=" + "9" * 5000,
             "...: it has 5,005 characters; allowed are 20,000, and numbers of 1,000 digits.",
         ),
-        ("seed=" + "[" * 4000, "not an override. "),
+        ("seed=" + "[" * 4000, "not a setting. "),
     ],
 )
 def test_very_long_words_get_a_message_that_can_be_read(word, answer, capsys):
@@ -229,6 +229,13 @@ def test_help_is_a_screen_and_names_the_whole_one(capfd):
     assert len(shown.splitlines()) <= 30
     assert "  model         cnn (default)" in shown and "criterion" not in shown
     assert "--help-all" in shown
+
+
+def test_help_names_the_folder_whose_files_explain_the_keys(capfd, tmp_path, monkeypatch):
+    for folder, named in ((ROOT, "conf"), (tmp_path, str(ROOT / "conf"))):
+        monkeypatch.chdir(folder)
+        assert exit_code(["--help"]) == 0
+        assert f"(each file in {named}/ explains its keys)" in capfd.readouterr().out
 
 
 def test_help_all_lists_every_option_and_nothing_internal(capfd):
