@@ -154,6 +154,7 @@ def test_other_commands_are_those_that_are_known_here():
         "pip install -e . && python -m pruneflow",  # the parts: .ci/run and the test above
         'pip install -e ".[dev]" && pytest',  # .ci/run
         "tensorboard --logdir outputs",
+        'eval "$(pruneflow --shell-completion install=bash)"',  # tests/command
         CLEANING,
         CLEANING_DRY,
         CLEANING_IMAGES,
