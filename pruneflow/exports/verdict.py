@@ -211,8 +211,8 @@ def _no_kernel(facts: KernelFacts) -> str:
         weights = facts.kind if facts.kind in ("float16", "int4") else "int8"
         how = "export=float export.encoding=sparse"
     return (
-        f"zeros among {weights} weights have no kernel here; blocks of 4 inputs in fully connected layers, "
-        f"exported with {how}, would have one"
+        f"LiteRT has no kernel here that skips zeros among {weights} weights; for blocks of 4 inputs "
+        f"in fully connected layers, exported with {how}, it has one"
     )
 
 

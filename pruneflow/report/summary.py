@@ -149,7 +149,8 @@ def findings(result: Result) -> Iterator[str]:
     if not pruned.channels and any(file.encoding == "dense" for file in files):
         yield (
             "Zeros do not make a raw dense-encoded file smaller: they take as many bytes as other numbers. "
-            "Compression takes them out on the way; export.encoding=auto in the file, where that runs here."
+            "Compression removes them for the download; export.encoding=auto removes them from the file, "
+            "if that runs here."
         )
     for network in (each for name, each in _in_keras(result).items() if name in ("cut", "pruned")):
         if network.wrapped:
@@ -227,8 +228,8 @@ def _class_line(result: Result) -> Iterator[str]:
         found = result.classes[index]
         before, after = (f"{found.accuracy[name]:.4f}" for name in ("dense", file.kind))
         yield (
-            f"Class    {found.name} loses most: right in {before} of its {found.examples:,} "
-            f"test examples before pruning, in {after} as {file.file}."
+            f"Class    {found.name} loses most: accuracy {before} before pruning, {after} in {file.file}, "
+            f"of {found.examples:,} test examples."
         )
 
 
@@ -325,7 +326,7 @@ def theory_of(result: Result, file: TfliteResult) -> str:
     """Return the speedup if zeros cost nothing, in words; empty for a network that was only cut."""
     if result.pruned.channels or file.theoretical_speedup is None:
         return ""
-    return f" In theory {file.theoretical_speedup:.1f}x, if every zero were skipped for nothing."
+    return f" In theory {file.theoretical_speedup:.1f}x, if every zero were skipped at no cost."
 
 
 def latency_line(latency: LatencyResult, theory: str) -> str:

@@ -255,7 +255,7 @@ def test_each_class_is_told_how_it_fares(composed, tmp_path, monkeypatch):
     for index, figures in enumerate(({"dense": 0.8, "float": 0.4}, {"dense": 0.9, "float": 0.2})):
         kept.classes[index].accuracy.update(figures)
     (line,) = [line for line in summary.findings(kept) if line.startswith("Class ")]
-    assert "right loses most: right in 0.9000 of its" in line and "in 0.2000 as pruned-float.tflite" in line
+    assert "right loses most: accuracy 0.9000 before pruning, 0.2000 in pruned-float.tflite, of " in line
     from pruneflow.report.run_page import write_run_report
 
     page = write_run_report(tmp_path / "run").read_text()

@@ -368,12 +368,12 @@ SAME = Speedup(1.0, 0.98, 1.02, 40, 1.1)
 SLOWER = Speedup(0.8, 0.75, 0.8, 40, 1.1)
 KERNEL = ("FULLY_CONNECTED",)
 NO_KERNEL = (
-    "zeros among dense weights have no kernel here; blocks of 4 inputs in fully connected layers, "
-    "exported with export.encoding=sparse, would have one."
+    "LiteRT has no kernel here that skips zeros among dense weights; for blocks of 4 inputs in fully "
+    "connected layers, exported with export.encoding=sparse, it has one."
 )
 NO_INT8 = (
-    "zeros among int8 weights have no kernel here; blocks of 4 inputs in fully connected layers, "
-    "exported with export=float export.encoding=sparse, would have one."
+    "LiteRT has no kernel here that skips zeros among int8 weights; for blocks of 4 inputs in fully "
+    "connected layers, exported with export=float export.encoding=sparse, it has one."
 )
 UNEXPLAINED = "zeros do not explain it, but noise or arithmetic that depends on the data: "
 
