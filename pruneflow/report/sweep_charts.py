@@ -153,8 +153,7 @@ def _write_labels(axes: Axes, chart: _Chart) -> None:
     """Write beside each mark the settings that the legend does not say, where no other label is."""
     if len(chart.x) > MOST_LABELLED:
         return
-    qualities = [mark.quality for mark in chart.x]
-    width, height = (max(each) - min(each) or 1.0 for each in (list(chart.x.values()), qualities))
+    width, height = (abs(each[1] - each[0]) for each in (axes.get_xlim(), axes.get_ylim()))
     taken: list[tuple[float, float]] = []
     look: Any = {"textcoords": "offset points", "fontsize": 7.5, "color": INK, "zorder": 5}
     for mark, x in chart.x.items():
