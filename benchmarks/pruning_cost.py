@@ -42,8 +42,9 @@ from pruneflow.flow.prepare import prepare
 from pruneflow.runtime import backend, memory
 from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masked import mask_in_place
-from pruneflow.training.callbacks import Throughput, pruning_callbacks, summaries
+from pruneflow.training.callbacks import TfmotSummaries, Throughput, pruning_callbacks
 from pruneflow.training.logs import ScalarLog, SparsityLog
+from pruneflow.training.metrics import headline_of
 
 COLUMNS = ("dense", "pruneflow", "tfmot", "example")
 ENGINES = {"pruneflow": mask_in_place, "tfmot": tfmot_engine.wrap, "example": tfmot_engine.wrap}
@@ -177,10 +178,12 @@ class Trained:
         tfmot, throughput = backend.tfmot().sparsity.keras, Throughput(len(self.ready.data.train))
         if self.column == "example":
             return [tfmot.UpdatePruningStep(), tfmot.PruningSummaries(folder)]
+        headline = headline_of(self.ready.data.spec)
         if self.column == "dense":
-            return [throughput, ScalarLog(Path(folder), throughput)]
-        log = SparsityLog(Path(folder), throughput, self.masked)
-        return [*pruning_callbacks(self.masked), summaries(self.masked, Path(folder)), throughput, log]
+            return [throughput, ScalarLog(Path(folder), throughput, headline=headline)]
+        log = SparsityLog(Path(folder), throughput, self.masked, headline=headline)
+        summaries = [TfmotSummaries(Path(folder))] if self.column == "tfmot" else []
+        return [*pruning_callbacks(self.masked), *summaries, throughput, log]
 
     def seconds_per_step(self, steps: int) -> float:
         """Train one step that is not counted, since it opens the data, and ``steps`` that are."""
@@ -204,10 +207,8 @@ class Trained:
 
     def _opened(self, callback: Any) -> Any:
         """A callback whose file is open: that of the summaries is closed at the end of a fit."""
-        closes = self.column in ENGINES and isinstance(
-            callback, type(summaries(self.masked, Path(tempfile.mkdtemp())))
-        )
-        return summaries(self.masked, Path(tempfile.mkdtemp())) if closes else callback
+        closed = isinstance(callback, TfmotSummaries)
+        return TfmotSummaries(Path(tempfile.mkdtemp())) if closed else callback
 
 
 def _clock() -> Any:
