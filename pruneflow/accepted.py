@@ -21,19 +21,6 @@ REMEDY = "Give (n, ...) inputs as the model reads them."
 EXAMPLES_AT_A_TIME = 32
 TFLITE_MARK = b"TFL3"  # bytes 4 to 7 of every TFLite file
 
-__all__ = [
-    "batches_for",
-    "built_model",
-    "examples_of",
-    "existing_folder",
-    "new_file",
-    "path_of",
-    "run_folder",
-    "share",
-    "texts",
-    "whole",
-]
-
 
 def texts(key: str, value: Any, like: str) -> list[str]:
     """A list of texts; ``like`` shows one."""

@@ -23,8 +23,6 @@ from pruneflow.runtime.files import remove_folder
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, printing
 
-__all__ = ["IMAGES", "STAGES", "Entry", "Kind", "clean", "entries", "main"]
-
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 DAY_S = 86_400
 STORE = Path("outputs/.stages")  # as stages.dir has it
@@ -73,12 +71,7 @@ IMAGES = Kind("caches of decoded images", image_cache.caches, f"*/{image_cache.I
 
 
 def entries(folder: Path, kind: Kind = STAGES) -> list[Entry]:
-    """Return the entries of a kind, the longest unused first.
-
-    Args:
-        folder: The store, or the cache folder.
-        kind: What to look for.
-    """
+    """Return the entries of a kind, the longest unused first."""
     return sorted((_entry(path, kind) for path in kind.paths(folder)), key=lambda entry: entry.used)
 
 

@@ -17,8 +17,6 @@ from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import answered, console, warn
 
-__all__ = ["main"]
-
 COMMAND = "python -m pruneflow.deploy"
 
 

@@ -40,8 +40,6 @@ from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing, table, warn
 from pruneflow.training import scoring
 
-__all__ = ["evaluated", "main"]
-
 USAGE = """\
 Score and inspect TFLite files on the test part of a data set: accuracy, sizes, zeros of each weight,
 operations, latency. With several files, all are timed in turn and compared with the first.

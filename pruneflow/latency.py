@@ -16,8 +16,6 @@ from pruneflow.exports.verdict import Speedup, facts_of, kind_of, speedup, verdi
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import complain, console, print_whole, printing, table
 
-__all__ = ["compared", "main", "show"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line."""

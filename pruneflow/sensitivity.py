@@ -16,8 +16,6 @@ from pruneflow.options import require
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import answered, complain, console
 
-__all__ = ["main"]
-
 USAGE = """\
 Train the dense network of a run, or take it from the store of stages, and scan it without training: each
 weight (with structure=channel each group of units) is masked alone to the levels of sensitivity.levels, and

@@ -11,8 +11,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.tasks import Task
 from pruneflow.training.scoring import FloatArray
 
-__all__ = ["DisagreementError", "Rounding", "require_agreement", "rounding_of", "rounding_of_cut"]
-
 
 class DisagreementError(PruneflowError):
     """Two forms of one network differ by more than rounding."""

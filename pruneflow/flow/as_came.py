@@ -18,8 +18,6 @@ from pruneflow.runtime.terminal import console, warn
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import keras_outcome, score
 
-__all__ = ["show"]
-
 VOCABULARY = "vocabulary.json"
 LOOK_FIRST = "Pruning cannot mend this; look for the cause first."
 

@@ -16,8 +16,6 @@ from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.selected_layers import Selection
 from pruneflow.training.fit import Phase
 
-__all__ = ["RECONSTRUCTED_VERSION", "inputs", "notes", "prune_at_once"]
-
 BATCH = 32  # of examples that run through both networks
 # Raise it in the commit that changes the weights which the same settings give.
 RECONSTRUCTED_VERSION = 2
@@ -31,14 +29,7 @@ def inputs(config: Config, data: Data) -> dict[str, Any]:
 
 
 def notes(config: Config, data: Data, model: Any, selection: Selection) -> list[str]:
-    """Return what has to be said of it, a sentence each.
-
-    Args:
-        config: The settings.
-        data: The data.
-        model: The network, built.
-        selection: What is pruned of it.
-    """
+    """Return what has to be said of it, a sentence each."""
     if not config.pruning.reconstruct:
         return []
     count = _count(config, data)

@@ -222,11 +222,7 @@ def from_hydra(composed: DictConfig) -> Config:
 
 
 def option_from_hydra(composed: DictConfig, key: str) -> Any:
-    """Turn one part of a composed config, such as ``dataset``, into its typed object.
-
-    Raises:
-        ConfigError: as `from_hydra` does, for this part.
-    """
+    """Turn one part of a composed config, such as ``dataset``, into its typed object."""
     option = OmegaConf.to_object(composed[key]) if composed[key] else composed[key]
     if key in _GROUPS:
         _check_option(key, option)

@@ -15,8 +15,6 @@ from pruneflow.exports.use_script import SCRIPT, script
 from pruneflow.models.tasks import Classification, Regression, Task
 from pruneflow.runtime.files import write_file
 
-__all__ = ["Contract", "written_contract"]
-
 
 @dataclass(frozen=True)
 class Contract:

@@ -51,8 +51,6 @@ from pruneflow.training.scoring import (
     score,
 )
 
-__all__ = ["EVALUATE_VERSION", "AccuracyDropError", "Evaluating", "Evaluation", "Evaluations", "evaluate"]
-
 # Raise it in the commit that changes the figures which the same file and examples give. Evaluation measures
 # no time that a result shows as a figure of the network; such a one must never be taken from another machine.
 EVALUATE_VERSION = 4
@@ -263,13 +261,6 @@ def evaluate(
     store: Store, data: Data, networks: Networks, artefacts: Artefacts, how: Evaluating
 ) -> Evaluations:
     """Score all networks and files on the validation part and, unless it is left alone, the test part.
-
-    Args:
-        store: Where finished evaluations are kept.
-        data: The examples.
-        networks: The networks.
-        artefacts: The exported files.
-        how: What is measured, and how.
 
     Raises:
         DisagreementError: if the network under masks, the stripped one and its float file do not say the same

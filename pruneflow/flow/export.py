@@ -25,8 +25,6 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import bar
 from pruneflow.runtime.versions import library_versions
 
-__all__ = ["EXPORT_VERSION", "Artefacts", "Exported", "Shipped", "export", "export_inputs"]
-
 # Raise it in the commit that changes the bytes which the same network and settings give.
 EXPORT_VERSION = 3
 

@@ -20,29 +20,6 @@ from pruneflow.sparsity.shared_weights import SharedWeight
 from pruneflow.training.metrics import headline_of
 from pruneflow.training.scoring import PairedDrop
 
-__all__ = [
-    "FORMAT",
-    "ChannelsResult",
-    "ClassResult",
-    "DataFacts",
-    "DenseResult",
-    "GroupResult",
-    "LatencyResult",
-    "LayerResult",
-    "Parts",
-    "PhaseCost",
-    "PlanFacts",
-    "PrunedResult",
-    "QuantizationAwareResult",
-    "Result",
-    "Scored",
-    "SharingResult",
-    "TfliteResult",
-    "UnsharedResult",
-    "WrappedResult",
-    "like_for_like",
-]
-
 FORMAT = 3  # raise it when a reader of an older result.json would misread a newer one
 
 

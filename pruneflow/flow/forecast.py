@@ -22,9 +22,6 @@ from pruneflow.flow.store import Store
 from pruneflow.sparsity.distributions import Scanning
 from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan
 
-__all__ = ["Record", "Training", "distinct", "trainings"]
-
-
 SCAN = "sensitivity"
 AWARE = "quantization_aware"
 KINDS = ("dense", SCAN, "pruned", "shared", AWARE)
@@ -95,13 +92,7 @@ class Record:
         return examples / median(speeds) if speeds else None
 
     def seconds_at_once(self, kind: str, dense: dict[str, Any], inputs: dict[str, Any]) -> float | None:
-        """Return the seconds of a stage without epochs; None where none like it was made.
-
-        Args:
-            kind: Of the stage.
-            dense: Inputs of the stage of the dense network.
-            inputs: Its inputs.
-        """
+        """Return the seconds of a stage without epochs; None where none like it was made."""
         work, units = _work(kind, inputs)
         found = self._costs.get((_network_of(dense), work))
         return median(found) * units if found else None

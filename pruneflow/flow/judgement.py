@@ -12,23 +12,6 @@ import numpy.typing as npt
 from pruneflow.errors import PruneflowError
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = [
-    "AWARE",
-    "FAILING",
-    "KEPT",
-    "NOTABLE_DROP",
-    "SHARED",
-    "Judgement",
-    "WreckError",
-    "fails",
-    "judge",
-    "judge_after",
-    "marked",
-    "require_worth",
-    "violations",
-    "without_training",
-]
-
 NOTABLE_DROP = 0.05  # marked where pruning.max_accuracy_drop is not set
 STANDARD_ERRORS = 3.0  # by which an accuracy must be above guessing, to be clearly above it
 LEAST_R2 = 0.05  # a regression below it explains next to nothing
@@ -263,10 +246,6 @@ def violations(found: Judgement | None) -> dict[str, float]:
 
 
 def require_worth(found: Judgement | None) -> None:
-    """Fail a run whose pruned network is a wreck, after everything was written.
-
-    Raises:
-        WreckError: with the message of the judgement.
-    """
+    """Fail a run whose pruned network is a wreck, after everything was written."""
     if found and fails(found):
         raise WreckError(found.message)

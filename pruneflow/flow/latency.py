@@ -12,8 +12,6 @@ from pruneflow.flow.export import Artefacts, Shipped
 from pruneflow.flow.figures import LatencyResult, Parts
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["speeds"]
-
 SLOW = "int4"  # kind whose arithmetic may take many times as long as float: that is said too
 
 

@@ -11,8 +11,6 @@ from pruneflow.training.lengths import FEWEST_STEPS, FEWEST_UPDATES
 from pruneflow.training.quantization_aware import QuantizationAware
 from pruneflow.training.trainer import Trainer
 
-__all__ = ["doubts", "said", "said_of_int8", "said_of_sharing"]
-
 PHASES = {"dense_": "dense", "": "pruned"}  # by what the settings of their lengths begin with
 
 
@@ -73,12 +71,7 @@ def said_of_int8(aware: QuantizationAware, taken: Trainer, examples: int) -> lis
 
 
 def doubts(asked: Trainer, plan: Plan) -> list[str]:
-    """Return a sentence where the pruning phase is too short to make up for what pruning takes.
-
-    Args:
-        asked: The settings.
-        plan: When masks change.
-    """
+    """Return a sentence where the pruning phase is too short to make up for what pruning takes."""
     if asked.epochs == 0:
         return []
     steps, updates = plan.total_steps, len(plan.updates)

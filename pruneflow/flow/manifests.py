@@ -13,17 +13,6 @@ from typing import Any
 from pruneflow.datasets.reading.names import printable
 from pruneflow.runtime.files import write_file
 
-__all__ = [
-    "LAYOUT",
-    "MANIFEST",
-    "SCRATCH",
-    "digest_of",
-    "is_stated",
-    "problem",
-    "strangers",
-    "write_manifest",
-]
-
 LAYOUT = "v1"  # of the store's folders and manifests; another one lies beside it and is left alone
 MANIFEST = "manifest.json"
 # A folder in that of a stage which is being made: what helps to make it, such as a checkpoint.
@@ -43,12 +32,7 @@ def digest_of(name: str, inputs: Mapping[str, Any]) -> str:
 
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    """Write the manifest of the stage in ``folder``, over all files but its scratch.
-
-    Args:
-        folder: The stage, whole.
-        facts: Its name, digest and inputs.
-    """
+    """Write the manifest of the stage in ``folder``, over all files but its scratch."""
     files = {name: _sha256(file) for name, file in _files(folder).items()}
     manifest = {"layout": LAYOUT, **facts, "files": files, "finished": time.time()}
     write_file(folder / MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())

@@ -40,22 +40,6 @@ from pruneflow.training.events import pack, remove, unpack
 from pruneflow.training.fit import Journal, Phase
 from pruneflow.training.scoring import FloatArray, keras_outcome
 
-__all__ = [
-    "DENSE_VERSION",
-    "PRUNED_VERSION",
-    "Network",
-    "Networks",
-    "cost_of",
-    "deliver",
-    "dense_inputs",
-    "dense_network",
-    "journal",
-    "keep",
-    "pruned_inputs",
-    "pruned_network",
-    "say_where_from",
-]
-
 # Raise one of these in the commit that changes the weights which the same settings give: the stage gets
 # another digest, and nothing that an older version trained is taken for it. A change of the dense stage is a
 # change of the pruned stage too, which has the dense digest among its inputs.

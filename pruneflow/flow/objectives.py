@@ -13,8 +13,6 @@ from pruneflow.training.metrics import HEADLINES, headline_of
 if TYPE_CHECKING:
     from pruneflow.flow.figures import Result
 
-__all__ = ["OBJECTIVES", "best", "check", "directions", "shown", "values"]
-
 # Name: which way is better, where the figure stands in a result, how it is shown.
 OBJECTIVES: dict[str, tuple[str, str, str]] = {
     "validation_accuracy": ("maximize", "pruned.validation_accuracy", ".4f"),
@@ -27,11 +25,7 @@ OBJECTIVES: dict[str, tuple[str, str, str]] = {
 
 
 def check(names: Sequence[str]) -> None:
-    """Refuse an empty list, a name that is there twice, and what a search must not see.
-
-    Raises:
-        ConfigError: naming what is allowed.
-    """
+    """Refuse an empty list, a name that is there twice, and what a search must not see."""
     allowed = f"allowed are {', '.join(OBJECTIVES)}, each once"
     require(
         bool(names) and len(set(names)) == len(names) and set(names) <= set(OBJECTIVES),
@@ -43,15 +37,7 @@ def check(names: Sequence[str]) -> None:
 
 
 def check_task(names: Sequence[str], spec: Spec) -> None:
-    """Refuse the figure of another task than the data's, before a search is begun.
-
-    Args:
-        names: Names of objectives.
-        spec: The data.
-
-    Raises:
-        ConfigError: saying which goes with the data.
-    """
+    """Refuse the figure of another task than the data's, before a search is begun."""
     reached = [f"validation_{name}" for name in HEADLINES]
     fitting = f"validation_{headline_of(spec)}"
     for name in names:
@@ -95,10 +81,6 @@ def directions(names: Sequence[str]) -> list[str]:
 def values(result: Result, names: Sequence[str]) -> list[float] | None:
     """Read the objectives off a result.
 
-    Args:
-        result: The result.
-        names: Names of objectives.
-
     Returns:
         None where one of them is of another task, which no search gets as far as.
     """
@@ -119,10 +101,6 @@ def shown(figures: Sequence[float], names: Sequence[str]) -> str:
 
 def best(points: Sequence[Sequence[float]], names: Sequence[str]) -> list[int]:
     """Return the points that no other one beats: as good in all objectives, better in one (Pareto front).
-
-    Args:
-        points: Values of the objectives of each point.
-        names: Names of the objectives.
 
     Returns:
         Their places in ``points``, those with the best first objective first.

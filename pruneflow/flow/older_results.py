@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["of_today"]
-
 SIZES = ("bytes", "gzip_bytes", "zip_bytes", "zstd_bytes")
 
 # Facts about a file that format 1 does not have.

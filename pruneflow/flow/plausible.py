@@ -12,8 +12,6 @@ from pruneflow.flow.figures import Result, Scored
 from pruneflow.runtime.records import fitted
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["require_plausible"]
-
 
 @dataclass
 class _Named:
@@ -60,14 +58,7 @@ _RANGES = (
 
 
 def require_plausible(result: Result) -> None:
-    """Refuse what no run can have found, whoever wrote it.
-
-    Args:
-        result: A result, every value of its type.
-
-    Raises:
-        ValueError: naming what is wrong.
-    """
+    """Refuse what no run can have found, whoever wrote it."""
     found = vars(result)
     fitted(found, _Open)
     for key, value in found.items():

@@ -12,8 +12,6 @@ from pruneflow.sparsity.schedules import Plan
 from pruneflow.sparsity.selected_layers import Selection
 from pruneflow.training.trainer import Trainer
 
-__all__ = ["Prepared"]
-
 
 @dataclass(frozen=True)
 class Prepared:

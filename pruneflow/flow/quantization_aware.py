@@ -33,8 +33,6 @@ from pruneflow.training.quantization_aware import (
     not_taken,
 )
 
-__all__ = ["AWARE_VERSION", "NAME", "aware_inputs", "aware_network", "check_network"]
-
 # Raise it in the commit that changes the weights which the same settings give.
 AWARE_VERSION = 1
 
@@ -51,9 +49,6 @@ def check_network(config: Config, data: Data, model: Any) -> None:
         config: The settings.
         data: What the network reads.
         model: The network, built; it is left as it is.
-
-    Raises:
-        ConfigError: naming the layers that are in the way, where they are known.
     """
     epochs = config.quantization_aware.epochs
     if not epochs:

@@ -18,8 +18,6 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import fitted, read_json
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["BESIDE", "finished", "read", "write"]
-
 BESIDE = ("stages", "logger")  # settings that change no result: runs that differ in them alone are the same
 
 

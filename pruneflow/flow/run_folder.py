@@ -13,17 +13,6 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import fitted, read_json
 
-__all__ = [
-    "FAILURE_FILE",
-    "UNFINISHED_FILE",
-    "begin",
-    "end",
-    "failure_in",
-    "is_done",
-    "overrides_of",
-    "record_failure",
-]
-
 FAILURE_FILE = "failure.json"
 OVERRIDES = ".hydra/overrides.yaml"
 UNFINISHED_FILE = ".unfinished"  # deleted when nothing is left to write, which a full disk allows

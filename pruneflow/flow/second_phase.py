@@ -14,8 +14,6 @@ from pruneflow.sparsity.distributions import Distribution, Uniform
 from pruneflow.sparsity.kernels import weights
 from pruneflow.sparsity.then import Nothing, Zeros, named, renamed
 
-__all__ = ["cut_untrained", "names", "prepared", "rehearsed", "settings"]
-
 
 def names(config: Config) -> dict[str, str]:
     """Return the names of the phases before the second one, as `lengths.PHASES`."""
@@ -23,11 +21,7 @@ def names(config: Config) -> dict[str, str]:
 
 
 def settings(config: Config) -> Config:
-    """Return the settings of the second phase, which is a run of one phase on the network that was cut.
-
-    Args:
-        config: Of a run with a second phase.
-    """
+    """Return the settings of the second phase, which is a run of one phase on the network that was cut."""
     then, schedule = config.then, config.schedule
     assert isinstance(then, Zeros), "there is a second phase"
     initial = min(schedule.initial_sparsity, then.final_sparsity)
@@ -53,11 +47,6 @@ def _distribution(config: Config, then: Zeros) -> Distribution:
 def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
     """Check the second phase on a network that is cut before it is trained, to about the size of later.
 
-    Args:
-        config: The settings.
-        ready: What is known of the first phase.
-        model: The network, built.
-
     Returns:
         What is known of the second phase; None where there is none.
 
@@ -82,12 +71,7 @@ def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
 
 
 def cut_untrained(ready: Prepared, model: Any) -> Any:
-    """Cut a network before it is trained, to about the size of later.
-
-    Args:
-        ready: What is known of the first phase.
-        model: The network, built.
-    """
+    """Cut a network before it is trained, to about the size of later."""
     untrained = weights(model)
     seen = {name: np.abs(values) for name, values in untrained.items()}  # in place of gradients
     decided = ready.masks.update(ready.plan.updates[-1], untrained, seen)

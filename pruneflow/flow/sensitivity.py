@@ -29,8 +29,6 @@ from pruneflow.sparsity.shared_weights import variables
 from pruneflow.training.gradients import saliencies
 from pruneflow.training.scoring import Asked, score
 
-__all__ = ["OF_CUT", "SENSITIVITY_VERSION", "require_trained", "scan", "scan_inputs", "with_shares"]
-
 # Raise it in the commit that changes the figures of the same network under the same settings.
 SENSITIVITY_VERSION = 2
 
@@ -103,13 +101,7 @@ def scan(store: Store, config: Config, ready: Prepared, network: Network) -> Sca
 
 
 def scan_inputs(config: Config, ready: Prepared, *, network: str) -> dict[str, Any]:
-    """Everything that the figures depend on, as JSON takes it.
-
-    Args:
-        config: Levels and examples.
-        ready: Data, and how masks are decided.
-        network: Digest of the network.
-    """
+    """Everything that the figures depend on, as JSON takes it."""
     criterion = config.criterion
     loss = ready.trainer.pruned_fit(config.seed).loss
     return {
@@ -193,11 +185,7 @@ def _without(each: Alone, share: float) -> str:
 
 
 def _figures(asked: Asked, y: Any, problem: str) -> tuple[float, float]:
-    """Return loss and accuracy of the network as it is now.
-
-    Raises:
-        PruneflowError: with the message ``problem``, if they are no numbers.
-    """
+    """Return loss and accuracy of the network as it is now."""
     with np.errstate(all="ignore"):
         scores = score(asked.task, asked.outcome(), y)
     if not np.isfinite([scores.loss, scores.headline]).all():

@@ -20,8 +20,6 @@ from pruneflow.sparsity.shared_weights import counted, keep_shared, share, varia
 from pruneflow.training.events import remove
 from pruneflow.training.fit import Fit
 
-__all__ = ["SHARED_VERSION", "shared_inputs", "shared_network"]
-
 # Raise it in the commit that changes the weights which the same settings give.
 SHARED_VERSION = 1
 
@@ -30,13 +28,7 @@ PHASE = 3  # of the seeds of a run, after those of dense training and of pruning
 
 
 def shared_inputs(config: Config, ready: Prepared, *, pruned: str) -> dict[str, Any]:
-    """Everything that the weights of the network depend on, as JSON takes it.
-
-    Args:
-        config: The settings.
-        ready: Data and lengths.
-        pruned: Digest of the pruned network.
-    """
+    """Everything that the weights of the network depend on, as JSON takes it."""
     return {
         "version": SHARED_VERSION,
         "libraries": library_versions("numpy"),

@@ -31,21 +31,13 @@ from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import expanded
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["LOCKS", "RUNS", "Held", "Stage", "Stages", "Store", "layouts", "stages_in", "unused"]
-
 DIGEST = r"[0-9a-f]{64}"
 LOCKS, RUNS = "locks", "runs"  # folders of a store, beside one for each kind of stage
 
 
 @dataclass(kw_only=True)
 class Stages:
-    """The folder of finished stages, and whether they are used again.
-
-    Attributes:
-        dir: Folder of the store; may be shared between machines.
-        reuse: Whether finished stages, and runs that were cut off, are taken up; else all is computed anew.
-        checkpoint_seconds: Least seconds of training between two checkpoints; null takes none.
-    """
+    """The folder of finished stages, and whether they are used again."""
 
     dir: str
     reuse: bool

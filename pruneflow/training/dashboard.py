@@ -74,9 +74,6 @@ def description(tag: str) -> str:
 def charts(headline: str) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the charts of TensorBoard's page of custom scalars: patterns of the tags that share one.
 
-    Args:
-        headline: The metric that networks are compared by.
-
     Returns:
         By category, and by title.
     """
@@ -104,10 +101,6 @@ def write_layout(folder: Path, headline: str) -> None:
     """Say which curves share a chart, once in each folder of event files.
 
     TensorBoard merges layouts of several runs into one, which has each chart once.
-
-    Args:
-        folder: The folder.
-        headline: The metric that networks are compared by.
     """
     file = folder / LAYOUT_FILE
     if not file.exists():
