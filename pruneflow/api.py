@@ -44,8 +44,6 @@ if TYPE_CHECKING:
     from pruneflow.sparsity.masks import MaskPlan
     from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Pruned", "compose", "export", "prune", "run"]
-
 # Settings that are a mapping with keys of the user's own.
 OPEN = ("distribution.layers", "dataset.class_weights", "dataset.arguments", "model.arguments")
 MOST_STEPS = 2**31 - 1

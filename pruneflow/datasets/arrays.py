@@ -16,8 +16,6 @@ from pruneflow.datasets.reading.names import check_class_names
 from pruneflow.datasets.spec import Data
 from pruneflow.options import option, require
 
-__all__ = ["Arrays"]
-
 
 @option("dataset", "arrays")
 @dataclass(kw_only=True)

@@ -15,8 +15,6 @@ from pruneflow.datasets.spec import Data, Part, Targets
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.terminal import console
 
-__all__ = ["as_trained"]
-
 Floats = npt.NDArray[np.float64]
 
 VOCABULARY, STANDARDISATION = "vocabulary.json", "standardisation.json"

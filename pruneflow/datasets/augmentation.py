@@ -11,8 +11,6 @@ import numpy as np
 from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["Augmentation", "Images", "Unchanged", "augment"]
-
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 

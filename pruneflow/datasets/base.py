@@ -16,8 +16,6 @@ from pruneflow.datasets.split import Halves, Plan, validation_size
 from pruneflow.datasets.weights import check_class_weights
 from pruneflow.options import require, require_one_of
 
-__all__ = ["MOST_TOKENS", "MOST_WORDS", "Answered", "Dataset", "Own", "Stored", "check_tokens", "check_white"]
-
 MOST_TOKENS = 1_000_000  # of one text
 MOST_WORDS = 100_000_000
 TASKS = ("classification", "regression")

@@ -15,8 +15,6 @@ from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.runtime import backend
 
-__all__ = ["Order", "evaluation_batches", "steps_per_epoch", "training_batches"]
-
 PREFETCHED = 2  # batches made ready while a step runs
 READERS = 2 + workers() // 2  # batches that are read from files at a time
 MOST_BYTES = 1 << 23  # of a batch that is evaluated, where examples lie in files

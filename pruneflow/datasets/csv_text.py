@@ -25,8 +25,6 @@ from pruneflow.datasets.spec import Data
 from pruneflow.datasets.split import copies_of, said_of_test
 from pruneflow.options import at_most, option, require, require_one_of
 
-__all__ = ["CsvText"]
-
 FIRST = ("text", "label")  # of the usual names of columns
 CHOICES = {
     "missing": ("refuse", "skip"),

@@ -15,8 +15,6 @@ from pruneflow.datasets.split import digest_of
 from pruneflow.options import open_mapping, option, require
 from pruneflow.runtime.factories import called, check_name, checked_arguments
 
-__all__ = ["Custom"]
-
 KEY = "dataset.factory"
 
 

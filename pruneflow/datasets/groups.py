@@ -11,8 +11,6 @@ from pruneflow.datasets.reading.names import listed
 from pruneflow.datasets.split import Indices
 from pruneflow.errors import DataError
 
-__all__ = ["refuse_shared_groups", "said_of_groups"]
-
 
 def said_of_groups(groups: Indices, drawn: str, unknown: str = "") -> str:
     """Say that no group is in two parts, and of which parts that is not known.

@@ -31,8 +31,6 @@ from pruneflow.errors import DataError
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime.surroundings import expanded
 
-__all__ = ["ImageFolder"]
-
 SHAPE = ("height", "width", "channels")
 CACHED_BY = (*SHAPE, "resize", "white", "limit")  # settings that decide pixels
 COLOURS = 3

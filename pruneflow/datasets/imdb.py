@@ -20,8 +20,6 @@ from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import Halves, said_of_test
 from pruneflow.options import at_most, option, require
 
-__all__ = ["Imdb"]
-
 
 @option("dataset", "imdb")
 @dataclass(kw_only=True)

@@ -18,11 +18,6 @@ from pruneflow.datasets.rows import Examples, Rows, chunks
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import DataError
 
-__all__ = [
-    *("alike_numerals", "constant_features", "dark_images", "looked", "one_class", "repeated_examples"),
-    *("require_different", "shared_rows", "similar_images", "unknown_words"),
-]
-
 SAMPLED = 64  # images that are read to compare their pixels
 LEVELS = 2.0  # of 255, by which images differ that are alike to the eye
 DIM = 64  # of 255: below it the brightest pixel rather shows a wrong white level

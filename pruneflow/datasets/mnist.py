@@ -10,8 +10,6 @@ from pruneflow.datasets.reading import mnist
 from pruneflow.datasets.spec import Data
 from pruneflow.options import option
 
-__all__ = ["Mnist"]
-
 
 @option("dataset", "mnist")
 @dataclass(kw_only=True)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from pruneflow.datasets.spec import Data
 
-__all__ = ["IMAGE_CHANNELS", "Preparation"]
-
 IMAGE_CHANNELS = (1, 3, 4)  # of image files: grey, colours, colours and transparency
 
 

@@ -12,8 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Examples", "Rows", "Source", "Streamed", "chunks"]
-
 ROWS_AT_ONCE = 1024
 
 Indices = npt.NDArray[np.int64]

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from pruneflow.datasets.rows import Examples
 
-__all__ = ["Data", "Part", "Spec", "Targets"]
-
 WHITE = 255.0  # value of a white pixel as it is stored
 
 

@@ -17,12 +17,6 @@ from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.options import require
 
-__all__ = [
-    *("Cut", "Halves", "Indices", "Labels", "Plan", "copies_of", "digest_of", "draw", "draw_whole"),
-    *("held_out_by_seed", "joined", "part_size", "quotas", "said_of_test", "taken"),
-    *("taken_whole", "validation_size"),
-]
-
 Indices = npt.NDArray[np.int64]
 
 TRAIN_STREAM, TEST_STREAM, HELD_OUT_STREAM, VALIDATION_STREAM = 1, 2, 3, 4

@@ -28,8 +28,6 @@ from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime.backend import quiet
 from pruneflow.runtime.surroundings import expanded
 
-__all__ = ["TfRecord"]
-
 FORMATS = "a folder with TFRecord files, and features.yaml beside them"
 SPECIFICATION = "features.yaml"
 PARTS = ("train", "validation", "test")

@@ -14,8 +14,6 @@ from pruneflow.datasets.reading.names import listed, unquoted
 from pruneflow.datasets.spec import Data
 from pruneflow.options import require
 
-__all__ = ["check_class_weights", "checked_weights", "said_of_weights", "weighed"]
-
 KEY = "dataset.class_weights"
 BALANCED = "balanced"
 MOST = 1e6

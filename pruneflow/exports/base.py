@@ -19,8 +19,6 @@ from pruneflow.options import require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["ENCODINGS", "Chosen", "Export", "Samples", "has_lstm"]
-
 ENCODINGS = ("dense", "sparse", "auto")
 
 Samples = npt.NDArray[Any]

@@ -10,8 +10,6 @@ from pruneflow.exports.micro_operations import RELEASE, unknown
 from pruneflow.exports.tflite import Graph
 from pruneflow.runtime.files import write_file
 
-__all__ = ["lacking_in_micro", "resolver_lines", "resolver_method", "write_c_array"]
-
 MARK = "// Made by pruneflow"  # that every file of ours begins with
 ROW = 16  # bytes in a line
 _SPELLED = {"2D": "2D", "LSTM": "LSTM", "MATMUL": "MatMul", "PADV2": "PadV2", "CUMSUM": "CumSum", "TFLM": ""}

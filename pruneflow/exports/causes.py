@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["lacking", "said"]
-
 LONGEST = 400  # letters of a line that a message repeats
 
 _NO_OPERATION = re.compile(r"^\s*tf\.(\w+)\(|'tf\.(\w+)' op is neither", re.MULTILINE)

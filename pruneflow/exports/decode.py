@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OPERATION", "Stored", "smallest", "unpack"]
-
 OPERATION = "TFLM_DECODE"  # its name in a file: a custom operation
 
 LOOK_UP, PRUNED = 0, 2  # byte 0 of the header

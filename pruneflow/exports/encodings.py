@@ -18,8 +18,6 @@ from pruneflow.exports.sizes import compressed
 from pruneflow.runtime import backend
 from pruneflow.training.scoring import FloatArray
 
-__all__ = ["PROOF_EXAMPLES", "TOLERANCE", "Candidate", "Encoded", "encode", "encode_with"]
-
 NO_RANGE = 1e-8  # a scale below it: the converter gives 8e-9 to activations that are always 0
 FORMS = {"gzip": "after gzip", "raw": "before compression"}  # by which export.encoding=auto compares
 

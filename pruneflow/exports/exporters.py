@@ -14,8 +14,6 @@ from pruneflow.exports.mixed import left_out, outputs_of, restored
 from pruneflow.options import option, require
 from pruneflow.runtime import backend
 
-__all__ = ["DynamicRange", "Float", "Float16", "Int8", "Int16x8", "require_samples"]
-
 
 @option("export", "float")
 @dataclass(kw_only=True)

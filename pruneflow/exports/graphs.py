@@ -7,8 +7,6 @@ from typing import Any
 
 from pruneflow.runtime import backend
 
-__all__ = ["ending", "vocabularies"]
-
 # Operations that move values, or change their type alone.
 MOVES = frozenset(
     {

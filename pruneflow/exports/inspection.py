@@ -11,8 +11,6 @@ import numpy.typing as npt
 from pruneflow.exports import tflite
 from pruneflow.exports.zeros import TracedWeight, require_masked, trace
 
-__all__ = ["FilePort", "Inspection", "inspect"]
-
 
 @dataclass(frozen=True)
 class FilePort:

@@ -20,8 +20,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import warn
 from pruneflow.sparsity.kernels import keras_of, leaves
 
-__all__ = ["BLOCKS", "Int4"]
-
 KERNELS = ("FULLY_CONNECTED", "CONV_2D")  # that LiteRT has for int4
 BLOCKS = (32, 64, 128, 256)
 # Scales of blocks are float16. That of a block of zeros comes out as 0, which LiteRT refuses; this is small.

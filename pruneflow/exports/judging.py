@@ -12,8 +12,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.runner import FloatArray
 from pruneflow.exports.signatures import Array, Arrays, Port
 
-__all__ = ["TOLERANCE", "Comparison", "Exported", "causes_of_loss", "compared", "require_faithful"]
-
 # Largest difference of a float file, relative to the largest output, or to SMALL where that is less.
 ROUNDING, SMALL = 1e-3, 0.1
 # A quantized answer is wrong where it is off by more than FAR of the output's range, or where another unit

@@ -15,8 +15,6 @@ from pruneflow.exports.runner import in_words
 from pruneflow.options import MOST_THREADS, at_most, require
 from pruneflow.runtime import child
 
-__all__ = ["Latency", "Timing", "measure"]
-
 ROUNDS = 12
 SILENT_S = 60  # that a file may take to load and warm up, and then for the few times that it runs at least
 LEAST_ROUNDS = 6  # fewer ratios have no 95 % interval: 2 * 0.5^5 is more than 0.05

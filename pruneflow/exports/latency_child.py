@@ -18,8 +18,6 @@ import numpy.typing as npt
 
 from pruneflow.runtime import backend, memory
 
-__all__ = ["Job", "done", "interleaved", "order", "runner", "summary", "thinned"]
-
 PASSES, LEAST_PASSES = (
     4,
     2,

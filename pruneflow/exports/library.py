@@ -28,8 +28,6 @@ from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import warn
 
-__all__ = ["CALIBRATED", "KINDS", "Wanted", "exported"]
-
 OPTIONS: dict[str, Any] = {each.kind: each for each in (Float, Float16, DynamicRange, Int8, Int16x8, Int4)}
 KINDS = tuple(OPTIONS)
 CALIBRATED = ("int8", "int16x8")  # by examples

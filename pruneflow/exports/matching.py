@@ -9,8 +9,6 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports.tflite import Graph
 from pruneflow.models.tasks import Classification, Regression, Task
 
-__all__ = ["require_match", "task_of_file"]
-
 # What may stand between the last activation and the output.
 PASSES = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 

@@ -17,8 +17,6 @@ from pruneflow.exports.micro_interpreter import LIBRARY, MicroInterpreter, lacki
 from pruneflow.exports.runner import Runner
 from pruneflow.options import option, require
 
-__all__ = ["Micro", "MicroFacts"]
-
 
 @dataclass(frozen=True)
 class MicroFacts:

@@ -9,8 +9,6 @@ import numpy as np
 from pruneflow.exports import decode, tflite
 from pruneflow.exports.flatbuffer import packed, unpacked
 
-__all__ = ["with_decode"]
-
 OVERHEAD_BYTES = 150  # of two tensors, their buffers and the operation that decodes them; measured: 136
 
 

@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from pruneflow.runtime import backend
 
-__all__ = ["LIBRARY", "MicroInterpreter", "lacking"]
-
 LIBRARY = "tflite-micro"
 INSTALL = (
     'pip install "pruneflow[micro]" (pip install -e ".[micro]" in a checkout); '

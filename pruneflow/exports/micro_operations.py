@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["KNOWN", "RELEASE", "unknown"]
-
 RELEASE = "0.dev20261023182759"  # its compiled module holds these; the sources that a chip gets may be older
 
 _NAMES = """

@@ -13,8 +13,6 @@ from pruneflow.exports.tflite import PASSED_THROUGH, WEIGHT_OPERANDS, Weight
 from pruneflow.exports.zeros import held
 from pruneflow.sparsity.kernels import leaves, named_weights, weights
 
-__all__ = ["EVERY", "Place", "is_chosen", "left_out", "outputs_of", "restored"]
-
 EVERY = ("*",)  # patterns that choose all layers
 LOOKUPS = ("GATHER", "EMBEDDING_LOOKUP")  # give rows of a weight, quantized as they are stored
 

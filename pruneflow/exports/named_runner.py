@@ -11,8 +11,6 @@ from pruneflow.exports.signatures import Array, Arrays
 from pruneflow.runtime import backend
 from pruneflow.runtime.signals import undisturbed
 
-__all__ = ["named_outputs"]
-
 Tensors = dict[str, dict[str, Any]]
 
 

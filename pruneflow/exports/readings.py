@@ -14,8 +14,6 @@ from pruneflow.models.tasks import Task
 from pruneflow.options import require
 from pruneflow.training.scoring import score
 
-__all__ = ["Scored", "doubt_of", "given_pixels", "pixels_of_file"]
-
 CALIBRATED = 0.1  # of a range, by which examples that a scale was made of may have missed its ends
 
 

@@ -20,8 +20,6 @@ from pruneflow.exports.runner import tflite_outputs
 from pruneflow.runtime import backend, child, extensions
 from pruneflow.sparsity.kernels import leaves
 
-__all__ = ["try_exports"]
-
 WHOLE = ("int8", "int16x8", "micro")  # kinds of integers throughout, on which the converter may crash
 EXAMPLES = 4  # that are converted with and run
 # Largest difference between Keras and a float file, relative to the largest output where that is above 1.

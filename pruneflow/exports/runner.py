@@ -27,16 +27,6 @@ from pruneflow.runtime import backend, child, memory
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.terminal import bar
 
-__all__ = [
-    "Runner",
-    "dequantized",
-    "foreign_outputs",
-    "in_words",
-    "quantized",
-    "tflite_outcome",
-    "tflite_outputs",
-]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 
 CHUNK = 100  # examples an interpreter takes at a time

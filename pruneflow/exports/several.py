@@ -11,8 +11,6 @@ from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int1
 from pruneflow.exports.int4 import Int4
 from pruneflow.options import option, require, require_one_of
 
-__all__ = ["KINDS", "All", "Every"]
-
 KINDS = ("float", "float16", "dynamic-range", "int8", "int16x8", "int4")
 NEVER_SPARSE = ("dynamic-range", "int8")  # with LiteRT 2.3 they do not load, or give other outputs
 

@@ -14,8 +14,6 @@ from pruneflow.exports.graphs import ending, vocabularies
 from pruneflow.options import require
 from pruneflow.runtime import backend
 
-__all__ = ["Array", "Arrays", "Port", "Signature", "Traced", "signature_of", "stateless", "traced"]
-
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import zstandard
 
-__all__ = ["COMPRESSIONS", "FORMS", "Size", "compressed", "size_of"]
-
 FORMS = ("raw", "gzip", "zip", "zstd")
 
 # Ways to send a file, and what they add to its name.

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DTYPES", "Level", "SparseLayout", "dequantize", "positions", "scatter", "unpack"]
-
 Array = npt.NDArray[Any]
 
 WHOLE_BYTES = {

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from pruneflow.datasets.reading.names import printable
 
-__all__ = ["Array", "File", "array_of", "names", "operation", "schema"]
-
 Array = npt.NDArray[Any]
 
 MOST_ENTRIES = 2**22  # of tables, shapes and operands together: a damaged file has them share one vector

@@ -16,8 +16,6 @@ from pruneflow.exports.inspection import Inspection
 from pruneflow.models.pixels import UNIT
 from pruneflow.models.tasks import Classification, Regression, Task
 
-__all__ = ["ARGUMENTS", "SCRIPT", "script"]
-
 SCRIPT = "use.py"
 ARGUMENTS = {"image": "IMAGE", "text": "TEXT.txt", "array": "EXAMPLE.npy"}  # by what the file is
 

@@ -11,8 +11,6 @@ from pruneflow.exports import tflite
 from pruneflow.exports.latency import LEAST_ROUNDS, Timing
 from pruneflow.exports.tflite import Graph
 
-__all__ = ["KernelFacts", "Speedup", "facts_of", "kind_of", "shares", "speedup", "verdict"]
-
 LEAST_DIFFERENCE = 0.03
 UNDECIDED = 0.1  # how far from 1 an interval may reach that is called no difference
 NOISY = 1.4  # 90th over 10th percentile of the ratios of single rounds

@@ -14,8 +14,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports.tflite import Graph, Weight
 from pruneflow.sparsity.measure import count_zeros
 
-__all__ = ["TracedWeight", "held", "named_after", "require_masked", "trace"]
-
 Array = npt.NDArray[Any]
 
 # |file - factor x Keras| / |file| up to which both are one weight: int8 stays far below, unrelated weights

@@ -12,18 +12,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import choices, require
 from pruneflow.runtime.memory import require_memory
 
-__all__ = [
-    "ACTIVATIONS",
-    "MOST_UNITS",
-    "Model",
-    "check_output_activation",
-    "dense_parameters",
-    "numbered",
-    "require_dropout",
-    "require_size",
-    "require_sizes",
-]
-
 MOST_UNITS = 1_000_000  # of one layer
 BYTES_OF_WEIGHT = 16  # in training: with its gradient and two moments, float32 each
 

@@ -14,8 +14,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.models.tasks import declared, ending_of, meaning_of, span_of_ending
 from pruneflow.runtime import backend
 
-__all__ = ["OUTPUTS", "Origin", "kinds_of_layers", "wrapper_of_tfmot"]
-
 OUTPUTS = ("auto", "logits", "probabilities")
 AS_IDS = ", or, if they are token ids, set dataset.examples=tokens"
 _UNQUANTIZED = "Take the network as it was before tfmot quantized it."

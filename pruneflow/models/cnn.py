@@ -20,8 +20,6 @@ from pruneflow.models.base import (
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["Cnn"]
-
 
 @option("model", "cnn")
 @dataclass(kw_only=True)

@@ -11,8 +11,6 @@ from pruneflow.models.keras3.weights import finalize
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of
 
-__all__ = ["copied"]
-
 EXAMPLES = 4
 REMEDY = "Build the model a second time with the same weights, and prune that one."
 

@@ -18,8 +18,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.factories import called, check_name, checked_arguments
 from pruneflow.runtime.surroundings import is_own
 
-__all__ = ["Custom"]
-
 KEY = "model.factory"
 
 

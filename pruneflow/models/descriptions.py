@@ -18,18 +18,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.brought import wrapper_of_tfmot
 from pruneflow.runtime import backend
 
-__all__ = [
-    "CONFIG",
-    "OWN",
-    "REMEDY",
-    "ROOTS",
-    "UNSAFE",
-    "description_in",
-    "in_float32",
-    "objects_in",
-    "require_harmless",
-]
-
 CONFIG = "config.json"
 REMEDY = "Build it in a function, and name that with model=custom."
 ROOTS = ("Functional", "Model", "Sequential")

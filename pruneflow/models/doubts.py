@@ -11,8 +11,6 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.models.pixels import USUAL, Span, in_words
 from pruneflow.runtime.records import fitted, read_json
 
-__all__ = ["SAMPLED", "Reading", "better_reading", "guessing", "other_words"]
-
 SAMPLED = 1000  # examples on which another range of pixels is tried
 STANDARD_ERRORS = 3.0  # by which an accuracy must be above chance, not to be taken for guessing
 

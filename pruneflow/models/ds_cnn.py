@@ -19,8 +19,6 @@ from pruneflow.models.base import (
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["DsCnn"]
-
 SIDE = 3  # of the depthwise kernels
 
 

@@ -17,8 +17,6 @@ from pruneflow.models.brought import Origin
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["digest_of_code", "fingerprint", "is_of_keras"]
-
 PROBES = 4  # examples of chance that it is asked about
 DIGITS = 4  # of what it says, relative to the largest: the last bits differ between processors
 

@@ -23,8 +23,6 @@ from pruneflow.options import option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
 
-__all__ = ["KerasFile"]
-
 KEY = "model.path"
 
 

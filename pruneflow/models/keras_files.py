@@ -24,15 +24,6 @@ from pruneflow.models.stored_weights import WEIGHTS, read_weights, require_room,
 from pruneflow.runtime import backend, extensions
 from pruneflow.runtime.files import require_regular
 
-__all__ = [
-    "FORMATS",
-    "SavedNetwork",
-    "check_file",
-    "digest_of_files",
-    "original_in",
-    "read_network",
-]
-
 FORMATS = "a .keras or .h5 file of Keras 2 (tf_keras) or 3, or a SavedModel folder of Keras 2"
 LONGEST = 200  # characters of what Keras says, which may repeat a whole network
 ZIP, HDF5 = b"PK", b"\x89HDF"

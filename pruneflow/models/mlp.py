@@ -20,8 +20,6 @@ from pruneflow.models.base import (
 from pruneflow.options import at_most, option, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["Mlp"]
-
 
 @option("model", "mlp")
 @dataclass(kw_only=True)

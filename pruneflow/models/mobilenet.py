@@ -16,8 +16,6 @@ from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
 
-__all__ = ["Mobilenet"]
-
 KEY = "model.weights"
 LEAST_SIDE = 32  # pixels; Keras builds it for no smaller image
 COLOURS = 3

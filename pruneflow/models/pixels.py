@@ -12,8 +12,6 @@ import numpy.typing as npt
 
 from pruneflow.runtime import backend
 
-__all__ = ["UNIT", "USUAL", "Said", "Span", "in_words", "pixels_said"]
-
 Array = npt.NDArray[np.float64]
 Span = tuple[float, float]
 

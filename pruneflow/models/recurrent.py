@@ -12,8 +12,6 @@ from pruneflow.models.base import MOST_UNITS, Model, dense_parameters, require_d
 from pruneflow.options import at_most, option, require, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["Gru", "Lstm", "Recurrent"]
-
 OUTPUTS = ("probabilities", "logits")
 
 

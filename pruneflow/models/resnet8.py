@@ -12,8 +12,6 @@ from pruneflow.models.base import MOST_UNITS, Model, check_output_activation, re
 from pruneflow.options import at_most, option, require_one_of
 from pruneflow.runtime import backend
 
-__all__ = ["Resnet8"]
-
 KERNEL = 3  # height and width of the kernels of a block, pixels
 
 

@@ -14,8 +14,6 @@ from typing import Any
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
 
-__all__ = ["WEIGHTS", "read_weights", "require_plain_hdf5", "require_room", "sized_by"]
-
 WEIGHTS = "model.weights.h5"  # in a .keras file
 UNPACKED = 40  # bytes of numbers for one byte of a file, as compressed zeros may come to
 ALWAYS = 2**24  # bytes that any file may unpack to

@@ -12,17 +12,6 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Spec, Targets
 from pruneflow.runtime import backend
 
-__all__ = [
-    "Classification",
-    "Regression",
-    "Task",
-    "declared",
-    "ending_of",
-    "meaning_of",
-    "span_of_ending",
-    "task_of",
-]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 
 

@@ -21,27 +21,6 @@ from pruneflow.runtime.process import own_temporary_folder
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import is_own, open_streams
 
-__all__ = [
-    "default_settings",
-    "float32",
-    "forget_unmade_weights",
-    "keras",
-    "keras3",
-    "litert",
-    "operations_of_keras_3",
-    "operator_layers",
-    "own_functions",
-    "prunable_weights",
-    "quiet",
-    "registered",
-    "reset_names",
-    "set_seed",
-    "tensorflow",
-    "tfmot",
-    "whole_float32",
-]
-
-
 # What Keras has where ~/.keras/keras.json says nothing else; networks of ours are built with it.
 KERAS_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}
 

@@ -20,8 +20,6 @@ from typing import IO, Any
 from pruneflow.runtime.signals import POLL_S, end_with_parent, ended, leave_to_parent, let_through
 from pruneflow.runtime.surroundings import own_process
 
-__all__ = ["Outcome", "started", "values_of"]
-
 RAISED = 1  # exit status of Python where an exception ended it
 
 

@@ -17,8 +17,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import require
 from pruneflow.runtime.signals import POLL_S, let_through
 
-__all__ = ["Cluster", "found", "meet", "of_slurm", "of_tf_config"]
-
 KEY = "device.strategy"
 SHAPE = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
 OK, ANSWER_S = b"ok\n", 5.0  # the answer to a greeting, and most seconds until it is there

@@ -20,8 +20,6 @@ from pruneflow.runtime.replicas import Replicas, mirrored, of_workers, use
 from pruneflow.runtime.signals import undisturbed
 from pruneflow.runtime.surroundings import printable
 
-__all__ = ["Device", "left_as_found", "processors", "started"]
-
 KINDS = ("auto", "cpu", "gpu")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 STRATEGIES = ("none", "mirrored", "multi_worker")

@@ -7,8 +7,6 @@ from importlib.metadata import entry_points
 
 from pruneflow.errors import PruneflowError
 
-__all__ = ["GROUP", "load"]
-
 GROUP = "pruneflow.options"
 
 

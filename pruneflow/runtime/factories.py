@@ -16,8 +16,6 @@ from typing import Any
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import require
 
-__all__ = ["called", "check_name", "checked_arguments", "forget", "found"]
-
 FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 

@@ -11,16 +11,6 @@ from pathlib import Path
 
 from pruneflow.errors import DataError, PruneflowError
 
-__all__ = [
-    "TRASH",
-    "config_folder",
-    "is_folder",
-    "remove_folder",
-    "remove_temporaries",
-    "require_regular",
-    "write_file",
-]
-
 MARK = ".pruneflow"  # ends what is ours alone while it is written
 TRASH = r"[0-9a-f]{12}\.[0-9a-f]{8}\.trash"  # a folder named by a digest whose deletion was cut off
 

@@ -7,8 +7,6 @@ import sys
 
 from pruneflow.errors import ConfigError
 
-__all__ = ["require_own_tensorflow"]
-
 _inherited = False
 
 

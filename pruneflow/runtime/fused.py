@@ -20,8 +20,6 @@ import numpy as np
 
 from pruneflow.runtime import backend
 
-__all__ = ["adam", "decay", "enable", "mask", "move", "suits"]
-
 tf: Any = backend.tensorflow()
 
 LEAST = 1 << 18  # elements; below, calling and compiling cost more than the passes that are saved

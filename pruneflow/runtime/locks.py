@@ -10,8 +10,6 @@ from filelock import FileLock, Timeout
 
 from pruneflow.runtime.terminal import console
 
-__all__ = ["attempted", "locked"]
-
 POLL_S = 0.1
 
 

@@ -10,18 +10,6 @@ from pathlib import Path
 
 from pruneflow.errors import ConfigError, PruneflowError
 
-__all__ = [
-    "RAN_OUT",
-    "allowed_bytes",
-    "hold",
-    "peak_bytes",
-    "ran_out",
-    "require_address_space",
-    "require_memory",
-    "reset_peak",
-    "resident_bytes",
-]
-
 RAN_OUT = (
     "Memory ran out. Lower trainer.batch_size and trainer.dense_batch_size, or set dataset.limit; "
     "on a GPU keep device.memory_growth=true."

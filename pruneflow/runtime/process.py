@@ -19,8 +19,6 @@ from pruneflow.runtime import signals
 from pruneflow.runtime.files import is_folder
 from pruneflow.runtime.surroundings import own_process
 
-__all__ = ["ending", "leave", "own_temporary_folder", "remove_temporary_folder", "run_command"]
-
 NAME = re.compile(r"pruneflow-\d+-\w{8}")
 LOCK = "owned"  # in the folder: locked as long as its owner lives
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
-__all__ = ["fitted", "pick", "read_json"]
-
 MOST_BYTES = 2**27
 DEEPEST = 50  # levels of lists and objects in each other
 LARGEST_INT, LARGEST_FLOAT = 2**63, 3e38  # sums, products and drawings of such numbers stay finite

@@ -17,20 +17,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend, signals
 from pruneflow.runtime.cluster import Cluster
 
-__all__ = [
-    "CalledOffError",
-    "Replicas",
-    "WorkerLostError",
-    "assign",
-    "current",
-    "mirrored",
-    "of_workers",
-    "summed",
-    "training",
-    "use",
-    "values_of",
-]
-
 BEGINS = b'{"begins": "training"}'  # a message of the chief, as others are
 
 T = TypeVar("T")

@@ -15,22 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-__all__ = [
-    "CODES",
-    "POLL_S",
-    "answer",
-    "answer_held",
-    "end_with_parent",
-    "ended",
-    "held",
-    "leave_to_parent",
-    "let_through",
-    "pass_over",
-    "postponed",
-    "received",
-    "undisturbed",
-]
-
 POLL_S = 0.2
 
 _WORDS: dict[int, str] = {

@@ -15,8 +15,6 @@ import platformdirs
 
 from pruneflow.errors import ConfigError
 
-__all__ = ["arithmetic", "expanded", "is_own", "open_streams", "own_process", "printable", "user_cache"]
-
 STREAMS = ("stdin", "stdout", "stderr")  # by file descriptor
 MAY_FAIL = ("strict", "surrogateescape", "surrogatepass")  # error handlers of a stream
 

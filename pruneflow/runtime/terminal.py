@@ -28,20 +28,6 @@ from rich.table import Column, Table
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.signals import let_through
 
-__all__ = [
-    "Advance",
-    "alarm",
-    "answered",
-    "bar",
-    "complain",
-    "console",
-    "error_console",
-    "print_whole",
-    "printing",
-    "table",
-    "warn",
-]
-
 PLAIN_INTERVAL_S = 10.0
 LEAST_SHARE = 0.05  # of the work: an estimate from less is mostly about how it starts
 NO_TIME = "-:--:--"

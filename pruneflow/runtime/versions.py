@@ -7,8 +7,6 @@ import platform
 
 from pruneflow import __version__
 
-__all__ = ["library_versions", "versions"]
-
 PACKAGES = (
     "tensorflow",
     "tf_keras",

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from pruneflow.options import option
 from pruneflow.sparsity.selection import Scores
 
-__all__ = ["Criterion", "Lamp", "Magnitude", "Random", "Taylor"]
-
 
 @dataclass(kw_only=True)
 class Criterion:

@@ -14,8 +14,6 @@ from pruneflow.errors import spelled
 from pruneflow.options import open_mapping, option, require
 from pruneflow.sparsity.sensitivity import Curve, Scan, shares
 
-__all__ = ["AfterScan", "Distribution", "Erk", "Global", "Matrices", "Scanning", "Uniform"]
-
 Shapes = Mapping[str, tuple[int, ...]]
 
 

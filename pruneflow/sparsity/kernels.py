@@ -9,21 +9,6 @@ from typing import Any
 from pruneflow.runtime import backend
 from pruneflow.sparsity.structures import Layout
 
-__all__ = [
-    "FROZEN",
-    "Kernel",
-    "is_frozen",
-    "keras_of",
-    "kernels",
-    "leaves",
-    "named_weights",
-    "parts",
-    "plain",
-    "reason_to_leave",
-    "trained_variables",
-    "weights",
-]
-
 FROZEN = "is frozen (trainable=False)"  # what is not trained cannot make up for what was taken from it
 
 # tfmot prunes the cells of an LSTM and names none of a ConvLSTM, whose weights are of the same kind.

@@ -13,8 +13,6 @@ import numpy.typing as npt
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import keras_of, leaves, parts
 
-__all__ = ["Multiplied", "Rows", "calls_of", "eagerly", "multiplied", "watched"]
-
 Rows = npt.NDArray[np.float32]
 Watch = Callable[[Iterator[Rows]], None]
 

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from pruneflow.sparsity.selection import Kept, Scores
 
-__all__ = ["Decide", "Moments", "excess", "reconstructed", "refitted"]
-
 Matrix = npt.NDArray[np.float64]
 Decide = Callable[[Scores, float], Kept]
 

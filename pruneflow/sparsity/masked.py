@@ -15,8 +15,6 @@ from pruneflow.sparsity.kernels import keras_of, kernels, leaves, plain
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.measure import Total, WeightSparsity, require_target
 
-__all__ = ["Masked", "MaskedWeight", "apply", "mask_in_place"]
-
 
 @dataclass(frozen=True)
 class MaskedWeight:

@@ -27,8 +27,6 @@ from pruneflow.sparsity.selection import (
 )
 from pruneflow.sparsity.structures import Layout, Shape, Structure, Units, finite_scores, lowest
 
-__all__ = ["SAME", "Alone", "Arrays", "Mask", "MaskPlan", "Prunable", "settings_of"]
-
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 SAME = 1e-5  # sparsities that differ by less are the same: 2 of 3 is typed 0.66667

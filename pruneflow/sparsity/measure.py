@@ -11,15 +11,6 @@ import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
 
-__all__ = [
-    "SparsityNotReachedError",
-    "Total",
-    "WeightSparsity",
-    "count_zeros",
-    "require_target",
-    "total_sparsity",
-]
-
 
 class SparsityNotReachedError(PruneflowError):
     """Weights do not have the zeros that were asked for."""

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MOST", "picture"]
-
 MOST = 256  # positions shown, and pixels, in each direction
 
 

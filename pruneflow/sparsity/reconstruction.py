@@ -17,8 +17,6 @@ from pruneflow.sparsity.least_squares import Moments, reconstructed
 from pruneflow.sparsity.masked import Masked, MaskedWeight
 from pruneflow.sparsity.masks import Arrays, Prunable
 
-__all__ = ["MOST_INPUTS", "notes", "reconstruct"]
-
 MOST_INPUTS = 4096  # of a matrix; four of inputs x inputs in float64 are half a gigabyte
 NO_ROWS = np.zeros((0, 0), np.float32)
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pruneflow.errors import ConfigError
 from pruneflow.options import option, require
 
-__all__ = ["Constant", "Exponential", "Linear", "Plan", "Polynomial", "Rising", "Schedule"]
-
 AUTO_FREQUENCY = 100  # tfmot's default, and a cost per step that stays small
 AUTO_UPDATES = 10  # a short pruning phase still climbs in about this many updates
 

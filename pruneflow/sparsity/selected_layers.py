@@ -16,8 +16,6 @@ from pruneflow.sparsity.kernels import FROZEN, kernels, leaves, reason_to_leave,
 from pruneflow.sparsity.masks import Prunable
 from pruneflow.sparsity.structures import Structure
 
-__all__ = ["ENGINES", "Pruning", "Selection"]
-
 ENGINES = ("pruneflow", "tfmot")
 MOST_EXAMPLES = 1_000_000
 NOT_INCLUDED = "not in pruning.include"

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["keep_at_least", "keep_by_size", "keep_largest", "kept_count"]
-
 Scores = npt.NDArray[np.floating[Any]]
 Kept = npt.NDArray[np.bool_]
 Sizes = int | npt.NDArray[np.integer[Any]]

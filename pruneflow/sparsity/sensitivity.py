@@ -11,8 +11,6 @@ from typing import Any
 from pruneflow.options import require
 from pruneflow.runtime.records import fitted
 
-__all__ = ["SCAN_FILE", "Curve", "Scan", "Scanned", "Sensitivity", "curve_of", "damage_at", "shares"]
-
 SCAN_FILE = "sensitivity.json"
 
 Curve = list[tuple[float, float]]  # (share that is masked, damage), ascending and convex, from (0, 0)

@@ -12,8 +12,6 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import kernels, leaves
 from pruneflow.sparsity.sharing import shared
 
-__all__ = ["SharedWeight", "counted", "keep_shared", "share", "variables"]
-
 
 @dataclass(frozen=True)
 class SharedWeight:

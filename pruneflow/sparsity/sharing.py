@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from pruneflow.options import at_most, require
 
-__all__ = ["Sharing", "shared"]
-
 MOST = 256  # an int8 file has no more levels, and an index of one byte names no more
 LEVELS = 16  # of int4
 PLACES = 512  # twice as many places are looked at to divide a weight of more values than that

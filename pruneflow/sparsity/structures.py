@@ -13,8 +13,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import option, require, require_one_of
 from pruneflow.sparsity.selection import Kept, Scores, Sizes, keep_by_size, kept_count
 
-__all__ = ["Block", "Layout", "NOfM", "Structure", "Units", "Unstructured"]
-
 Shape = tuple[int, int]
 Element = TypeVar("Element", bound=np.generic)
 

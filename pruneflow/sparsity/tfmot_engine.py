@@ -13,8 +13,6 @@ from pruneflow.sparsity.masked import Masked, MaskedWeight
 from pruneflow.sparsity.masks import MaskPlan
 from pruneflow.sparsity.schedules import Plan
 
-__all__ = ["Wrapped", "wrap"]
-
 
 class Wrapped(Masked):
     """A copy of a network in tfmot's wrappers, which decide their masks and apply them themselves."""

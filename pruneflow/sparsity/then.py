@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 else:  # OmegaConf refuses the keys of a subclass where its base is named
     Structure = Any
 
-__all__ = ["Nothing", "Then", "Zeros", "named", "renamed"]
-
 # Keys of the first phase in messages, and what is typed for the second.
 _KEYS = {
     r"\bschedule\.final_sparsity\b": "then.final_sparsity",

@@ -6,8 +6,6 @@ from typing import Any
 
 from pruneflow.runtime import backend, fused
 
-__all__ = ["Adam", "AdamW", "LazyAdam"]
-
 optimizers: Any = backend.keras().optimizers
 tf: Any = backend.tensorflow()
 

@@ -16,8 +16,6 @@ from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.tfmot_engine import Wrapped
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["MaskUpdates", "TfmotSummaries", "Throughput", "TrainingProgress", "pruning_callbacks"]
-
 keras: Any = backend.keras()
 tfmot: Any = backend.tfmot()
 

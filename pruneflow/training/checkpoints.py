@@ -21,8 +21,6 @@ from pruneflow.runtime.replicas import Replicas
 from pruneflow.runtime.terminal import warn
 from pruneflow.training.events import pack, unpack
 
-__all__ = ["Checkpoint", "Checkpoints", "Kept", "latest"]
-
 keras: Any = backend.keras()
 
 _DIGEST_BYTES = 32

@@ -11,8 +11,6 @@ from pruneflow.runtime.files import write_file
 from pruneflow.training.events import event_file
 from pruneflow.training.metrics import HEADLINES, METRICS, metric
 
-__all__ = ["TensorBoard", "charts", "description", "write_layout"]
-
 
 @dataclass(kw_only=True)
 class TensorBoard:

@@ -11,8 +11,6 @@ from typing import Any
 
 from pruneflow.runtime.files import is_folder
 
-__all__ = ["event_file", "pack", "remove", "unpack"]
-
 FORMAT = "brain.Event:2"  # what TensorBoard expects the first event of a file to say
 
 

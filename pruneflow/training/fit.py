@@ -25,8 +25,6 @@ from pruneflow.training.optimizers import Decay, OptimizerParameters
 if TYPE_CHECKING:
     from pruneflow.datasets.batches import Order
 
-__all__ = ["EarlyStopping", "Fit", "Journal", "Phase"]
-
 
 @dataclass(kw_only=True)
 class EarlyStopping:

@@ -12,8 +12,6 @@ from pruneflow.datasets.spec import Part, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 
-__all__ = ["saliencies"]
-
 
 def saliencies(
     model: Any, part: Part, spec: Spec, variables: Mapping[str, Any], *, loss: str

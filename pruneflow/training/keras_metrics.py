@@ -11,8 +11,6 @@ import numpy.typing as npt
 from pruneflow.models.tasks import Classification, FloatArray, Regression, Task
 from pruneflow.runtime import backend
 
-__all__ = ["loss", "measured", "metrics"]
-
 keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from pruneflow.datasets.batches import steps_per_epoch
 
-__all__ = ["DENSE", "FEWEST_STEPS", "FEWEST_UPDATES", "PRUNED", "Usual"]
-
 STEPS_OF_EPOCH = 20  # where an epoch has fewer, batches are halved
 LEAST_BATCH = 8
 FEWEST_STEPS, FEWEST_UPDATES = 100, 10  # of a pruning phase; with fewer there is a warning

@@ -20,8 +20,6 @@ from pruneflow.training.callbacks import Throughput
 from pruneflow.training.dashboard import TensorBoard, description, write_layout
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = ["DivergedError", "ScalarLog", "SparsityLog", "WeightLog"]
-
 keras: Any = backend.keras()
 tf: Any = backend.tensorflow()
 

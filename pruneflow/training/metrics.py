@@ -9,18 +9,6 @@ from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
 
-__all__ = [
-    "HEADLINES",
-    "LOSSES",
-    "METRICS",
-    "Metric",
-    "check_names",
-    "check_task",
-    "headline_of",
-    "meaning_of",
-    "metric",
-]
-
 CLASSES, NUMBERS = "classes", "numbers"
 TASKS = {CLASSES: "a classification", NUMBERS: "a regression"}
 

@@ -9,8 +9,6 @@ from typing import Any
 from pruneflow.options import require
 from pruneflow.runtime import backend
 
-__all__ = ["DECAYS", "OPTIMIZERS", "Decay", "OptimizerParameters"]
-
 _ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
 _CLIPPING = frozenset({*_ONE_CLIP, "weight_decay"})
 

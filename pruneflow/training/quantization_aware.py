@@ -10,8 +10,6 @@ from pruneflow.options import at_most, require
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["KEY", "QuantizationAware", "fake_quantized", "inner_weights", "keep_zeros", "not_taken"]
-
 KEY = "quantization_aware.epochs"
 PREFIX = "quant_"  # of the names of layers that tfmot wraps
 

@@ -16,18 +16,6 @@ from pruneflow.models.tasks import Task, task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.terminal import bar
 
-__all__ = [
-    "Asked",
-    "FloatArray",
-    "PairedDrop",
-    "Parity",
-    "Scores",
-    "keras_outcome",
-    "paired_drop",
-    "parity",
-    "score",
-]
-
 FloatArray = npt.NDArray[np.floating[Any]]
 
 

@@ -14,8 +14,6 @@ from pruneflow.training.fit import EarlyStopping, Fit
 from pruneflow.training.lengths import DENSE, PRUNED
 from pruneflow.training.optimizers import DECAYS, OPTIMIZERS, Decay, OptimizerParameters
 
-__all__ = ["Trainer"]
-
 
 @option("trainer", "default")
 @dataclass(kw_only=True)

@@ -19,8 +19,6 @@ from pruneflow.datasets.reading.files import content_of, decoded, reading
 from pruneflow.errors import DataError
 from pruneflow.runtime.terminal import Advance, bar
 
-__all__ = ["CLASS_NAMES", "holds_aclimdb", "read_archive", "read_folder"]
-
 CLASS_NAMES = ("neg", "pos")
 HALVES = ("train", "test")
 FOLDERS = [(half, label) for half in HALVES for label in CLASS_NAMES]

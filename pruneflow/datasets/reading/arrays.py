@@ -24,8 +24,6 @@ from pruneflow.datasets.reading.given import Given, Labelled
 from pruneflow.datasets.reading.names import listed
 from pruneflow.options import require
 
-__all__ = ["FORMATS", "USUAL", "Keys", "read_npz", "read_one", "read_test"]
-
 FORMATS = "a .npz file with examples and labels, or a .npy file beside dataset.labels_path"
 OTHERS = "Folders of images need dataset=image_folder, texts dataset=csv_text."
 WHOLE_NPY = "a whole .npy file without pickles"

@@ -17,8 +17,6 @@ from pruneflow.errors import DataError
 from pruneflow.runtime.locks import locked
 from pruneflow.runtime.surroundings import expanded, user_cache
 
-__all__ = ["ENVIRONMENT", "Origin", "Place", "cache_folder", "image_folder", "named", "stored"]
-
 ENVIRONMENT = "PRUNEFLOW_DATA_DIR"
 
 T = TypeVar("T")

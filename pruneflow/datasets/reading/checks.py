@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from pruneflow.errors import DataError
 
-__all__ = ["Array", "Arrays", "checked_labels", "described", "expect"]
-
 Array = npt.NDArray[Any]
 Arrays = dict[str, Array]
 

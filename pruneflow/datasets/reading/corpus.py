@@ -15,8 +15,6 @@ from pruneflow.datasets.reading.text import Reviews, end_to_end, rank_words, wor
 from pruneflow.datasets.split import Labels, copies_of, taken_whole
 from pruneflow.errors import DataError
 
-__all__ = ["Corpus", "Texts", "held_out", "of_texts", "ranked"]
-
 FIFTH = Fraction(1, 5)
 
 

@@ -19,8 +19,6 @@ from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import Labels, Plan, digest_of
 from pruneflow.errors import DataError
 
-__all__ = ["Encoding", "Form", "of_halves", "read_rows"]
-
 LIKELY = ("cp1252", "latin-1")  # what a file that is not UTF-8 mostly is; the second reads anything
 # What a column may be called where no setting names it; the first that is there counts.
 USUAL = {

@@ -16,8 +16,6 @@ from pruneflow.datasets.spec import Data, Part, Spec, Targets
 from pruneflow.datasets.weights import checked_weights
 from pruneflow.errors import DataError
 
-__all__ = ["EXPECTED", "check_data", "given_of"]
-
 EXPECTED = (
     "a pruneflow.Data, a mapping with the NumPy arrays x_train and y_train (and x_test, y_test, "
     "x_validation, y_validation, class_names, groups, groups_test, groups_validation, sample_weights where "

@@ -32,8 +32,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.locks import locked
 from pruneflow.runtime.terminal import bar, console
 
-__all__ = ["Cache", "Decoded", "decoded"]
-
 VERSION = 4  # raise it where other pixels come out of the same files, or the index has another form
 
 Indices = npt.NDArray[np.int64]

@@ -27,8 +27,6 @@ from pruneflow.errors import DataError
 from pruneflow.runtime import backend
 from pruneflow.runtime.device import processors, started
 
-__all__ = ["MODES", "RESIZES", "Decoding", "UndecodableError", "in_parallel", "strictly", "workers"]
-
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 JPEG = b"\xff\xd8\xff"  # that such a file begins with
 RESIZES = ("keras", "nearest", "box", "bilinear", "bicubic", "lanczos")

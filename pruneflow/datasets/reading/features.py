@@ -18,8 +18,6 @@ from pruneflow.datasets.reading.names import listed, refuse_twins
 from pruneflow.errors import DataError
 from pruneflow.runtime.device import started
 
-__all__ = ["Features", "read_features"]
-
 TYPES = {"image": "bytes", "numbers": "float", "signal": "float", "tokens": "int64"}  # of features, by kind
 DIMENSIONS = {"image": (3,), "numbers": (1,), "signal": (2, 3, 4), "tokens": (1,)}
 KEYS = {"example": ("name", "kind", "shape", "vocabulary_size"), "label": ("name", "classes")}

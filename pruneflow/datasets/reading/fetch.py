@@ -13,8 +13,6 @@ from urllib.error import HTTPError
 from pruneflow.errors import DataError
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["RemoteFile", "UnreachableError", "check_hash", "download", "is_partial"]
-
 TIMEOUT_S = 10.0
 PIECE_BYTES = 1 << 18
 PARTIAL = ".part"

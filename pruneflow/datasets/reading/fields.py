@@ -7,8 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-__all__ = ["escape_of", "lines_inside", "mended", "said_of_fields"]
-
 FEW_LINES, MANY_LINES = 10, 100  # in one field: looked at, and told of whatever they look like
 ESCAPED = '\\"'
 ESCAPE = "A backslash stands before quotes there: set dataset.escape=backslash (dataset=csv_text)."

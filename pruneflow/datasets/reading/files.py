@@ -21,20 +21,6 @@ from pruneflow.errors import DataError, PruneflowError
 from pruneflow.runtime.files import require_regular
 from pruneflow.runtime.memory import RAN_OUT
 
-__all__ = [
-    *(
-        "LARGEST_BYTES",
-        "array_names",
-        "content_of",
-        "decoded",
-        "other_encoding",
-        "read_arrays",
-        "read_text",
-        "reading",
-    ),
-    *("refuse_kind", "refuse_other_encoding", "write_arrays"),
-]
-
 SUFFIX = ".npy"
 NPZ = "a whole .npz file without pickles"
 LARGEST_BYTES = 1 << 32  # of one array or text file; what declares more is refused, not unpacked

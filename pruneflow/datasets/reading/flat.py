@@ -23,8 +23,6 @@ from pruneflow.datasets.reading.text import Reviews, joined
 from pruneflow.datasets.reading.vocabulary import INDEX_FILE, Ranks, parsed_index, read_index
 from pruneflow.errors import DataError
 
-__all__ = ["CLASSES", "flat", "read_ranks"]
-
 CLASSES = 2
 HALVES = ("train", "test")
 

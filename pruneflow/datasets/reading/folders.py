@@ -14,8 +14,6 @@ from pruneflow.datasets.reading.files import reading
 from pruneflow.datasets.reading.names import alike, differing, in_order, listed, printable
 from pruneflow.errors import DataError
 
-__all__ = ["HALVES", "Listing", "listed_images"]
-
 HALVES = ("train", "validation", "test")
 SPELLINGS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation"}
 SPELLINGS["test"] = "test"

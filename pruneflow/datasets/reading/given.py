@@ -30,8 +30,6 @@ from pruneflow.datasets.split import (
 from pruneflow.datasets.weights import checked_weights, said_of_weights
 from pruneflow.options import require
 
-__all__ = ["Aim", "Given", "Labelled", "assembled"]
-
 
 @dataclass(frozen=True)
 class Aim:

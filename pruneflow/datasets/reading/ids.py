@@ -8,8 +8,6 @@ import numpy as np
 
 from pruneflow.datasets.reading.checks import Array, described, expect
 
-__all__ = ["checked_ids"]
-
 MOST_IDS = 100_000_000
 
 

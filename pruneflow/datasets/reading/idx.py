@@ -20,8 +20,6 @@ from pruneflow.datasets.reading.checks import Arrays
 from pruneflow.datasets.reading.files import LARGEST_BYTES, reading
 from pruneflow.errors import DataError
 
-__all__ = ["holds_idx", "read_idx", "read_idx_folder"]
-
 UINT8 = 8
 
 

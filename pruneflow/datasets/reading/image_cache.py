@@ -16,19 +16,6 @@ from pathlib import Path
 from pruneflow.runtime.files import TRASH, is_folder
 from pruneflow.runtime.locks import attempted
 
-__all__ = [
-    "FOLDER",
-    "INDEX",
-    "MAKING",
-    "PIXELS",
-    "caches",
-    "drop_locks",
-    "is_place",
-    "lock_of",
-    "mark_used",
-    "unused",
-]
-
 FOLDER = "images"
 INDEX, PIXELS, MAKING = "index.npz", "pixels.bin", ".making"
 

@@ -19,8 +19,6 @@ from pruneflow.datasets.reading.names import printable
 from pruneflow.errors import DataError
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["CachedRows", "DecodedRows", "verify"]
-
 BYTE = np.dtype(np.uint8)
 ROWS_AT_ONCE = 64  # read and hashed together
 

@@ -10,8 +10,6 @@ from pruneflow.datasets.reading.checks import Array, Arrays, checked_labels, des
 from pruneflow.datasets.spec import Part, Spec
 from pruneflow.datasets.split import Halves
 
-__all__ = ["LAYOUT", "checked_images"]
-
 LAYOUT = ("x_train", "y_train", "x_test", "y_test")
 CHANNELS = (1, 3)
 

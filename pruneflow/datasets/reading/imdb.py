@@ -19,8 +19,6 @@ from pruneflow.datasets.reading.wheels import Wheel, extract
 from pruneflow.datasets.split import copies_of
 from pruneflow.runtime.terminal import console
 
-__all__ = ["FILE", "FORMATS", "from_keras", "from_wheel", "is_table", "of_table", "read"]
-
 FILE = "imdb.npz"
 FORMATS = (
     "imdb.npz (flat or as the Keras file), the aclImdb folder or its .tar.gz, a .csv file with commas, or a "

@@ -9,8 +9,6 @@ import numpy as np
 from pruneflow.datasets.reading.checks import Array, described, expect
 from pruneflow.datasets.reading.pixels import COLOURS, has_levels, span_of, white_of
 
-__all__ = ["KINDS", "kind_of"]
-
 KINDS = ("auto", "image", "numbers", "signal", "tokens")
 DIMENSIONS = {
     "image": ((3, 4), "images (n, height, width) or (n, height, width, channels)"),

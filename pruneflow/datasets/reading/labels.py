@@ -20,8 +20,6 @@ from pruneflow.datasets.reading.names import (
 )
 from pruneflow.errors import DataError
 
-__all__ = ["SEVERAL", "Naming", "numbered", "numbered_records"]
-
 Labels = npt.NDArray[np.int64]
 
 NUMBERS = "(dataset.task=regression predicts numbers)"

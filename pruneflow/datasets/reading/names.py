@@ -14,21 +14,6 @@ import numpy.typing as npt
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, DataError
 
-__all__ = [
-    *(
-        "alike",
-        "check_class_names",
-        "composed",
-        "differing",
-        "in_order",
-        "is_missing",
-        "is_numeral",
-        "listed",
-        "printable",
-    ),
-    *("refuse_odd_classes", "refuse_twins", "require_every_class", "sorted_classes", "unquoted"),
-]
-
 KEY = "dataset.class_names"
 MISSING = ("", "nan", "na", "n/a", "<na>", "none", "null")  # where a label is missing, whatever its case
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["image_shape_in"]
-
 CONFIG = "config.json"  # of a .keras file
 METADATA = "keras_metadata.pb"  # of a SavedModel, which holds JSON
 KEYS = ("batch_input_shape", "batch_shape")

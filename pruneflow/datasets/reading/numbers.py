@@ -13,8 +13,6 @@ from pruneflow.datasets.rows import Rows, chunks
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.datasets.split import digest_of
 
-__all__ = ["checked_numbers", "mean_and_scale", "mean_and_scale_of_files", "standardised"]
-
 Floats = npt.NDArray[np.float64]
 
 

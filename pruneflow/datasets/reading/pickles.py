@@ -19,8 +19,6 @@ from pruneflow.datasets.reading.checks import expect
 from pruneflow.datasets.reading.files import SUFFIX, reading
 from pruneflow.errors import DataError
 
-__all__ = ["read_rows", "unpickled"]
-
 NUMERIC_KINDS = "biuf"
 
 

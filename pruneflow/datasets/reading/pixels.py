@@ -9,8 +9,6 @@ import numpy as np
 
 from pruneflow.datasets.reading.checks import Array, described, expect
 
-__all__ = ["UNKNOWN", "Reading", "checked_pixels", "has_levels", "span_of", "white_of", "white_taken"]
-
 BRIGHTEST = 255
 SEVEN_BITS = 127  # below it, 255 is one guess among many: 100 and 16 are scales too
 DEPTHS = (1023, 4095, 16383, 65535)  # white of 10, 12, 14 and 16 bits

@@ -16,8 +16,6 @@ from pruneflow.datasets.reading.shards import FRAME, HEADER, Shards
 from pruneflow.errors import DataError
 from pruneflow.runtime import backend
 
-__all__ = ["RecordRows", "Shuffling"]
-
 BLOCK = 16  # records that are taken of one file before the next has its turn
 
 Indices = npt.NDArray[np.int64]

@@ -11,8 +11,6 @@ from pruneflow.datasets.reading.files import reading
 from pruneflow.datasets.reading.names import listed
 from pruneflow.errors import DataError
 
-__all__ = ["listed_shards"]
-
 NUMBERED = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")  # name-00003-of-00010.tfrecord
 WORDS = {"validation": "validation|valid|val", "test": "test"}  # in names of files, by part
 

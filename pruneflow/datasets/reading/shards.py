@@ -22,8 +22,6 @@ from pruneflow.errors import DataError
 from pruneflow.runtime.device import started
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["FRAME", "HEADER", "Scan", "Shards", "scanned", "with_type_of_label"]
-
 HEADER, FRAME = 12, 16  # bytes before a record (length, CRC), and around it (another CRC behind)
 AGAIN = "Copy or write it again."
 GZIP = b"\x1f\x8b"

@@ -29,16 +29,6 @@ from pruneflow.datasets.reading.names import (
 from pruneflow.datasets.split import copies_of, joined
 from pruneflow.errors import DataError
 
-__all__ = [
-    "SEPARATORS",
-    "Columns",
-    "Table",
-    "filled",
-    "long_fields",
-    "read_table",
-    "two_halves",
-]
-
 FORM = "a whole CSV file in UTF-8"
 NO_LABEL = ("", "nan")  # whatever its case
 LONGEST = (1 << 31) - 1  # characters of one field; what the module takes on every system

@@ -14,8 +14,6 @@ from pruneflow.datasets.reading.numbers import checked_numbers, mean_and_scale
 from pruneflow.datasets.spec import Data, Targets
 from pruneflow.datasets.split import digest_of
 
-__all__ = ["checked_targets", "learnable"]
-
 
 def checked_targets(where: object, parts: Sequence[tuple[str, Array]]) -> list[Array]:
     """Check numbers to predict.

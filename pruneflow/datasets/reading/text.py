@@ -12,23 +12,6 @@ import numpy.typing as npt
 
 from pruneflow.runtime.memory import require_memory
 
-__all__ = [
-    *(
-        "PAD",
-        "RANK_OFFSET",
-        "START",
-        "UNKNOWN",
-        "UNRANKED",
-        "Reviews",
-        "characters",
-        "encode",
-        "encode_text",
-        "end_to_end",
-        "joined",
-    ),
-    *("rank_words", "vocabulary_of", "words"),
-]
-
 PAD, START, UNKNOWN = 0, 1, 2
 RANK_OFFSET = 3  # rank 1, the most frequent word, has id 4; Keras leaves id 3 unused
 UNRANKED = 2**31 - 1  # a word that never occurs where ranks were counted: beyond every vocabulary

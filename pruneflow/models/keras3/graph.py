@@ -19,8 +19,6 @@ from pruneflow.models.keras3.operators import Operators, require_activation, req
 from pruneflow.models.keras3.weights import Weight, inner_pairs, paired
 from pruneflow.runtime import backend
 
-__all__ = ["converted_graph", "graph_of"]
-
 # Layers that apply their activation last, so that it can be taken off and follow as operations.
 ACTIVATED = (
     *("Activation", "Conv1D", "Conv1DTranspose", "Conv2D", "Conv2DTranspose", "Conv3D"),

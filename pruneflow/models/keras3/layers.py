@@ -11,18 +11,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.models.keras3.activations import SAME_ACTIVATIONS
 from pruneflow.runtime import backend
 
-__all__ = [
-    "NATIVE",
-    "SAME",
-    "WRAPPERS",
-    "ConversionError",
-    "activation_of",
-    "is_of_keras",
-    "made",
-    "shown",
-    "without_activation",
-]
-
 NATIVE = "Leave it out, or prune the network as it is with pruneflow.prune."
 
 # Layers that take the same arguments in both, but for those below.

@@ -11,8 +11,6 @@ from pruneflow.models.keras3.activations import AS_OPERATIONS
 from pruneflow.models.keras3.layers import ConversionError
 from pruneflow.runtime import backend
 
-__all__ = ["OPERATIONS", "constant"]
-
 
 def constant(value: Any) -> Any:
     """Return constants of any kind as numbers or arrays, which are saved with the network."""

@@ -12,8 +12,6 @@ from pruneflow.models.keras3.layers import ConversionError, activation_of, made
 from pruneflow.models.keras3.operations import OPERATIONS, constant
 from pruneflow.runtime import backend
 
-__all__ = ["Operators", "require_activation", "require_operation"]
-
 ARITHMETIC = (
     *("Add", "Subtract", "Multiply", "Divide", "TrueDivide", "FloorDivide", "Mod", "Power"),
     *("Maximum", "Minimum"),

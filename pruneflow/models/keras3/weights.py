@@ -12,8 +12,6 @@ import numpy.typing as npt
 from pruneflow.models.keras3.layers import ConversionError, shown
 from pruneflow.runtime import backend
 
-__all__ = ["Weight", "finalize", "inner_pairs", "paired"]
-
 # By which gates are multiplied: clip(x / 6 + 0.5) in Keras 3 is clip(0.2 x + 0.5) in Keras 2.
 HARD = 5 / 6
 GATES = {"LSTMCell": (HARD, HARD, 1.0, HARD), "GRUCell": (HARD, HARD, 1.0)}

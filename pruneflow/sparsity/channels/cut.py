@@ -11,8 +11,6 @@ from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import Channels, Kept, Path
 from pruneflow.sparsity.kernels import keras_of, leaves, named_weights, plain
 
-__all__ = ["CutError", "cut", "rebuilt", "settle", "sizes_of"]
-
 Sizes = Mapping[Path, Mapping[str, tuple[int | None, ...]]]  # by path and setting; None = as it is
 
 SHAPES = {"batch_input_shape", "batch_shape", "query_shape", "key_shape", "value_shape"}  # they have a batch

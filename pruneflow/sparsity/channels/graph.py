@@ -13,8 +13,6 @@ from pruneflow.sparsity.channels.ids import IntArray, Tensor
 from pruneflow.sparsity.channels.rules import RULES, unknown
 from pruneflow.sparsity.channels.trace import Call, Trace
 
-__all__ = ["walk"]
-
 MASKS = ("mask", "attention_mask")
 OUTPUTS = "its outputs are those of the network"
 

@@ -16,8 +16,6 @@ from pruneflow.sparsity.channels.ids import STAYS, IntArray
 from pruneflow.sparsity.channels.trace import Trace
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = ["SHARES", "Channels", "Counts", "Group", "Kept", "Path", "channels_of"]
-
 Path = tuple[str, ...]
 Kept = npt.NDArray[np.bool_]  # by id: true = stays
 Counts = npt.NDArray[np.int64]  # by group: units that stay

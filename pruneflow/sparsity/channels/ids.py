@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["STAYS", "Ids", "IntArray", "Tensor"]
-
 IntArray = npt.NDArray[np.int64]
 
 STAYS = 0  # the id of what is never removed

@@ -12,8 +12,6 @@ from pruneflow.sparsity.channels.groups import SHARES, Channels
 from pruneflow.sparsity.kernels import leaves
 from pruneflow.sparsity.structures import Structure
 
-__all__ = ["Channel"]
-
 MOST_UNITS = 1_000_000
 
 

@@ -22,8 +22,6 @@ from pruneflow.sparsity.selection import Scores, keep_largest
 from pruneflow.sparsity.sensitivity import damage_at
 from pruneflow.sparsity.structures import finite_scores
 
-__all__ = ["ChannelPlan"]
-
 COUNTED = ("multiply_adds", "parameters")
 STEPS = (16, 8, 4, 2)  # units: TFLite takes as long for 17 channels as for 32 (benchmarks/channels.py)
 TINY = 1e-12

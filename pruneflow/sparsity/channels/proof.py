@@ -12,18 +12,6 @@ from pruneflow.sparsity.channels.cut import CutError, cut, settle
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept
 from pruneflow.sparsity.kernels import leaves, named_weights
 
-__all__ = [
-    "TOLERANCE",
-    "apart",
-    "difference",
-    "draws",
-    "guilty",
-    "halved",
-    "mask",
-    "require_same",
-    "tolerance",
-]
-
 EXAMPLES = 3
 FREE = ((64, 6), (128, 64), (256, 1024))  # pixels and steps of an input that takes any number of them
 MOST_ID = 50  # token ids that are drawn

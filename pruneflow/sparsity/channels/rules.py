@@ -10,8 +10,6 @@ import numpy as np
 from pruneflow.sparsity.channels.ids import IntArray, Tensor
 from pruneflow.sparsity.channels.trace import ELEMENTWISE, Call
 
-__all__ = ["RULES", "Rule", "rule", "unknown"]
-
 Rule = Callable[..., list[IntArray]]  # (call, layer, *tensors) -> the ids of each output
 
 RULES: dict[str, Rule] = {}

@@ -10,8 +10,6 @@ from pruneflow.sparsity.channels.ids import IntArray, Tensor
 from pruneflow.sparsity.channels.rules import rule, unknown
 from pruneflow.sparsity.channels.trace import ANY_SIZE, Call
 
-__all__ = ["units_of"]
-
 
 @rule("Embedding")
 def _embedding(call: Call, layer: Any, x: Tensor) -> list[IntArray]:

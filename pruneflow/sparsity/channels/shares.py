@@ -11,8 +11,6 @@ import numpy as np
 
 from pruneflow.sparsity.channels.groups import Channels, Counts
 
-__all__ = ["Order", "Step", "counts_for", "fewest", "ladder", "steps"]
-
 # (group, units now, units then) -> when it happens, ascending
 Order = Callable[[int, int, int], tuple[float, ...]]
 

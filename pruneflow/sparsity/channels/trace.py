@@ -13,8 +13,6 @@ import numpy as np
 from pruneflow.sparsity.channels.ids import STAYS, Ids, IntArray, Tensor
 from pruneflow.sparsity.kernels import plain
 
-__all__ = ["ANY_SIZE", "ELEMENTWISE", "Axes", "Call", "Product", "Trace"]
-
 ANY_SIZE = 64  # taken for a size that is not known, where multiply-adds are counted
 
 # Functions of single elements, by the names that Keras gives them.
