@@ -478,7 +478,7 @@ def arrays() -> Iterator[Attempt]:
 def tables() -> Iterator[Attempt]:
     """Tables of texts that cannot be read, or say nothing."""
     words = "dataset=csv_text model=lstm dataset.path=x.csv"
-    for content in [
+    contents: list[str | bytes] = [
         "",
         "\n\n\n",
         "text,label",
@@ -497,7 +497,8 @@ def tables() -> Iterator[Attempt]:
         b"text,label\n" + b"\xe9t\xe9,a\n" * 60,
         b"text,label\n" + os.urandom(5000),
         "text,label\n" + "a" * 200_000 + ",a\n" + "b,b\n",
-    ]:
+    ]
+    for content in contents:
         yield Attempt("pruneflow", words, text("x.csv", content))
     good = text("x.csv", "text,label\n" + "\n".join(ROW))
     for more in (
@@ -615,7 +616,11 @@ def networks() -> Iterator[Attempt]:
 
         yield Attempt("pruneflow", words.format(name), both)
     for name in ("n.h5", "n.keras"):
-        yield Attempt("pruneflow", words.format(name), lambda folder, name=name: os.mkfifo(folder / name))
+
+        def pipe(folder: Path, name: str = name) -> None:
+            os.mkfifo(folder / name)
+
+        yield Attempt("pruneflow", words.format(name), pipe)
 
     def saved_model(folder: Path) -> None:
         saved(x=ROWS, y=LABELS)(folder)

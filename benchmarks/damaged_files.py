@@ -194,7 +194,12 @@ def originals(folder: Path) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 10
     images = rng.integers(0, 256, (200, 28, 28), dtype=np.uint8)
-    arrays = {"x_train": images, "y_train": labels, "x_test": images[:30], "y_test": labels[:30]}
+    arrays: dict[str, Any] = {
+        "x_train": images,
+        "y_train": labels,
+        "x_test": images[:30],
+        "y_test": labels[:30],
+    }
     np.savez(folder / "mnist.npz", **arrays)
     offsets = 20 * np.arange(201)
     half = (rng.integers(1, 60, 4000).astype(np.int32), offsets, (labels % 2).astype(np.uint8))

@@ -105,7 +105,7 @@ def trained(settings: config.Config, column: str, seed: int) -> Measured:
 
 def _fit_as_the_example(model: Any, ready: Prepared, fit: Any, folder: str) -> None:
     tfmot, data = backend.tfmot().sparsity.keras, ready.data
-    x, validation = data.spec.model_input(data.train.x), data.spec.model_input(data.validation.x)
+    x, validation = data.spec.model_input(data.train.x[:]), data.spec.model_input(data.validation.x[:])
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         model.fit(
             x,

@@ -21,12 +21,11 @@ from typing import Any
 import hydra
 import numpy as np
 from commands import show
-from omegaconf import OmegaConf
 
 from pruneflow.datasets.spec import Data
 from pruneflow.exports.exporters import Float
 from pruneflow.exports.runner import tflite_outcome
-from pruneflow.flow.config import config_folder
+from pruneflow.flow.config import config_folder, from_hydra
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.device import processors
@@ -37,10 +36,10 @@ CASES = {"mnist": "cnn", "imdb": "lstm"}
 def prepared(dataset: str, folder: Path) -> tuple[Data, Any, Path]:
     """The data, a network with seeded weights, and its file."""
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
-        settings = hydra.compose("config", overrides=[f"dataset={dataset}", f"model={CASES[dataset]}"])
-    data = OmegaConf.to_object(settings.dataset).load()
+        settings = from_hydra(hydra.compose("config", [f"dataset={dataset}", f"model={CASES[dataset]}"]))
+    data = settings.dataset.load()
     backend.set_seed(0)
-    model = OmegaConf.to_object(settings.model).build(data.spec)
+    model = settings.model.build(data.spec)
     file = folder / f"{dataset}.tflite"
     file.write_bytes(Float(name="float").convert(model, data.spec, np.empty(0)))
     return data, model, file
@@ -53,7 +52,7 @@ def guide(file: Path, data: Data) -> np.ndarray:
     read = interpreter.get_input_details()[0]["index"]
     written = interpreter.get_output_details()[0]["index"]
     rows = []
-    for example in data.test.x:
+    for example in data.test.x[:]:
         interpreter.reset_all_variables()
         interpreter.set_tensor(read, data.spec.model_input(np.expand_dims(example, axis=0)))
         interpreter.invoke()

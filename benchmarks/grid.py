@@ -43,7 +43,7 @@ def main() -> None:
         show("figures are the same", str(figures(apart) == figures(together)))
 
 
-def figures(folder: Path) -> dict[tuple[float, str], tuple[float, int]]:
+def figures(folder: Path) -> dict[tuple[float, str], tuple[float | None, int]]:
     """Accuracy and size of each exported file."""
     return {
         (result.pruned.requested_sparsity, result.tflite[0].kind): (

@@ -74,8 +74,8 @@ def loaded(folder: Path, mode: str) -> Data:
     ).load()
     if mode != "memory":
         return data
-    parts = [Part(part.x[:], part.y) for part in (data.train, data.validation, data.test)]
-    return Data(data.name, data.spec, *parts)
+    train, validation, test = (Part(part.x[:], part.y) for part in (data.train, data.validation, data.test))
+    return Data(data.name, data.spec, train, validation, test)
 
 
 def network(data: Data) -> Any:
@@ -99,7 +99,7 @@ def train(data: Data, steps: int) -> dict[str, float]:
     model, optimizer = network(data), keras.optimizers.Adam()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    @tf.function
+    @tf.function  # type: ignore[untyped-decorator]
     def step(batches: Any) -> Any:
         asked = tf.timestamp()
         with tf.control_dependencies([asked]):
@@ -115,7 +115,7 @@ def train(data: Data, steps: int) -> dict[str, float]:
     epochs = -(-(steps + 1) // steps_per_epoch(len(data.train), BATCH))
     batches = iter(training_batches(data.train, data.spec, Order(range(epochs), BATCH, (0,))))
     step(batches)[0].numpy()
-    waited, examples, start = 0.0, 0, time.perf_counter()
+    waited, examples, start = 0.0, 0.0, time.perf_counter()
     for _ in range(steps):
         _, seconds, count = (float(each) for each in step(batches))
         waited, examples = waited + seconds, examples + count

@@ -189,7 +189,7 @@ class Trained:
         """Train one step that is not counted, since it opens the data, and ``steps`` that are."""
         fit = self._fit_arrays if self.column == "example" else self._fit_batches
         fit(steps + 1)
-        return (self.clock.ends[-1] - self.clock.ends[0]) / steps
+        return float(self.clock.ends[-1] - self.clock.ends[0]) / steps
 
     def _fit_arrays(self, steps: int) -> None:
         part, spec, size = self.ready.data.train, self.ready.data.spec, self.fit.batch_size
@@ -212,7 +212,7 @@ class Trained:
 
 
 def _clock() -> Any:
-    class Clock(backend.keras().callbacks.Callback):  # type: ignore[misc, name-defined]
+    class Clock(backend.keras().callbacks.Callback):  # type: ignore[misc]
         """When each step ended."""
 
         _supports_tf_logs = True

@@ -61,12 +61,11 @@ def updates(kind: Any, shape: tuple[int, int], *, words: int = 0) -> Callable[[]
     values = tf.constant(rng.normal(size=(words or shape[0], shape[1])), tf.float32)
     rows = tf.constant(rng.integers(0, shape[0], words or 1))
 
-    @tf.function
     def update() -> None:
         gradient = tf.IndexedSlices(values, rows, shape) if words else values
         optimizer.apply_gradients([(gradient, weight)])
 
-    return update
+    return as_graph(update)
 
 
 def masking(*, boolean: bool) -> Callable[[], Any]:
@@ -74,14 +73,18 @@ def masking(*, boolean: bool) -> Callable[[], Any]:
     weight = tf.Variable(rng.normal(size=LAYER), dtype=tf.float32)
     kept = tf.Variable(rng.random(LAYER) < 0.2, dtype=tf.bool if boolean else tf.float32)
 
-    @tf.function
     def masked() -> None:
         if boolean:
             fused.mask(weight, kept)
         else:
             weight.assign(weight * kept)
 
-    return masked
+    return as_graph(masked)
+
+
+def as_graph(function: Callable[[], None]) -> Callable[[], Any]:
+    graph: Callable[[], Any] = tf.function(function)
+    return graph
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ def loaded(folder: Path, mode: str) -> Data:
     ).load()
     if mode == "stream":
         return data
-    parts = [Part(part.x[:], part.y) for part in (data.train, data.validation, data.test)]
-    return Data(data.name, data.spec, *parts)
+    train, validation, test = (Part(part.x[:], part.y) for part in (data.train, data.validation, data.test))
+    return Data(data.name, data.spec, train, validation, test)
 
 
 def child(folder: Path, mode: str, steps: int) -> None:

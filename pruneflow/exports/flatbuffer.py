@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["leftovers", "packed", "unpacked"]
-
 ALIGNMENT = 16  # of a buffer in a .tflite file, bytes: schema.fbs demands it
 
 
@@ -39,7 +37,7 @@ def packed(model: Any, size: int) -> bytes:
         model: What `unpacked` returned.
         size: Bytes to begin with.
     """
-    import flatbuffers  # type: ignore[import-untyped]
+    import flatbuffers
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc]
         """Aligns buffers, which the generated code does not."""
