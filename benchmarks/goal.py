@@ -40,7 +40,7 @@ KINDS = "export=dynamic-range,int8,int4"
 GOAL = ["goal=smallest", "goal.max_accuracy_drop={drop}", "goal.kinds=[dynamic-range,int8,int4]"]
 WAYS = {
     "goal": [*GOAL],
-    "goal of 3": [*GOAL, "goal.max_trainings=3"],
+    "goal of 2": [*GOAL, "goal.max_trainings=2"],
     "search of 12": [
         "-m",
         "hydra/sweeper=optuna",
