@@ -268,7 +268,8 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     assert done.stderr == ""
     shown = done.stdout
     assert "├── schedule=linear\n" in shown and "└── report: false\n" in shown
-    assert "final_sparsity" not in shown and "seed:" not in shown  # as they are anyway
+    settings = shown.split("\nData ")[0]
+    assert "final_sparsity" not in settings and "seed:" not in settings  # as they are anyway
     assert "Plan       linear: 14 updates, steps 1 to 14 of 18, every 1" in shown
     assert "Not pruned input (has no weights)" in shown
     header = next(line for line in shown.splitlines() if line.startswith("dataset"))

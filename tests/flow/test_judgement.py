@@ -183,7 +183,7 @@ def test_a_sweep_marks_wrecks_goes_on_and_exits_with_0(tmp_path, capsys, shared_
     ]
     assert exit_code([*words, "trainer.learning_rate=1e-6"]) == 0
     said = capsys.readouterr().out
-    assert "marked final_sparsity=0.9999: chance. Pruning left" in said
+    assert "marked final_sparsity-0.9999: chance. Pruning left" in said
     assert "done cells=2 failed=0 marked=1 table=" in said
     with (tmp_path / "sweep" / "sweep.csv").open() as file:
         assert [row["verdict"] for row in csv.DictReader(file)] == ["chance", "kept"]
