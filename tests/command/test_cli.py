@@ -279,7 +279,7 @@ def test_a_run_prints_config_plan_and_table_and_keeps_its_files(tmp_path):
     (run_dir,) = (tmp_path / "outputs").glob("2*/*")
     names = {path.name for path in run_dir.iterdir()}
     files = {"dense.h5", "pruned.h5", "dense-float.tflite", "result.json"}
-    files |= {"pruned-float.tflite", "pruned-float.tflite.gz", "masks.npz", "use.py"}
+    files |= {"pruned-float.tflite", "pruned-float.tflite.gz", "masks.npz", "mistakes.json", "use.py"}
     assert names == {".hydra", "dense", "pruned", "float", *files}
     assert (run_dir / ".hydra" / "config.yaml").is_file()
 
