@@ -68,8 +68,13 @@ def running(engine: Engine, at_a_time: int) -> Iterator[Cells]:
             yield cells
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("joblib", "multiprocessing", "ray", "submitit"):
-            said = " ".join(re.split(r"\n\s*\n|\n-----", str(error))[0].split())
-            complain(f"A cell ended without a result: {said}")
+            complain(f"A cell ended without a result: {_said(error)}. The same command runs it.")
         else:
             raise
         cells.whole = False
+
+
+def _said(error: Exception) -> str:
+    """Return what an engine says at first, without its guesses at the reason."""
+    first = re.split(r"\n\s*\n|\n-----|\.? This can happen if", str(error))[0]
+    return " ".join(first.split()).rstrip(".")

@@ -264,41 +264,99 @@ def test_ray_starts_a_cluster_of_its_own_and_writes_nothing_at_home(home, place,
     assert not (home / ".ray").exists()
 
 
+class Nodes:
+    """Nodes of a Ray cluster on this machine, each with an address and one processor of its own."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, {}
+        with socket.create_server(("127.0.0.2", 0)) as free:
+            self.address = f"127.0.0.2:{free.getsockname()[1]}"
+        self.start("127.0.0.2", "--head", "--include-dashboard=false", f"--port={self.address[10:]}")
+
+    def join(self, ip):
+        """Add a node that takes cells."""
+        self.start(ip, f"--address={self.address}")
+
+    def start(self, ip, *words):
+        ray, place = shutil.which("ray", path=str(Path(sys.executable).parent)), Path(self.folder, ip[-1])
+        unset = ("PRUNEFLOW_DATA_DIR",)  # which comes with a cell, not with a node
+        self.processes[ip] = subprocess.Popen(
+            [
+                ray,
+                "start",
+                "--block",
+                "--num-cpus=1",
+                f"--node-ip-address={ip}",
+                f"--temp-dir={place}",
+                *words,
+            ],
+            cwd=self.folder,
+            env={
+                **{name: value for name, value in os.environ.items() if name not in unset},
+                "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_worker_niceness": "0",  # else all that a busy machine does goes first
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(lambda: list(place.glob("session_latest/sockets/raylet*")))
+
+    def kill(self, ip):
+        """Kill all of a node at once, as when its machine goes away."""
+        os.killpg(self.processes[ip].pid, signal.SIGKILL)
+
+    def end(self):
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(timeout=60)
+
+
 @pytest.fixture
-def cluster(home, place, tmp_path_factory):
-    """A Ray cluster that runs already, in another folder; its address."""
-    ray = shutil.which("ray", path=str(Path(sys.executable).parent))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = [ray, "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
-    line += [f"--port={port}", f"--temp-dir={place}"]
-    environment = {name: value for name, value in os.environ.items() if name != "PRUNEFLOW_DATA_DIR"}
-    head = subprocess.Popen(
-        line,
-        cwd=tmp_path_factory.mktemp("head"),
-        env={**environment, "RAY_USAGE_STATS_ENABLED": "0"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def nodes(home, place):
+    """A Ray cluster that runs already, in another folder."""
+    started = Nodes(place)
     try:
-        wait_for(lambda: list(Path(place).glob("session_latest/sockets/raylet*")))
-        yield f"127.0.0.1:{port}"
+        yield started
     finally:
-        head.terminate()
-        head.wait(timeout=60)
+        started.end()
 
 
-def test_a_cluster_that_runs_already_works_where_the_command_was_typed(cluster, tmp_path, tiny_data):
+def test_two_nodes_share_stages_and_one_that_is_killed_costs_only_its_cell(nodes, tmp_path, tiny_data):
     """Relative folders, of a cluster that was started in another one."""
-    typed = " ".join(documented("address=auto")).replace("address=auto", f"address={cluster}")
+    nodes.join("127.0.0.3")
+    typed = " ".join(documented("address=auto")).replace("address=auto", f"address={nodes.address}")
     typed = typed.replace("/shared/data", str(tiny_data)).replace("/shared/", "")
-    done = command(typed.split())
-    assert done.returncode == 0, done.stderr
+    typed = typed.replace("seed=1,2", "schedule.final_sparsity=0.5,0.6,0.7")
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        line = [sys.executable, "-m", "pruneflow", *typed.split()]
+        sweep = subprocess.Popen(line, stdout=out, stderr=subprocess.STDOUT, env=os.environ)
+        wait_for(
+            lambda: re.search(r"ip=127.0.0.3\) final.* \| Training, pruned", log.read_text()), seconds=600
+        )
+        nodes.kill("127.0.0.3")
+        assert sweep.wait(timeout=1200) == 1
+    shown = log.read_text()
+    (lost,) = set(re.findall(r"ip=127.0.0.3\) (final_sparsity-...)", shown))
+    assert re.search(
+        r"^A cell ended without a result: .* 127.0.0.3[^\n]* The same command runs it.$", shown, re.M
+    )
+    _, rows = outcomes(tmp_path / "seeds")
+    assert {name for name, row in rows.items() if row["status"] == "failed"} == {lost}
+    assert len({cell for cell, phase in TRAINED.findall(shown) if phase == "dense"}) == 1
+    pruned = {cell for cell, phase in TRAINED.findall(shown) if phase == "pruned"}
+    assert pruned == set(rows)
+
+    again = command(typed.split())
+    assert again.returncode == 0, again.stderr
     results, _ = outcomes(tmp_path / "seeds")
-    assert set(results) == {"seed-1", "seed-2"}
-    assert len(list(tmp_path.glob("stages/*/pruned/*"))) == 2
+    assert set(results) == set(rows)
+    assert set(TRAINED.findall(again.stdout)) <= {(lost, "pruned")}
+
+
+TRAINED = re.compile(r"\) (final_sparsity-...) \| Training, (\w+),")
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nowhere.invalid:6379"])
@@ -585,7 +643,9 @@ def test_when_one_cell_dies_the_others_are_waited_for(capsys):
     assert ran_whole(engine, launch) is False
     assert [job.told for job in started] == [["wait"], ["wait"]]
     said = capsys.readouterr().err
-    assert said == "A cell ended without a result: Job 700 has not produced any output\n"
+    assert said == (
+        "A cell ended without a result: Job 700 has not produced any output. The same command runs it.\n"
+    )
 
 
 def test_ctrl_c_ends_jobs_of_this_machine_and_names_those_in_the_queue(capsys):
