@@ -22,9 +22,6 @@ USER = re.compile(r"://[^/@]*@")  # a name or a password in an address
 
 MOST_METRICS, MOST_PARAMS, MOST_CHARACTERS = 1000, 100, 6000  # of one request; of a parameter
 
-# Of an experiment; without it the page shows runs as evaluations of language models.
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-
 # Of the requests of one record; without them a server that is away is waited for for minutes.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
@@ -116,7 +113,7 @@ class Mlflow(Tool):
         if not (found := client.get_experiment_by_name(self.project)):
             place = (self._folder / "artifacts").as_uri() if self._folder else None
             try:
-                return str(client.create_experiment(self.project, place, KIND))
+                return str(client.create_experiment(self.project, place))
             except MlflowException:
                 found = client.get_experiment_by_name(self.project)
                 if not found:
