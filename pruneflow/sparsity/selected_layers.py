@@ -166,12 +166,14 @@ class Pruning:
     def _require_matches(self, names: list[str]) -> None:
         for key in ("include", "skip"):
             for pattern in getattr(self, key):
+                nested = [name for name in names if fnmatchcase(name, f"*/{pattern}")]
+                remedy = "Patterns are file-name patterns, such as dense*."
                 require(
                     any(fnmatchcase(name, pattern) for name in names),
                     f"pruning.{key}",
                     pattern,
                     f"it matches no layer; the layers are {', '.join(names)}",
-                    "Patterns are file-name patterns, such as dense*.",
+                    f"Write {nested[0]}, since it is in a nested model." if nested else remedy,
                 )
 
     def _reason(self, name: str, layer: Any, trained: Container[int]) -> str:

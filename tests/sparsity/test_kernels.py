@@ -227,6 +227,8 @@ def test_layers_of_nested_models_are_chosen_by_their_full_names():
         ConfigError, match=r"pruning\.include=inner: it matches no layer; the layers are input"
     ):
         select(model, include=["inner"])
+    with pytest.raises(ConfigError, match=r"[.] Write middle/inner/out, since it is in a nested model[.]$"):
+        select(model, skip=["out"])
 
 
 def test_weights_stay_in_full_precision_in_mixed_training():
