@@ -169,9 +169,9 @@ def check_examples(goal: Searched, data: Data) -> None:
         least <= goal.allowed_drop,
         "goal.max_accuracy_drop",
         goal.allowed_drop,
-        f"on {n:,} validation examples a file that says the same may still lose {least:.4f}, with "
-        f"goal.confidence={goal.confidence:g}",
-        "Take more of them (dataset.validation_fraction), allow more, or lower goal.confidence.",
+        f"on {n:,} validation examples an equally good file may lose {least:.4f} by chance "
+        f"(goal.confidence={goal.confidence:g})",
+        "Raise dataset.validation_fraction or goal.max_accuracy_drop, or lower goal.confidence.",
     )
 
 

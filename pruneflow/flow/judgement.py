@@ -207,7 +207,10 @@ def _message(verdict: str, of: _Figures) -> str:
     cause = "Pruning" if of.before is None else f"Pruning {of.after}"
     reached = f"{pruned} pruned" if of.before is None else f"{of.before:.4f} pruned, {pruned} {of.after}"
     figures, cost = f"{label} {of.dense:.4f} dense, {reached}, {on}", f"{of.dense - of.pruned:.4f}"
-    dense = "Look at the labels and the data, or train the dense network longer (trainer.dense_epochs)."
+    dense = (
+        "Look at the labels and the data, train the dense network longer (trainer.dense_epochs), or "
+        "raise dataset.validation_fraction: with few examples, chance decides."
+    )
     return {
         CHANCE: f"{cause} left a network that guesses: {figures}; {guess}. {of.remedy}",
         OVER_LIMIT: f"pruning.max_accuracy_drop={of.limit}: {cause.lower()} cost {cost}: {figures}. "

@@ -96,6 +96,12 @@ def test_messages_have_both_figures_and_say_what_to_do():
     assert judge(0.95, 0.95, THREE, metric="accuracy", limit=None).message == ""
 
 
+def test_where_neither_network_is_better_than_guessing_more_examples_are_a_remedy():
+    said = judge(0.5, 0.4, np.arange(14) % 3, metric="accuracy", limit=None).message
+    assert "accuracy 0.5000 dense, 0.4000 pruned, on 14 validation examples" in said
+    assert "raise dataset.validation_fraction: with few examples, chance decides." in said
+
+
 def judged(verdict, **settings):
     message = "" if verdict == "kept" else f"It is {verdict}."
     figures = {"dense": 0.98, "pruned": 0.4, "drop": 0.58, "chance": 0.1, "max_accuracy_drop": None}
