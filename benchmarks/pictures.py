@@ -1,6 +1,6 @@
 """Make the pictures of README and docs again: two reports, and two pages of TensorBoard.
 
-    python benchmarks/pictures.py [--only report] [--folder docs]
+    python benchmarks/pictures.py [--only report] [--folder docs] [--work FOLDER]
 
 The main job and a sweep of six runs are run, their pages are opened in Chromium, and what a screen shows is
 saved. Needs Chromium and its driver (Debian: chromium-driver), and MNIST in PRUNEFLOW_DATA_DIR or in the
@@ -37,13 +37,14 @@ PARALLEL = """for (const tab of document.querySelectorAll('*'))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", choices=["report", "tensorboard"], default="")
+    parser.add_argument("--work", type=Path, help="keeps the runs here, and takes what its store has")
     parser.add_argument("--folder", type=Path, default=Path(__file__).parents[1] / "docs")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        run(work, [])
-        run(work, SWEEP)
-        with browser(work / "browser") as driver:
+        work = (chosen.work or Path(folder)).resolve()
+        run(work, ["hydra.run.dir=run"])
+        run(work, [*SWEEP, "hydra.sweep.dir=sweep"])
+        with browser(Path(folder) / "browser") as driver:
             if chosen.only != "tensorboard":
                 reports(driver, work, chosen.folder)
             if chosen.only != "report":
@@ -69,12 +70,9 @@ def browser(profile: Path) -> Iterator[Any]:
 
 def reports(driver: Any, work: Path, folder: Path) -> None:
     """Save the top of the page of the run and of the page of the sweep."""
-    for name, (page,) in {
-        "report-run": list(work.glob("outputs/2*/*/report.html")),
-        "report-sweep": list(work.glob("outputs/sweeps/*/*/report.html")),
-    }.items():
-        sized(driver, PAGES[name])
-        driver.get(page.resolve().as_uri())
+    for name, height in PAGES.items():
+        sized(driver, height)
+        driver.get((work / name.removeprefix("report-") / "report.html").as_uri())
         save(driver, folder / f"{name}.png")
 
 
@@ -83,7 +81,7 @@ def boards(driver: Any, work: Path, folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(work / "outputs/sweeps")]
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(work / "sweep")]
     with (work / "tensorboard.log").open("w") as log:
         server = subprocess.Popen([*line, "--port", str(port)], stdout=log, stderr=log)
     try:

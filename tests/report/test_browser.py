@@ -238,6 +238,14 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+def test_nothing_is_cut_on_paper(browser, crowded):
+    with screen(browser, 717):  # A4 with the margins of a browser
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        opened(browser, crowded)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 717
+        assert browser.execute_script(CUT) == []
+
+
 def test_what_is_printed_is_dark_on_white(browser, made_up):
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
