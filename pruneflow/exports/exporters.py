@@ -57,19 +57,30 @@ class DynamicRange(Chosen):
         return restored(content, original, left_out(original, model, self.layers))
 
 
-@option("export", "int8")
 @dataclass(kw_only=True)
-class Int8(Chosen):
-    """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32."""
-
-    kind = "int8"
+class Calibrated(Export):
+    """The setting of an export whose ranges of activations are read from training examples."""
 
     calibration_samples: int
 
     def __post_init__(self) -> None:
         """Refuse calibration on nothing too."""
         super().__post_init__()
-        require_samples(self.calibration_samples)
+        count, problem = self.calibration_samples, "allowed are whole numbers from 1"
+        require(count >= 1, "export.calibration_samples", count, problem, "A few hundred are usual.")
+
+    def samples(self, data: Data) -> Samples:
+        """At most so many training examples, evenly spaced."""
+        count = min(self.calibration_samples, len(data.train))
+        return np.asarray(data.train.x[np.linspace(0, len(data.train) - 1, count).astype(np.int64)])
+
+
+@option("export", "int8")
+@dataclass(kw_only=True)
+class Int8(Calibrated, Chosen):
+    """int8 weights and arithmetic; images go in and scores come out as int8, token ids as int32."""
+
+    kind = "int8"
 
     def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         tf = backend.tensorflow()
@@ -89,52 +100,20 @@ class Int8(Chosen):
         remedy = "Take export=dynamic-range, or all layers."
         require(self.takes_all or not has_lstm(model), "export.layers", self.layers, problem, remedy)
 
-    def samples(self, data: Data) -> Samples:
-        """Evenly spaced training examples."""
-        return _spaced(data, self.calibration_samples)
-
 
 @option("export", "int16x8")
 @dataclass(kw_only=True)
-class Int16x8(Export):
+class Int16x8(Calibrated):
     """int8 weights, int16 arithmetic; images go in and scores come out as int16, token ids as int32."""
 
     kind = "int16x8"
     encodings = ("dense",)
     must_be_tried = True  # the converter lacks operations, such as elu
 
-    calibration_samples: int
-
-    def __post_init__(self) -> None:
-        """Refuse calibration on nothing too."""
-        super().__post_init__()
-        require_samples(self.calibration_samples)
-
     def _configure(self, converter: Any, spec: Spec, samples: Samples | Mapping[str, Samples]) -> None:
         tf = backend.tensorflow()
         kernels_of = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
         _calibrate(converter, kernels_of, tf.int16, spec, samples)
-
-    def samples(self, data: Data) -> Samples:
-        """Evenly spaced training examples."""
-        return _spaced(data, self.calibration_samples)
-
-
-def require_samples(count: int) -> None:
-    """Refuse calibration on nothing."""
-    require(
-        count >= 1,
-        "export.calibration_samples",
-        count,
-        "allowed are whole numbers from 1",
-        "A few hundred are usual.",
-    )
-
-
-def _spaced(data: Data, count: int) -> Samples:
-    """At most so many training examples, evenly spaced."""
-    chosen = np.linspace(0, len(data.train) - 1, min(count, len(data.train))).astype(np.int64)
-    return np.asarray(data.train.x[chosen])
 
 
 def _calibrate(

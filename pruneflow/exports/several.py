@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.exports.base import Export
-from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int16x8, require_samples
+from pruneflow.exports.exporters import Calibrated, DynamicRange, Float, Float16, Int8, Int16x8
 from pruneflow.exports.int4 import Int4
 from pruneflow.options import option, require, require_one_of
 
@@ -17,13 +17,11 @@ NEVER_SPARSE = ("dynamic-range", "int8")  # with LiteRT 2.3 they do not load, or
 
 @option("export", "all")
 @dataclass(kw_only=True)
-class All(Export):
+class All(Calibrated):
     """Float, dynamic-range and int8, side by side in one run and one table."""
 
-    calibration_samples: int
-
     def __post_init__(self) -> None:
-        """Refuse sparse-encoded files of all kinds, and calibration on nothing."""
+        """Refuse sparse-encoded files of all kinds too."""
         require(
             self.encoding != "sparse" or not set(self._wanted) & set(NEVER_SPARSE),
             "export.encoding",
@@ -32,7 +30,6 @@ class All(Export):
             "Take export.encoding=auto, which takes dense for these, or a single kind such as export=float.",
         )
         super().__post_init__()
-        require_samples(self.calibration_samples)
 
     @property
     def _wanted(self) -> Sequence[str]:
