@@ -35,7 +35,7 @@ LOADED += ("pruneflow.flow.pipeline", "pruneflow.report.tables", "pruneflow.repo
 LATE = {"PRUNEFLOW_DATA_DIR", "XDG_CACHE_HOME", "TMPDIR", "PATH", "PYTHONPATH", "PYTHONUNBUFFERED"}
 LATE |= {"PYTHONIOENCODING", "PYTEST_CURRENT_TEST", "TF_CPP_MIN_LOG_LEVEL", "CUDA_VISIBLE_DEVICES"}
 LATE |= {"TF2_BEHAVIOR", "TPU_ML_PLATFORM", "TPU_ML_PLATFORM_VERSION", "ENABLE_RUNTIME_UPTIME_TELEMETRY"}
-LATE |= {"HDF5_PLUGIN_PATH"}
+LATE |= {"HDF5_PLUGIN_PATH", "TF_CONFIG", "FAILS"}  # the last is of tests/command/worker.py
 OTHERWISE = (0, 1, 3, 8, 20)  # of `Popen`: executable, preexec_fn, pass_fds, shell, start_new_session
 surroundings = dict(os.environ)  # as a test finds it
 

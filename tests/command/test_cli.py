@@ -351,7 +351,7 @@ def test_signals_end_a_run_cleanly_and_once(tmp_path, sent, code, word):
     arguments = [*QUICK, "trainer.dense_epochs=100000"]
     log = tmp_path / "log"
     with log.open("w") as out:
-        process = subprocess.Popen(
+        process = forked.Command(
             [sys.executable, "-u", "-m", "pruneflow", *arguments],
             stdout=out,
             stderr=subprocess.PIPE,

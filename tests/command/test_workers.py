@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import QUICK
 from test_cli import exit_code
@@ -24,6 +25,9 @@ LOST = (
 )
 INTERRUPTED = f"Interrupted. {cli.GOES_ON}"
 FOLLOWS = "Follows    the chief, which alone writes\n"
+
+
+CODE = f"import runpy; runpy.run_path({str(Path(__file__).parent / 'worker.py')!r}, run_name='__main__')"
 
 
 def chief_ended(code):
@@ -43,10 +47,10 @@ class Workers:
 
     def _started(self, addresses, index, overrides):
         self.folders[index].mkdir(parents=True, exist_ok=True)
-        line = [sys.executable, str(Path(__file__).parent / "worker.py"), f"../notes-{index}.txt"]
+        line = [sys.executable, "-c", CODE, f"../notes-{index}.txt"]
         line += [*QUICK, "device.strategy=multi_worker", "hydra.run.dir=run", "stages.dir=stages", *overrides]
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        return subprocess.Popen(
+        return forked.Command(
             line,
             cwd=self.folders[index],
             env={

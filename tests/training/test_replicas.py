@@ -1,10 +1,10 @@
 """A network that is trained on two devices of one machine."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from conftest import QUICK
@@ -24,9 +24,9 @@ HARD = [
 
 
 def trained(folder, *overrides):
-    script = Path(__file__).parent / "on_replicas.py"
-    line = [sys.executable, str(script), str(folder), *QUICK, *MIRRORED, *overrides]
-    done = subprocess.run(line, capture_output=True, text=True)
+    script = str(Path(__file__).parent / "on_replicas.py")
+    code = f"import runpy; runpy.run_path({script!r}, run_name='__main__')"
+    done = forked.run([sys.executable, "-c", code, str(folder), *QUICK, *MIRRORED, *overrides])
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -66,7 +66,8 @@ np.savez("weights.npz", *weights)
 @pytest.mark.run
 def test_two_replicas_take_the_steps_of_one_device_but_for_rounding(composed, tmp_path):
     plain = [*QUICK, f"stages.dir={tmp_path / 'store'}"]
-    subprocess.run([sys.executable, "-c", ONE, *plain, *MIRRORED], check=True, cwd=tmp_path)
+    done = forked.run([sys.executable, "-c", ONE, *plain, *MIRRORED], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     config = composed(*plain)
     ready = prepare.prepare(config)
     dense = dense_network(config.stages.open(), config, ready, tmp_path)
