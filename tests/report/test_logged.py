@@ -252,6 +252,15 @@ def test_mlflow_has_runs_below_their_sweep_in_a_store_of_its_own(tmp_path):
     assert kept == {"pruned-float.tflite", "result.json"}
 
 
+def test_a_server_of_mlflow_that_is_away_costs_one_warning(tmp_path, capsys):
+    if not importlib.util.find_spec("mlflow"):
+        pytest.skip("MLflow is not installed")
+    log_run(mlflow(uri="http://127.0.0.1:9"), run_in(tmp_path / "run"))
+    said = capsys.readouterr()
+    assert said.out.startswith("Logger     MLflow: ") and said.out.count("Everything else is done.") == 1
+    assert (said.out.count("\n"), said.err) == (1, "")
+
+
 def test_wandb_has_a_run_in_the_group_of_its_sweep_offline(tmp_path, capsys):
     if not importlib.util.find_spec("wandb"):
         pytest.skip("W&B is not installed")
