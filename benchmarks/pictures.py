@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
+import io
 import shutil
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from commands import run, show
 FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 SWEEP = ["-m", "export=float,dynamic-range", "schedule.final_sparsity=0.5,0.8,0.9"]
 WIDTH, LONGEST_WAIT_S = 1200, 60
-PAGES = {"report-run": 1560, "report-sweep": 1080}  # heights
+PAGES = {"report-run": 1375, "report-sweep": 1080}  # heights
 BOARDS = {"tensorboard": ("custom_scalars", 860), "tensorboard-hparams": ("hparams", 550)}
 PARALLEL = """for (const tab of document.querySelectorAll('*'))
     if (tab.shadowRoot) for (const each of tab.shadowRoot.querySelectorAll('paper-tab'))
@@ -120,10 +121,12 @@ def sized(driver: Any, height: int) -> None:
 
 
 def save(driver: Any, file: Path) -> None:
-    """Save what the screen shows."""
+    """Save what the screen shows, in 256 colours."""
+    from PIL import Image
+
     content = base64.b64decode(driver.execute_cdp_cmd("Page.captureScreenshot", {})["data"])
-    file.write_bytes(content)
-    show(str(file), f"{len(content):,} bytes")
+    Image.open(io.BytesIO(content)).convert("RGB").quantize(256).save(file, optimize=True)
+    show(str(file), f"{file.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
