@@ -43,8 +43,9 @@ def main() -> None:
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = (chosen.work or Path(folder)).resolve()
-        run(work, ["hydra.run.dir=run"])
-        run(work, [*SWEEP, "hydra.sweep.dir=sweep"])
+        for name, words in {"run": ["hydra.run.dir=run"], "sweep": [*SWEEP, "hydra.sweep.dir=sweep"]}.items():
+            if not (work / name / "report.html").exists():
+                run(work, words)
         with browser(Path(folder) / "browser") as driver:
             if chosen.only != "tensorboard":
                 reports(driver, work, chosen.folder)

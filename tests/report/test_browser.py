@@ -116,7 +116,7 @@ def test_a_mark_leads_to_the_page_of_its_run(browser, real_sweep):
     )
     browser.execute_script("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", mark)
     assert "pruned" in browser.title and browser.current_url.endswith("/report.html")
-    assert unquote(browser.current_url).count("final_sparsity=") == 1
+    assert unquote(browser.current_url).count("final_sparsity-") == 1
 
 
 @pytest.fixture
