@@ -150,7 +150,10 @@ def _network_in(path: Path, model: Any) -> SavedNetwork:
 def _cannot(path: Path, error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0][:LONGEST].rstrip(".") if lines else "nothing more is known"
-    return f"{path} cannot be loaded by Keras: {type(error).__name__}: {said}. {REMEDY}"
+    saved = ""
+    if _is_of_keras_3(path):
+        saved = f" Keras {version_in(path)} has saved it, and {backend.keras3().__version__} reads it."
+    return f"{path} cannot be loaded by Keras: {type(error).__name__}: {said}.{saved} {REMEDY}"
 
 
 def _files(path: Path) -> Iterator[Path]:

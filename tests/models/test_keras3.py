@@ -565,6 +565,28 @@ def test_a_file_of_keras_3_is_read_as_a_network_of_keras_2(composed, tmp_path, n
     assert is_keras_3(option.original(spec))
 
 
+def with_arguments(**arguments):
+    """A change of a description: arguments that the first layer and its initializer have in a newer Keras."""
+
+    def change(described):
+        config = first_layer(described)["config"]
+        for each in (config, config["kernel_initializer"]["config"]):
+            each.update(arguments)
+        return described
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_arguments_of_a_newer_keras_are_left_out_where_they_are_not_set(tmp_path, name):
+    """Keras 3.15 writes input_axes and more. Keras 3.12, the last one for Python 3.10, lacks them."""
+    model, x = image_network(), np.random.default_rng(0).random((4, 28, 28, 1)).astype(np.float32)
+    file = changed(saved(model, tmp_path / name), with_arguments(later_axes=None))
+    np.testing.assert_allclose(read_network(file).build()(x), model(x), atol=1e-5)
+    said, version = refused(changed(file, with_arguments(later_axes=[0]))), backend.keras3().__version__
+    assert f" Keras {version} has saved it, and {version} reads it. " in said
+
+
 def refused(file):
     with pytest.raises(PruneflowError) as error:
         read_network(Path(file).absolute())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 import tempfile
@@ -69,13 +70,30 @@ def _built(description: dict[str, Any], path: Path) -> Any:
     kind = keras.Sequential if description["class_name"] == "Sequential" else keras.Model
     try:
         with keras.StatelessScope(initialize_variables=False):
-            model = kind.from_config(_with_modules(description["config"]))
+            model = kind.from_config(_with_modules(_known_here(description["config"])))
         declared = sum(4 * prod(each.shape) for each in model.variables)
         require_room(declared, path, path.stat().st_size)
     except Exception:
         backend.forget_unmade_weights()
         raise
     return model
+
+
+def _known_here(described: Any) -> Any:
+    """The same without arguments that a newer Keras writes as None, and this one lacks."""
+    if isinstance(described, list):
+        return [_known_here(each) for each in described]
+    if not isinstance(described, dict):
+        return described
+    found = {key: _known_here(each) for key, each in described.items()}
+    keras = backend.keras3()
+    places = {"keras.layers": keras.layers, "keras.initializers": keras.initializers}
+    place = places.get(found.get("module") or "keras.layers")  # an .h5 file names no module of a layer
+    made = getattr(place, str(found.get("class_name")), None)
+    if isinstance(made, type) and isinstance(found.get("config"), dict):
+        known = {key for each in made.__mro__ for key in inspect.signature(each.__init__).parameters}
+        found["config"] = {key: v for key, v in found["config"].items() if key in known or v is not None}
+    return found
 
 
 def _with_modules(described: Any) -> Any:
