@@ -30,9 +30,15 @@ SWEEP = ["-m", "export=float,dynamic-range", "schedule.final_sparsity=0.5,0.8,0.
 WIDTH, LONGEST_WAIT_S = 1200, 60
 PAGES = {"report-run": 1375, "report-sweep": 1080}  # heights
 BOARDS = {"tensorboard": ("custom_scalars", 860), "tensorboard-hparams": ("hparams", 550)}
-PARALLEL = """for (const tab of document.querySelectorAll('*'))
-    if (tab.shadowRoot) for (const each of tab.shadowRoot.querySelectorAll('paper-tab'))
-        if (each.textContent.includes('PARALLEL')) each.click();"""
+PARALLEL = """const found = (root) => {
+    for (const each of root.querySelectorAll('*')) {
+        if (each.localName === 'paper-tab' && /parallel/i.test(each.textContent)) return each;
+        const inner = each.shadowRoot || (each.localName === 'iframe' && each.contentDocument);
+        const tab = inner && found(inner);
+        if (tab) return tab;
+    }
+};
+found(document).click();"""
 
 
 def main() -> None:
@@ -83,9 +89,9 @@ def boards(driver: Any, work: Path, folder: Path) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    line = [sys.executable, "-m", "tensorboard.main", "--logdir", str(work / "sweep")]
+    line = [sys.executable, "-m", "tensorboard.main", "--logdir", "sweep", "--port", str(port)]
     with (work / "tensorboard.log").open("w") as log:
-        server = subprocess.Popen([*line, "--port", str(port)], stdout=log, stderr=log)
+        server = subprocess.Popen(line, cwd=work, stdout=log, stderr=log)
     try:
         for name, (tab, height) in BOARDS.items():
             sized(driver, height)
