@@ -29,7 +29,7 @@ FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-u
 SWEEP = ["-m", "export=float,dynamic-range", "schedule.final_sparsity=0.5,0.8,0.9"]
 WIDTH, LONGEST_WAIT_S = 1200, 60
 PAGES = {"report-run": 1375, "report-sweep": 1080}  # heights
-BOARDS = {"tensorboard": ("custom_scalars", 860), "tensorboard-hparams": ("hparams", 550)}
+BOARDS = {"tensorboard": ("custom_scalars", 860), "tensorboard-hparams": ("hparams", 640)}
 PARALLEL = """const found = (root) => {
     for (const each of root.querySelectorAll('*')) {
         if (each.localName === 'paper-tab' && /parallel/i.test(each.textContent)) return each;
