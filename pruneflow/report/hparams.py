@@ -102,8 +102,9 @@ def _settings(config: Mapping[str, Any], kind: str, differing: Differing) -> dic
     """Return the settings that every run shows, and those in which this one differs."""
     own = {"model": config["model"]["name"], "dataset": config["dataset"]["name"], "export": kind}
     typed = any(key.endswith(SPARSITY) for key in differing)
-    usual = {} if typed else {SPARSITY: config["schedule"][SPARSITY]}
-    return {**differing, **usual, **own}
+    usual = None if typed else pick(config, f"schedule.{SPARSITY}")
+    known = {SPARSITY: float(usual)} if isinstance(usual, (int, float)) else {}  # results of any origin
+    return {**differing, **known, **own}
 
 
 def _figures(result: Result, file: TfliteResult) -> Iterator[Any]:
