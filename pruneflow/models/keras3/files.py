@@ -91,7 +91,8 @@ def _known_here(described: Any) -> Any:
     place = places.get(found.get("module") or "keras.layers")  # an .h5 file names no module of a layer
     made = getattr(place, str(found.get("class_name")), None)
     if isinstance(made, type) and isinstance(found.get("config"), dict):
-        known = {key for each in made.__mro__ for key in inspect.signature(each.__init__).parameters}
+        makers = [vars(each)["__init__"] for each in made.__mro__ if "__init__" in vars(each)]
+        known = {key for each in makers for key in inspect.signature(each).parameters}
         found["config"] = {key: v for key, v in found["config"].items() if key in known or v is not None}
     return found
 
