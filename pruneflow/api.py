@@ -368,6 +368,8 @@ def prune(  # noqa: PLR0913 - settings of one pruning, by name
     )
     scans = config.distribution.scans
     require(not scans, "distribution", config.distribution.option_name, problem, remedy)
+    problem, remedy = "it is another network than yours, which python -m pruneflow trains", "Take magnitude."
+    require(not config.criterion.narrows, "criterion", config.criterion.option_name, problem, remedy)
     config.pruning.reconstruct = examples is not None
     config.pruning.check_training(
         0 if steps == 0 else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from pruneflow.datasets import augmentation
 from pruneflow.datasets import options as datasets
 from pruneflow.datasets.batches import steps_per_epoch
-from pruneflow.datasets.spec import Data
-from pruneflow.errors import ConfigError
+from pruneflow.datasets.spec import Data, Spec
+from pruneflow.errors import ConfigError, spelled
 from pruneflow.exports import options as exports
 from pruneflow.exports.latency import Latency
 from pruneflow.flow import goal, loggers, objectives
 from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
+from pruneflow.models.narrower import narrower
 from pruneflow.options import at_most, check_values, choices, require
 from pruneflow.runtime import device
 from pruneflow.runtime.files import config_folder
@@ -137,13 +138,14 @@ class Config:
         self.logger.check_installed()
         self.then.check(self.structure)
         if self.trainer.epochs != 0:
-            self.schedule.check()
+            self.rise.check()
         self.pruning.check_training(
             self.trainer.epochs,
             structure=self.structure,
             criterion=self.criterion,
             distribution=self.distribution,
         )
+        self._check_narrowing()
         self.device.check_engine(self.pruning.engine)
         objectives.check(self.objective)
         require(
@@ -153,6 +155,33 @@ class Config:
             "allowed are whole numbers from 0 to 4294967295",
             "Any of them will do.",
         )
+
+    def _check_narrowing(self) -> None:
+        """Refuse a narrower network where there is none, and settings of masks that it does not have."""
+        if not self.criterion.narrows:
+            return
+        chosen, problem = f"criterion={self.criterion.option_name}", "nobody can make this network narrower"
+        able = [name for name, option in choices("model").items() if option.widths]
+        remedy = f"Take model={', '.join(able[:-1])} or {able[-1]}."
+        require(bool(self.model.widths), "criterion", self.criterion.option_name, problem, remedy)
+        for key, usual in {"structure": "unstructured", "distribution": "uniform"}.items():
+            option, problem = getattr(self, key).option_name, f"{chosen} masks nothing"
+            require(option == usual, key, option, problem, f"Take {key}={usual}.")
+        layers, problem = self.distribution.layers, f"{chosen} masks nothing"
+        require(not layers, "distribution.layers", spelled(layers), problem, "Leave it empty.")
+
+    def network(self, spec: Spec) -> Model:
+        """Return the network to train: the chosen one, or a narrower one where that is the criterion."""
+        if not self.criterion.narrows:
+            return self.model
+        return narrower(self.model, spec, 1 - self.schedule.final_sparsity)
+
+    @property
+    def rise(self) -> Schedule:
+        """The schedule of the masks; without zeros where there are none."""
+        if not self.criterion.narrows:
+            return self.schedule
+        return replace(self.schedule, initial_sparsity=0.0, final_sparsity=0.0)
 
     @property
     def ends_with_cut(self) -> bool:
@@ -242,16 +271,16 @@ def plan_for(config: Config, data: Data) -> tuple[Trainer, Plan]:
             fit.
     """
     config.model.check(data.spec)
-    config.model.check_memory(data.spec)
+    config.network(data.spec).check_memory(data.spec)
     config.augmentation.check_kind(data.spec.kind)
     trainer = config.trainer.for_examples(len(data.train))
     trainer.check(data)
     fit = trainer.pruned_fit(config.seed)
     if fit.epochs:
         steps = steps_per_epoch(len(data.train), fit.batch_size) * fit.epochs
-        plan: Plan = config.schedule.plan(steps, after_gradients=config.criterion.uses_gradients)
+        plan: Plan = config.rise.plan(steps, after_gradients=config.criterion.uses_gradients)
     else:
-        plan = config.schedule.at_once()
+        plan = config.rise.at_once()
     masks = masks_for(config, plan, None)
     masks.check_options()
     return trainer, plan

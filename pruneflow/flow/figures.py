@@ -352,6 +352,18 @@ class Result:
         return "cut" if self.pruned.channels else "zeros"
 
     @property
+    def nonzero_parameters(self) -> int | None:
+        """Parameters of the pruned network other than zeros of pruned weights; None after a cut."""
+        return (
+            None if self.channels else self.dense.parameters - sum(each.zeros for each in self.pruned.layers)
+        )
+
+    @property
+    def positions(self) -> int:
+        """Positions that a bitmap of the zeros has: the elements of the pruned weights; 0 without zeros."""
+        return sum(each.size for each in self.pruned.layers) if self.pruned.measured_sparsity else 0
+
+    @property
     def channels(self) -> ChannelsResult | None:
         """The channels that were cut out of the network; None where none were."""
         return (self.cut or self.pruned).channels

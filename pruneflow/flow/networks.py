@@ -169,7 +169,7 @@ def dense_inputs(config: Config, ready: Prepared) -> dict[str, Any]:
         "data": ready.data.digest,
         **_weights(ready.data.train),
         "spec": {key: value for key, value in asdict(ready.data.spec).items() if value is not None},
-        "model": config.model.identity(ready.data.spec),
+        "model": config.network(ready.data.spec).identity(ready.data.spec),
         "seed": config.seed,
         "fit": ready.trainer.dense_fit(config.seed, config.augmentation).inputs,
     }
@@ -205,13 +205,14 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
         The network; ``dense.h5`` and, where it was trained, ``dense/`` with its curves are in ``run_dir``.
     """
     fit = ready.trainer.dense_fit(config.seed, config.augmentation)
-    trained = bool(fit.epochs) or config.model.starts_trained
+    chosen, spec = config.network(ready.data.spec), ready.data.spec
+    trained = bool(fit.epochs) or chosen.starts_trained
     with store.held("dense", dense_inputs(config, ready)) as held:
         if held.missing:
             with held.making() as folder:
                 backend.keras().backend.clear_session()
                 backend.set_seed(config.seed)
-                again = partial(config.model.build, ready.data.spec)
+                again = partial(chosen.build, spec)
                 model = again()
                 facts: dict[str, Any] = {"trained": trained, "seconds": 0.0, "examples_per_second": None}
                 if fit.epochs:
@@ -219,13 +220,13 @@ def dense_network(store: Store, config: Config, ready: Prepared, run_dir: Path) 
                     phase = fit.run(model, ready.data, files, again=again)
                     facts |= cost_of(phase)
                 with backend.float32():  # exports start from float32, whatever the precision of training
-                    plain_model = config.model.build(ready.data.spec)
+                    plain_model = chosen.build(spec)
                 plain_model.set_weights(model.get_weights())
                 keep(plain_model, facts, folder, events=run_dir / "dense")
                 del model, plain_model
         facts = deliver(held.stage, run_dir, "dense")
     say_where_from(held.stage, "dense")
-    build, original = (partial(each, ready.data.spec) for each in (config.model.build, config.model.original))
+    build, original = (partial(each, spec) for each in (chosen.build, chosen.original))
     return _network(held.stage, facts, run_dir / "dense.h5", build, original)
 
 

@@ -14,6 +14,7 @@ from pruneflow.flow import at_once, lengths, second_phase
 from pruneflow.flow.config import Config, masks_for, plan_for, selected
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.quantization_aware import check_network
+from pruneflow.models.narrower import widths_of
 from pruneflow.options import require
 from pruneflow.runtime import backend, factories
 from pruneflow.runtime.memory import ran_out
@@ -59,7 +60,13 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
             plan=plan,
             selection=selection,
             masks=masks,
-            notes=[*filter(None, [config.model.note]), *masks.check(), *_said(config, left_out), *fitted],
+            notes=[
+                *filter(None, [config.model.note]),
+                *masks.check(),
+                *_said(config, left_out),
+                *fitted,
+                *_said_of_narrowing(config, data),
+            ],
             lengths=[
                 *lengths.said(config.trainer, trainer, len(data.train), phases=second_phase.names(config)),
                 *lengths.said_of_sharing(config.sharing, trainer, len(data.train)),
@@ -129,7 +136,7 @@ def _selected(config: Config, model: Any, plan: Plan) -> Selection:
 def _built(config: Config, data: Data) -> Any:
     """Build the network; Keras refuses sizes in many ways."""
     try:
-        return config.model.build(data.spec)
+        return config.network(data.spec).build(data.spec)
     except PruneflowError:
         raise
     except Exception as error:
@@ -145,10 +152,11 @@ def _left_out(config: Config, data: Data) -> dict[str, str]:
     if not (config.model.brought or config.export.must_be_tried):
         return {}
     settings = [each.identity() for each in config.export.exports()]
-    key = repr((config.model.identity(data.spec), data.spec, config.export.option_name, settings))
+    model = config.network(data.spec)
+    key = repr((model.identity(data.spec), data.spec, config.export.option_name, settings))
     if key not in _tried:
         with backend.float32():
-            _tried[key] = try_exports(config.export, config.model, data)
+            _tried[key] = try_exports(config.export, model, data)
     return _tried[key]
 
 
@@ -156,6 +164,15 @@ def _said(config: Config, left_out: dict[str, str]) -> list[str]:
     """Return the kinds of files that are left out, a sentence each."""
     option = config.export.option_name
     return [f"export={option} makes no {kind} file: {why}." for kind, why in left_out.items()]
+
+
+def _said_of_narrowing(config: Config, data: Data) -> list[str]:
+    """Return the widths of the network that takes the place of the pruned one."""
+    if not config.criterion.narrows:
+        return []
+    small = config.network(data.spec)
+    there, wide = (each.parameters(data.spec) for each in (small, config.model))
+    return [f"criterion=small_dense trains {widths_of(small)}: {there:,} of {wide:,} parameters."]
 
 
 def _said_of_cut(config: Config, ready: Prepared, model: Any) -> list[str]:

@@ -47,7 +47,7 @@ def tested(config: Config, folder: Path, kind: str) -> Tested:
     spec, part, names = ready.data.spec, ready.data.test, tuple(config.trainer.metrics)
     (how,) = (each for each in ready.exports if each.kind == kind)
     with backend.float32():
-        model = config.model.build(spec)
+        model = config.network(spec).build(spec)
     model.load_weights(folder / "dense.h5")
     task = task_of(model, spec)
     said = keras_outcome(model, part, spec, description="Evaluating dense, test")

@@ -29,6 +29,8 @@ class Model:
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
     # Kinds of data, of `Spec`: "image", "tokens", "numbers", "signal"; one of them or several.
     reads: ClassVar[str | tuple[str, ...]] = ("image", "tokens", "numbers", "signal")
+    # Settings that say how wide its layers are; none where nobody can make it narrower.
+    widths: ClassVar[tuple[str, ...]] = ()
     # Whether the user brought it, so that nobody knows whether it can be exported before that is tried.
     brought: ClassVar[bool] = False
     # Of the network that `build` returned last and that came as Keras 3: the largest difference between its

@@ -30,6 +30,7 @@ class Cnn(Model):
     """
 
     reads = "image"
+    widths = ("filters", "dense_units")
 
     filters: list[int] = at_most(MOST_UNITS)
     kernel_size: int = at_most(MOST_UNITS)

@@ -33,6 +33,7 @@ class DsCnn(Model):
     """
 
     reads = ("image", "signal")
+    widths = ("filters",)
 
     filters: int = at_most(MOST_UNITS)
     blocks: int = at_most(100)

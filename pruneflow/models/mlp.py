@@ -27,6 +27,7 @@ class Mlp(Model):
     """Fully connected layers over rows of numbers, or over an image or a signal as a row."""
 
     reads = ("image", "numbers", "signal")
+    widths = ("hidden_units",)
 
     hidden_units: list[int] = at_most(MOST_UNITS)
     activation: str

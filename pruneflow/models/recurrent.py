@@ -23,6 +23,7 @@ class Recurrent(Model):
     """
 
     reads = "tokens"
+    widths = ("embedding_dim", "units")
     gates: ClassVar[int]
     biases: ClassVar[int] = 1  # of each unit, in each gate
 

@@ -25,6 +25,7 @@ class Resnet8(Model):
     """
 
     reads = "image"
+    widths = ("filters",)
 
     filters: list[int] = at_most(MOST_UNITS)
     output_activation: str

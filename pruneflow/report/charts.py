@@ -157,6 +157,16 @@ def time_unit(most_ms: float) -> tuple[int, str]:
     return (1000, "µs") if most_ms < MICROSECONDS_BELOW_MS else (1, "ms")
 
 
+def logarithmic(axes: Axes) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers at 1, 2 and 5."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def bare(axes: Axes, *, grid: str) -> None:
     """Leave grid lines along one axis only."""
     axes.grid(visible=False, axis="y" if grid == "x" else "x")

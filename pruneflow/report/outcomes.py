@@ -99,6 +99,8 @@ def _row(cell: CellOutcome, found: dict[str, Any]) -> dict[str, Any]:
     figures = {column: pick(found, path) for column, path in _COLUMNS.items()}
     row.update({column: "" if value is None else value for column, value in figures.items()})
     row["batch_size"] = row["batch_size"] or pick(found, "config.trainer.batch_size") or ""  # once there only
+    row["nonzero_parameters"] = cell.result.nonzero_parameters if cell.result else ""
+    row["positions"] = cell.result.positions if cell.result else ""
     row["sparsity_of"] = cell.result.sparsity_of if cell.result else ""
     row.update(_metrics(found))
     judged = marked(cell.result.judgement) if cell.result else None
@@ -130,9 +132,11 @@ _COLUMNS = {
     "verdict": "judgement.verdict",
     "validation_drop": "judgement.drop",
     "batch_size": "plan.batch_size",
+    "final_sparsity": "config.schedule.final_sparsity",
     "requested_sparsity": "pruned.requested_sparsity",
     "measured_sparsity": "pruned.measured_sparsity",
     "compression_ratio": "pruned.compression_ratio",
+    "dense_parameters": "dense.parameters",
     "dense_accuracy": "dense.accuracy",
     "dense_validation_accuracy": "dense.validation_accuracy",
     "pruned_accuracy": "pruned.accuracy",

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pruneflow.errors import spelled
-from pruneflow.report.charts import COLOURS, INK, MARKERS, MUTED, Picture, figure, shortened, time_unit
+from pruneflow.report.charts import (
+    COLOURS,
+    INK,
+    MARKERS,
+    MUTED,
+    Picture,
+    figure,
+    logarithmic,
+    shortened,
+    time_unit,
+)
 from pruneflow.report.points import Grid, Mark, pareto
 
 if TYPE_CHECKING:
@@ -186,16 +196,11 @@ def _baselines(axes: Axes, grid: Grid) -> None:
 
 
 def _scale(axes: Axes, chart: _Chart) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     values = list(chart.x.values())
     if chart.axis.most or max(values) / min(values) < LOG_ABOVE:
         axes.locator_params(axis="x", nbins=5)
         return
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    logarithmic(axes)
 
 
 def _legend(drawn: Any, axes: Axes) -> None:

@@ -17,6 +17,8 @@ from pruneflow.report.collect import Collected, Run
 from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of
+from pruneflow.report.study import study_of, study_picture
+from pruneflow.report.study_page import study_part
 from pruneflow.report.sweep_charts import note, sweep_pictures
 from pruneflow.runtime.records import pick
 
@@ -46,9 +48,12 @@ def write_sweep_report(collected: Collected, page: Path) -> Path:
         drawn = _pictures(grids, links)
         counts = [len(each) for each in drawn]
         values = _values(collected, grids, links, page)
-        write_page(
-            page, "sweep.html", [picture for each in drawn for picture in each], counts=counts, **values
-        )
+        pictures = [picture for each in drawn for picture in each]
+        for number, (part, grid) in enumerate(zip(values["parts"], grids.values(), strict=True), start=1):
+            if study := study_of(grid):
+                part["study"] = {**study_part(study, grid), "picture": len(pictures)}
+                pictures.append(study_picture(study, grid, f"-{number}" if len(grids) > 1 else ""))
+        write_page(page, "sweep.html", pictures, counts=counts, **values)
     return page
 
 

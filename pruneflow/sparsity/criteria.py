@@ -21,11 +21,13 @@ class Criterion:
         name: Label in tables.
         uses_gradients: Whether `scores` needs what was accumulated over the training steps.
         reads_weights: Whether scores depend on more of a weight than its name and shape.
+        narrows: Whether nothing is masked, and a narrower network is trained in place of the pruned one.
     """
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
     uses_gradients: ClassVar[bool] = False
     reads_weights: ClassVar[bool] = True
+    narrows: ClassVar[bool] = False
 
     name: str
 
@@ -102,6 +104,17 @@ class Random(Criterion):
         """Uniform in [0, 1), float64; of the weight only its shape is used."""
         digest = sha256(f"{seed} {name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest, "big")).random(weight.shape)
+
+
+@option("criterion", "small_dense")
+@dataclass(kw_only=True)
+class SmallDense(Magnitude):
+    """No masks: a narrower network with as many parameters as pruning would keep, trained for as long.
+
+    The control of Zhu and Gupta 2017, arXiv 1710.01878: large and sparse against small and dense.
+    """
+
+    narrows: ClassVar[bool] = True
 
 
 @option("criterion", "taylor")
