@@ -99,7 +99,8 @@ def folder_of(name: str, way: str, seed: int, words: Sequence[str]) -> Path:
 
 def page(chosen: argparse.Namespace) -> str:
     """Write all finished runs in words and tables."""
-    sections, made = [], {}
+    sections: list[str] = []
+    made: dict[str, None] = {}  # in order, each once
     for name in NETWORKS:
         rows, first = [], None
         for way in WAYS:
@@ -138,7 +139,7 @@ def lines(way: str, found: Sequence[Result]) -> Iterator[str]:
             over(files, lambda file: file.accuracy, "{:.4f}"),
             over(files, lambda file: file.size.bytes, "{:,.0f}"),
             over(files, lambda file: file.size.gzip_bytes, "{:,.0f}"),
-            over(files, lambda file: file.latency and file.latency.speedup.ratio, "{:.2f}x"),
+            over(files, lambda file: file.latency.speedup.ratio if file.latency else None, "{:.2f}x"),
         )
         yield f"| {way} | {kind} | " + " | ".join(cells) + " |"
 

@@ -22,8 +22,6 @@ from pruneflow.command.yaml_answers import Answers, allowed_by
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.runtime import memory
 
-__all__ = ["REFUSED", "composed", "failure_in_words", "in_words", "of_object"]
-
 REFUSED = (HydraException, OmegaConfBaseException, YAMLError)
 """Exceptions by which Hydra refuses a command line or a file."""
 

@@ -18,8 +18,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.flow.config import config_folder
 from pruneflow.options import require
 
-__all__ = ["folders", "parse", "shows"]
-
 _HELP = "python -m pruneflow --help shows what there is."
 _SUBCOMMANDS = ("install", "uninstall", "query")
 _SHELLS = ("bash", "fish", "zsh")

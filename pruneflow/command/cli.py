@@ -39,8 +39,6 @@ from pruneflow.report.logged import log_run
 from pruneflow.runtime import signals
 from pruneflow.runtime.terminal import complain, console, printing
 
-__all__ = ["main", "task"]
-
 OmegaConf.register_new_resolver("pruneflow.cell", cell_name, replace=True)
 OmegaConf.register_new_resolver("pruneflow.typed", run_name, replace=True)
 OmegaConf.register_new_resolver("pruneflow.directions", objectives.directions, replace=True)

@@ -17,8 +17,6 @@ import yaml  # type: ignore[import-untyped]
 from pruneflow.runtime import extensions
 from pruneflow.runtime.files import config_folder
 
-__all__ = ["answered", "completions"]
-
 _ASKED = (["-sc", "query=bash"], ["--shell-completion", "query=bash"])
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

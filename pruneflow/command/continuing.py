@@ -15,8 +15,6 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.locks import attempted
 from pruneflow.runtime.records import read_json
 
-__all__ = ["Claim", "claimed", "identity_of", "left"]
-
 
 def identity_of(facts: Any, versions: dict[str, str]) -> str:
     """SHA-256 over what a command does, as JSON takes it, and the versions that carry it out."""

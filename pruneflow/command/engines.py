@@ -24,8 +24,6 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.device import processors
 from pruneflow.runtime.terminal import error_console
 
-__all__ = ["Engine", "Joblib", "Ray", "Submitit"]
-
 KNOCK_S = 10.0
 RAY_LOGS_S = 1.0  # what the last lines of a cell take from a worker of Ray to here
 

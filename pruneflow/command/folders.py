@@ -11,8 +11,6 @@ from pruneflow.flow.run_folder import FAILURE_FILE
 from pruneflow.options import require
 from pruneflow.runtime.files import write_file
 
-__all__ = ["LATEST", "name_latest", "require_no_run", "require_writable", "unused"]
-
 LATEST = Path("outputs/latest")
 
 

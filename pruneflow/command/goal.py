@@ -31,16 +31,6 @@ if TYPE_CHECKING:
     from pruneflow.datasets.spec import Data
     from pruneflow.flow.config import Config
 
-__all__ = [
-    "GoalSweeper",
-    "bare",
-    "check",
-    "check_examples",
-    "check_settings",
-    "probes",
-    "shared_keys",
-]
-
 
 class GoalSweeper(Sweeper):
     """A sweeper of Hydra that trains one network after the other, each chosen by those before."""

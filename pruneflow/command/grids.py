@@ -14,8 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from pruneflow.command.keys import is_group
 from pruneflow.errors import ConfigError
 
-__all__ = ["MOST_CELLS", "cells", "check_swept", "swept_in_yaml"]
-
 MOST_CELLS = 1_000  # each is composed and checked before the first one starts
 
 

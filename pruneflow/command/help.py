@@ -14,8 +14,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.flow.config import config_folder
 from pruneflow.runtime import extensions
 
-__all__ = ["help_text", "usual_choices"]
-
 _INTRODUCTION = """\
 pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.
 

@@ -29,8 +29,6 @@ from pruneflow.runtime.files import remove_temporaries
 from pruneflow.runtime.surroundings import own_process
 from pruneflow.runtime.terminal import complain
 
-__all__ = ["BUDGET_BYTES", "Work", "carry_out", "fail", "in_child", "is_due"]
-
 BUDGET_BYTES = 256 * 2**20  # what this process may lose; a child costs the seconds in which TensorFlow loads
 
 _after_first: int | None = None

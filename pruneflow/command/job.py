@@ -38,8 +38,6 @@ from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime import versions
 from pruneflow.runtime.terminal import console
 
-__all__ = ["Job"]
-
 NOTES = ".hydra"
 SWEEP_TABLE = "sweep.csv"
 

@@ -12,8 +12,6 @@ from omegaconf.base import Node
 
 from pruneflow.options import choices
 
-__all__ = ["LOOK", "is_group", "takes", "unknown_key"]
-
 SHORT = {"sparsity": "final_sparsity", "lr": "learning_rate", "batch": "batch_size"}  # what people type
 MAIN = ("model", "dataset", "schedule", "trainer", "export")
 LOOK = "python -m pruneflow --cfg job shows all keys with their values; conf/ explains them."

@@ -20,8 +20,6 @@ from omegaconf import OmegaConf
 from pruneflow.command.launchers import engine_of
 from pruneflow.runtime.surroundings import own_process
 
-__all__ = ["Labelled", "beside_others"]
-
 WATCH_S = 1.0
 
 

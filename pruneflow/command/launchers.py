@@ -15,8 +15,6 @@ from pruneflow.command.plugins import package_of
 from pruneflow.runtime.device import processors
 from pruneflow.runtime.terminal import complain, console
 
-__all__ = ["Cells", "engine_of", "running", "share"]
-
 _ENGINES: dict[str, type[Engine]] = {
     "hydra_plugins.hydra_joblib_launcher": Joblib,
     "hydra_plugins.hydra_ray_launcher": Ray,

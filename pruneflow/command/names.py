@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-__all__ = ["cell_name", "differing", "run_name"]
-
 LONGEST_NAME = 80
 # Values without capitals, which some file systems take for small letters, and without both "_" and "-", which
 # could be read as a value, the next name and its value.

@@ -26,8 +26,6 @@ from pruneflow.report.outcomes import outcome_in
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import complain
 
-__all__ = ["TARGET", "OptunaSettings", "OptunaSweeper"]
-
 TARGET = "pruneflow.command.optuna_sweeper.OptunaSweeper"
 BEST = "optimization_results.yaml"
 

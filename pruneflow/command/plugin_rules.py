@@ -12,8 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from pruneflow.options import MOST_THREADS, MOST_WHOLE, require
 
-__all__ = ["RULES", "Rule", "check_rules"]
-
 RAY_LEAST_BYTES = 75 * 2**20
 RAY_LONGEST_PATH = 43  # with the name of a session and a socket, a path may have 107 characters
 

@@ -22,8 +22,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.options import require
 from pruneflow.runtime import extensions
 
-__all__ = ["check", "package_of", "prefer_own_yaml"]
-
 
 @dataclass(frozen=True)
 class Plugin:

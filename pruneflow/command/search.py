@@ -17,8 +17,6 @@ from pruneflow.options import require, require_one_of
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import complain, console
 
-__all__ = ["check", "is_search", "probes", "show_best"]
-
 NONE = (
     "The search found nothing: each pruned network guesses, or lost more than pruning.max_accuracy_drop. "
     "Search lower values of schedule.final_sparsity, or train longer (trainer.min_steps or trainer.epochs)."

@@ -17,8 +17,6 @@ from pruneflow.command.search_space import grid_of, refusing
 from pruneflow.errors import ConfigError
 from pruneflow.options import require
 
-__all__ = ["Plan", "quiet"]
-
 DATABASE = "search.db"
 STORAGE = "hydra.sweeper.storage"
 

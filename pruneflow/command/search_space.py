@@ -13,8 +13,6 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 
 from pruneflow.errors import ConfigError
 
-__all__ = ["ends", "grid_of", "refusing", "space_of", "words_of"]
-
 
 def space_of(overrides: Sequence[Override]) -> tuple[dict[str, Any], list[str]]:
     """Divide a command line into the keys that are searched and the words that all cells share.

@@ -18,8 +18,6 @@ from pruneflow.flow.judgement import violations
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json
 
-__all__ = ["Cell", "Trials", "identity_in"]
-
 NOTE = "search.json"
 SEARCH, CELL = "search", "cell"  # what a trial is marked with: the search that chose it, and its cell
 

@@ -14,8 +14,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from pruneflow.errors import ConfigError
 
-__all__ = ["check"]
-
 ALLOWED = re.compile(
     r"hydra_plugins\.\w+\.\w+\.\w+(Launcher|Sweeper)|hydra\._internal\.core_plugins\.\w+\.\w+|"
     r"hydra\.experimental\.callbacks\.\w+|optuna\.samplers\.\w+|"

@@ -10,8 +10,6 @@ from pruneflow.flow.config import Config
 from pruneflow.runtime import replicas
 from pruneflow.runtime.terminal import complain, console
 
-__all__ = ["check", "follow", "follows", "others_told"]
-
 
 def check(configs: Sequence[Config], *, sweep: bool) -> None:
     """Refuse workers that the environment does not name, and sweeps of several workers.

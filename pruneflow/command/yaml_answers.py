@@ -14,8 +14,6 @@ from yaml import YAMLError
 from pruneflow.command.keys import LOOK, unknown_key
 from pruneflow.options import choices, require
 
-__all__ = ["ANSWERS", "Answers", "allowed_by", "check_files", "of_syntax"]
-
 DEEPEST = 20  # levels; OmegaConf walks them by recursion
 LARGEST_BYTES = 1_000_000
 

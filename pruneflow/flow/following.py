@@ -18,8 +18,6 @@ from pruneflow.flow.manifests import SCRATCH, digest_of
 from pruneflow.flow.store import Held, Stage, Store
 from pruneflow.runtime.replicas import CalledOffError, Replicas, WorkerLostError, current
 
-__all__ = ["end", "followed", "shared"]
-
 _END = "end"
 
 

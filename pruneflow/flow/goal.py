@@ -14,20 +14,6 @@ from pruneflow.runtime.records import pick
 if TYPE_CHECKING:
     from pruneflow.flow.figures import TfliteResult
 
-__all__ = [
-    "MEASURES",
-    "USUAL_DROP",
-    "USUAL_SHARE",
-    "Fastest",
-    "FileFigures",
-    "Goal",
-    "MostAccurate",
-    "NoGoal",
-    "Searched",
-    "Smallest",
-    "Way",
-]
-
 # Name: what is read off an exported file in a result, and how it is shown.
 MEASURES = {
     "gzip_bytes": ("size.gzip_bytes", "{:,.0f} B after gzip"),

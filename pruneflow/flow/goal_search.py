@@ -15,8 +15,6 @@ from typing import TypeAlias
 
 from pruneflow.flow.goal import USUAL_SHARE, FileFigures, Searched, Way
 
-__all__ = ["Best", "Proposal", "Tried", "best", "nearest", "next_proposal"]
-
 _Point: TypeAlias = tuple[float, float, float]  # place in halvings, value, strain
 
 LEAST, MOST = 0.2, 0.99  # shares between which the search stays

@@ -23,8 +23,6 @@ from pruneflow.models.tasks import Classification
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import fitted, read_json
 
-__all__ = ["MISTAKES_FILE", "Mistake", "Mistakes", "read_mistakes", "written_mistakes"]
-
 MISTAKES_FILE = "mistakes.json"
 MOST_CLASSES = 100  # of a confusion matrix; more could not be read
 MOST_EXAMPLES = 12

@@ -13,8 +13,6 @@ from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.training.scoring import keras_outcome, paired_drop, score
 
-__all__ = ["Tested", "tested"]
-
 
 @dataclass(frozen=True)
 class Tested:

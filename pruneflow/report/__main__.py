@@ -15,8 +15,6 @@ from pruneflow.report.sweep_page import write_sweep_report
 from pruneflow.runtime.process import run_command
 from pruneflow.runtime.terminal import answered, complain, console, warn
 
-__all__ = ["main"]
-
 COMPARISON = "comparison.html"
 
 

@@ -14,8 +14,6 @@ from pruneflow.report import summary
 from pruneflow.report.collect import Run
 from pruneflow.report.points import Point, differing, labels, points_of
 
-__all__ = ["advice", "cost_in_words"]
-
 TOO_MUCH = 0.005  # accuracy or R2 that may be lost before the advice is to lose less
 NOTHING = 0.002  # a loss below it cannot be told from chance on some thousand examples
 MOST_VALUES = 4  # of a setting whose costs are named

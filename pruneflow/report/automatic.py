@@ -10,8 +10,6 @@ from pathlib import Path
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime.terminal import console
 
-__all__ = ["report_run", "report_sweep"]
-
 
 def report_run(folder: Path) -> None:
     """Make the page of a run that has just finished, and say where it is.

@@ -18,21 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "COLOURS",
-    "GRID",
-    "INK",
-    "MARKERS",
-    "MUTED",
-    "Picture",
-    "figure",
-    "inline",
-    "png",
-    "styled",
-    "svg",
-    "time_unit",
-]
-
 INK, MUTED, GRID = "#1b1f24", "#59636e", "#d5dae0"
 # Okabe and Ito 2008, which people with every kind of colour vision tell apart; yellow darkened, to be seen on
 # white, and black replaced by grey.

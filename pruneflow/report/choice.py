@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pruneflow.flow.judgement import fails
 from pruneflow.report.points import Grid, Mark, Point
 
-__all__ = ["NEAR", "Choice", "chosen"]
-
 NEAR = 0.01  # of accuracy or R2 that the smallest file may lack of the best
 
 

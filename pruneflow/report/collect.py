@@ -13,8 +13,6 @@ from pruneflow.flow import results
 from pruneflow.flow.figures import Result
 from pruneflow.flow.run_folder import FAILURE_FILE, failure_in
 
-__all__ = ["Collected", "Failed", "LeftOut", "Run", "collect", "is_run"]
-
 
 @dataclass(frozen=True)
 class Run:

@@ -12,8 +12,6 @@ from pruneflow.exports.use_script import ARGUMENTS
 from pruneflow.flow.contract import Contract
 from pruneflow.flow.figures import Result
 
-__all__ = ["contract_lines", "port_line"]
-
 MOST_SHOWN = 4  # numbers of a list that a line has; the file has all
 
 

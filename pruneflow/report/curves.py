@@ -12,8 +12,6 @@ import numpy as np
 
 from pruneflow.errors import PruneflowError
 
-__all__ = ["Curve", "read_curves"]
-
 FIRST_BYTES = 100  # the first record, which names the format, has some 40
 
 

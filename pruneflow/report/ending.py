@@ -13,8 +13,6 @@ from pruneflow.report.advice import advice
 from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console
 
-__all__ = ["show_done", "show_sweep_done"]
-
 
 def show_done(result: Result, run_dir: Path) -> None:
     """Print the last lines of a run, of which one for each exported file is made to grep.

@@ -23,19 +23,6 @@ from pruneflow.runtime.terminal import console
 from pruneflow.training.metrics import HEADLINES
 from pruneflow.training.scoring import PairedDrop
 
-__all__ = [
-    "BEST",
-    "GOAL_FILE",
-    "READ_BY_SCRIPT",
-    "GoalMissedError",
-    "add_test",
-    "answer_in",
-    "finish",
-    "script_for",
-    "step",
-    "test_in",
-]
-
 READ_BY_SCRIPT = re.compile(r'HERE / "([^"]+)"')  # such as labels.txt and vocabulary.json
 GOAL_FILE, BEST, ABOUT = "goal.json", "best", "about.json"
 ALONE = " test_part=false"  # in the command of a network: the same without it evaluates the test part too

@@ -23,8 +23,6 @@ from pruneflow.runtime.records import pick
 from pruneflow.training.events import event_file
 from pruneflow.training.metrics import meaning_of
 
-__all__ = ["METRICS", "Differing", "forget", "write", "write_failed"]
-
 Differing = Mapping[str, str | float | bool]
 
 SPARSITY = "final_sparsity"  # the setting that is compared most, of a run with the usual one too

@@ -12,8 +12,6 @@ from pruneflow.exports.tflite import Graph, Weight
 from pruneflow.exports.zeros import named_after
 from pruneflow.flow.figures import LayerResult, Result
 
-__all__ = ["Bar", "LayerRow", "layer_rows"]
-
 TOTAL = "whole network"
 
 

@@ -23,8 +23,6 @@ from pruneflow.runtime.locks import locked
 from pruneflow.runtime.records import read_json
 from pruneflow.runtime.terminal import console, warn
 
-__all__ = ["log_run", "log_sweep", "without_secrets"]
-
 AGAIN = "Everything else is done. The same command takes it from the store, and logs it."
 AT_END = "Everything else is done. The sweep tries again at its end."
 SECRET = re.compile(

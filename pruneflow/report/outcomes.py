@@ -17,8 +17,6 @@ from pruneflow.flow.run_folder import OVERRIDES, failure_in, is_done, overrides_
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import pick
 
-__all__ = ["CellOutcome", "found", "outcome_in", "outcomes", "write_csv"]
-
 
 @dataclass(frozen=True)
 class CellOutcome:

@@ -16,8 +16,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.report.charts import Picture, inline, png, svg
 from pruneflow.runtime.files import write_file
 
-__all__ = ["REPORT", "Cell", "Column", "Row", "link", "require_own", "write_page"]
-
 REPORT = "report.html"
 MARK = '<meta name="generator" content="pruneflow'
 HEAD_BYTES = 1000

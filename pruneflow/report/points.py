@@ -13,18 +13,6 @@ from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.report import summary
 from pruneflow.report.collect import Run
 
-__all__ = [
-    "LARGEST_GROUPS",
-    "Grid",
-    "Mark",
-    "Point",
-    "differing",
-    "grid_of",
-    "labels",
-    "pareto",
-    "points_of",
-]
-
 LARGEST_GROUPS = 8  # colours that can be told apart by everybody
 
 # Groups of options. Settings that only one option of a group has do not count as a difference beside it.

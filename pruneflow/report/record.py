@@ -16,8 +16,6 @@ from pruneflow.report.curves import Curve, read_curves
 from pruneflow.report.outcomes import found
 from pruneflow.runtime.files import is_folder
 
-__all__ = ["record_of_run", "record_of_sweep"]
-
 SETTINGS = ".hydra/config.yaml"
 LEFT_OUT = (".db", ".h5", ".keras", ".npz")  # what a search notes down, networks and masks
 FINAL = "final/"  # begins the tags of figures that are no curves

@@ -24,8 +24,6 @@ from pruneflow.sparsity.sensitivity import SCAN_FILE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["MASKS_SHOWN", "MASK_WINDOW", "run_pictures"]
-
 MASKS_SHOWN = 4
 MASK_WINDOW = (64, 160)  # outputs x inputs; more could not be told apart on a screen
 MOST_DRAWN, MOST_NAMED, MOST_NUMBERED = 100, 30, 15  # classes of a confusion matrix

@@ -23,8 +23,6 @@ from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.run_charts import run_pictures
 from pruneflow.sparsity.measure import WeightSparsity
 
-__all__ = ["write_run_report"]
-
 # What the files of a run are, by pattern, in the order in which they are listed.
 FILES = {
     "pruned-*.tflite": "the exported network, as it was evaluated",

@@ -18,8 +18,6 @@ from pruneflow.runtime.files import write_file
 from pruneflow.runtime.terminal import console, print_whole, table
 from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
 
-__all__ = ["PAGE", "in_words", "picture", "read", "show", "write"]
-
 PAGE = "sensitivity.html"
 NEAR = 0.005  # by which the share may differ from the level that heads its column
 COLUMNS = ("weight", "size", "share", "asked", "sparsity", "loss", "accuracy", "loss_rise", "drop")

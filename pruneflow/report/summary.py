@@ -22,13 +22,6 @@ from pruneflow.flow.figures import (
 from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.training.metrics import HEADLINES
 
-__all__ = [
-    *("COLUMNS", "class_rows", "columns", "dense_row", "export_row", "findings", "label_of", "latency_line"),
-    "device_in_words",
-    "quality_label",
-    *("metric_rows", "run_rows", "size_rows", "theory_of"),
-]
-
 COLUMNS = ("dataset", "model", "sparsity", "size", "compression")
 
 

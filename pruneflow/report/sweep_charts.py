@@ -24,8 +24,6 @@ from pruneflow.report.points import Grid, Mark, pareto
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["note", "sweep_pictures"]
-
 LOG_ABOVE = 3.0  # largest over smallest from which on an axis is logarithmic
 MOST_LABELLED = 16  # marks; the labels of more would cover each other
 LONGEST_LABEL = 18  # letters

@@ -22,8 +22,6 @@ from pruneflow.report.study_page import study_part
 from pruneflow.report.sweep_charts import note, sweep_pictures
 from pruneflow.runtime.records import pick
 
-__all__ = ["write_sweep_report"]
-
 NONE = Cell("", float("nan"))
 MOST_MODELS = 3  # that a title names
 

@@ -24,14 +24,6 @@ from pruneflow.runtime.terminal import alarm, console, print_whole, table, warn
 from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import Prunable
 
-__all__ = [
-    "show_config",
-    "show_forecast",
-    "show_prepared",
-    "show_result",
-    "show_sweep",
-]
-
 LOST = "bold red"  # a row of a network that pruning made much worse
 SCANNED = "as a scan of the trained network says"
 LEAST_AGREEMENT = 0.98  # below it the exported file is not the network that was measured in Keras

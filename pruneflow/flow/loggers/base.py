@@ -13,8 +13,6 @@ from typing import Any, ClassVar
 
 from pruneflow.options import require
 
-__all__ = ["Logger", "Points", "Record", "Tool", "flat"]
-
 Points = Sequence[tuple[int, float]]
 
 

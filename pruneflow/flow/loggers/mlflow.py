@@ -13,8 +13,6 @@ from pruneflow.errors import ConfigError
 from pruneflow.flow.loggers.base import Record, Tool, flat
 from pruneflow.options import option, require
 
-__all__ = ["STORE", "Mlflow"]
-
 STORE = "sqlite:///outputs/mlflow/mlflow.db"
 SQLITE = "sqlite:///"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")

@@ -10,8 +10,6 @@ from pruneflow.flow.loggers.mlflow import Mlflow
 from pruneflow.flow.loggers.wandb import Wandb
 from pruneflow.options import option
 
-__all__ = ["All", "NoLogger"]
-
 
 @option("logger", "none")
 @dataclass(kw_only=True)

@@ -15,8 +15,6 @@ from pruneflow.errors import PruneflowError
 from pruneflow.flow.loggers.base import Points, Record, Tool
 from pruneflow.options import option, require_one_of
 
-__all__ = ["FOLDER", "Wandb"]
-
 FOLDER = "outputs"  # W&B makes the folder wandb in it
 
 
