@@ -145,7 +145,7 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
             carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
             carry_out(work)
             found = results.finished(work.run_dir, plain(work.config)) if is_done(work.run_dir) else None
-        log_run(work.config.logger, work.run_dir, _sweep_dir(HydraConfig.get()))
+        log_run(work.config.logger, work.run_dir, work.sweep)
         return _objectives(found, work.config) if found else None
 
 
@@ -167,7 +167,9 @@ def _begun(composed: DictConfig) -> tuple[isolation.Work, Result | None]:
     begin(run_dir)
     tables.show_config(_changed(composed) if first else None, command)
     differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
-    work = isolation.Work(from_hydra(composed), run_dir, command, differs, launchers.share(settings))
+    work = isolation.Work(
+        from_hydra(composed), run_dir, command, differs, launchers.share(settings), _sweep_dir(settings)
+    )
     found = _finished(work)
     if found:
         _complete(found, work)
@@ -228,7 +230,7 @@ def _complete(result: Result, work: isolation.Work) -> None:
     if work.config.report and not (work.run_dir / REPORT).exists():
         report_run(work.run_dir)
     end(work.run_dir)
-    ending.show_done(result, work.run_dir)
+    ending.show_done(result, work.run_dir, in_sweep=work.sweep is not None)
 
 
 def _objectives(result: Result, config: Config) -> float | tuple[float, ...] | None:

@@ -44,6 +44,7 @@ class Work:
         command: The command line that runs it alone.
         differing: The settings, by short name, in which it differs from others.
         share: Processors of a cell beside others; None takes all.
+        sweep: Folder of the sweep that it is part of; None for a run of its own.
     """
 
     config: Config
@@ -51,6 +52,7 @@ class Work:
     command: str
     differing: hparams.Differing = field(default_factory=dict)
     share: int | None = None
+    sweep: Path | None = None
 
 
 def carry_out(work: Work) -> None:
@@ -71,7 +73,7 @@ def carry_out(work: Work) -> None:
         if work.config.report:
             report_run(work.run_dir)
         end(work.run_dir)
-        ending.show_done(result, work.run_dir)
+        ending.show_done(result, work.run_dir, in_sweep=work.sweep is not None)
     except Exception as error:
         _fail(work, error)
     gc.collect()

@@ -14,16 +14,18 @@ from pruneflow.report.outcomes import CellOutcome
 from pruneflow.runtime.terminal import console
 
 
-def show_done(result: Result, run_dir: Path) -> None:
+def show_done(result: Result, run_dir: Path, *, in_sweep: bool = False) -> None:
     """Print the last lines of a run, of which one for each exported file is made to grep.
 
     Args:
         result: The result.
         run_dir: Folder of the run.
+        in_sweep: Whether the run is part of a sweep, which ends with advice of its own.
     """
-    _show("Advice", advice([result]))
-    _show("Folder", shlex.quote(str(run_dir)))
-    _show("Use", _use(result, run_dir))
+    if not in_sweep:
+        _show("Advice", advice([result]))
+        _show("Folder", shlex.quote(str(run_dir)))
+        _show("Use", _use(result, run_dir))
     judged = marked(result.judgement)
     for file in result.tflite:
         words = {

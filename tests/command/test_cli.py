@@ -380,7 +380,9 @@ def test_signals_end_a_run_cleanly_and_once(tmp_path, sent, code, word):
 def test_cells_are_found_wherever_hydra_put_them(monkeypatch, capsys, where):
     pretend_to_run(monkeypatch)
     assert exit_code([*QUICK, "-m", "seed=1,2", where]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("done cells=2 failed=0")
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1].startswith("done cells=2 failed=0")
+    assert sum(line.startswith("Advice ") for line in said) == 1
 
 
 def pretend_to_run(monkeypatch):

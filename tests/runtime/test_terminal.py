@@ -233,6 +233,8 @@ def test_the_last_lines_of_a_run_are_its_table_its_data_advice_and_its_folder(ca
     assert "(cache: mnist.npz)" in shown[table + 5] and shown[table + 6].endswith("Half of the images.")
     assert f"Folder     '{tmp_path}/my runs'" in shown
     assert shown[-1].startswith("done ")
+    ending.show_done(done, tmp_path / "my runs", in_sweep=True)
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"done"}
 
 
 READS = {"file": "image", "kind": "image", "shape": [28, 28, 1], "pixels": [0.0, 1.0]}
