@@ -133,7 +133,7 @@ def _lines(
         line = found.setdefault(point.settings["criterion"], {})
         sparsity = float(point.settings["schedule.final_sparsity"])
         line.setdefault(point.run.result.seed, {})[sparsity] = size(point), quality(point)
-    return found
+    return dict(sorted(found.items()))  # one order, and so one colour of a criterion, in all panels
 
 
 def _verdict(measure: Measure, criterion: str) -> Verdict:

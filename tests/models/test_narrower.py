@@ -30,7 +30,7 @@ def test_a_narrower_network_has_the_nearest_number_of_parameters(share, units):
 
 
 def test_all_widths_shrink_by_one_factor():
-    """A quarter of 43,203 is 10,800.75: 193 and 48 units have 10,810 parameters, 192 and 48 have 10,755."""
+    """A quarter of 43,203 parameters is 10,800.75. 193 and 48 units have 10,810; 192 and 48 have 10,755."""
     assert narrower(mlp(400, 100), Spec("numbers", (6,), 3), 0.25).hidden_units == [193, 48]
 
 

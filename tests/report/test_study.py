@@ -105,6 +105,17 @@ def test_other_sweeps_are_no_study(others):
     assert study_of(grid(*SIZES, *others)) is None
 
 
+def test_a_criterion_has_one_place_and_so_one_colour_in_all_panels():
+    """The smallest float file is of the sparse network, and the smallest int8 file of the dense one."""
+    files = {"dense": (9_000, 1_000), "sparse": (8_000, 2_000)}
+    pair = {"dense": dense(0.9, 0.8), "sparse": sparse(0.9, 0.8)}
+    for name, each in pair.items():
+        kinds = zip(("float", "int8"), files[name], strict=True)
+        each["tflite"] = [exported(kind, gzip_bytes=size) for kind, size in kinds]
+    study = study_of(grid(*pair.values()))
+    assert [list(measure.lines) for measure in study.measures] == [["magnitude", "small_dense"]] * 4
+
+
 def test_sizes_that_never_meet_have_no_verdict():
     one = verdicts(*SIZES, sparse(0.99, 0.5))["non-zero parameters", "magnitude"]
     assert (one.points, one.difference) == (0, None)
