@@ -50,11 +50,16 @@ def _meant(key: str, value: str) -> str:
 
 def _near(key: str) -> list[str]:
     """Return keys that end with this word or one like it, the main groups first; or keys spelled alike."""
-    last = sorted({each.rpartition(".")[2] for each in _keys()})
-    word = [*difflib.get_close_matches(SHORT.get(key, key), last, n=1, cutoff=0.8), key][0]
+    alike = [each for each in sorted(_keys()) if "." not in key or not choices(each)]  # a group has no value
+    last = sorted({each.rpartition(".")[2] for each in alike})
+    word = SHORT.get(key, key)
+    if word not in last:
+        groups = difflib.get_close_matches(key, [each for each in alike if choices(each)], n=1, cutoff=0.8)
+        if groups:
+            return groups
+        word = [*difflib.get_close_matches(word, last, n=1, cutoff=0.8), word][0]
     owned = [each for each in _keys() if each.endswith(f".{word}")]
     owned.sort(key=lambda each: each.partition(".")[0] not in MAIN)
-    alike = [each for each in sorted(_keys()) if "." not in key or not choices(each)]  # a group has no value
     return owned[:3] or difflib.get_close_matches(key, alike, n=3, cutoff=0.6)
 
 

@@ -165,8 +165,8 @@ class Config:
         remedy = f"Take model={', '.join(able[:-1])} or {able[-1]}."
         require(bool(self.model.widths), "criterion", self.criterion.option_name, problem, remedy)
         for key, usual in {"structure": "unstructured", "distribution": "uniform"}.items():
-            option, problem = getattr(self, key).option_name, f"{chosen} masks nothing"
-            require(option == usual, key, option, problem, f"Take {key}={usual}.")
+            option, problem = getattr(self, key), f"{chosen} masks nothing"
+            require(option.option_name == usual, key, option.name, problem, f"Take {key}={usual}.")
         layers, problem = self.distribution.layers, f"{chosen} masks nothing"
         require(not layers, "distribution.layers", spelled(layers), problem, "Leave it empty.")
 

@@ -48,8 +48,9 @@ def write_sweep_report(collected: Collected, page: Path) -> Path:
         values = _values(collected, grids, links, page)
         pictures = [picture for each in drawn for picture in each]
         for number, (part, grid) in enumerate(zip(values["parts"], grids.values(), strict=True), start=1):
-            if study := study_of(grid):
-                part["study"] = {**study_part(study, grid), "picture": len(pictures)}
+            study = study_of(grid)
+            part["study"] = {**study_part(study, grid), "picture": len(pictures)} if study else None
+            if study:
                 pictures.append(study_picture(study, grid, f"-{number}" if len(grids) > 1 else ""))
         write_page(page, "sweep.html", pictures, counts=counts, **values)
     return page
