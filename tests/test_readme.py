@@ -145,7 +145,7 @@ def test_the_command_that_compares_sweeps_runs(tmp_path, shared_stages):
     line = REPORTING.replace("python", sys.executable, 1)
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "4 runs: seed" in (tmp_path / "all.html").read_text()
+    assert "4 runs of cnn on mnist: seed" in (tmp_path / "all.html").read_text()
 
 
 def test_other_commands_are_those_that_are_known_here():

@@ -87,5 +87,8 @@ def test_there_is_a_file_to_send_and_a_page(followed):
 
 def test_the_grid_is_on_a_page(followed):
     folder, printed = followed
-    assert "4 runs: export, final_sparsity" in (folder / "grid" / "report.html").read_text()
+    assert (
+        "4 runs of keras_file on image_folder: export, final_sparsity"
+        in (folder / "grid" / "report.html").read_text()
+    )
     assert "done cells=4 failed=0" in printed[3]

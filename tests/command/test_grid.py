@@ -143,7 +143,7 @@ def test_a_failed_cell_is_run_again_by_the_same_command_and_the_others_are_not(
     monkeypatch.setattr(pipeline, "run", run)
     grid = [*QUICK, shared_stages, "-m", "seed=0,1,2"]
     assert exit_code(grid) == 1
-    assert "failed seed=1: no room" in capsys.readouterr().out
+    assert "failed seed-1: no room" in capsys.readouterr().out
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     assert (sweep / "seed-1" / "failure.json").exists()
     assert exit_code(grid) == 0

@@ -48,7 +48,7 @@ def test_a_cell_in_a_child_gives_the_same_bytes_and_shows_the_same(tmp_path, mon
     assert len(processes) == 2 and str(os.getpid()) in processes
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
     on_the_page = {name: settings_of(group)["seed"] for name, (group, _) in Board(sweep).sessions().items()}
-    assert on_the_page == {"seed=0/float": 0, "seed=1/float": 1}
+    assert on_the_page == {"seed-0/float": 0, "seed-1/float": 1}
 
 
 def process_of(folder):

@@ -329,6 +329,7 @@ def test_two_nodes_share_stages_and_one_that_is_killed_costs_only_its_cell(nodes
     typed = " ".join(documented("address=auto")).replace("address=auto", f"address={nodes.address}")
     typed = typed.replace("/shared/data", str(tiny_data)).replace("/shared/", "")
     typed = typed.replace("seed=1,2", "schedule.final_sparsity=0.5,0.6,0.7")
+    typed += " trainer.epochs=200"  # long enough to be killed in
     log = tmp_path / "log"
     with log.open("w") as out:
         line = [sys.executable, "-m", "pruneflow", *typed.split()]
@@ -405,7 +406,7 @@ def test_two_objectives_side_by_side_leave_the_cells_that_no_other_beats(tmp_pat
     sweep_dir = only_sweep(tmp_path)
     results, rows = outcomes(sweep_dir)
     assert len(results) == len(rows) == 4
-    assert [re.match(r"\d-final_sparsity=0\.\d+,learning_rate=0\.\d+$", name) is None for name in rows] == [
+    assert [re.match(r"\d-final_sparsity-0\.\d+_learning_rate-0\.\d+$", name) is None for name in rows] == [
         False
     ] * 4
     points = {

@@ -121,10 +121,10 @@ def test_a_disk_that_fills_at_any_file_fails_the_run_and_the_same_command_goes_o
 @pytest.mark.long
 def test_a_disk_that_fills_after_a_result_fails_the_cell_and_the_same_sweep_goes_on(store, capsys):
     line = [*QUICK, store, "-m", "seed=0,1", "hydra.sweep.dir=grid"]
-    with disk_that_fills_at("seed=0/float/events.out.tfevents.final", "failure.json", for_good=False):
+    with disk_that_fills_at("seed-0/float/events.out.tfevents.final", "failure.json", for_good=False):
         assert exit_code(line) == 1
     assert capsys.readouterr().err.count("No space left on device") == 1
-    assert Path("grid/seed=0/result.json").exists()
+    assert Path("grid/seed-0/result.json").exists()
     assert Path("grid/sweep.csv").read_text().count(",done,") == 1
     assert exit_code(line) == 0
     assert Path("grid/sweep.csv").read_text().count(",done,") == 2

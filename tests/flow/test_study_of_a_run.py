@@ -28,7 +28,7 @@ def test_the_study_in_small_compares_networks_of_equal_size(tmp_path: Path, shar
     dense = {each["stages"]["dense"]["digest"]: each["dense"]["parameters"] for each in found}
     assert len(dense) == 3 and len({*dense.values()}) == 3  # the wide one is trained once
     page = (sweep / "report.html").read_text()
-    assert "Large and sparse (criterion=magnitude) wins at" in page and "Checklist" in page
+    assert "Large and sparse (criterion=magnitude) wins at" in page and "checklist of Blalock" in page
     assert (sweep / "report" / "study.png").is_file()
 
 
