@@ -80,7 +80,7 @@ def _built(description: dict[str, Any], path: Path) -> Any:
 
 
 def _known_here(described: Any) -> Any:
-    """The same without arguments that a newer Keras writes as None, and this one lacks."""
+    """Return a description without the arguments of a newer Keras that are None."""
     if isinstance(described, list):
         return [_known_here(each) for each in described]
     if not isinstance(described, dict):
@@ -98,7 +98,7 @@ def _known_here(described: Any) -> Any:
 
 
 def _with_modules(described: Any) -> Any:
-    """The same, operations with their module: an ``.h5`` file names them as it names layers."""
+    """Return a description whose operations have their module, which an ``.h5`` file leaves out."""
     if isinstance(described, list):
         return [_with_modules(each) for each in described]
     if not isinstance(described, dict):
