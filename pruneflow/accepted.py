@@ -143,7 +143,6 @@ def examples_of(signature: Signature, examples: Any) -> dict[str, npt.NDArray[An
     """Examples by the names of the inputs: finite, as many of each, as the model reads them.
 
     Args:
-        signature: What the model reads.
         examples: An array for one input, or a list or dictionary of arrays, as ``model.predict`` takes them.
     """
     several = len(signature.inputs) > 1 or not isinstance(signature.structure, str)

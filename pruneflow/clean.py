@@ -33,8 +33,6 @@ class Entry:
     """Something that can be deleted.
 
     Attributes:
-        path: Its folder.
-        size_bytes: Size of all files in it.
         used: When it was last used, seconds since the epoch.
     """
 
@@ -48,7 +46,6 @@ class Kind:
     """A kind of things that can be deleted.
 
     Attributes:
-        name: Of several of them.
         paths: Finds them in a folder.
         mark: Pattern of the files in one whose time is that of its last use.
         unused: Whether no run works on the one in a path; then none can start to in the block.
@@ -160,11 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _places(chosen: argparse.Namespace) -> list[tuple[Kind, Path]]:
-    """Return the kinds that are cleaned, and their folders.
-
-    Raises:
-        ConfigError: if there is no such folder, or one that is no store.
-    """
+    """Return the kinds that are cleaned, and their folders."""
     places = []
     if chosen.images is not None:
         folder = image_folder(None if chosen.images is True else str(chosen.images))

@@ -79,7 +79,6 @@ class _File:
     """A TFLite file that is scored.
 
     Attributes:
-        path: Where it lies.
         original: The file that was named; of Keras, where ``path`` was made of it.
         graph: What it holds.
         rescales: What it makes of pixels from 0 to 1 before its network reads them.
@@ -117,9 +116,6 @@ def evaluated(files: Sequence[Path], settings: Any) -> list[dict[str, Any]]:
 
     Returns:
         What ``--json`` prints of each.
-
-    Raises:
-        PruneflowError: if a file cannot be used; before any is scored.
     """
     for file in files:
         check_file(file) if _is_of_keras(file) else _graph(file)

@@ -68,9 +68,6 @@ def check_values(settings: Any, prefix: str = "") -> None:
     Args:
         settings: A dataclass of settings, which may hold others.
         prefix: What its keys begin with on the command line, such as ``"latency."``.
-
-    Raises:
-        ConfigError: for the first such value.
     """
     for each in fields(settings):
         key, value = f"{prefix}{each.name}", getattr(settings, each.name)
@@ -109,11 +106,7 @@ def require(condition: bool, key: str, value: object, problem: str, remedy: str)
 
 
 def require_one_of(key: str, value: str, allowed: Sequence[str]) -> None:
-    """Refuse a word that is not among ``allowed``.
-
-    Raises:
-        ConfigError: listing them.
-    """
+    """Refuse a word that is not among ``allowed``."""
     require(
         isinstance(value, str) and value in allowed,
         key,

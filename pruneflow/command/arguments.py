@@ -35,15 +35,9 @@ class _Parser(argparse.ArgumentParser):
 def parse(arguments: Sequence[str]) -> tuple[Any, list[str]]:
     """Read the words of a command line.
 
-    Args:
-        arguments: The words, without the name of the program.
-
     Returns:
         What Hydra's parser makes of them, and the same words in the order that Hydra itself wants: the
         settings together, where people write ``seed=1 -m export=float,int8``.
-
-    Raises:
-        ConfigError: for flags that there are not or that exclude each other, and words that set nothing.
     """
     parser = _Parser(parents=[get_args_parser()], add_help=False)
     parser.add_argument("--dry-run", action="store_true")

@@ -119,8 +119,6 @@ def start_hydra(words: Sequence[str], pinned: Sequence[str] = (), mode: RunMode 
     """Let Hydra parse the words and start the job or jobs.
 
     Args:
-        words: Of the command line.
-        pinned: Overrides that follow them.
         mode: Value of ``hydra.mode``, which Hydra would compose everything once more to find.
     """
     sys.argv = ["pruneflow", *words, *pinned]

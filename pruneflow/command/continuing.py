@@ -51,7 +51,6 @@ def claimed(store: Store, identity: str) -> Iterator[Claim]:
 
     Args:
         store: Its settings say whether unfinished runs are taken up.
-        identity: What ``identity_of`` returned.
     """
     record = _record(store, identity)
     record.parent.mkdir(parents=True, exist_ok=True)

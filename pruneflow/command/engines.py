@@ -43,11 +43,7 @@ class Engine:
         self.launcher = launcher
 
     def check(self) -> None:
-        """Refuse settings that the engine cannot use.
-
-        Raises:
-            ConfigError: for the first of them.
-        """
+        """Refuse settings that the engine cannot use."""
 
     def share(self) -> float | None:
         """Processors of a cell; None where it has all there are."""

@@ -18,9 +18,6 @@ def name_latest(folder: Path) -> None:
     """Write the folder of a run or sweep that has ended into ``outputs/latest``, if it lies in ``outputs``.
 
     A link would be read by TensorBoard (2.21) as another run, with the same curves.
-
-    Raises:
-        PruneflowError: if it cannot be written.
     """
     inside = folder.absolute().is_relative_to(LATEST.parent.absolute())
     if inside and not LATEST.is_dir():  # which somebody named so
@@ -34,15 +31,7 @@ def unused(folder: Path) -> Path:
 
 
 def require_no_run(folder: Path, key: str) -> None:
-    """Refuse a folder that a run would write over, finished or not.
-
-    Args:
-        folder: The folder.
-        key: The setting that names it.
-
-    Raises:
-        ConfigError: if there is one.
-    """
+    """Refuse a folder that a run would write over, finished or not."""
     names = ("result.json", FAILURE_FILE, "dense", "cut", "pruned")
     taken = any((place / name).exists() for place in [folder, *folder.glob("*/")] for name in names)
     problem = "there is a run in this folder already, and none is written over"
@@ -50,11 +39,7 @@ def require_no_run(folder: Path, key: str) -> None:
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse an outputs folder that cannot be made or written, leaving nothing behind.
-
-    Raises:
-        PruneflowError: if that is so.
-    """
+    """Refuse an outputs folder that cannot be made or written, leaving nothing behind."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:

@@ -43,11 +43,7 @@ class GoalSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Train until the search ends, and keep ``goal.json`` beside the cells.
-
-        Args:
-            arguments: Overrides as typed.
-        """
+        """Train until the search ends, and keep ``goal.json`` beside the cells."""
         assert self.config is not None, "setup comes first"
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,15 +86,7 @@ def bare(config: DictConfig) -> DictConfig:
 
 
 def check(goal: Searched, overrides: Sequence[Override]) -> None:
-    """Refuse a search for one file inside a sweep, and keys that are typed though the search chooses them.
-
-    Args:
-        goal: What is looked for.
-        overrides: All of the command line.
-
-    Raises:
-        ConfigError: naming the override.
-    """
+    """Refuse a search for one file inside a sweep, and keys that are typed though the search chooses them."""
     shares = {way.share or USUAL_SHARE for way in goal.ways.values()}
     for override in overrides:
         line, key = f"{override.input_line}: goal={goal.option_name}", override.key_or_group
@@ -118,15 +106,7 @@ def check(goal: Searched, overrides: Sequence[Override]) -> None:
 
 
 def check_settings(goal: Searched, config: Config) -> None:
-    """Refuse a search without a dense network, without the latency that it looks at, or with a second limit.
-
-    Args:
-        goal: What is looked for.
-        config: Of one of the networks.
-
-    Raises:
-        ConfigError: naming the setting.
-    """
+    """Refuse a search without a dense network or the latency that it looks at, or with a second limit."""
     limit, problem = config.pruning.max_accuracy_drop, f"goal={goal.option_name} has a limit of its own"
     remedy = "Leave it out; goal.max_accuracy_drop is that limit."
     require(limit is None, "pruning.max_accuracy_drop", limit, problem, remedy)
@@ -142,15 +122,7 @@ def check_settings(goal: Searched, config: Config) -> None:
 
 
 def check_examples(goal: Searched, data: Data) -> None:
-    """Refuse a limit that no file could keep, since the validation part is too small to show it.
-
-    Args:
-        goal: What is looked for.
-        data: The data.
-
-    Raises:
-        ConfigError: with the drop that chance alone allows for.
-    """
+    """Refuse a limit that no file could keep, since the validation part is too small to show it."""
     if data.spec.targets or goal.allowed_drop is None:
         return
     n = len(data.validation)

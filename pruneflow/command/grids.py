@@ -24,11 +24,7 @@ def swept_in_yaml(settings: DictConfig) -> list[Override]:
 
 
 def check_swept(overrides: Iterable[Override]) -> None:
-    """Refuse ranges without a value or an end, and a glob where there is no group of options.
-
-    Raises:
-        ConfigError: naming the first.
-    """
+    """Refuse ranges without a value or an end, and a glob where there is no group of options."""
     for override in overrides:
         value, key = override.value(), override.key_or_group
         if isinstance(value, Glob) and not is_group(key):

@@ -39,7 +39,6 @@ class Work:
     """One cell.
 
     Attributes:
-        config: Its settings.
         run_dir: Its folder, which exists.
         command: The command line that runs it alone.
         differing: The settings, by short name, in which it differs from others.

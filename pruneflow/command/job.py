@@ -49,14 +49,10 @@ class Job:
     Attributes:
         cells: Overrides of each cell; one entry where it is no sweep, and none of a search, whose cells are
             chosen while it runs.
-        constant_keys: Keys with one value in all cells.
-        sweep: Whether it is a sweep.
-        folder: Folder of the run or the sweep.
         configs: Each cell's settings, typed and checked as far as that goes without data; of a search those
             at the ends of its ranges.
         settings: Hydra's own.
         named: Whether the command names the folder.
-        typed: Overrides as they were typed.
         goal: What a search for one file looks for; None where there is none.
         decided: Overrides that it needs beside: ways that what is typed rules out, the export of a file.
     """
@@ -75,9 +71,6 @@ class Job:
     @classmethod
     def of(cls, parsed: Any) -> Job:
         """Compose every cell.
-
-        Args:
-            parsed: What Hydra's parser made of the command line.
 
         Raises:
             HydraException: for what Hydra refuses.
@@ -146,12 +139,7 @@ class Job:
         return [cell_name(cell, self.constant_keys) for cell in self.cells]
 
     def check(self) -> None:
-        """Refuse, before anything is written, what any cell could not do.
-
-        Raises:
-            ConfigError: for a folder that holds another run already.
-            PruneflowError: for the first cell that cannot run.
-        """
+        """Refuse, before anything is written, what any cell could not do."""
         twice = {name for name in self.names if self.names.count(name) > 1}
         if twice:
             raise ConfigError(

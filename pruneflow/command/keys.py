@@ -21,7 +21,6 @@ def unknown_key(key: str, owner: str = "", value: str = "") -> str:
     """Say that there is no such key, and what is near. Hydra would advise ``+key``, which nothing takes.
 
     Args:
-        key: As it was typed.
         owner: Name of the class that has no such key, where that is known.
         value: As it was typed, where that is known.
     """

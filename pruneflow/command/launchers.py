@@ -28,11 +28,7 @@ def engine_of(settings: Any) -> Engine:
 
 
 def share(settings: Any) -> int | None:
-    """Processors that a cell may use in this process; None where it has all of them.
-
-    Args:
-        settings: Hydra's settings, as the cell sees them.
-    """
+    """Processors that a cell may use in this process; None where it has all of them."""
     if OmegaConf.is_missing(settings.job, "num"):  # a run of its own, whatever the launcher
         return None
     wanted = engine_of(settings).share()
@@ -52,12 +48,7 @@ class Cells:
 
 @contextmanager
 def running(engine: Engine, at_a_time: int) -> Iterator[Cells]:
-    """Have an engine ready while Hydra runs the cells of a sweep; what ends it early is told.
-
-    Args:
-        engine: What they run on.
-        at_a_time: How many may run at a time.
-    """
+    """Have an engine ready while Hydra runs the cells of a sweep; what ends it early is told."""
     if told := engine.told(at_a_time):
         console.print(f"Cells      {told}", markup=False, soft_wrap=True)
     cells = Cells()

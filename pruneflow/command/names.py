@@ -22,7 +22,6 @@ def cell_name(overrides: Sequence[str], constant_keys: Sequence[str]) -> str:
     Two cells with the same keys never share a name, even where the file system ignores case.
 
     Args:
-        overrides: The overrides of this cell, ``key=value``.
         constant_keys: Keys that have the same value in all cells.
 
     >>> cell_name(["trainer.epochs=1", "schedule.final_sparsity=0.5", "export=int8"], ["trainer.epochs"])
@@ -44,7 +43,6 @@ def differing(overrides: Sequence[str], constant_keys: Sequence[str]) -> dict[st
     """Return the settings that differ from the other cells, by the names of `cell_name`.
 
     Args:
-        overrides: The overrides of this cell.
         constant_keys: Keys that have the same value in all cells.
 
     >>> differing(["seed=1", "schedule.final_sparsity=0.5", "model.filters=[8]"], ["seed"])

@@ -61,11 +61,7 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        """Run the search, or what is left of it.
-
-        Args:
-            arguments: What was typed, ranges among it.
-        """
+        """Run the search, or what is left of it."""
         folder = Path(self._config.hydra.sweep.dir)
         typed = OverridesParser.create().parse_overrides(arguments)
         space, fixed = space_of([*swept_in_yaml(self._config), *typed])

@@ -21,7 +21,6 @@ class Rule:
     """The values that a key may hold.
 
     Attributes:
-        allowed: In words.
         holds: Whether a value, which is not null, is allowed.
         null: Whether null is, or no such key.
     """
@@ -35,11 +34,7 @@ def check_rules(node: DictConfig, name: str) -> None:
     """Hold a plugin's settings against its rules.
 
     Args:
-        node: The settings.
         name: Where they stand in ``conf/hydra``, such as ``"launcher/joblib"``.
-
-    Raises:
-        ConfigError: for the first that is not allowed.
     """
     for key, rule in RULES.get(str(node._target_).rpartition(".")[2], {}).items():
         value = OmegaConf.select(node, key)

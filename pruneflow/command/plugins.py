@@ -65,14 +65,7 @@ def package_of(node: DictConfig) -> str:
 
 
 def check(settings: DictConfig) -> None:
-    """Refuse a launcher or a sweeper whose plugin is not there, and what the plugin's settings cannot hold.
-
-    Args:
-        settings: Hydra's settings.
-
-    Raises:
-        ConfigError: naming the extra that brings it, or the key.
-    """
+    """Refuse a launcher or a sweeper without its plugin, and what the plugin's settings cannot hold."""
     for kind in ("launcher", "sweeper"):
         choice = settings.runtime.choices[f"hydra/{kind}"]
         require(bool(settings[kind]), f"hydra.{kind}", settings[kind], "none is chosen", "Leave it out.")

@@ -30,16 +30,7 @@ def is_search(settings: DictConfig) -> bool:
 
 
 def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Override]) -> None:
-    """Refuse a search over nothing or over what a glob finds, and directions that do not fit the objectives.
-
-    Args:
-        settings: Hydra's settings.
-        objective: Names of the objectives.
-        overrides: All of the command line.
-
-    Raises:
-        ConfigError: for the first of these.
-    """
+    """Refuse a search over nothing or over a glob, and directions that do not fit the objectives."""
     ranges = [override for override in overrides if override.is_sweep_override()]
     own = settings.sweeper.get("custom_search_space")
     require(

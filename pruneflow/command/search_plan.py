@@ -26,8 +26,6 @@ class Plan:
     """The settings of a search.
 
     Attributes:
-        sweeper: Settings of the sweeper.
-        objective: Names of the objectives.
         space: Optuna's distribution of each key.
     """
 
@@ -45,9 +43,6 @@ class Plan:
         """Refuse a sampler, a storage, a study and a function that Optuna could not use.
 
         One trial is chosen in memory; a database is opened where it is there already.
-
-        Raises:
-            ConfigError: naming the first.
         """
         import optuna
 
@@ -80,7 +75,6 @@ class Plan:
         """Choose the next trial, by the trials that have ended.
 
         Args:
-            study: Optuna's study.
             search: Identity of the search, hexadecimal. In a study that several share each chooses by its own
                 random numbers: two at a time would come to the same values.
         """

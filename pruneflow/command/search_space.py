@@ -109,11 +109,7 @@ def _values(key: str, distribution: Any) -> list[Any]:
 
 @contextmanager
 def refusing(key: str, value: object) -> Iterator[None]:
-    """Turn whatever Optuna raises into one message.
-
-    Raises:
-        ConfigError: naming the key and the value.
-    """
+    """Turn whatever Optuna raises into a ConfigError."""
     try:
         yield
     except ConfigError:

@@ -49,14 +49,7 @@ class Trials:
     """The trials of a search, those that are there already among them."""
 
     def __init__(self, plan: Plan, study: Any, search: str, extend: Callable[[Any], None]) -> None:
-        """See which cells are left: those without a result, and those that were not chosen yet.
-
-        Args:
-            plan: How trials are chosen.
-            study: Optuna's study, which other searches may share.
-            search: Identity of this one.
-            extend: Adds values to a trial.
-        """
+        """See which cells are left: those without a result, and those that were not chosen yet."""
         self._plan, self._study, self._search, self._extend = plan, study, search, extend
         own = [each for each in study.get_trials() if each.user_attrs.get(SEARCH) == search]
         self._last = {each.user_attrs[CELL]: each for each in own}
@@ -81,7 +74,6 @@ class Trials:
         """Tell Optuna what a cell reached; return whether it has a result that a search can use.
 
         Args:
-            cell: The cell.
             result: Its result; None where the cell failed.
         """
         from optuna.trial import TrialState

@@ -38,9 +38,6 @@ def check(config: DictConfig, typed: Collection[str]) -> None:
     Args:
         config: What Hydra composed, with its own settings where there are any.
         typed: Keys that stand on the command line, or in the words that the library was given.
-
-    Raises:
-        ConfigError: naming the key.
     """
     for key in TYPED:
         value = OmegaConf.select(config, key)

@@ -12,15 +12,7 @@ from pruneflow.runtime.terminal import complain, console
 
 
 def check(configs: Sequence[Config], *, sweep: bool) -> None:
-    """Refuse workers that the environment does not name, and sweeps of several workers.
-
-    Args:
-        configs: Settings of each cell.
-        sweep: Whether it is a sweep.
-
-    Raises:
-        ConfigError: naming what is wrong.
-    """
+    """Refuse workers that the environment does not name, and sweeps of several workers."""
     problem = "a sweep is many runs, and workers train one together"
     for config in configs:
         if sweep:

@@ -33,11 +33,7 @@ _ALLOWED = {
 
 
 def check_files(folder: Path) -> None:
-    """Refuse a config folder that is none, and what Hydra would read in it and never come to an end.
-
-    Raises:
-        ConfigError: naming the folder, or a file that is no file, too large or too deep.
-    """
+    """Refuse a config folder that is none, and what Hydra would read in it and never come to an end."""
     require(folder.is_dir(), "--config-dir", folder, "there is no such folder", "Name one.")
     for file in chain.from_iterable(folder.glob(f"{depth}*.yaml") for depth in ("", "*/", "*/*/")):
         with suppress(OSError):  # a link to nothing, or not to be read: Hydra says so

@@ -73,10 +73,6 @@ class Arrays(Answered):
             Parts with x (n, height, width, channels) uint8, (n, features) or (n, ..., channels) float32 or
             (n, length) int32 token ids, and y (n,) labels 0 .. classes - 1, or (n, targets) float32 numbers
             to predict.
-
-        Raises:
-            DataError: if a file is missing or broken, or holds something else.
-            ConfigError: if there is no array of a name that a setting gives, or if a part would be empty.
         """
         place = self._named("path", arrays.FORMATS)
         given = replace(self._given(place), class_order=tuple(self.class_names or ()))

@@ -29,7 +29,6 @@ def as_trained(file: Path, dataset: Any, data: Data) -> Data:
     Args:
         file: A ``.tflite`` file, beside which ``vocabulary.json`` or ``standardisation.json`` may lie.
         dataset: The option that ``data`` came from.
-        data: The examples, as that option reads them.
 
     Raises:
         PruneflowError: if what lies beside the file is broken, or does not fit the data.

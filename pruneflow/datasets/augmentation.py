@@ -128,7 +128,6 @@ def augment(layers: Sequence[Any], seed: tuple[int, ...]) -> Callable[[Any, Any]
 
     Args:
         layers: As `Augmentation.layers` returns them.
-        seed: That of the phase.
     """
     tf = backend.tensorflow()
     key = tf.constant(np.random.SeedSequence(seed).generate_state(2).view(np.int32))

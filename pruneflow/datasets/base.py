@@ -113,11 +113,7 @@ class Own(Dataset):
         _check_draws(self.split_seed, self.limit, self.validation_fraction)
 
     def _named(self, key: str, formats: str) -> Place:
-        """The file or folder that the setting ``key`` names, which must name one.
-
-        Raises:
-            ConfigError: if it names none.
-        """
+        """The file or folder that the setting ``key`` names, which must name one."""
         path = getattr(self, key)
         require(bool(path), f"dataset.{key}", path, f"it takes {formats}", "Name yours.")
         return named(path, key=f"dataset.{key}", formats=formats)

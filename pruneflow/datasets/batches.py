@@ -47,7 +47,6 @@ class Order:
         batch_size: Examples per batch; the last one of an epoch may be smaller.
         seed: With the number of an epoch, fixes its order.
         skip: Batches of the first epoch to leave out.
-        replicas: Number of replicas that share each batch.
         own: Numbers of those whose shares are wanted, one after the other.
     """
 
@@ -91,9 +90,6 @@ def training_batches(part: Part, spec: Spec, order: Order, augmentation: Augment
     """All batches of the epochs in ``order``, each epoch in an order of its own.
 
     Args:
-        part: The examples.
-        spec: What the model reads.
-        order: Which batches, in which order.
         augmentation: How examples are changed at random; None leaves them as they are.
 
     Returns:

@@ -91,10 +91,6 @@ class CsvText(Own):
 
         Returns:
             Parts with x (n, length) int32 token ids and y (n,) labels 0 .. classes - 1, and the vocabulary.
-
-        Raises:
-            DataError: if a file is missing or broken, or if its labels are no classes.
-            ConfigError: if the training or the validation part would be empty.
         """
         place = self._named("path", FORMATS)
         table = self._table(place)

@@ -39,11 +39,6 @@ class Custom(Answered):
         Returns:
             Its `Data` under this option's name, checked, with a digest of its content; or its arrays, cut as
             `Arrays` does.
-
-        Raises:
-            ConfigError: if there is no such function, or if a part would be empty.
-            PruneflowError: if it raises.
-            DataError: if it returns something else.
         """
         name = str(self.factory)
         value, where = called(KEY, name, self.arguments), f"{KEY}={name}"

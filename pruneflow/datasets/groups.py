@@ -32,7 +32,6 @@ def refuse_shared_groups(where: object, groups: Mapping[str, Sequence[str]]) -> 
     """Refuse parts that are given, of which two have examples of one group.
 
     Args:
-        where: Where they come from, for messages.
         groups: Group of each example, by the name of the part.
     """
     for (name, these), (other, those) in combinations(groups.items(), 2):

@@ -99,11 +99,6 @@ class ImageFolder(Own):
         Returns:
             Parts with x `Rows` of (n, height, width, channels) uint8, or float32 where they are resized as
             Keras does, which are read when they are asked for, and y (n,) labels 0 .. classes - 1.
-
-        Raises:
-            DataError: if the folder is laid out in another way, or if images or all of a part cannot be
-                decoded.
-            ConfigError: if the training or the validation part would be empty.
         """
         place = self._named("path", FORMATS)
         whole = place.read(partial(listed_images, order=self.class_names or ()))

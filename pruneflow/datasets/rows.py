@@ -41,9 +41,6 @@ class Source(Protocol):
 
         Returns:
             (k, *shape).
-
-        Raises:
-            DataError: if a row is no longer what it was.
         """
 
 
@@ -61,11 +58,7 @@ class Streamed(Source, Protocol):
         """
 
     def decoded(self, numbers: Indices, records: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Turn (k,) records of a stream into (k, *shape), as `read` would give them.
-
-        Raises:
-            DataError: if a row is no longer what it was.
-        """
+        """Turn (k,) records of a stream into (k, *shape), as `read` would give them."""
 
     def scaled(self, mean: Floats, scale: Floats) -> Streamed:
         """Return the same measurements, ``(x - mean) / scale`` of what the files hold, (channels,) each."""
@@ -76,7 +69,6 @@ class Rows:
     """Some rows of a source, in an order of their own; slices and arrays of integers read them.
 
     Attributes:
-        source: Where they are.
         at: (n,) places of the rows in it; ascending where the source is `Streamed`.
     """
 

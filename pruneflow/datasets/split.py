@@ -27,8 +27,6 @@ class Halves:
     """A data set as its makers cut it, all of it.
 
     Attributes:
-        train: The training half.
-        test: The test half.
         note: What a reader of the numbers must know; empty when there is nothing to say.
         origin: Where the file came from, if it remembers that.
         validation: The validation part, where its makers cut one too.
@@ -64,14 +62,7 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of examples that are used, and the draw of the validation part.
-
-    Attributes:
-        validation_fraction: Fraction of the training half, (0, 1).
-        split_seed: Seed of both draws.
-        limit: At most this many examples of each half, or None for all.
-        test_fraction: Fraction that is held out for testing where nobody has done so, (0, 1).
-    """
+    """The number of examples that are used, and the draw of the validation part."""
 
     validation_fraction: float
     split_seed: int
@@ -83,9 +74,6 @@ class Plan:
 
         The limit comes first, on both halves. Each draw is stratified by label, and the order
         of the examples that stay is kept.
-
-        Raises:
-            ConfigError: if the training or the validation part would be empty.
         """
         given = halves.validation
         labels = Labels(halves.train.y, halves.copies)
@@ -107,9 +95,6 @@ class Plan:
             train: Labels of the training half.
             test: (m,) labels of the test half.
             validation: (k,) labels of the validation part; None draws one from the training half.
-
-        Raises:
-            ConfigError: if the training or the validation part would be empty.
         """
         half, held = self.limited(train.y, TRAIN_STREAM), self.limited(test, TEST_STREAM)
         if validation is not None:
@@ -143,9 +128,6 @@ def held_out_by_seed(
 
     Returns:
         Their places in ``y``, ascending.
-
-    Raises:
-        ConfigError: if none or all would be chosen.
     """
     count, rng = part_size(len(y), fraction, part="test"), np.random.default_rng([seed, HELD_OUT_STREAM])
     if groups is None:
@@ -172,7 +154,6 @@ def part_size(examples: int, fraction: float, *, part: str) -> int:
     The product is exact: 0.1 means one tenth, not the nearest binary number.
 
     Args:
-        examples: Examples that there are.
         fraction: ``dataset.<part>_fraction``.
         part: ``"validation"`` or ``"test"``.
 
@@ -238,7 +219,6 @@ def draw_whole(labels: Labels, count: int, rng: np.random.Generator) -> Indices:
     Args:
         labels: (n,) labels and copies.
         count: Examples to draw, [0, n].
-        rng: Source of chance.
 
     Returns:
         (about count,) int64 positions, ascending.
@@ -317,9 +297,6 @@ def said_of_test(data: Data, examples: str, how: str, *, validation_too: bool = 
     """Say that the test part was taken out of the examples, and how many of those in use that are.
 
     Args:
-        data: The data.
-        examples: What the examples are.
-        how: How the part was taken out, and why.
         validation_too: Whether the validation part comes of the same examples.
     """
     count = len(data.train) + len(data.test) + validation_too * len(data.validation)

@@ -69,10 +69,6 @@ class TfRecord(Own):
         Returns:
             Parts with x `Rows` of (n, *shape): uint8 or float32 images, float32 numbers, int32 token ids;
             they are read when they are asked for. y is (n,) labels 0 .. classes - 1.
-
-        Raises:
-            DataError: if files are missing or damaged, or if a record does not fit the specification.
-            ConfigError: if a part would be empty.
         """
         place = self._named("path", FORMATS)
         return looked(place.read(lambda _: self._read(place)))

@@ -41,7 +41,6 @@ def weighed(data: Data, class_weights: Any) -> Data:
     Validation and test part are left alone, as figures of evaluations count each example once.
 
     Args:
-        data: Of classes.
         class_weights: None; ``"balanced"``, which is examples / (classes * examples of the class), counted
             over the training part, as scikit-learn has it; a weight for each class in the order of their
             numbers; or weights by the names of classes, 1 for those that are not named.
@@ -74,8 +73,6 @@ def checked_weights(where: object, name: str, weights: Array, count: int) -> npt
     """Check weights of examples.
 
     Args:
-        where: Where they come from, for messages.
-        name: What messages call them.
         weights: (count,) of any number type.
         count: Number of training examples.
 

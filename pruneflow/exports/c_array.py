@@ -57,14 +57,10 @@ def write_c_array(file: Path, content: bytes, comments: Iterable[str]) -> tuple[
 
     Args:
         file: The ``.tflite`` file; ``pruned-int8.tflite`` becomes ``pruned_int8.c`` and ``pruned_int8.h``.
-        content: Its bytes.
         comments: What the header says of it, a line each.
 
     Returns:
         The paths of both.
-
-    Raises:
-        PruneflowError: if one cannot be written, or is there and is not pruneflow's.
     """
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in file.stem)
     source, header = file.with_name(f"{name}.c"), file.with_name(f"{name}.h")

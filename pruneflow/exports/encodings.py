@@ -34,8 +34,6 @@ class Candidate:
 
     Attributes:
         encoding: ``"dense"`` or ``"sparse"``.
-        bytes: Size of the file.
-        gzip_bytes: Size after gzip.
         kept: Whether the file is the one that is shipped.
         max_difference: Largest difference between its outputs and those of the dense-encoded file; None where
             it gave none.
@@ -76,14 +74,9 @@ def encode(export: Export, model: Any, data: Data, *, has_ranges: bool = False) 
     """Convert ``model`` in the encoding that ``export`` asks for; every file that is kept was loaded and run.
 
     Args:
-        export: Kind and encoding.
         model: A plain ``tf_keras.Model``.
         data: Calibration and proof take examples of its training part.
         has_ranges: Whether the model was trained with ranges, so that nothing is calibrated.
-
-    Raises:
-        PruneflowError: if the file that is asked for does not run here, or gives other outputs than the
-            dense-encoded one.
     """
     samples = data.train.x[:0] if has_ranges else export.samples(data)
     places = np.linspace(0, len(data.train) - 1, min(PROOF_EXAMPLES, len(data.train))).astype(np.int64)
@@ -101,7 +94,6 @@ def encode_with(
     """Take the encoding that ``export`` asks for, whatever is converted.
 
     Args:
-        export: Kind and encoding.
         convert: Makes a file, sparse-encoded or not.
         run: Gives the outputs of a file on the proof examples, (n, units).
 

@@ -31,12 +31,7 @@ def leftovers(model: Any) -> list[Any]:
 
 
 def packed(model: Any, size: int) -> bytes:
-    """Write a file.
-
-    Args:
-        model: What `unpacked` returned.
-        size: Bytes to begin with.
-    """
+    """Write a file."""
     import flatbuffers
 
     class Builder(flatbuffers.Builder):  # type: ignore[misc]

@@ -17,7 +17,6 @@ class FilePort:
     """An input or output of a file.
 
     Attributes:
-        name: As in the file.
         shape: With the batch of 1.
         dtype: Such as ``"int8"``.
         scale: Its integers mean (integer - zero_point) * scale; None where it has none.
@@ -79,8 +78,6 @@ def inspect(
     """Read a file back and compare its weights with the masks of the network that it was made of.
 
     Args:
-        content: The bytes of a ``.tflite`` file.
-        name: What messages call it.
         weights: The stripped network's, by ``layer/weight``, as Keras lays them out.
         masks: Those of the pruned ones among them; 1 = kept.
 

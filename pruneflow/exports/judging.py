@@ -53,7 +53,6 @@ class Comparison:
     """One output of a file beside that of Keras; an answer is one example, or one position of it.
 
     Attributes:
-        name: Of the output.
         max_difference: Largest difference, absolute.
         largest: Largest absolute number that Keras gives.
         agreement: Share of answers with the same decision; None where there is nothing to decide.
@@ -71,7 +70,6 @@ def compared(name: str, keras: Array, file: FloatArray, ending: str) -> Comparis
     """Compare an output with that of Keras.
 
     Args:
-        name: Of the output.
         keras: (n, ..., units), or (n,).
         file: The same of the file.
         ending: Operation that the output ends with, such as ``"Softmax"``.
@@ -122,7 +120,6 @@ def require_faithful(
 
     Args:
         kind: Of the file, such as ``"int8"``.
-        found: Each output.
         tolerance: Share of answers that a quantized file may get wrong.
         causes: What is known to lose information, sentences that say what to do.
         drawn: Whether the examples were drawn at random.
@@ -156,7 +153,6 @@ def causes_of_loss(inputs: Sequence[Port], examples: Arrays) -> list[str]:
     """Name what is known to lose information when float inputs become int8, and what to do.
 
     Args:
-        inputs: Of the model.
         examples: (n, *shape) by the names of inputs.
     """
     found = []

@@ -43,13 +43,11 @@ class Timing:
     """The measured latency of one file.
 
     Attributes:
-        file: Its name.
         median_ms: Median time of one invocation.
         p10_ms: A tenth of the invocations took less.
         p90_ms: A tenth took longer.
         n: Invocations that were timed.
         rounds: Processes that they come from.
-        threads: Threads of the interpreter.
         warmup: Invocations before timing, in each process; fewer where they took long.
         peak_memory_bytes: Most resident memory while it is loaded and run, less what was resident before; the
             bytes of the file count, and some 10 MB of the interpreter's own. None where no system tells.
@@ -75,16 +73,11 @@ def measure(files: Sequence[Path], settings: Latency, *, token_bound: int = 2) -
     weights happened to lie in memory. Each process places them anew, so that the rounds show this as spread.
 
     Args:
-        files: ``.tflite`` files.
-        settings: How long and how.
         token_bound: Integer inputs are drawn from 0 to this number, which is left out: the size of the
             vocabulary, or what any vocabulary has.
 
     Returns:
         One timing for each file; none if there is no time for it.
-
-    Raises:
-        PruneflowError: if a file cannot be read, loaded or run.
     """
     if not settings.seconds or not files:
         return []

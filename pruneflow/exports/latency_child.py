@@ -34,11 +34,9 @@ class Job:
 
     Attributes:
         task: ``"time"`` all the files, or find the ``"memory"`` that the first one takes.
-        files: Paths of ``.tflite`` files.
         turn: Which of several such processes this is: from one to the next, files change places.
         seconds: Time for timing, all files together.
         warmup: Most invocations of each file before it, within its share of this time again.
-        threads: Threads of the interpreter.
         token_bound: Integer inputs are drawn from 0 to this number, which is left out.
     """
 
@@ -73,7 +71,6 @@ def interleaved(
         runs: For each file, what invokes it once and returns the nanoseconds that took.
         seconds: When no further pass is begun that would end later.
         turn: Which `order` the first pass has.
-        clock_ns: The clock that this is read from.
 
     Returns:
         For each file, the nanoseconds of each invocation.

@@ -89,9 +89,7 @@ def exported(model: Any, signature: Signature, examples: Arrays | None, wanted: 
 
     Args:
         model: A built ``tf_keras.Model``.
-        signature: What it reads.
         examples: (n, *shape) by the names of inputs; None draws some.
-        wanted: The file.
 
     Raises:
         ConfigError: if the model cannot be run on the examples, or reads any size and there are none.

@@ -23,12 +23,7 @@ def task_of_file(graph: Graph, spec: Spec) -> Task:
 
 
 def require_match(graph: Graph, name: str, spec: Spec, dataset: str) -> None:
-    """Refuse a file that cannot read the examples or tells other classes apart.
-
-    Raises:
-        PruneflowError: if it has not one input and one output.
-        ConfigError: if data set and file do not fit.
-    """
+    """Refuse a file that cannot read the examples or tells other classes apart."""
     for what, tensors in (("input", graph.inputs), ("output", graph.outputs)):
         if len(tensors) != 1:
             raise PruneflowError(

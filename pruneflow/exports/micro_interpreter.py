@@ -48,9 +48,6 @@ def _is_there(module: str) -> bool:
 class MicroInterpreter:
     """One interpreter, ready to run.
 
-    Args:
-        content: The bytes of a ``.tflite`` file.
-
     Raises:
         RuntimeError: if the file does not load, in the words of TFLite Micro.
     """

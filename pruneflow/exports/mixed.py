@@ -87,7 +87,6 @@ def outputs_of(content: bytes, original: bytes, places: set[Place]) -> dict[str,
     """Name the operations of a file that read some weights.
 
     Args:
-        content: The file.
         original: The float file of the same network.
         places: Of the weights in ``original``.
 

@@ -40,8 +40,6 @@ def given_pixels(graph: Graph, spec: Spec, asked: Span | None) -> Spec:
     """Return what the examples are with the range of pixels that a file is given.
 
     Args:
-        graph: What the file holds.
-        spec: What the examples are.
         asked: The setting ``model.pixels``; None takes what the scale of the input says, or 0 and 1.
 
     Raises:
@@ -58,12 +56,9 @@ class Scored:
     """A file that was scored.
 
     Attributes:
-        file: The ``.tflite`` file.
-        name: What messages call it.
         data: Its test part, as it was given.
         task: What its outputs mean.
         rescales: What it makes of pixels from 0 to 1 before its network reads them.
-        threads: Interpreters that run side by side.
     """
 
     file: Path

@@ -73,7 +73,6 @@ class _Trial:
     Attributes:
         chosen: The option of the group ``export``, for messages.
         network: The option of the group ``model``.
-        spec: What the network is built for.
         examples: What it is converted with.
     """
 
@@ -170,8 +169,6 @@ def _apart(trial: _Trial, export: Export, weights: list[Any]) -> Iterator[Any]:
     """Try an export in a child.
 
     Args:
-        trial: What is tried.
-        export: How it is converted.
         weights: Of the network in the parent: another one, as of a module that was edited since it was
             imported there, is not tried.
 

@@ -47,10 +47,6 @@ def tflite_outcome(  # noqa: PLR0913 - a file, its examples, and how it is run
 
     Args:
         file: A ``.tflite`` file with one input of batch 1 and one output.
-        part: The examples.
-        spec: What they are.
-        task: What the outputs mean.
-        threads: Interpreters that run side by side.
         runner: Makes one, of the bytes of the file; None takes `Runner`.
 
     Returns:
@@ -75,8 +71,6 @@ def tflite_outputs(
 
     Args:
         content: The bytes of a ``.tflite`` file that pruneflow made.
-        part: The examples.
-        spec: What they are.
         runner: Makes an interpreter of the bytes; None takes `Runner`.
 
     Returns:
@@ -96,8 +90,6 @@ def foreign_outputs(file: Path, data: Data, *, units: int, threads: int, descrip
     Args:
         file: With one input and one output.
         data: Its test part is what the file is run on.
-        units: Outputs that are due for an example.
-        threads: Interpreters that run side by side.
         description: What a progress bar says; empty for none.
 
     Returns:
@@ -179,7 +171,6 @@ class Runner:
     """One interpreter, with the scales of its input and output.
 
     Args:
-        content: The bytes of a file.
         micro: Whether TFLite Micro runs it, and not LiteRT; a file with DECODE runs there alone.
     """
 

@@ -66,7 +66,6 @@ def compressed(content: bytes, compression: str) -> bytes:
     """Compress ``content``, always to the same bytes.
 
     Args:
-        content: What is to be sent.
         compression: One of `COMPRESSIONS`.
     """
     return _WAYS[compression](content)

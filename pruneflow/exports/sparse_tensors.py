@@ -139,8 +139,6 @@ def positions(shape: Sequence[int], layout: SparseLayout, most: int) -> npt.NDAr
     """Place of each stored value in the flat dense tensor.
 
     Args:
-        shape: Of the dense tensor.
-        layout: The tree.
         most: Values to allow; a damaged file asks for any number.
 
     Raises:

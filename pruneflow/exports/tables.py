@@ -41,12 +41,7 @@ def operation(number: int) -> str:
 
 
 class File:
-    """The tables that all subgraphs share.
-
-    Args:
-        content: The file.
-        name: What messages call it.
-    """
+    """The tables that all subgraphs share."""
 
     def __init__(self, content: bytes, name: str) -> None:
         self.content, self.name = content, name

@@ -64,7 +64,6 @@ class Tensor:
 
     Attributes:
         index: Position among the tensors of the first subgraph.
-        name: As in the file.
         shape: As the file is converted; 1 where any size will do.
         shape_signature: The same with -1 where any size will do.
         dtype: Such as ``"float32"``.
@@ -91,7 +90,6 @@ class Op:
     Attributes:
         name: TFLite's name such as ``"FULLY_CONNECTED"``, or that of a custom operation.
         inputs: Indices of tensors; -1 where an optional one is left out.
-        outputs: Indices of tensors.
         multiply_adds: Of one invocation, with weights; 0 for an operation without.
         nonzero_multiply_adds: Those with weights that are not zero.
     """
@@ -113,8 +111,6 @@ class Weight:
     Attributes:
         subgraph: Position of its subgraph.
         tensor: Position among the tensors of it.
-        name: As in the file.
-        shape: Of the dense tensor.
         dtype: As stored, such as ``"int8"``.
         encoding: ``"dense"``, or ``"sparse"`` where zeros are left out.
         block: Sizes of the blocks that are left out or stored as one; ``()`` for single elements.
@@ -202,11 +198,7 @@ def read(file: Path, size: int = -1) -> bytes:
     """Read a TFLite file, and nothing that has another beginning or no end.
 
     Args:
-        file: Its path.
         size: Bytes to read; -1 for all.
-
-    Raises:
-        PruneflowError: if it cannot be read, or is no TFLite file.
     """
     try:
         if file.exists() and not file.is_file():

@@ -55,8 +55,6 @@ def script(reads: Preparation, task: Task, files: Mapping[str, Inspection], *, n
     """Write the script.
 
     Args:
-        reads: How an example is read.
-        task: What the outputs mean.
         files: What is in each file of the run, by its name; the first is run if no other is named.
         named: Whether ``labels.txt`` has names of the classes.
 

@@ -27,7 +27,6 @@ class Speedup:
             one is faster.
         low: Lower end of the interval that covers this median with a probability of at least 95 %.
         high: Its upper end.
-        rounds: Rounds that each gave a ratio.
         spread: 90th over 10th percentile of the ratios.
     """
 
@@ -218,8 +217,6 @@ def facts_of(content: bytes, name: str, *, dense_multiply_adds: int) -> KernelFa
     """Read off a file what decides its speed.
 
     Args:
-        content: The bytes of a ``.tflite`` file.
-        name: What it is called in messages.
         dense_multiply_adds: Multiply-adds of the file that it is compared with.
     """
     graph = tflite.parse(content, name)

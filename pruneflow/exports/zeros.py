@@ -33,7 +33,6 @@ class TracedWeight:
         tensors: Names in the file; empty where it was not found.
         dtype: As stored, such as ``"int8"``; empty where it was not found.
         encoding: ``"dense"`` or ``"sparse"``; empty where it was not found.
-        size: Number of elements.
         masked: Positions that the mask holds at zero.
         zeros: Zeros in the file.
         added: Positions that are kept and not zero in Keras, and zero in the file.
@@ -57,7 +56,6 @@ def trace(
     """Find the weights of a network in a file, by shape and values, never by their zeros alone.
 
     Args:
-        graph: The file.
         weights: Of the stripped network in Keras' layout, as ``kernels.weights`` gives them. Give all: one
             that is not pruned may be of the same shape as one that is.
         masks: As ``Masked.masks`` gives them: 1 = kept.
@@ -78,7 +76,6 @@ def held(graph: Graph, weights: Mapping[str, Array]) -> dict[str, list[Weight]]:
     """Find the tensors that hold each weight of a network.
 
     Args:
-        graph: The file.
         weights: As `trace` takes them.
 
     Returns:

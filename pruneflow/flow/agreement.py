@@ -45,11 +45,7 @@ LEAST_SPREAD = 0.1  # of the largest number that is predicted: what is nearly co
 
 
 def rounding_of(device: dict[str, Any]) -> Rounding:
-    """Return the rounding of the device where Keras runs.
-
-    Args:
-        device: Its ``kind`` and ``precision``.
-    """
+    """Return the rounding of the device where Keras runs."""
     if device["precision"] == "mixed_bfloat16":
         return OF_7_BITS
     ten_bits = device["precision"] == "mixed_float16" or device["kind"] == "gpu"
@@ -57,11 +53,7 @@ def rounding_of(device: dict[str, Any]) -> Rounding:
 
 
 def rounding_of_cut(device: dict[str, Any]) -> Rounding:
-    """Return the rounding between a network under masks and the one that was cut, in float32 without TF32.
-
-    Args:
-        device: Its ``kind``.
-    """
+    """Return the rounding between a network under masks and the one that was cut, in float32 without TF32."""
     return OF_CUT_ON_GPU if device["kind"] == "gpu" else OF_CUT
 
 
@@ -73,7 +65,6 @@ def require_agreement(
     Args:
         what: The two forms, such as ``"the network under masks and the stripped one"``.
         outcomes: What each says, as `Task.outcome` gives it.
-        task: What both are asked for.
         allowed: What rounding may make.
 
     Raises:

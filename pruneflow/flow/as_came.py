@@ -26,9 +26,7 @@ def show(config: Config, ready: Prepared, dense: Network) -> None:
     """Print the accuracy of a network that came trained, and what is doubtful about it.
 
     Args:
-        config: The settings.
         ready: The data, and the length of the dense phase; with one, nothing is printed.
-        dense: The network.
     """
     if not config.model.starts_trained or ready.trainer.dense_epochs:
         return

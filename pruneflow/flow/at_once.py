@@ -41,7 +41,6 @@ def prune_at_once(config: Config, data: Data, masked: Masked) -> Phase:
     """Prune a network by one update of its masks.
 
     Args:
-        config: The settings.
         data: Examples are drawn from its training part, by the seed.
         masked: The network, of which no step was made.
 

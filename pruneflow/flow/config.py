@@ -66,35 +66,7 @@ __all__ = [
 
 @dataclass(kw_only=True)
 class Config:
-    """One run.
-
-    Attributes:
-        model: What is trained.
-        dataset: On what.
-        augmentation: How examples of the training part are changed at random.
-        schedule: Sparsity over the steps of the pruning phase.
-        structure: What is removed together.
-        criterion: What is worth keeping.
-        distribution: How sparsity is shared among the weights.
-        then: A second pruning phase, after the first has cut the network.
-        export: How the TFLite file is made.
-        trainer: Epochs, batches, optimizer.
-        device: Processor, precision, threads.
-        pruning: Which layers are pruned.
-        sensitivity: How the trained network is scanned, where it is.
-        sharing: How many values each pruned weight has.
-        quantization_aware: How long the pruned network is trained for its int8 file.
-        latency: How long exported files are timed.
-        tensorboard: What the pruning phase shows beside its curves.
-        stages: Where results of stages are kept, and whether they are used again.
-        goal: What the command looks for, where it is not one run or a sweep.
-        logger: Who is told of a run once it has ended.
-        objective: What a search optimises, by name; see `objectives.OBJECTIVES`.
-        test_part: Whether networks and files are evaluated on the test part too.
-        report: Whether a run and a sweep end with ``report.html``.
-        report_examples: Whether a few examples that pruning made wrong are kept for it.
-        seed: Fixes initial weights, batch order, augmentation and dropout.
-    """
+    """One run."""
 
     model: Model
     dataset: Dataset
@@ -290,7 +262,6 @@ def selected(config: Config, model: Any) -> Selection:
     """Choose what is pruned of a network.
 
     Args:
-        config: The settings.
         model: The network, built, of Keras 2 or 3.
     """
     from pruneflow.models.keras3 import is_keras_3
@@ -320,8 +291,6 @@ def masks_for(config: Config, plan: Plan, selection: Selection | None) -> MaskPl
     """Put the options that decide masks together.
 
     Args:
-        config: The settings.
-        plan: When masks change.
         selection: What is pruned; None where no network is known yet.
     """
     options: dict[str, Any] = {

@@ -21,7 +21,6 @@ class Contract:
     """Facts that an app needs about all files of a run; names, shapes and types are kept for each file.
 
     Attributes:
-        reads: How an example is read.
         gives: What the outputs are: ``"probabilities"``, ``"logits"`` or ``"numbers"``. A single output of a
             classifier is that of class 1.
         target_scale: What numbers are multiplied by; empty for classes, and where they are as they are.
@@ -43,13 +42,7 @@ def written_contract(
 
     Args:
         dataset: The option that ``data`` came from.
-        data: What the network learned.
-        task: What the outputs mean.
         files: What is in each file, by its name; the script runs the first, unless another is named.
-        run_dir: Where the script goes.
-
-    Raises:
-        PruneflowError: if it cannot be written.
     """
     reads = dataset.preparation(data)
     runnable = {name: each for name, each in files.items() if decode.OPERATION not in each.ops}

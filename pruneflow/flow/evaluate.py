@@ -69,7 +69,6 @@ class Evaluating:
     """The settings of evaluation.
 
     Attributes:
-        metrics: Names of metrics beside the headline of the task, of `pruneflow.training.metrics.METRICS`.
         interpreters: TFLite interpreters that run side by side.
         rounding: By how much forms of one network may differ.
         test: Whether the test part is scored; otherwise the validation part alone.
@@ -107,9 +106,7 @@ class Evaluations:
     Attributes:
         dense: The baseline; None where it was not trained.
         pruned: The stripped network as Keras runs it; after the later stages that are asked for.
-        files: The exported files, by kind.
         y: Of the test part.
-        task: What the networks are asked for.
         metrics: Names of those that were asked for beside the headline.
         part: The part on which files are compared with Keras.
         cut: The network that was cut, as Keras runs it; None where no zeros came after.
@@ -174,8 +171,6 @@ class Evaluations:
         """The pruned network, stripped, beside itself under its masks.
 
         Args:
-            network: The network.
-            artefacts: Its files.
             cut: What is known of it before its zeros, where it was cut.
         """
         before = {_name(layer): layer.size for layer in cut.layers} if cut else {}

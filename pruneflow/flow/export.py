@@ -129,11 +129,8 @@ def export(
     ``labels.txt``.
 
     Args:
-        store: Where finished exports are kept.
         exports: How the pruned network becomes TFLite, once per kind.
         data: What both networks read; calibration takes training examples.
-        networks: The networks.
-        run_dir: Where the files go.
 
     Raises:
         PruneflowError: if a file that is asked for does not run here.

@@ -85,7 +85,6 @@ class Record:
 
         Args:
             dense: Inputs of the stage of the dense network.
-            examples: Examples times epochs.
             aware: Whether it is trained for int8, which is slower.
         """
         speeds = self._speeds.get((_network_of(dense), aware))
@@ -114,7 +113,6 @@ def trainings(record: Record, config: Config, ready: Prepared) -> list[Training]
 
     Args:
         record: Of the store.
-        config: The settings.
         ready: What ``prepare(config)`` returned.
     """
     dense = dense_inputs(config, ready)

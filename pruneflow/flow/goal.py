@@ -51,7 +51,6 @@ class FileFigures:
     """The figures of an exported file that a goal reads.
 
     Attributes:
-        kind: Kind of the file.
         measure: What is made small.
         accuracy: Accuracy or R2 on the validation part.
         drop: Measured drop against the dense network there.
@@ -75,11 +74,7 @@ class FileFigures:
 
 @dataclass(kw_only=True)
 class Goal:
-    """The base of the options for what a command looks for.
-
-    Attributes:
-        name: Label in tables.
-    """
+    """The base of the options for what a command looks for."""
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
     searches: ClassVar[bool] = False
@@ -87,33 +82,12 @@ class Goal:
     name: str
 
     def check_typed(self, words: Iterable[str]) -> None:
-        """Refuse words of a command line that make no sense with this goal.
-
-        Args:
-            words: Overrides as typed.
-
-        Raises:
-            ConfigError: naming the first.
-        """
+        """Refuse words of a command line that make no sense with this goal."""
 
 
 @dataclass(kw_only=True)
 class Searched(Goal):
-    """A search for one file, by figures of the validation part and of sizes.
-
-    Attributes:
-        measure: What is made small, of `MEASURES`.
-        max_accuracy_drop: Most accuracy (or R2) that the file may lose against the dense network; null limits
-            none, and the most accurate file under the other limits is looked for.
-        max_bytes: Most bytes: after gzip, or raw where the measure is ``bytes``; null limits none.
-        max_latency_ms: Most milliseconds of one invocation; null limits none.
-        confidence: Confidence of the one-sided interval in which the drop must hold.
-        max_trainings: Most networks that are trained.
-        max_minutes: Minutes of training after which no other one is begun; null limits none.
-        tolerance: Least gain, as a share of the measure, that is worth another training.
-        kinds: Kinds of files that are made of each network, where no ``export`` is chosen.
-        ways: Ways by name, tried in their order; each with the fields of `Way`.
-    """
+    """A search for one file, by figures of the validation part and of sizes."""
 
     searches: ClassVar[bool] = True
 

@@ -33,10 +33,7 @@ class Proposal:
     """A network to train: a way on top of others, and its share.
 
     Attributes:
-        way: Name of the way.
         settings: Overrides of it and of the ways below.
-        key: Key of the share.
-        share: The share.
         below: Names of the ways below, the lowest first.
     """
 
@@ -87,7 +84,6 @@ def next_proposal(goal: Searched, ways: Mapping[str, Way], tried: Sequence[Tried
     """Choose the next network to train.
 
     Args:
-        goal: What is looked for.
         ways: The ways that are left after what was typed, in their order.
         tried: The networks so far, which this function proposed.
 
@@ -220,8 +216,6 @@ def _expected(points: Sequence[_Point], place: float, sign: float, rate: float) 
     """Return the value at a place on the line through the two nearest points, over the share that is kept.
 
     Args:
-        points: Of one kind of file of a way.
-        place: The place.
         sign: Of the direction in which the value gets better.
         rate: How steep the line is where there is one point, by other ways with the same key: another key is
             one of a smaller network. A step on from one point is always worth it.

@@ -28,7 +28,6 @@ def without_training(message: str, *, can_fit: bool) -> str:
     """Return a message with a remedy for a network that was pruned at once.
 
     Args:
-        message: Of a judgement.
         can_fit: Whether ``pruning.reconstruct`` is not set and could be.
 
     >>> without_training(REMEDY, can_fit=True)
@@ -118,11 +117,9 @@ def judge_after(
     """Judge a pruned network after a later stage, against the same dense network and limit.
 
     Args:
-        before: The judgement of the pruned network before.
         reached: Accuracy or R2 after the stage, on the validation part.
         y: As `judge` takes it.
         metric: As `judge` takes it.
-        after: The stage.
 
     >>> y = np.arange(300) % 3
     >>> pruned = judge(0.95, 0.94, y, metric="accuracy", limit=None)

@@ -21,8 +21,6 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
     Nothing of this is kept for other runs: a latency of another moment or machine says nothing here.
 
     Args:
-        settings: For how long.
-        artefacts: The files.
         vocabulary_size: Number of token ids that the files read; 0 where they read images.
 
     Returns:

@@ -20,7 +20,6 @@ def said(asked: Trainer, taken: Trainer, examples: int, *, phases: Mapping[str, 
     Args:
         asked: The settings; null leaves a length open.
         taken: The same with every length a number.
-        examples: Size of the training part.
         phases: Their names, as `PHASES`.
     """
     lines = [_said(name, prefix, asked, taken, examples) for prefix, name in phases.items()]
@@ -45,9 +44,7 @@ def said_of_sharing(sharing: Sharing, taken: Trainer, examples: int) -> list[str
     """Return a line for the values that weights share; none where they do not.
 
     Args:
-        sharing: The settings.
         taken: The settings of training with every length a number.
-        examples: Size of the training part.
     """
     if sharing.values is None:
         return []
@@ -60,9 +57,7 @@ def said_of_int8(aware: QuantizationAware, taken: Trainer, examples: int) -> lis
     """Return a line for quantization-aware training; none where there is none.
 
     Args:
-        aware: The settings.
         taken: The settings of training with every length a number.
-        examples: Size of the training part.
     """
     if not aware.epochs:
         return []

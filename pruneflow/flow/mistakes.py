@@ -83,18 +83,8 @@ def written_mistakes(
 ) -> Mistakes | None:
     """Write ``mistakes.json`` for the first exported file, from answers that are known already.
 
-    Args:
-        found: The answers of all networks.
-        data: The examples.
-        reads: How an example is read.
-        run_dir: Where the file goes.
-        shown: Whether examples are kept.
-
     Returns:
         What was written; None for a regression, which has no classes.
-
-    Raises:
-        PruneflowError: if it cannot be written.
     """
     file = run_dir / MISTAKES_FILE
     file.unlink(missing_ok=True)  # of a run that was carried out anew
@@ -110,9 +100,6 @@ def read_mistakes(run_dir: Path) -> Mistakes | None:
 
     Returns:
         None where there is none: of a regression, and of runs of before.
-
-    Raises:
-        PruneflowError: if the file holds something else.
     """
     file = run_dir / MISTAKES_FILE
     if not os.path.lexists(file):

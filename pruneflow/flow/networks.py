@@ -65,12 +65,8 @@ class Network:
     """A trained network of a run.
 
     Attributes:
-        stage: Where it was taken from.
-        file: Its ``.h5`` file in the folder of the run.
-        size: Size of that file.
         trained: Whether it was trained, here or before it came, or holds initial weights.
         cost: What its training took, when it was done.
-        parameters: Number of its weights, as Keras counts them.
         requested_sparsity: Of the pruned weights together, what was asked for; 0 for a dense network.
         measured_sparsity: The same, as measured.
         layers: Zeros of the pruned weights, as counted; empty for a dense network.
@@ -137,7 +133,6 @@ class Networks:
     """The networks of a run.
 
     Attributes:
-        dense: The baseline.
         pruned: The one that is delivered.
         cut: The one before it that was cut, where zeros came after.
     """
@@ -179,8 +174,6 @@ def pruned_inputs(config: Config, ready: Prepared, *, dense: str, phase: int = 1
     """Everything that the weights of the pruned network depend on, as JSON takes it.
 
     Args:
-        config: The settings.
-        ready: Data, plan and layers.
         dense: Digest of the network that is pruned: the dense one, or the one that was cut.
         phase: 1, or 2 for the zeros after the cut.
     """
@@ -234,11 +227,9 @@ def pruned_network(store: Store, config: Config, ready: Prepared, before: Networ
     """Prune a copy of a network, or take it from the store; its zeros are counted before it is kept.
 
     Args:
-        store: Where finished stages are kept.
         config: The settings of this phase.
         ready: Data, plan and layers of this phase, and whether another one comes.
         before: The dense network, or the one that an earlier phase has cut.
-        run_dir: Folder of the run.
 
     Returns:
         The stripped network; ``pruned.h5``, ``masks.npz`` and ``pruned/`` with its curves are in ``run_dir``,

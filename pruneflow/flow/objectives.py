@@ -54,11 +54,7 @@ def check_shares(names: Sequence[str], cuts: Collection[bool]) -> None:
     """Refuse to compare the share that one cell cuts out with the zeros of another.
 
     Args:
-        names: Names of objectives.
         cuts: Of each cell, whether its pruned network is cut last, without zeros after it.
-
-    Raises:
-        ConfigError: if both occur, and sparsity is an objective.
     """
     require(
         "sparsity" not in names or len(set(cuts)) < 2,

@@ -56,7 +56,6 @@ def run(config: Config, ready: Prepared, run_dir: Path, *, command: str = "") ->
     """Train, prune, export and evaluate, or take from the store what is there; write all below ``run_dir``.
 
     Args:
-        config: What to do.
         ready: What ``prepare(config)`` returned.
         run_dir: An existing folder, of this run alone.
         command: The command line that made the config, for the record.

@@ -33,11 +33,7 @@ def prepare(config: Config, *, share: int | None = None) -> Prepared:
     """Load the data and check everything that can be checked without training.
 
     Args:
-        config: The settings.
         share: Processors of a cell beside others, for threads that are null; None takes all.
-
-    Raises:
-        PruneflowError: whatever would stop the run later.
     """
     with config.device.awaited(share):
         data, seconds = _load(config.dataset)

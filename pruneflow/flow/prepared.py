@@ -18,18 +18,12 @@ class Prepared:
     """The facts that are known before any training.
 
     Attributes:
-        data: The data.
         trainer: How both networks are trained, every length a number.
-        plan: When masks change.
-        selection: The layers to prune.
-        masks: How their masks are decided.
         notes: What has to be said of that, a sentence each.
         lengths: How long both phases are and why, a line each.
         warnings: What must not be overlooked, a sentence each.
-        device: Processor, precision, threads.
         interpreters: TFLite interpreters that run side by side.
         load_seconds: How long loading the data took.
-        exports: How files are made.
         left_out: Kinds of files that cannot be made, and why.
         difference: Largest difference of outputs to those of the network of Keras 3 that came; None where it
             came as Keras 2.

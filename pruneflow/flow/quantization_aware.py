@@ -46,8 +46,6 @@ def check_network(config: Config, data: Data, model: Any) -> None:
     """Refuse a network that tfmot cannot wrap, or that the converter cannot take then; it is tried.
 
     Args:
-        config: The settings.
-        data: What the network reads.
         model: The network, built; it is left as it is.
     """
     epochs = config.quantization_aware.epochs
@@ -70,8 +68,6 @@ def aware_inputs(config: Config, ready: Prepared, *, before: str) -> dict[str, A
     """Everything that the weights of the network depend on, as JSON takes it.
 
     Args:
-        config: The settings.
-        ready: Data and lengths.
         before: Digest of the pruned network, values shared where that is asked for.
     """
     return {

@@ -22,11 +22,7 @@ BESIDE = ("stages", "logger")  # settings that change no result: runs that diffe
 
 
 def write(result: Result, run_dir: Path) -> None:
-    """Write ``run_dir/result.json``.
-
-    Raises:
-        PruneflowError: if it cannot be written.
-    """
+    """Write ``run_dir/result.json``."""
     text = json.dumps(asdict(result), indent=2, allow_nan=False)
     write_file(run_dir / "result.json", (text + "\n").encode())
 
@@ -75,7 +71,6 @@ def finished(
     """Read the result of a run that ended before, in a folder that is taken up.
 
     Args:
-        run_dir: Folder of the run.
         config: Its settings, nested; where stages are kept and who is told does not matter.
         usual: Gives the settings that nobody typed, nested, with the groups of the names that it is given as
             they are chosen; results of before there was a key have had its default.

@@ -39,11 +39,7 @@ def is_done(run_dir: Path) -> bool:
 
 
 def record_failure(run_dir: Path, message: str) -> None:
-    """Leave the message of a failed cell in its folder.
-
-    Raises:
-        PruneflowError: if it cannot be written.
-    """
+    """Leave the message of a failed cell in its folder."""
     write_file(run_dir / FAILURE_FILE, (json.dumps({"message": message}, indent=2) + "\n").encode())
 
 

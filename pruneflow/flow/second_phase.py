@@ -49,9 +49,6 @@ def rehearsed(config: Config, ready: Prepared, model: Any) -> Prepared | None:
 
     Returns:
         What is known of the second phase; None where there is none.
-
-    Raises:
-        ConfigError: for what the second phase could not do.
     """
     if isinstance(config.then, Nothing):
         return None
@@ -79,16 +76,7 @@ def cut_untrained(ready: Prepared, model: Any) -> Any:
 
 
 def prepared(config: Config, known: Prepared, network: Any) -> Prepared:
-    """Return what is known of the second phase once the network is cut.
-
-    Args:
-        config: The settings.
-        known: What `rehearsed` knew of it.
-        network: The cut network.
-
-    Raises:
-        ConfigError: if its options do not fit the weights that are left.
-    """
+    """Return what is known of the second phase once the network is cut."""
     own = settings(config)
     with named():
         selection = selected(own, network)

@@ -62,11 +62,7 @@ def with_shares(store: Store, config: Config, ready: Prepared, network: Network,
 
 
 def require_trained(config: Config, ready: Prepared) -> None:
-    """Refuse a scan where the dense network is untrained.
-
-    Raises:
-        ConfigError: if it is.
-    """
+    """Refuse a scan where the dense network is untrained."""
     trained = bool(ready.trainer.dense_epochs) or config.model.starts_trained
     problem = "there is no trained network to scan, since this one is built untrained"
     require(trained, "trainer.dense_epochs", 0, problem, "Take 1 or more, or model=keras_file.")
@@ -76,9 +72,6 @@ def scan(store: Store, config: Config, ready: Prepared, network: Network) -> Sca
     """Measure each weight masked alone to each level, or take it from the store.
 
     Args:
-        store: Where finished scans are kept.
-        config: Levels and examples.
-        ready: Data, and how masks are decided.
         network: A trained network; it is read anew, so that this one stays as it is.
 
     Returns:

@@ -103,9 +103,6 @@ class Store:
         Args:
             name: Kind of the stage, such as ``"dense"``.
             inputs: Everything that the result depends on, as JSON takes it.
-
-        Raises:
-            PruneflowError: if the store cannot be written.
         """
         digest = digest_of(name, inputs)
         place = self.folder / name / digest
@@ -144,7 +141,6 @@ class Held:
     """A stage that is held.
 
     Attributes:
-        stage: The stage.
         missing: Whether it has to be made.
         facts: What its manifest says of it.
     """

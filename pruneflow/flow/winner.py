@@ -34,13 +34,7 @@ class Tested:
 
 
 def tested(config: Config, folder: Path, kind: str) -> Tested:
-    """Measure a file of a finished run, and its dense network, on the test part.
-
-    Args:
-        config: The settings of the run.
-        folder: Of the run.
-        kind: Kind of the file.
-    """
+    """Measure a file of a finished run, and its dense network, on the test part."""
     ready = prepare(config)
     spec, part, names = ready.data.spec, ready.data.test, tuple(config.trainer.metrics)
     (how,) = (each for each in ready.exports if each.kind == kind)

@@ -174,7 +174,6 @@ def check_output_activation(activation: str, spec: Spec) -> None:
 
     Args:
         activation: ``model.output_activation``.
-        spec: The data.
     """
     require(
         activation == "linear" or spec.targets is None,
@@ -194,8 +193,6 @@ def require_sizes(key: str, values: list[int], *, least: int) -> None:
     """Refuse a list of sizes that is too short, or that has one below 1.
 
     Args:
-        key: The setting.
-        values: Its value.
         least: 0 or 1: the shortest list that is allowed.
     """
     require(

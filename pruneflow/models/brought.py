@@ -31,7 +31,6 @@ class Origin:
 
     Attributes:
         key: The setting, such as ``"model.path"``.
-        value: Its value.
     """
 
     key: str
@@ -41,8 +40,6 @@ class Origin:
         """Refuse what is no network for the data.
 
         Args:
-            model: What the user brought.
-            spec: The data.
             output: ``"auto"``, or what the outputs are: ``"logits"`` or ``"probabilities"``.
 
         Returns:
@@ -63,7 +60,6 @@ class Origin:
 
         Args:
             model: What the user brought; anything else than a subclassed network is returned as it is.
-            spec: The data.
 
         Raises:
             ConfigError: if it cannot be called on an example of the data.

@@ -50,12 +50,7 @@ class Custom(Model):
         return {"option": self.option_name, **found, "output": self.output, "trained": self.trained}
 
     def build(self, spec: Spec) -> Any:
-        """Call the function.
-
-        Raises:
-            ConfigError: if there is no such function, or if what it returns does not fit the data.
-            PruneflowError: if it raises.
-        """
+        """Call the function."""
         network = self._origin.connected(self._as_keras_2(self._called(spec)), spec)
         fitted = self._origin.fitted(network, spec, output=self.output)
         said = pixels_said(fitted) if spec.kind == "image" else None

@@ -61,9 +61,6 @@ def description_in(path: Path) -> dict[str, Any]:
 
     Returns:
         ``class_name`` and ``config``, as JSON has them.
-
-    Raises:
-        PruneflowError: if there is no network in it whose layers are known.
     """
     if path.is_dir():
         found = _of_saved_model(path)

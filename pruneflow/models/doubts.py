@@ -20,9 +20,6 @@ def guessing(accuracy: float, spec: Spec, examples: int, who: str = "The network
 
     Args:
         accuracy: On examples that it is to know, [0, 1].
-        spec: The data.
-        examples: Their number.
-        who: What the network is called.
 
     Returns:
         What is likely to be wrong; empty where it is better than chance, and for numbers to predict.
@@ -74,9 +71,6 @@ def better_reading(
 
     Args:
         accuracy_of: Of a range, on examples whose pixels are given in it.
-        given: The range by which it guesses.
-        spec: The data.
-        examples: Their number.
 
     Returns:
         None where it guesses in every range, and for data without pixels.

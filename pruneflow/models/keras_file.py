@@ -64,21 +64,12 @@ class KerasFile(Model):
         return {"option": self.option_name, "file": digest_of_files(self._path), **read}
 
     def check(self, spec: Spec) -> None:
-        """Refuse what is certainly no network of Keras.
-
-        Raises:
-            PruneflowError: if the file is missing or broken.
-        """
+        """Refuse what is certainly no network of Keras."""
         super().check(spec)
         check_file(self._path)
 
     def build(self, spec: Spec) -> Any:
-        """Load the network.
-
-        Raises:
-            ConfigError: if it does not fit the data.
-            PruneflowError: if it cannot be loaded.
-        """
+        """Load the network."""
         policy = backend.keras().mixed_precision.global_policy().name
         if policy != "float32":
             raise ConfigError.of(

@@ -53,11 +53,7 @@ class SavedNetwork:
 
 
 def check_file(path: Path) -> None:
-    """Refuse what is certainly no network of Keras, without loading TensorFlow.
-
-    Raises:
-        PruneflowError: if it is missing, of another kind or broken.
-    """
+    """Refuse what is certainly no network of Keras, without loading TensorFlow."""
     if not path.exists():
         raise PruneflowError(f"{path}: no such file. model.path takes {FORMATS}.")
     for file in path.rglob("*") if path.is_dir() else [path]:

@@ -18,7 +18,6 @@ def narrower(model: Model, spec: Spec, share: float) -> Model:
 
     Args:
         model: A network with `Model.widths`.
-        spec: Of the data.
         share: Of the parameters of ``model``, (0, 1].
     """
     wanted = share * model.parameters(spec)

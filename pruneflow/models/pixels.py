@@ -27,7 +27,6 @@ class Said:
     """The statement of a network, by the first layer that changes values, on the pixels that it reads.
 
     Attributes:
-        layer: Its name.
         span: Lowest and highest value of a pixel; None where they are other than 0 and 1, and not known.
     """
 

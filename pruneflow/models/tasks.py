@@ -126,11 +126,7 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Prediction of numbers, one output each.
-
-    Attributes:
-        targets: What is predicted.
-    """
+    """Prediction of numbers, one output each."""
 
     headline = "r2"
 

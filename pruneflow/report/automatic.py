@@ -12,11 +12,7 @@ from pruneflow.runtime.terminal import console
 
 
 def report_run(folder: Path) -> None:
-    """Make the page of a run that has just finished, and say where it is.
-
-    Raises:
-        PruneflowError: if it cannot be made.
-    """
+    """Make the page of a run that has just finished, and say where it is."""
     from pruneflow.report.run_page import write_run_report  # loads the plotting library
 
     # pruneflow.report would refuse the folder, which is that of a run that failed
@@ -24,11 +20,7 @@ def report_run(folder: Path) -> None:
 
 
 def report_sweep(folder: Path) -> None:
-    """Make the page of all runs of a sweep, and say where it is.
-
-    Raises:
-        PruneflowError: if it cannot be made.
-    """
+    """Make the page of all runs of a sweep, and say where it is."""
     from pruneflow.report.collect import collect
     from pruneflow.report.page import REPORT
     from pruneflow.report.sweep_page import write_sweep_report

@@ -66,7 +66,6 @@ class Picture:
         name: Stem of its files.
         title: Heading above it.
         alt: What it shows, for those who cannot see it.
-        figure: The drawing.
         caption: What to know when reading it; empty for nothing.
         tips: Text shown over a part of it, by the part's ``gid``.
         links: Where a part leads, by its ``gid``.
@@ -83,11 +82,7 @@ class Picture:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw everything in the block in the style of the reports, whatever the user's own settings are.
-
-    Raises:
-        PruneflowError: if matplotlib cannot be imported with these.
-    """
+    """Draw everything in the block in the style of the reports, whatever the user's own settings are."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it looks for fonts, once
     try:
         import matplotlib
@@ -114,11 +109,9 @@ def figure(
     """An empty figure and its axes: one, or a list of several below each other.
 
     Args:
-        rows: How many.
         height: Inches.
         width: Inches.
         ratios: Heights of the axes, relative to each other.
-        shared: Whether they have one x axis together.
     """
     from matplotlib.figure import Figure
 

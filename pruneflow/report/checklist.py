@@ -13,11 +13,7 @@ YOURS = "yours to say"
 
 
 def checklist(grid: Grid) -> list[tuple[str, str]]:
-    """Return each question of the list, and the answer of the runs.
-
-    Args:
-        grid: The runs, on the same data.
-    """
+    """Return each question of the list, and the answer of the runs."""
     points = [point for mark in grid.marks for point in mark.points]
     return [*_of_method(points), *_of_experiments(points), *_of_results(grid, points), *_of_controls(points)]
 

@@ -20,8 +20,6 @@ class Run:
 
     Attributes:
         name: Its folder, as seen from the one that all of them are in.
-        folder: Its folder.
-        result: Its result.
     """
 
     name: str
@@ -51,9 +49,7 @@ class Collected:
     """The runs below some folders.
 
     Attributes:
-        folders: The folders.
         runs: The runs that have finished, by name.
-        failed: The runs that failed.
         left_out: What could not be read or is not there yet.
     """
 

@@ -32,9 +32,6 @@ def read_curves(folder: Path) -> dict[str, Curve]:
     """All scalars of the event files that lie in ``folder`` itself, by tag.
 
     A file that breaks off, as of a run that is under way, is read as far as it goes.
-
-    Raises:
-        PruneflowError: for a file that holds something else.
     """
     found: dict[str, dict[int, float]] = {}
     for file in sorted(folder.glob("*tfevents*")):

@@ -18,8 +18,6 @@ def show_done(result: Result, run_dir: Path, *, in_sweep: bool = False) -> None:
     """Print the last lines of a run, of which one for each exported file is made to grep.
 
     Args:
-        result: The result.
-        run_dir: Folder of the run.
         in_sweep: Whether the run is part of a sweep, which ends with advice of its own.
     """
     if not in_sweep:
@@ -47,8 +45,6 @@ def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path, *, searched: 
     """Print the last lines of a sweep, of which one is made to grep.
 
     Args:
-        cells: How its cells ended.
-        sweep_dir: Folder of the sweep.
         searched: Whether it searched for one file, which its answer is about.
     """
     kept = [cell for cell in cells if cell.result and not marked(cell.result.judgement)]

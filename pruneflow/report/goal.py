@@ -35,14 +35,7 @@ class GoalMissedError(PruneflowError):
 
 
 def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[Path]) -> None:
-    """Print what the last network gave, and write what is known so far.
-
-    Args:
-        folder: Of the search.
-        goal: What is looked for.
-        tried: The networks so far.
-        cells: The folder of each.
-    """
+    """Print what the last network gave, and write what is known so far."""
     last, found = tried[-1], best(goal, tried)
     number = len(tried)
     console.print(f"Network {number}  {' '.join(last.proposal.words)}", markup=False, soft_wrap=True)
@@ -68,12 +61,7 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
 
 
 def add_test(folder: Path, found: Tested) -> None:
-    """Add the figures of the winner on the test part to ``goal.json``.
-
-    Args:
-        folder: Of the search.
-        found: The figures.
-    """
+    """Add the figures of the winner on the test part to ``goal.json``."""
     write_file(folder / GOAL_FILE, _as_json({**read_json(folder / GOAL_FILE), "test": asdict(found)}))
 
 
@@ -223,7 +211,6 @@ def script_for(name: str, script: str, names: Sequence[str]) -> str:
     """Return ``use.py`` of a run for one of its files, which it takes where none is typed.
 
     Args:
-        name: The file.
         script: The script; it names one of the files.
         names: All files of the run.
 

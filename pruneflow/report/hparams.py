@@ -51,9 +51,6 @@ def write(run_dir: Path, differing: Differing) -> None:
     Args:
         run_dir: Folder of the run, with ``result.json``.
         differing: The settings, by short name, in which the run differs from others.
-
-    Raises:
-        PruneflowError: if a file cannot be written.
     """
     result = results.read(run_dir)
     end = (run_dir / "result.json").stat().st_mtime
@@ -73,11 +70,7 @@ def write(run_dir: Path, differing: Differing) -> None:
 
 
 def write_failed(run_dir: Path, config: Config, differing: Differing) -> None:
-    """Write that a run failed, for each file that it would have exported.
-
-    Raises:
-        PruneflowError: if a file cannot be written.
-    """
+    """Write that a run failed, for each file that it would have exported."""
     now = time.time()
     for export in config.export.exports():
         settings = _settings(plain(config), export.kind, differing)

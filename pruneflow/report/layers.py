@@ -35,7 +35,6 @@ class LayerRow:
     """A layer of the drawing.
 
     Attributes:
-        name: Of the layer.
         cells: Bars by the name of their column; units have none or several.
     """
 
@@ -67,16 +66,9 @@ COLUMNS = {"multiply-adds": "multiply_adds", "bytes": "bytes", "bytes after gzip
 def layer_rows(folder: Path, result: Result) -> list[LayerRow]:
     """Compare the layers of the first exported file with those of the dense file of its kind.
 
-    Args:
-        folder: Folder of the run.
-        result: Its result.
-
     Returns:
         A row for each layer that has weights, and sums below; none where a file is gone, or where the files
         are not those of one network.
-
-    Raises:
-        PruneflowError: naming a file that is damaged.
     """
     file = result.tflite[0]
     places = folder / file.dense_file, folder / file.file

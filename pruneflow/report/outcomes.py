@@ -24,7 +24,6 @@ class CellOutcome:
 
     Attributes:
         name: Folder name of the cell.
-        result: Its result, or None.
         failure: Its message where it failed; empty otherwise.
     """
 
@@ -37,7 +36,6 @@ def outcomes(sweep_dir: Path, cells: Mapping[str, Sequence[str]]) -> list[CellOu
     """Read how each cell ended.
 
     Args:
-        sweep_dir: Folder of the sweep.
         cells: Name of each cell, and its overrides: Hydra keeps them in the folder that the cell ran in,
             whatever ``hydra.sweep.subdir`` made of its name.
     """
@@ -59,7 +57,6 @@ def outcome_in(name: str, folder: Path | None) -> CellOutcome:
     """Read how one cell ended.
 
     Args:
-        name: Name of the cell.
         folder: Its folder; None where there is none.
     """
     if folder and (message := failure_in(folder)) is not None:

@@ -58,9 +58,7 @@ def write_page(file: Path, template: str, pictures: Sequence[Picture], **values:
 
     Args:
         file: Where it goes, ``.../<name>.html``; the pictures go to ``.../<name>/``.
-        template: Name of the template.
         pictures: What is drawn; the template gets them in this order, as elements of the page.
-        values: What else the template shows.
 
     Raises:
         PruneflowError: if there is a file that is no page of ours, or it cannot be written.
@@ -88,11 +86,7 @@ def write_page(file: Path, template: str, pictures: Sequence[Picture], **values:
 
 
 def require_own(file: Path) -> None:
-    """Refuse to write over a page that pruneflow did not make, and over its pictures.
-
-    Raises:
-        PruneflowError: naming what is in the way.
-    """
+    """Refuse to write over a page that pruneflow did not make, and over its pictures."""
     folder = file.with_suffix("")
     if not file.parent.is_dir():
         raise PruneflowError(

@@ -34,8 +34,6 @@ class Point:
     """One exported file of one run.
 
     Attributes:
-        run: The run.
-        file: The file.
         settings: Every setting, by its dotted key; an option's name under that of its group.
         part: The part that it is compared with others on, ``"test"`` or ``"validation"``.
     """
@@ -242,11 +240,7 @@ def points_of(runs: Sequence[Run]) -> list[Point]:
 
 
 def grid_of(points: Sequence[Point]) -> Grid:
-    """Sort points into marks and groups.
-
-    Args:
-        points: One or more, on the same data.
-    """
+    """Sort points into marks and groups."""
     keys = differing(points)
     named = labels(keys)
     group_keys, lined = _group_keys(points, keys)

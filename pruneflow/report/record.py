@@ -22,15 +22,7 @@ FINAL = "final/"  # begins the tags of figures that are no curves
 
 
 def record_of_run(folder: Path, sweep: Path | None) -> Record:
-    """Read a run that is done or failed.
-
-    Args:
-        folder: Its folder.
-        sweep: Folder of the sweep that it is part of.
-
-    Raises:
-        PruneflowError: if something in the folder cannot be read.
-    """
+    """Read a run that is done or failed."""
     failure = failure_in(folder)
     scalars = {place.name: read_curves(place) for place in sorted(folder.iterdir()) if is_folder(place)}
     last = folder / ("result.json" if failure is None else FAILURE_FILE)

@@ -42,12 +42,7 @@ def run_pictures(folder: Path, result: Result, mistakes: Mistakes | None) -> Ite
     """Draw all that there is to draw of a run; what its files do not have is left out.
 
     Args:
-        folder: Folder of the run.
-        result: Its result.
         mistakes: The answers of its exported file; None where they are not known.
-
-    Raises:
-        PruneflowError: naming a file that holds something else.
     """
     yield _sparsities(result)
     for name, cut in ((SCAN_FILE, False), (OF_CUT, True)):
@@ -66,11 +61,7 @@ def run_pictures(folder: Path, result: Result, mistakes: Mistakes | None) -> Ite
 
 
 def _read_masks(file: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[dict[str, _Mask], int]:
-    """The first masks of a file by weight, and how many there are.
-
-    Raises:
-        PruneflowError: if it holds anything else than masks of these shapes.
-    """
+    """The first masks of a file by weight, and how many there are."""
     try:
         if not (file.is_file() and zipfile.is_zipfile(file)):
             raise ValueError("it is no archive of arrays")

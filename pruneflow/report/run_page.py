@@ -53,17 +53,7 @@ FILES = {
 
 
 def write_run_report(folder: Path) -> Path:
-    """Make ``report.html`` of a run that has finished, and its pictures in ``report/``.
-
-    Args:
-        folder: Folder of the run.
-
-    Returns:
-        The page.
-
-    Raises:
-        PruneflowError: if its result cannot be read, or the page not be written.
-    """
+    """Make ``report.html`` of a run that has finished, and its pictures in ``report/``."""
     result, page = results.read(folder), folder / REPORT
     with styled():
         mistakes = read_mistakes(folder)

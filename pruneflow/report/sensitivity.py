@@ -24,11 +24,7 @@ COLUMNS = ("weight", "size", "share", "asked", "sparsity", "loss", "accuracy", "
 
 
 def read(file: Path) -> Scan:
-    """Read a scan back.
-
-    Raises:
-        PruneflowError: if the file holds something else.
-    """
+    """Read a scan back."""
     try:
         return Scan.of(json.loads(file.read_bytes()))
     except ValueError as error:
@@ -89,15 +85,7 @@ def _mean_rise(scan: Scan, each: Scanned) -> float:
 
 
 def write(scan: Scan, folder: Path) -> Path:
-    """Write ``sensitivity.json``, ``sensitivity.csv`` and the page with its pictures.
-
-    Args:
-        scan: The scan.
-        folder: An existing folder.
-
-    Returns:
-        The page.
-    """
+    """Write ``sensitivity.json``, ``sensitivity.csv`` and the page with its pictures."""
     write_file(folder / SCAN_FILE, json.dumps(asdict(scan), indent=2).encode())
     write_file(folder / "sensitivity.csv", _csv(scan).encode(errors="replace"))
     head, *rows = _cells(scan)
@@ -125,7 +113,6 @@ def picture(scan: Scan, *, cut: bool = False) -> Picture:
     """Draw accuracy, and the increase of the loss, over the share of each weight that is masked.
 
     Args:
-        scan: The scan.
         cut: Whether it is of the network that was cut, beside that of the dense one.
     """
     drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.5, ratios=[1, 1], shared=True)

@@ -44,7 +44,6 @@ class Verdict:
 
     Attributes:
         measure: What is counted.
-        criterion: Its name.
         won: Sparsities at which its mean over the seeds is above the control of the same size.
         points: Sparsities at which the control has networks as small and as large.
         difference: Mean difference of the accuracy there; None where there is no such point.
@@ -86,9 +85,6 @@ class Study:
 
 def study_of(grid: Grid) -> Study | None:
     """Compare runs of ``criterion=small_dense`` with others that differ in criterion and sparsity alone.
-
-    Args:
-        grid: Runs on the same data.
 
     Returns:
         None where the runs are no such study.
@@ -162,8 +158,6 @@ def study_picture(study: Study, grid: Grid, suffix: str) -> Picture:
     """Draw accuracy along each measure, a line for each criterion.
 
     Args:
-        study: What is drawn.
-        grid: Its runs.
         suffix: Ends the names of the files, where there are several data sets.
     """
     drawn, panels = figure(rows=len(study.measures), height=2.3 * len(study.measures))

@@ -11,12 +11,7 @@ from pruneflow.report.study import Study, Verdict
 
 
 def study_part(study: Study, grid: Grid) -> dict[str, Any]:
-    """Return what the template of a sweep shows of a study.
-
-    Args:
-        study: The comparison.
-        grid: Its runs.
-    """
+    """Return what the template of a sweep shows of a study."""
     return {
         "sentence": study.sentence,
         "columns": [

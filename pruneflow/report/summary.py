@@ -94,7 +94,6 @@ def export_row(result: Result, file: TfliteResult, *, share_named: bool = False)
     """The row of one of the exported files.
 
     Args:
-        result: The result.
         file: The file among its ``tflite``.
         share_named: Whether the sparsity says what it is a share of, beside rows of the other kind.
     """

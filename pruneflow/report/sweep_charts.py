@@ -96,7 +96,6 @@ def sweep_pictures(grid: Grid, suffix: str, links: Mapping[str, str]) -> Iterato
     """Draw the runs of one data set; what was not measured has no chart.
 
     Args:
-        grid: They, sorted.
         suffix: Ends the names of the files, where there are several data sets.
         links: Where the page of each run lies, by its name.
     """

@@ -30,11 +30,7 @@ def write_sweep_report(collected: Collected, page: Path) -> Path:
     """Make a page of all runs that were found, and its pictures in a folder of the same name.
 
     Args:
-        collected: The runs.
         page: Where it goes, ``.../<name>.html``.
-
-    Raises:
-        PruneflowError: if no run has finished, or the page cannot be written.
     """
     if not collected.runs and not collected.failed:
         raise PruneflowError(

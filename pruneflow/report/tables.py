@@ -34,7 +34,6 @@ def show_config(changed: Mapping[str, Any] | None, command: str) -> None:
 
     Args:
         changed: Nested dictionaries; None says nothing about settings.
-        command: As it is typed.
     """
     console.print(command, style="bold", markup=False, soft_wrap=True)
     if changed is not None:
@@ -191,12 +190,7 @@ def _size_table(result: Result) -> Table:
 
 
 def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> None:
-    """Print the trainings of each cell, and as the last line what is to be trained in all.
-
-    Args:
-        names: Of the cells.
-        cells: The trainings of each.
-    """
+    """Print the trainings of each cell, and as the last line what is to be trained in all."""
     columns = list(dict.fromkeys(each.name for cell in cells for each in cell))
     made = Table("cell", *columns, box=None, pad_edge=False)
     for name, cell in zip(names, cells, strict=True):

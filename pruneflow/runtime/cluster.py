@@ -98,9 +98,6 @@ def of_slurm(environment: Mapping[str, str]) -> Cluster:
 
     Args:
         environment: With ``SLURM_PROCID`` and so on, as ``srun`` sets them.
-
-    Raises:
-        ConfigError: if a variable is missing or has another form.
     """
     try:
         nodes = _hosts(_first(environment, "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST"))

@@ -15,9 +15,6 @@ def require_own_tensorflow(what: str) -> None:
 
     Args:
         what: The work, such as ``"run"``.
-
-    Raises:
-        ConfigError: in a process that was forked from one that had used TensorFlow.
     """
     if _inherited:
         raise ConfigError(

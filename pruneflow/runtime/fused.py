@@ -99,7 +99,6 @@ def adam(weight: Any, first: Any, second: Any, gradient: Any, rates: Any) -> Val
     """Move ``weight`` as Adam does (Kingma and Ba 2015, arXiv 1412.6980), in the order of Keras' arithmetic.
 
     Args:
-        weight: A variable.
         first: First moment, a variable of its shape, moved too.
         second: Second moment, likewise.
         gradient: Of its shape.

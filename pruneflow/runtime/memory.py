@@ -44,9 +44,6 @@ def require_memory(key: str, value: object, needed: int, what: str, remedy: str)
     """Refuse a setting that asks for more memory than there is.
 
     Args:
-        key: Its key.
-        value: Its value.
-        needed: Bytes.
         what: What takes them, such as ``"its weights"``.
         remedy: What to do, a sentence.
     """

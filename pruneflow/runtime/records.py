@@ -89,7 +89,6 @@ def fitted(value: Any, kind: Any, where: str = "") -> Any:
     newer version wrote them.
 
     Args:
-        value: What was read.
         kind: A dataclass, a list, tuple or dictionary of one type, a tuple of several, a scalar,
             or one of these or None.
         where: Path to the value, such as ``pruned.layers[0]``; empty for all of it.

@@ -132,7 +132,6 @@ def ended(child: subprocess.Popen[bytes], meanwhile: Callable[[], object]) -> in
     """Wait for a child, and answer signals that are held back meanwhile.
 
     Args:
-        child: The process.
         meanwhile: Called every `POLL_S` seconds, and once more when it has ended.
 
     Returns:

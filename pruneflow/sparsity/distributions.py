@@ -122,11 +122,7 @@ class Uniform(Distribution):
 
 @dataclass(kw_only=True)
 class _Floored(Distribution):
-    """Keeps a part of every weight.
-
-    Attributes:
-        min_density: Least fraction of a weight that is kept, [0, 1).
-    """
+    """Keeps a part of every weight."""
 
     min_density: float
 
@@ -143,11 +139,7 @@ class _Floored(Distribution):
         )
 
     def check(self, sparsity: float) -> None:
-        """Check that the floor leaves room for ``sparsity``.
-
-        Raises:
-            ConfigError: if it does not.
-        """
+        """Check that the floor leaves room for ``sparsity``."""
         most = round(1 - sparsity, 9)
         require(
             self.min_density <= most,
@@ -241,11 +233,7 @@ class Scanning(_Floored):
 
 @dataclass(kw_only=True)
 class AfterScan(Scanning):
-    """The same once the scan is known; nothing that can be chosen.
-
-    Attributes:
-        scan: The scan.
-    """
+    """The same once the scan is known; nothing that can be chosen."""
 
     scans: ClassVar[bool] = False
 

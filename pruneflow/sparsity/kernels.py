@@ -22,7 +22,6 @@ class Kernel:
     Attributes:
         name: Within the layer, such as ``"kernel"`` or ``"forward/kernel"``.
         variable: Its ``tf.Variable``, in full precision.
-        layout: How it is read as a matrix.
     """
 
     name: str

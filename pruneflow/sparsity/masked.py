@@ -21,7 +21,6 @@ class MaskedWeight:
     """A weight and the variables beside it.
 
     Attributes:
-        layer: Name of the layer.
         name: ``layer/weight``.
         weight: The variable that is pruned.
         mask: Of its shape; 1 = kept. Boolean, one byte per element; tfmot's is of numbers.
@@ -43,7 +42,6 @@ class Masked:
     Attributes:
         model: The network, of Keras 2 or 3.
         plan: When masks change, and what of.
-        weights: What is pruned, in the order of the plan.
         step: Steps that have begun, counted from 1.
     """
 

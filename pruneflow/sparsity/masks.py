@@ -38,8 +38,6 @@ class Prunable:
 
     Attributes:
         name: ``layer/weight``; the layer may have slashes in its name.
-        shape: Its shape.
-        layout: How it is read as a matrix.
     """
 
     name: str
@@ -93,10 +91,6 @@ class MaskPlan:
 
     Attributes:
         plan: When masks change, and the sparsity then.
-        structure: What is removed together.
-        criterion: What is worth keeping.
-        distribution: How sparsity is shared among the weights.
-        prunables: The weights.
         seed: Of the run, for criteria that draw.
     """
 
@@ -211,7 +205,6 @@ class MaskPlan:
         """Zeros of the mask of one weight after ``step`` steps, within `tolerance`.
 
         Args:
-            name: Of the weight.
             step: Any step of the pruning phase, 0 or more.
 
         Returns:
@@ -429,7 +422,6 @@ def _rank(units: Sequence[Units], floors: Sequence[int], zeros: int) -> tuple[li
     """Rank units of several weights together.
 
     Args:
-        units: Of each weight.
         floors: Elements that each keeps at least.
         zeros: Elements to mask of all weights; fewer are masked where floors leave no more.
 

@@ -21,12 +21,9 @@ class WeightSparsity:
     """Requested and measured sparsity of one weight.
 
     Attributes:
-        name: Name of the layer.
         weight: Name of the weight in the layer, such as ``"kernel"``.
-        shape: Shape of the weight.
         requested_sparsity: What was asked for, [0, 1); None where weights are ranked together.
         measured_sparsity: Zeros / size, counted, [0, 1].
-        zeros: Number of zeros, counted.
         masked: Number of positions that the mask holds at zero.
         expected: Number of positions that it should hold; None where weights are ranked together.
         tolerance: How far it may be from that, where what is removed together differs in size.

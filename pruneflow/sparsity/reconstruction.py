@@ -26,7 +26,6 @@ def notes(model: Any, prunables: Iterable[Prunable]) -> list[str]:
 
     Args:
         model: A built model of Keras 2 or 3.
-        prunables: The weights to prune.
     """
     known, left = multiplied(model), list(prunables)
     wide = [each.name for each in left if each.name in known and _is_wide(each)]

@@ -99,9 +99,6 @@ class Pruning:
 
         Args:
             epochs: Epochs of the pruning phase; None where they follow from the data.
-            structure: What is removed together.
-            criterion: What is worth keeping.
-            distribution: How sparsity is shared among the weights.
         """
         if self.engine == "tfmot":
             self._check_tfmot(structure, criterion, distribution)

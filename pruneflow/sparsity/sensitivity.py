@@ -18,12 +18,7 @@ Curve = list[tuple[float, float]]  # (share that is masked, damage), ascending a
 
 @dataclass(kw_only=True)
 class Sensitivity:
-    """The settings of a scan.
-
-    Attributes:
-        levels: Shares to which each weight is masked alone, ascending, (0, 1).
-        examples: Most examples of the validation part that each is measured on.
-    """
+    """The settings of a scan."""
 
     levels: list[float]
     examples: int
@@ -158,7 +153,6 @@ def shares(
 
     Args:
         curves: Damage of each weight, as `curve_of` gives it.
-        sizes: Elements of each weight.
         sparsity: Of all together, [0, most].
         most: Largest share of one weight.
 

@@ -20,12 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(kw_only=True)
 class Sharing:
-    """Values that the weights share after pruning.
-
-    Attributes:
-        values: Most different values of each pruned weight, zero not counted; null shares none.
-        epochs: Epochs in which the shared values are trained.
-    """
+    """Values that the weights share after pruning."""
 
     values: int | None
     epochs: int = at_most(1_000_000)
@@ -44,11 +39,7 @@ class Sharing:
         require(not self.epochs or self.values is not None, "sharing.epochs", self.epochs, problem, remedy)
 
     def check_exports(self, option: str, kinds: Collection[str]) -> None:
-        """Refuse as many values as int4 has levels anyway.
-
-        Raises:
-            ConfigError: if all of them are int4, and would not be smaller.
-        """
+        """Refuse as many values as int4 has levels anyway."""
         fits = self.values is None or self.values < LEVELS or {*kinds} != {"int4"}
         problem = f"export={option} has {LEVELS} levels anyway, so that as many shared values add nothing"
         remedy = "Take 8 or fewer, leave it out, or take another export."

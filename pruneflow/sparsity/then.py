@@ -28,11 +28,7 @@ _KEYS = {
 
 @dataclass(kw_only=True)
 class Then:
-    """The base of the options for the time after the first pruning phase.
-
-    Attributes:
-        name: Label in tables.
-    """
+    """The base of the options for the time after the first pruning phase."""
 
     option_name: ClassVar[str]  # as chosen on the command line; set by @option
 
@@ -51,13 +47,7 @@ class Nothing(Then):
 @option("then", "unstructured")
 @dataclass(kw_only=True)
 class Zeros(Then):
-    """Zeros in the weights that the cut has left; what is not said here is as in the first phase.
-
-    Attributes:
-        structure: What is masked together.
-        final_sparsity: Share of zeros at the end, [0, 1).
-        epochs: Epochs of the phase; null takes ``trainer.epochs``.
-    """
+    """Zeros in the weights that the cut has left; what is not said here is as in the first phase."""
 
     structure: Structure
     final_sparsity: float

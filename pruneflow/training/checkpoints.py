@@ -90,7 +90,6 @@ def latest(file: Path, together: Replicas | None = None) -> Checkpoint | None:
 
     Args:
         file: Where it lies; with several workers only that of the chief is read.
-        together: The replicas that are trained.
     """
     try:
         content = file.read_bytes() if file.is_file() else None  # a pipe would be waited for
@@ -159,7 +158,6 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         """Set up, without reading or writing.
 
         Args:
-            file: The checkpoint file.
             events: Folder of the phase's TensorBoard files.
             every_seconds: Least seconds between two checkpoints; None writes none.
             kept: What to keep of other callbacks.

@@ -14,12 +14,7 @@ from pruneflow.training.metrics import HEADLINES, METRICS, metric
 
 @dataclass(kw_only=True)
 class TensorBoard:
-    """The additions to the curves of the pruning phase; each takes space on the disk.
-
-    Attributes:
-        histograms: Whether the weights that are kept are shown at the end of each epoch.
-        masks: Whether masks are shown as pictures, before training and at each update.
-    """
+    """The additions to the curves of the pruning phase; each takes space on the disk."""
 
     histograms: bool
     masks: bool

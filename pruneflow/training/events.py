@@ -19,7 +19,6 @@ def event_file(summaries: Iterable[Any], *, step: int, seconds: float) -> bytes:
 
     Args:
         summaries: ``Summary`` messages of TensorBoard, with one value each.
-        step: Step of all of them.
         seconds: Wall time of all of them, since the epoch.
     """
     from tensorboard.compat.proto.event_pb2 import Event

@@ -56,7 +56,6 @@ class Phase:
     Attributes:
         seconds: Wall time of the phase, validation included.
         examples_per_second: Training examples per second, validation not included; None without training.
-        epochs: Epochs that were trained.
     """
 
     seconds: float
@@ -87,16 +86,7 @@ class Fit:
 
     Attributes:
         name: ``"dense"``, ``"cut"`` or ``"pruned"``.
-        epochs: Epochs.
-        batch_size: Examples per step.
-        learning_rate: Learning rate of the first step.
-        decay: How it falls.
-        optimizer: Name of the optimizer.
-        optimizer_parameters: Its parameters.
-        early_stopping: When to stop before the last epoch.
         seed: Fixes batch order, augmentation and dropout.
-        loss: Name of the loss.
-        metrics: Names of metrics that are watched beside the headline.
         augmentation: How examples of the training part are changed at random; None leaves them as they are.
     """
 
@@ -148,7 +138,6 @@ class Fit:
         Args:
             model: A built ``tf_keras.Model``; in a pruning phase that of ``masked``.
             data: Trained on ``data.train``, watched on ``data.validation``.
-            journal: Where the phase writes.
             masked: The model under its masks; early stopping waits for the end of its plan. None trains
                 without pruning.
             again: Builds the model anew, on replicas where there are any; None trains on one device.

@@ -20,9 +20,6 @@ def saliencies(
 
     Args:
         model: A ``tf_keras.Model``; it is not changed.
-        part: The examples.
-        spec: What the model reads.
-        variables: The weights, by name.
         loss: Name of the loss, of `pruneflow.training.metrics.LOSSES`.
     """
     from pruneflow.datasets.batches import evaluation_batches

@@ -21,7 +21,6 @@ def loss(task: Task, name: str) -> Any:
     """The loss to train with, mean over the batch.
 
     Args:
-        task: What the network is asked for.
         name: Of `pruneflow.training.metrics.LOSSES`.
     """
     if isinstance(task, Classification):
@@ -33,7 +32,6 @@ def metrics(task: Task, names: Sequence[str]) -> list[Any]:
     """Return the metrics of training: the headline of the task, then those that are named.
 
     Args:
-        task: What the network is asked for.
         names: Of `pruneflow.training.metrics.METRICS`.
     """
     return [_headline(task), *(_OnOutputs(task, name) for name in names)]
@@ -43,7 +41,6 @@ def measured(task: Task, name: str, outcome: FloatArray, truth: npt.NDArray[Any]
     """The value of a metric over all examples.
 
     Args:
-        task: What the network was asked for.
         name: Of `pruneflow.training.metrics.METRICS`.
         outcome: As `Task.outcome` gives it.
         truth: As `Task.truth` gives it.

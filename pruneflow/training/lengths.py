@@ -13,12 +13,7 @@ FEWEST_STEPS, FEWEST_UPDATES = 100, 10  # of a pruning phase; with fewer there i
 
 @dataclass(frozen=True)
 class Usual:
-    """The length of a phase on many examples, as in the guide "Pruning in Keras".
-
-    Attributes:
-        epochs: Epochs.
-        batch_size: Examples per step.
-    """
+    """The length of a phase on many examples, as in the guide "Pruning in Keras"."""
 
     epochs: int
     batch_size: int

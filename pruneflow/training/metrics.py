@@ -112,7 +112,6 @@ def check_task(spec: Spec, loss: str, metrics: Sequence[str], monitor: str | Non
     """Refuse names that are of another task than the data.
 
     Args:
-        spec: The data.
         loss: ``trainer.loss``.
         metrics: ``trainer.metrics``.
         monitor: ``trainer.early_stopping.monitor``; None where nothing stops early.

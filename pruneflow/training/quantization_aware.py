@@ -16,11 +16,7 @@ PREFIX = "quant_"  # of the names of layers that tfmot wraps
 
 @dataclass(kw_only=True)
 class QuantizationAware:
-    """Training after all pruning, in which weights and activations are rounded as an int8 file rounds them.
-
-    Attributes:
-        epochs: Its epochs; 0 leaves it out.
-    """
+    """Training after all pruning, with weights and activations rounded as an int8 file rounds them."""
 
     epochs: int = at_most(1_000_000)
 
@@ -29,11 +25,7 @@ class QuantizationAware:
         require(self.epochs >= 0, KEY, self.epochs, "allowed are whole numbers from 0", "0 leaves it out.")
 
     def check_exports(self, option: str, kinds: Collection[str], *, layers: Collection[str]) -> None:
-        """Refuse files other than int8 in every layer.
-
-        Raises:
-            ConfigError: if one of them is another one.
-        """
+        """Refuse files other than int8 in every layer."""
         fits = {*kinds} == {"int8"} and "*" in layers
         problem = f"it trains for a file that is int8 in every layer, and export={option} makes another one"
         remedy = f"Take export=int8 with all layers, or {KEY}=0."
@@ -78,7 +70,6 @@ def inner_weights(model: Any, wrapped: Any) -> dict[str, Any]:
     """Return the variables of a wrapped network by the names that they have in the network, ``layer/weight``.
 
     Args:
-        model: The network.
         wrapped: What `fake_quantized` made of it.
 
     Raises:

@@ -41,9 +41,7 @@ def score(task: Task, outcome: FloatArray, y: npt.NDArray[Any], names: Sequence[
     """Loss and metrics.
 
     Args:
-        task: What the network is asked for.
         outcome: What it says, as `Task.outcome` gives it.
-        y: Of the part.
         names: Metrics beside the headline, of `pruneflow.training.metrics.METRICS`.
 
     >>> from pruneflow.models.tasks import Classification
@@ -80,7 +78,6 @@ def parity(task: Task, a: FloatArray, b: FloatArray) -> Parity:
     """Compare two networks.
 
     Args:
-        task: What both are asked for.
         a: What one says, as `Task.outcome` gives it.
         b: What the other says of the same examples.
     """
@@ -95,7 +92,6 @@ class PairedDrop:
     Attributes:
         drop: What the headline loses: accuracy or R2.
         standard_error: Of the drop: how far chance in the choice of examples moves it.
-        examples: Number of examples.
     """
 
     drop: float

@@ -51,9 +51,6 @@ def read_folder(folder: Path) -> tuple[Texts, Texts]:
 
     Returns:
         Training and test half; the same as `read_archive` gives.
-
-    Raises:
-        DataError: if a folder is missing or has no texts, or if a text is not UTF-8.
     """
     root = folder if any((folder / half).is_dir() for half in HALVES) else folder / "aclImdb"
     with bar(f"Reading {root}", total=None) as advance:

@@ -44,12 +44,6 @@ class Keys:
     """Names of the arrays in a .npz file; None takes a usual one.
 
     Attributes:
-        x: Examples for training.
-        y: Their labels.
-        x_test: Examples for testing.
-        y_test: Their labels.
-        x_validation: Examples for validation.
-        y_validation: Their labels.
         groups: Groups of the examples for training; those of other parts end with ``_test`` or
             ``_validation``. None where there are none.
         sample_weights: Weights of the examples for training; None where there are none.
@@ -97,7 +91,6 @@ def read_test(path: Path, groups: str | None = None) -> Labelled:
     """Read a test part of its own: x_test and y_test of a .npz file, else x and y or other usual names.
 
     Args:
-        path: The file.
         groups: What the array of its groups is called, with ``_test`` at its end beside x_test; None where
             there are none. It may lack one.
     """
@@ -118,12 +111,7 @@ def read_test(path: Path, groups: str | None = None) -> Labelled:
 
 
 def read_one(path: Path) -> Array:
-    """Read the one array of a .npy file, or of a .npz file that holds a single one.
-
-    Raises:
-        DataError: if the file is missing, cut short or of another kind, or holds several arrays or Python
-            objects: no pickle is read.
-    """
+    """Read the one array of a .npy file, or of a .npz file that holds a single one."""
     if path.suffix.lower() != ".npz":
         return read_npy(path)
     held = array_names(path)

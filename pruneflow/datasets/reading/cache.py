@@ -29,7 +29,6 @@ class Place:
     """A data file, and what to do when it is broken.
 
     Attributes:
-        path: The file.
         found: How it was found, such as ``"dataset.path"`` or ``"cache"``.
         remedy: What to do when it cannot be used, a sentence.
     """
@@ -69,9 +68,7 @@ def named(path: str, *, key: str, formats: str, file: str = "") -> Place:
     """Take the file or folder that a setting names.
 
     Args:
-        path: Value of the setting.
         key: The setting, such as ``"dataset.path"``.
-        formats: What it may name, for messages.
         file: Name of the file that is taken where it names a folder with such a file.
     """
     chosen = expanded(key, path)
@@ -86,12 +83,7 @@ def stored(folder: Path, *, file: str, download: bool, origins: Sequence[Origin]
 
     Args:
         folder: The cache folder; it is written only when something is fetched.
-        file: Name of the file.
-        download: Whether a missing file may be fetched.
         origins: Where to fetch it from; the next is tried where one is out of reach.
-
-    Raises:
-        DataError: if the file is missing and may not or cannot be fetched or written.
     """
     target = folder / file
     try:

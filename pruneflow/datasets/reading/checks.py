@@ -28,11 +28,7 @@ def checked_labels(path: object, name: str, y: Array, *, count: int, classes: in
     """Check labels 0 .. classes - 1, one per example.
 
     Args:
-        path: File that holds them, for messages.
-        name: Their array, for messages.
-        y: The labels, of any integer type.
         count: Number of examples, at least 1.
-        classes: Number of classes.
 
     Returns:
         (count,) int64.

@@ -23,7 +23,6 @@ class Texts:
     """Labelled texts.
 
     Attributes:
-        texts: n texts, as they are written.
         y: (n,) int64 labels, 0 .. classes - 1.
         copies: (n,) which come into one part: equal ones, and those of one group; None for equal ones alone.
     """
@@ -52,8 +51,6 @@ class Corpus:
     """Both halves as ranks, before the reviews get one length.
 
     Attributes:
-        train: Training half.
-        test: Test half.
         note: What a reader of the numbers must know; empty when there is nothing to say.
         ranks: Word to rank, 1 = most frequent; None where the words are not known.
         class_names: What class 0 and 1 are called; empty where that is not known.
@@ -78,13 +75,8 @@ def of_texts(
     """Turn texts into ranks.
 
     Args:
-        where: Where they come from, for messages.
-        halves: Training and test half.
         ranks: Word to rank; None counts the words of the training half.
         names: What class 0 and 1 are called.
-
-    Raises:
-        DataError: if no word of the training half has a rank.
     """
     known = ranked(where, halves[0], ranks)
     first, second = (end_to_end(map(words, half.texts), known, half.y) for half in halves)
@@ -100,10 +92,7 @@ def ranked(
     """Word to rank: ``ranks``, or where that is None, as counted on the training texts.
 
     Args:
-        where: Where they come from, for messages.
-        train: The training texts.
         ranks: Word to rank, or None.
-        split: A text as words.
 
     Raises:
         DataError: if no word of the training texts has a rank.
@@ -120,10 +109,6 @@ def held_out(of: Texts, fraction: Fraction = FIFTH) -> npt.NDArray[np.bool_]:
 
     No random numbers, so the choice is the same with every NumPy. Equal texts stay together, whatever their
     labels: where they would be more than are wanted, the next ones are taken.
-
-    Args:
-        of: The texts.
-        fraction: Share of each class, by default a fifth.
 
     Returns:
         (n,) True where a text is held out.

@@ -67,7 +67,6 @@ class Encoding:
         vocabulary_size: Number of ids, at least 5.
         length: Ids per text, at least 1.
         ranks: Word to rank, 1 = most frequent; None counts the words of the training part.
-        split: A text as words.
     """
 
     vocabulary_size: int
@@ -114,18 +113,10 @@ def of_halves(
     """Cut labelled texts into three parts of token ids, by the words of the training part alone.
 
     Args:
-        where: Where they come from, for messages.
-        halves: Training and test half.
-        plan: How they are cut.
         names: What class 0, 1, ... are called.
-        encoding: How words become ids.
 
     Returns:
         Parts with x (n, length) int32, the vocabulary, and the digest; name, source and note are left empty.
-
-    Raises:
-        DataError: if no word of the training part has a rank.
-        ConfigError: if a part would be empty.
     """
     half, held = halves
     cut = plan.cut(Labels(half.y, half.together), held.y)

@@ -42,7 +42,6 @@ class Cache:
     """The folder in which decoded images may be kept.
 
     Attributes:
-        folder: The cache folder.
         max_bytes: What the pixels may take there; images that take more are decoded at each use.
         asked: Settings that decide which images are decoded, and how.
     """
@@ -71,9 +70,6 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
     """Decode all images once, unless that was done before, and find those that cannot be.
 
     Args:
-        listing: The images.
-        how: How they become pixels.
-        cache: Where the pixels may be kept.
         skip: Whether images that cannot be decoded are left out, rather than refused.
 
     Raises:

@@ -85,12 +85,7 @@ class Decoding:
         return self.pixels(content)
 
     def pixels(self, content: bytes) -> npt.NDArray[Any]:
-        """Decode the content of one file, as `decode` has it.
-
-        Raises:
-            UndecodableError: if it is no image, cut short or changed.
-            PruneflowError: if TensorFlow is needed and cannot be started.
-        """
+        """Decode the content of one file, as `decode` has it."""
         if self.resize == "keras" and content.startswith(JPEG):
             started()
         try:

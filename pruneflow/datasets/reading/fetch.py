@@ -28,7 +28,6 @@ class RemoteFile:
     """A file and the content it must have.
 
     Attributes:
-        url: Address.
         hash: SHA-256 of the content, hexadecimal; MD5 where its publisher gives no other.
     """
 
@@ -43,7 +42,6 @@ def download(remote: RemoteFile, to: Path) -> None:
     the server still has the same version of the file (RFC 9110: If-Range).
 
     Args:
-        remote: What to download.
         to: Where to put it; nothing is there after an error.
 
     Raises:
@@ -180,9 +178,7 @@ def check_hash(path: Path, expected: str, origin: str) -> None:
     """Refuse a file whose content is not the expected one.
 
     Args:
-        path: The file.
         expected: Its SHA-256 or MD5, hexadecimal.
-        origin: Where it came from, for the message.
     """
     name = HASHES[len(expected)]
     digest = hashlib.new(name.replace("-", ""), usedforsecurity=False)

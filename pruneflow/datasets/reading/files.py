@@ -40,25 +40,13 @@ BROKEN = (
 
 
 def array_names(path: Path) -> list[str]:
-    """List the arrays that a .npz file holds.
-
-    Raises:
-        DataError: if the file is missing or is not a whole .npz file.
-    """
+    """List the arrays that a .npz file holds."""
     with reading(path), zipfile.ZipFile(path) as archive:
         return [name.removesuffix(SUFFIX) for name in archive.namelist()]
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> Arrays:
-    """Read arrays of a .npz file; pickled ones are refused.
-
-    Args:
-        path: The file.
-        names: Arrays to read, all of which must be there.
-
-    Raises:
-        DataError: if the file is missing, cut short or not a .npz file, or if an array is missing or pickled.
-    """
+    """Read arrays of a .npz file; pickled ones are refused."""
     held = array_names(path)
     for name in names:
         expect(name in held, path, name, "to be there", "only " + (", ".join(held) or "an empty archive"))
@@ -82,11 +70,7 @@ def content_of(path: Path) -> bytes:
 
 
 def read_text(path: Path, name: str) -> str:
-    """Read a text that stands in a .npz file as an array of its own; empty where there is none.
-
-    Raises:
-        DataError: if the array is there and holds no text.
-    """
+    """Read a text that stands in a .npz file as an array of its own; empty where there is none."""
     if name not in array_names(path):
         return ""
     text = read_arrays(path, [name])[name]
@@ -127,7 +111,6 @@ def refuse_other_encoding(content: bytes, where: object) -> None:
 
     Args:
         content: The bytes of a file, or the first few of them.
-        where: Name of the file, for messages.
     """
     if found := other_encoding(content):
         remedy = f"Convert it with iconv -f {found} -t utf-8 FILE > NEW_FILE."
@@ -175,7 +158,6 @@ def refuse_kind(path: Path, *, allowed: Sequence[str], holds: str, others: str) 
     """Refuse a path that is neither missing nor a file with one of the suffixes ``allowed``.
 
     Args:
-        path: File or folder.
         allowed: Suffixes, such as ``".npz"``.
         holds: What a folder would have to hold, for the message.
         others: What to do with other data, a sentence.

@@ -31,7 +31,6 @@ def read_ranks(path: Path, index: Ranks | None) -> Corpus:
     """Read and check a file in the flat or in the Keras layout.
 
     Args:
-        path: The file.
         index: Its word index; None looks into the file, then for imdb_word_index.json beside it.
     """
     names = array_names(path)

@@ -31,7 +31,6 @@ class Listing:
     """Images by part, class and name.
 
     Attributes:
-        root: The folder.
         names: n paths below it, with slashes.
         stamps: (n, 4) int64, by which a file is told from another in its place: bytes, times of the last
             change of content and of anything in nanoseconds, number in the file system.
@@ -67,7 +66,6 @@ def listed_images(root: Path, order: Sequence[str] = ()) -> Listing:
     is an image.
 
     Args:
-        root: The folder.
         order: The setting ``dataset.class_names``; empty takes the order of Keras'
             ``image_dataset_from_directory``, by the characters of the names.
 

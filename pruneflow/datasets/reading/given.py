@@ -36,7 +36,6 @@ class Aim:
     """The kind of data that arrays become.
 
     Attributes:
-        name: Label in tables.
         source: Where they come from, for the result.
         standardise: Whether numbers get mean 0 and standard deviation 1, measured on the training part.
         numbers: Whether labels are numbers to predict, rather than classes.
@@ -78,8 +77,6 @@ class Given:
     """Arrays of the parts that there are.
 
     Attributes:
-        where: Where they come from, for messages.
-        train: For training.
         test: For testing; None holds some of ``train`` out.
         validation: For validation; None takes some of what is left of ``train``.
         class_names: What class 0, 1, ... are called; empty takes the labels.
@@ -114,12 +111,6 @@ def assembled(given: Given, plan: Plan, aim: Aim) -> Data:
     Args:
         given: The arrays: images (n, height, width) or (n, height, width, channels), numbers (n, features),
             signals (n, ..., channels) or token ids (n, length).
-        plan: How they are cut.
-        aim: What is made of them.
-
-    Raises:
-        DataError: naming what is wrong with an array.
-        ConfigError: if a part would be empty.
     """
     for part in given.parts:
         _check_pair(given, part)

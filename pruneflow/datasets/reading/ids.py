@@ -15,7 +15,6 @@ def checked_ids(where: object, parts: Sequence[tuple[str, Array]]) -> tuple[list
     """Check token ids, and count them.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and ids of each, (n, length) whole numbers from 0.
 
     Returns:

@@ -56,9 +56,6 @@ def read_idx_folder(folder: Path) -> Arrays:
 
     Returns:
         ``x_train`` and ``x_test`` (n, height, width), ``y_train`` and ``y_test`` (n,), all uint8.
-
-    Raises:
-        DataError: if one is missing, there twice or broken.
     """
     found = {array: _only(folder, wanted) for array, wanted in WANTED.items()}
     return {array: read_idx(path, WANTED[array].dimensions) for array, path in found.items()}
@@ -72,9 +69,6 @@ def read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     Args:
         path: The file; ``.gz`` is unpacked.
         dimensions: Number of dimensions that it must have.
-
-    Raises:
-        DataError: if it is missing, of another kind, or shorter or longer than its header says.
     """
     with reading(path, "a whole IDX file"), _opened(path) as stream:
         shape = _shape(path, stream, dimensions)

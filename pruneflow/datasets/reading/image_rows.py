@@ -31,11 +31,7 @@ class CachedRows:
     """Rows of a file, read one by one; it stays open, so that another run may replace it.
 
     Attributes:
-        file: The file, for messages.
-        descriptor: It, open for reading.
-        shape: Shape of one row.
         digests: (n, 32) uint8, SHA-256 of each row.
-        dtype: Of their pixels.
     """
 
     file: Path
@@ -70,9 +66,6 @@ class DecodedRows:
     """Image files, decoded when they are read.
 
     Attributes:
-        listing: The files.
-        how: How they become pixels.
-        shape: Shape of one row.
         digests: (n, 32) uint8, SHA-256 of the pixels that each must give.
         index: File that holds these, which is deleted where they are wrong, so that the next run makes them
             anew; None where there is none.

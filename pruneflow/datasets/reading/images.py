@@ -20,7 +20,6 @@ def checked_images(path: Path, arrays: Arrays, *, note: str = "", origin: str = 
     The number of classes is the largest label of the training half + 1, at least 2.
 
     Args:
-        path: Where the arrays come from, for messages.
         arrays: ``x_train`` and ``x_test``, (n, height, width) or (n, height, width, 1 or 3) uint8, alike but
             for n; ``y_train`` and ``y_test``, (n,) integers.
         note: What a reader of the numbers must know.

@@ -49,11 +49,7 @@ def read(path: Path, index: Ranks | None = None) -> Corpus:
     """Read a .npz file, the ``aclImdb`` folder, the folder that holds it, or its .tar.gz.
 
     Args:
-        path: The file or folder.
         index: Word to rank; None counts the words of the training half, or for .npz looks for it there.
-
-    Raises:
-        DataError: if it is of another kind, or broken.
     """
     name = path.name.lower()
     if aclimdb.holds_aclimdb(path):
@@ -75,14 +71,9 @@ def of_table(
     """Make a corpus of the rows of one CSV file, or of one for each half.
 
     Args:
-        path: The file for training, for messages.
         train: Its rows, a fifth of which is held out for testing where there is no ``test``.
-        test: Rows for testing.
         names: What class 0 and 1 are called.
         index: Word to rank; None counts the words of the training half.
-
-    Raises:
-        DataError: if there are too few rows, or no words.
     """
     how = ""
     if test is None:

@@ -28,7 +28,6 @@ def kind_of(
     """Decide what arrays are: by what is asked for, else by their shape and values.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and examples of each, alike but for their number.
         asked: One of `KINDS`.
         white: Value of a white pixel, where a setting says it, so that they are images.

@@ -54,10 +54,8 @@ def numbered(
     """Number the labels of all parts alike: see `pruneflow.datasets.reading.names.sorted_classes`.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and labels of each, the training labels first: (n,) or (n, 1) whole numbers, booleans or
             texts, or (n, classes) with a single 1 in each row.
-        naming: What is said of the classes.
 
     Returns:
         (n,) labels 0 .. classes - 1 of each part, and what the classes are called.
@@ -90,16 +88,12 @@ def numbered_records(where: object, y: Array, names: Sequence[str]) -> tuple[Lab
     """Number the labels of records.
 
     Args:
-        where: Where they come from, for messages.
         y: (n,) int64, or names of classes as bytes in UTF-8.
         names: Of the classes in the order of their numbers, which labels of int64 are then; empty takes the
             labels that occur in an order of their own.
 
     Returns:
         (n,) labels 0 .. classes - 1, and what the classes are called.
-
-    Raises:
-        DataError: if there is one class, too many to be classes, or one that is not named.
     """
     values, place = np.unique(y, return_inverse=True)
     if names and y.dtype.kind != "S":

@@ -82,11 +82,7 @@ def in_order(classes: tuple[str, ...], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Refuse a setting ``dataset.class_names`` that can be that of no data.
-
-    Raises:
-        ConfigError: if it names a class twice, or with nothing.
-    """
+    """Refuse a setting ``dataset.class_names`` that can be that of no data."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     remedy = "Name every class once, in the order of their numbers, or set it to null."
     if twice:
@@ -183,8 +179,6 @@ def require_every_class(data: Data, names: Sequence[str], where: object = None) 
     """Refuse data whose training part lacks a class.
 
     Args:
-        data: The data.
-        names: What messages call the classes.
         where: Where the data come from, for messages; their name where there is none.
     """
     counts = np.bincount(data.train.y, minlength=data.spec.classes)

@@ -20,11 +20,7 @@ def checked_numbers(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
     """Check rows of numbers, or signals.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and numbers of each, (n, features) or (n, ..., channels) of any number type.
-
-    Returns:
-        The same arrays.
     """
     for name, x in parts:
         expect(x.dtype.kind in "buif" and x.ndim >= 2, where, name, "numbers (n, features)", described(x))
@@ -47,7 +43,6 @@ def standardised(data: Data, *, wanted: bool) -> Data:
 
     Args:
         data: (n, features) or (n, ..., channels) of any number type.
-        wanted: Whether to standardise.
     """
     if not wanted:
         return _with(data, np.zeros(1), np.ones(1))

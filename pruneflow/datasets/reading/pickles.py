@@ -39,11 +39,7 @@ def unpickled(stream: IO[bytes] | BufferedIOBase, where: str) -> Any:
 
 
 def read_rows(path: Path, name: str) -> list[Any]:
-    """Read a one-dimensional object array of a .npz file as the list of its elements.
-
-    Raises:
-        DataError: if the file or the array is broken, or if its pickle names anything but arrays and lists.
-    """
+    """Read a one-dimensional object array of a .npz file as the list of its elements."""
     with reading(path), zipfile.ZipFile(path) as archive, archive.open(name + SUFFIX) as stream:
         version = npy.read_magic(stream)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0

@@ -42,9 +42,7 @@ def checked_pixels(
     setting white is 1 where all values lie from 0 to 1, and 255 where they end above 127.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and images of each, (n, height, width) or (n, height, width, channels).
-        how: What is said of them.
 
     Returns:
         (n, height, width, channels) uint8 of each part, and what was done, empty if nothing was.
@@ -107,7 +105,6 @@ def has_levels(x: Array, white: float) -> bool:
 
     Args:
         x: (n, ...) numbers.
-        white: Value of a white pixel.
     """
     levels = x[:ROWS_AT_ONCE].astype(np.float64) * (BRIGHTEST / white)
     blurred = 0.2 if x.dtype == np.float16 else 0.001

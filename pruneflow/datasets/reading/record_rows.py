@@ -40,10 +40,7 @@ class RecordRows:
     """Records of several files, of which only places and SHA-256 are in memory.
 
     Attributes:
-        shards: Where they are.
-        features: What is read of each.
         how: How images become pixels; not used for others.
-        shuffling: How they are shuffled.
         mean: (channels,) what is taken off measurements; 0 leaves them.
         scale: (channels,) what the rest is divided by.
     """
@@ -105,9 +102,6 @@ class RecordRows:
 
         Returns:
             (k, *shape).
-
-        Raises:
-            DataError: if one is no longer what it was, or holds no image.
         """
         rows = np.empty((len(numbers), *self.shape), self.dtype)
         if not len(numbers):
@@ -145,7 +139,6 @@ class RecordRows:
 
         Args:
             at: (k,) numbers of the records, ascending.
-            seed: That of the phase.
             epoch: () int64, a tensor.
 
         Returns:

@@ -19,7 +19,6 @@ def listed_shards(root: Path, patterns: dict[str, str | None]) -> dict[str, list
     """Find the files of each part.
 
     Args:
-        root: The folder.
         patterns: Glob pattern of ``train``, ``validation`` and ``test``, against paths below the folder. None
             of validation and test takes the files whose names have that word; of train, all others.
 

@@ -35,7 +35,6 @@ class Shards:
     """Files of records that follow one another.
 
     Attributes:
-        files: The files.
         starts: (files + 1,) number of the first record of each, and the number of all.
         places: (n + 1,) byte at which each record begins, counted through all files, and the end.
         digests: (n, 32) uint8, SHA-256 of the example in each.
@@ -64,7 +63,6 @@ class Scan:
     """The content of some files, but for the examples.
 
     Attributes:
-        shards: Where the records lie.
         y: (n,) label of each, int64 or bytes.
         ids: Number of token ids: the largest + 1; 0 for others.
     """
@@ -75,11 +73,7 @@ class Scan:
 
 
 def with_type_of_label(features: Features, files: Sequence[Path]) -> Features:
-    """Take the type of labels from the first record, and hold the specification against it.
-
-    Raises:
-        DataError: if there are no records, or if the first one does not fit.
-    """
+    """Take the type of labels from the first record, and hold the specification against it."""
     for file in files:
         with _whole(file):
             for record in started().data.TFRecordDataset(str(file)).take(1).as_numpy_iterator():

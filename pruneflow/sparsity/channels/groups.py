@@ -63,14 +63,12 @@ class Channels:
     """The channels of one network.
 
     Attributes:
-        groups: What can be removed.
         axes: Ids along each axis of each weight, by ``layer/weight``; None for an axis that stays.
         settings: Ids along sizes in settings of layers, by path and key.
         kept: Layers whose channels stay, and why.
         masked: Weights that are put under masks: kernels that make or read what can be removed.
         ids: How many ids there are.
         costs: By the names of `SHARES`.
-        elements: Of each weight.
         units: Ids of the units of each layer, by its path; heads and values of attention apart.
     """
 
@@ -154,8 +152,6 @@ def channels_of(model: Any, trace: Trace, maskable: Iterable[int], fixed: Mappin
     """Sort the ids of a traced network into groups.
 
     Args:
-        model: The network.
-        trace: What its layers say.
         maskable: Identities of the variables that can be put under masks; what others read stays.
         fixed: Layers, ``outer/inner``, whose channels stay, and why.
     """
@@ -291,11 +287,7 @@ def _cost(
     """Count how often the units of each group lie along each axis.
 
     Args:
-        groups: The groups.
         group_of: Index of the group of each id; their number where it has none.
-        layer: Whose cost it is.
-        times: What is multiplied with the sizes of the axes.
-        axes: The ids along each.
     """
     sizes = np.array([group.size for group in groups], np.int64)
     found = np.array([np.bincount(group_of[ids], minlength=len(groups) + 1) for ids in axes], np.int64)

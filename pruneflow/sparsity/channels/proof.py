@@ -26,7 +26,6 @@ def difference(model: Any, channels: Channels, kept: Kept, *, seed: int = 0) -> 
 
     Args:
         model: The network; its weights are put back.
-        channels: Its channels.
         kept: The units that stay, by id.
         seed: For what is drawn: weights, statistics of batch normalization, examples.
 

@@ -61,11 +61,9 @@ def counts_for(channels: Channels, of: str, share: float, start: Counts, order: 
     """Return the counts on the way down whose share of what is removed is nearest to ``share``.
 
     Args:
-        channels: The groups.
         of: What the share is of, of `SHARES`.
         share: What is asked for, [0, 1).
         start: Counts before the first step.
-        order: The steps.
     """
 
     def reached(taken: int) -> float:

@@ -54,7 +54,6 @@ class Product:
     """Multiply-adds of one use of a weight: ``times`` for each element that the ids leave.
 
     Attributes:
-        variable: The weight.
         times: Multiply-adds of one combination of the ids.
         ids: Of each axis that can be cut.
     """
@@ -69,11 +68,9 @@ class Trace:
     """The notes of the layers of one network about its channels.
 
     Attributes:
-        ids: The ids.
         axes: Of each variable, by its identity.
         reads: Variables whose rows have to be masked for a channel to have no effect, with the axis.
         settings: Ids along a size in the settings of a layer, by the path of the layer and the key.
-        products: Multiply-adds.
         units: Of layers whose settings have no number of them, by path.
         kept: Layers whose channels stay, by path, and why.
     """
