@@ -152,11 +152,7 @@ def _sweep_dir(settings: HydraConf) -> Path | None:
 
 
 def _begun(composed: DictConfig) -> tuple[isolation.Work, Result | None]:
-    """Begin a cell.
-
-    Returns:
-        What there is to do, and the result where it was done before.
-    """
+    """Begin a cell; return what there is to do, and the result where it was done before."""
     from pruneflow.report import tables
 
     settings = HydraConfig.get()

@@ -98,11 +98,7 @@ def in_child(work: Work) -> None:
 
 
 def _followed(child: subprocess.Popen[bytes]) -> int:
-    """Pass on what a child writes, where it does not write here itself.
-
-    Returns:
-        Its exit status.
-    """
+    """Pass on what a child writes, where it does not write here itself; return its exit status."""
     streams = [(child.stdout, sys.stdout), (child.stderr, sys.stderr)]
     threads = [threading.Thread(target=_pass_on, args=pair, daemon=True) for pair in streams if pair[0]]
     for thread in threads:

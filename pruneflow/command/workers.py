@@ -27,11 +27,7 @@ def follows() -> bool:
 
 
 def follow(config: Config) -> int:
-    """Train with the chief, which alone writes and shows what it does.
-
-    Returns:
-        The exit code of the chief.
-    """
+    """Train with the chief, which alone writes and shows what it does; return the exit code of the chief."""
     from pruneflow.flow import pipeline
 
     console.print("Follows    the chief, which alone writes", soft_wrap=True)

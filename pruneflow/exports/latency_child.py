@@ -118,11 +118,7 @@ def summary(rounds: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def runner(file: str, job: Job) -> Run:
-    """Load a file and fill its inputs.
-
-    Returns:
-        What invokes it once and returns the nanoseconds that took.
-    """
+    """Load a file and fill its inputs; return what invokes it once and returns the nanoseconds that took."""
     where: dict[str, Any] = {"model_path": file}
     if file.encode(errors="ignore").decode() != file:  # a name that is no UTF-8, which LiteRT does not take
         where = {"model_content": Path(file).read_bytes()}

@@ -82,11 +82,7 @@ class _Trial:
     examples: Part
 
     def run_as_float(self, model: Any) -> bool:
-        """Convert to float, run, compare with Keras.
-
-        Returns:
-            Whether the file has a loop.
-        """
+        """Convert to float, run, compare with Keras; return whether the file has a loop."""
         content = self._converted(model, Float(name="float"))
         keras = np.asarray(model(self.spec.model_input(self.examples.x[:]), training=False))
         difference = float(np.abs(keras - self._outputs(content, Float(name="float"))).max())
