@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pruneflow.errors import ConfigError
 from pruneflow.exports.signatures import Port, Signature
-from pruneflow.options import require
+from pruneflow.options import FROM_0_TO_1, require, whole_from
 from pruneflow.runtime import backend
 
 REMEDY = "Give (n, ...) inputs as the model reads them."
@@ -41,14 +41,11 @@ def _quoted(value: Any) -> Any:
 
 def whole(key: str, value: Any, lowest: int, highest: int, remedy: str) -> int:
     """A whole number, of Python or NumPy."""
-    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
-    require(
-        is_whole and lowest <= int(value) <= highest,
-        key,
-        value,
-        f"allowed are whole numbers from {lowest} to {highest}",
-        remedy,
+    is_whole, allowed = (
+        isinstance(value, Integral) and not isinstance(value, bool),
+        whole_from(lowest, highest),
     )
+    require(is_whole and allowed.hold(int(value)), key, value, allowed.words, remedy)
     return int(value)
 
 
@@ -134,8 +131,7 @@ def _is_finite(values: npt.NDArray[Any]) -> bool:
 def share(key: str, value: Any, remedy: str) -> float:
     """A number from 0 to 1."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
-    allowed = is_number and 0 <= value <= 1
-    require(allowed, key, value, "allowed are numbers from 0 to 1", remedy)
+    require(is_number and FROM_0_TO_1.hold(value), key, value, FROM_0_TO_1.words, remedy)
     return float(value)
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import inf
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig
 
 from pruneflow.errors import ConfigError, PruneflowError
-
-__all__ = ["at_most", "check_values", "choices", "open_mapping", "option", "require", "require_one_of"]
 
 T = TypeVar("T")
 
@@ -107,10 +106,41 @@ def require(condition: bool, key: str, value: object, problem: str, remedy: str)
 
 def require_one_of(key: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a word that is not among ``allowed``."""
-    require(
-        isinstance(value, str) and value in allowed,
-        key,
-        value,
-        f"allowed are {', '.join(allowed)}",
-        "Pick one of these.",
-    )
+    known = isinstance(value, str) and value in allowed
+    require(known, key, value, f"allowed are {', '.join(allowed)}", "Pick one of these.")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers that a setting may be.
+
+    Attributes:
+        words: What messages say of them; null is allowed where they name it.
+        hold: Whether a number is among them.
+    """
+
+    words: str
+    hold: Callable[[float], bool]
+
+    def said(self, words: str) -> Numbers:
+        """Return the same numbers in other words, with ``{}`` in place of these."""
+        return Numbers(words.format(self.words), self.hold)
+
+
+ABOVE_0 = Numbers("allowed are numbers above 0", lambda value: 0 < value < inf)
+FROM_0_TO_1 = Numbers("allowed are numbers from 0 to 1", lambda value: 0 <= value <= 1)
+BETWEEN_0_AND_1 = Numbers("allowed are numbers between 0 and 1", lambda value: 0 < value < 1)
+BELOW_1 = Numbers("allowed are numbers from 0 up to, not including, 1", lambda value: 0 <= value < 1)
+SPARSITY = BELOW_1.said("sparsity is the fraction of zeros; {}")
+
+
+def whole_from(least: int, most: int | None = None) -> Numbers:
+    """Whole numbers from ``least`` on, up to ``most``."""
+    words = f"allowed are whole numbers from {least}" + ("" if most is None else f" to {most}")
+    return Numbers(words, lambda value: least <= value <= (inf if most is None else most))
+
+
+def require_number(key: str, value: float | None, allowed: Numbers, remedy: str) -> None:
+    """Refuse a number that is not among ``allowed``."""
+    holds = "null" in allowed.words if value is None else allowed.hold(value)
+    require(holds, key, value, allowed.words, remedy)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import BETWEEN_0_AND_1, option, require, require_number, require_one_of
 from pruneflow.runtime import backend
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
@@ -84,9 +84,8 @@ class Images(Augmentation):
             value, allowed = getattr(self, key), f"allowed are numbers above 0, up to {most}, or null"
             fits = value is None or 0 < value <= most
             require(fits, f"augmentation.{key}", value, allowed, "null leaves this change out.")
-        allowed = "allowed are numbers between 0 and 1, or null"
-        fits = self.crop is None or 0 < self.crop < 1
-        require(fits, "augmentation.crop", self.crop, allowed, "null leaves this change out.")
+        shares = BETWEEN_0_AND_1.said("{}, or null")
+        require_number("augmentation.crop", self.crop, shares, "null leaves this change out.")
         remedy = f"Set one of {', '.join(self._makers)}, or take augmentation=none."
         require(bool(self._chosen), "augmentation", "images", "each change of it is null", remedy)
 

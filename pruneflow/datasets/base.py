@@ -14,7 +14,7 @@ from pruneflow.datasets.reading.pixels import Reading
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.datasets.split import Halves, Plan, validation_size
 from pruneflow.datasets.weights import check_class_weights
-from pruneflow.options import require, require_one_of
+from pruneflow.options import ABOVE_0, require, require_number, require_one_of
 
 MOST_TOKENS = 1_000_000  # of one text
 MOST_WORDS = 100_000_000
@@ -156,8 +156,7 @@ class Answered(Own):
 
 def check_white(white: float | None) -> None:
     """Refuse a value of white that is none."""
-    fits, allowed = white is None or white > 0, "allowed are numbers above 0, or null"
-    require(fits, "dataset.white", white, allowed, "1, 255, 4095 and 65535 are usual.")
+    require_number("dataset.white", white, ABOVE_0.said("{}, or null"), "1, 255, 4095 and 65535 are usual.")
 
 
 def _check_fraction(part: str, fraction: float) -> None:

@@ -28,7 +28,7 @@ from pruneflow.datasets.split import (
     said_of_test,
 )
 from pruneflow.errors import DataError
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import Numbers, at_most, option, require, require_number, require_one_of, whole_from
 from pruneflow.runtime.surroundings import expanded
 
 SHAPE = ("height", "width", "channels")
@@ -65,33 +65,19 @@ class ImageFolder(Own):
         check_class_names(self.class_names or ())
         require_one_of("dataset.resize", self.resize, RESIZES)
         require_one_of("dataset.corrupt", self.corrupt, ("refuse", "skip"))
-        channels, most = self.channels, self.cache_max_bytes
-        require(
-            channels is None or channels in MODES,
-            "dataset.channels",
-            channels,
-            "allowed are 1, 3 and 4, or null",
-            "1 is grey, 3 colours, 4 colours and transparency.",
-        )
+        modes = Numbers("allowed are 1, 3 and 4, or null", lambda value: value in MODES)
+        remedy = "1 is grey, 3 colours, 4 colours and transparency."
+        require_number("dataset.channels", self.channels, modes, remedy)
         check_white(self.white)
-        remedy = "0 decodes at each epoch."
-        require(most >= 0, "dataset.cache_max_bytes", most, "allowed are whole numbers from 0", remedy)
+        most, remedy = self.cache_max_bytes, "0 decodes at each epoch."
+        require_number("dataset.cache_max_bytes", most, whole_from(0), remedy)
 
     def _check_size(self) -> None:
         for key, other in (("height", "width"), ("width", "height")):
             value = getattr(self, key)
-            if value is not None:
-                require(
-                    value >= 1,
-                    f"dataset.{key}",
-                    value,
-                    "allowed are whole numbers from 1, or null",
-                    "Raise it.",
-                )
-                problem = f"dataset.{other} is null"
-                require(
-                    getattr(self, other) is not None, f"dataset.{key}", value, problem, "Set both or none."
-                )
+            require_number(f"dataset.{key}", value, whole_from(1).said("{}, or null"), "Raise it.")
+            both, problem = value is None or getattr(self, other) is not None, f"dataset.{other} is null"
+            require(both, f"dataset.{key}", value, problem, "Set both or none.")
 
     def load(self) -> Data:
         """List the images, decode them where that was not done before, and cut them into parts.

@@ -24,7 +24,7 @@ from pruneflow.datasets.reading.shards import Shards, scanned, with_type_of_labe
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Spec
 from pruneflow.datasets.split import HELD_OUT_STREAM, VALIDATION_STREAM, Halves, said_of_test, taken
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_number, require_one_of, whole_from
 from pruneflow.runtime.backend import quiet
 from pruneflow.runtime.surroundings import expanded
 
@@ -60,8 +60,7 @@ class TfRecord(Own):
         check_class_names(self.class_names or ())
         require_one_of("dataset.resize", self.resize, RESIZES)
         for key in ("shuffle_buffer", "parallel_files"):
-            value, problem = getattr(self, key), "allowed are whole numbers from 1"
-            require(value >= 1, f"dataset.{key}", value, problem, "Take more.")
+            require_number(f"dataset.{key}", getattr(self, key), whole_from(1), "Take more.")
 
     def load(self) -> Data:
         """Read all files once, check them, and cut their records into parts.

@@ -15,7 +15,7 @@ from pruneflow.exports.flatbuffer import leftovers, packed, unpacked
 from pruneflow.exports.mixed import EVERY, is_chosen
 from pruneflow.exports.runner import Runner
 from pruneflow.exports.sizes import COMPRESSIONS
-from pruneflow.options import require, require_one_of
+from pruneflow.options import FROM_0_TO_1, require, require_number, require_one_of
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
@@ -64,13 +64,8 @@ class Export:
             "Take export.encoding=dense.",
         )
         require_one_of("export.compression", self.compression, tuple(COMPRESSIONS))
-        require(
-            0 <= self.max_accuracy_drop <= 1,
-            "export.max_accuracy_drop",
-            self.max_accuracy_drop,
-            "allowed are numbers from 0 to 1, as a share of the validation part",
-            "0.02 is two points; 1 allows everything.",
-        )
+        drop, shares = self.max_accuracy_drop, FROM_0_TO_1.said("{}, as a share of the validation part")
+        require_number("export.max_accuracy_drop", drop, shares, "0.02 is two points; 1 allows everything.")
 
     def exports(self) -> Sequence[Export]:
         """The files to make, in the order of tables."""

@@ -11,7 +11,7 @@ import numpy as np
 from pruneflow.datasets.spec import Data, Spec
 from pruneflow.exports.base import Chosen, Export, Samples, has_lstm
 from pruneflow.exports.mixed import left_out, outputs_of, restored
-from pruneflow.options import option, require
+from pruneflow.options import option, require, require_number, whole_from
 from pruneflow.runtime import backend
 
 
@@ -66,8 +66,8 @@ class Calibrated(Export):
     def __post_init__(self) -> None:
         """Refuse calibration on nothing too."""
         super().__post_init__()
-        count, problem = self.calibration_samples, "allowed are whole numbers from 1"
-        require(count >= 1, "export.calibration_samples", count, problem, "A few hundred are usual.")
+        count = self.calibration_samples
+        require_number("export.calibration_samples", count, whole_from(1), "A few hundred are usual.")
 
     def samples(self, data: Data) -> Samples:
         """At most so many training examples, evenly spaced."""

@@ -12,7 +12,7 @@ from pruneflow.errors import PruneflowError
 from pruneflow.exports import decode, latency_child, tflite
 from pruneflow.exports.latency_child import Job, summary
 from pruneflow.exports.runner import in_words
-from pruneflow.options import MOST_THREADS, at_most, require
+from pruneflow.options import MOST_THREADS, at_most, require, require_number, whole_from
 from pruneflow.runtime import child
 
 ROUNDS = 12
@@ -32,10 +32,8 @@ class Latency:
         """Refuse negative and endless times, and no thread."""
         problem = "allowed are numbers from 0 (measures nothing)"
         require(0 <= self.seconds < math.inf, "latency.seconds", self.seconds, problem, "5 is usual.")
-        problem = "allowed are whole numbers from 0"
-        require(self.warmup >= 0, "latency.warmup", self.warmup, problem, "20 is usual.")
-        problem = "allowed are whole numbers from 1"
-        require(self.threads >= 1, "latency.threads", self.threads, problem, "1 is usual on small devices.")
+        require_number("latency.warmup", self.warmup, whole_from(0), "20 is usual.")
+        require_number("latency.threads", self.threads, whole_from(1), "1 is usual on small devices.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pruneflow.exports.exporters import Int8
 from pruneflow.exports.micro_file import with_decode
 from pruneflow.exports.micro_interpreter import LIBRARY, MicroInterpreter, lacking
 from pruneflow.exports.runner import Runner
-from pruneflow.options import option, require
+from pruneflow.options import option, require_number, whole_from
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,8 @@ class Micro(Int8):
     def __post_init__(self) -> None:
         """Refuse a limit that no weight keeps."""
         super().__post_init__()
-        require(
-            self.largest_decoded_bytes is None or self.largest_decoded_bytes >= 1,
-            "export.largest_decoded_bytes",
-            self.largest_decoded_bytes,
-            "allowed are whole numbers from 1, and null for any weight",
-            "export.encoding=dense decodes none.",
-        )
+        key, allowed = "export.largest_decoded_bytes", whole_from(1).said("{}, and null for any weight")
+        require_number(key, self.largest_decoded_bytes, allowed, "export.encoding=dense decodes none.")
 
     @property
     def must_be_tried(self) -> bool:

@@ -19,7 +19,7 @@ from pruneflow.flow import goal, loggers, objectives
 from pruneflow.flow.store import Stages
 from pruneflow.models import options as models
 from pruneflow.models.narrower import narrower
-from pruneflow.options import at_most, check_values, choices, require
+from pruneflow.options import at_most, check_values, choices, require, require_number, whole_from
 from pruneflow.runtime import device
 from pruneflow.runtime.files import config_folder
 from pruneflow.sparsity import criteria, distributions, schedules, structures, then
@@ -120,13 +120,7 @@ class Config:
         self._check_narrowing()
         self.device.check_engine(self.pruning.engine)
         objectives.check(self.objective)
-        require(
-            0 <= self.seed < 2**32,
-            "seed",
-            self.seed,
-            "allowed are whole numbers from 0 to 4294967295",
-            "Any of them will do.",
-        )
+        require_number("seed", self.seed, whole_from(0, 2**32 - 1), "Any of them will do.")
 
     def _check_narrowing(self) -> None:
         """Refuse a narrower network where there is none, and settings of masks that it does not have."""

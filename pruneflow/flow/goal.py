@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pruneflow.errors import ConfigError
 from pruneflow.exports.several import KINDS
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import (
+    ABOVE_0,
+    BELOW_1,
+    BETWEEN_0_AND_1,
+    Numbers,
+    at_most,
+    option,
+    require,
+    require_number,
+    require_one_of,
+)
 from pruneflow.runtime.records import pick
 
 if TYPE_CHECKING:
@@ -24,6 +34,7 @@ MEASURES = {
 USUAL_SHARE = "schedule.final_sparsity"
 USUAL_DROP = 0.005  # allowed where nothing else limits the answer
 MUCH = 1e9  # a miss that has no size: of a limit of 0, of a network that guesses
+FROM_HALF = Numbers("allowed are numbers from 0.5 up to, not including, 1", lambda value: 0.5 <= value < 1)
 
 
 @dataclass
@@ -106,24 +117,13 @@ class Searched(Goal):
         """Refuse limits that nothing can keep, or that leave nothing to look for."""
         require_one_of("goal.measure", self.measure, tuple(MEASURES))
         self._check_limits()
-        require(
-            0.5 <= self.confidence < 1,
-            "goal.confidence",
-            self.confidence,
-            "allowed are numbers from 0.5 up to, not including, 1",
-            "0.5 takes the measured drop as it is.",
-        )
-        _require_positive(
-            "goal.max_trainings", self.max_trainings, "Write for instance goal.max_trainings=10."
-        )
-        _require_positive("goal.max_minutes", self.max_minutes, "null limits none.")
-        require(
-            0 < self.tolerance < 1,
-            "goal.tolerance",
-            self.tolerance,
-            "it is a share; allowed are numbers between 0 and 1",
-            "0.02 stops where less than 2 % can be gained.",
-        )
+        shares, remedy = BETWEEN_0_AND_1.said("it is a share; {}"), "0.5 takes the measured drop as it is."
+        require_number("goal.confidence", self.confidence, FROM_HALF, remedy)
+        remedy = "Write for instance goal.max_trainings=10."
+        require_number("goal.max_trainings", self.max_trainings, ABOVE_0, remedy)
+        _require_positive("goal.max_minutes", self.max_minutes)
+        remedy = "0.02 stops where less than 2 % can be gained."
+        require_number("goal.tolerance", self.tolerance, shares, remedy)
         for kind in self.kinds:
             require_one_of("goal.kinds", kind, KINDS)
         require(bool(self.kinds), "goal.kinds", self.kinds, "no kind is wanted", "Give one or more.")
@@ -131,15 +131,10 @@ class Searched(Goal):
         self.ways = {name: _way(name, way) for name, way in self.ways.items()}
 
     def _check_limits(self) -> None:
-        require(
-            self.max_accuracy_drop is None or 0 <= self.max_accuracy_drop < 1,
-            "goal.max_accuracy_drop",
-            self.max_accuracy_drop,
-            "it is a share; allowed are numbers from 0 up to, not including, 1, or null",
-            "0.005 allows half a point.",
-        )
-        _require_positive("goal.max_bytes", self.max_bytes, "null limits none.")
-        _require_positive("goal.max_latency_ms", self.max_latency_ms, "null limits none.")
+        shares = BELOW_1.said("it is a share; {}, or null")
+        require_number("goal.max_accuracy_drop", self.max_accuracy_drop, shares, "0.005 allows half a point.")
+        _require_positive("goal.max_bytes", self.max_bytes)
+        _require_positive("goal.max_latency_ms", self.max_latency_ms)
 
     @property
     def allowed_drop(self) -> float | None:
@@ -282,9 +277,8 @@ def _way(name: str, given: Any) -> Way:
     lists = isinstance(way.settings, list) and all(isinstance(word, str) for word in way.settings)
     remedy = f"Write for instance '+{key}={{settings:[\"criterion=lamp\"]}}'."
     require(lists, f"{key}.settings", way.settings, "it must be a list of overrides", remedy)
-    start = way.start
-    problem = "it is a share; allowed are numbers between 0 and 1, or null"
-    require(start is None or 0 < start < 1, f"{key}.start", start, problem, "null takes the best so far.")
+    shares = BETWEEN_0_AND_1.said("it is a share; {}, or null")
+    require_number(f"{key}.start", way.start, shares, "null takes the best so far.")
     return way
 
 
@@ -295,5 +289,6 @@ def _strain(found: float | None, limit: float | None) -> float:
     return found / limit if limit else 1 + MUCH * (found > 0)
 
 
-def _require_positive(key: str, value: float | None, remedy: str) -> None:
-    require(value is None or value > 0, key, value, "allowed are numbers above 0", remedy)
+def _require_positive(key: str, value: float | None) -> None:
+    if value is not None:
+        require_number(key, value, ABOVE_0, "null limits none.")

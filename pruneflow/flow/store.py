@@ -24,7 +24,7 @@ from pruneflow.flow.manifests import (
     strangers,
     write_manifest,
 )
-from pruneflow.options import require
+from pruneflow.options import Numbers, require, require_number
 from pruneflow.runtime.files import TRASH, is_folder, remove_folder, remove_temporaries
 from pruneflow.runtime.locks import attempted, locked
 from pruneflow.runtime.signals import undisturbed
@@ -46,14 +46,10 @@ class Stages:
     def __post_init__(self) -> None:
         """Refuse an empty folder name and a negative interval."""
         require(bool(self.dir.strip()), "stages.dir", self.dir, "it is empty", "Name a folder.")
-        seconds = self.checkpoint_seconds
-        require(
-            seconds is None or 0 <= seconds < float("inf"),
-            "stages.checkpoint_seconds",
-            seconds,
-            "allowed are numbers from 0 (after every step), or null (never)",
-            "30 costs less than a hundredth of the time.",
-        )
+        problem = "allowed are numbers from 0 (after every step), or null (never)"
+        allowed = Numbers(problem, lambda value: 0 <= value < float("inf"))
+        remedy = "30 costs less than a hundredth of the time."
+        require_number("stages.checkpoint_seconds", self.checkpoint_seconds, allowed, remedy)
 
     @property
     def folder(self) -> Path:

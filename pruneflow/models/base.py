@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from pruneflow.datasets.spec import Spec
 from pruneflow.errors import ConfigError
-from pruneflow.options import choices, require
+from pruneflow.options import BELOW_1, choices, require, require_number, whole_from
 from pruneflow.runtime.memory import require_memory
 
 MOST_UNITS = 1_000_000  # of one layer
@@ -186,7 +186,7 @@ def check_output_activation(activation: str, spec: Spec) -> None:
 
 def require_size(key: str, value: int) -> None:
     """Refuse a size below 1 of the setting ``key`` of a model."""
-    require(value >= 1, f"model.{key}", value, "allowed are whole numbers from 1", "Raise it.")
+    require_number(f"model.{key}", value, whole_from(1), "Raise it.")
 
 
 def require_sizes(key: str, values: list[int], *, least: int) -> None:
@@ -206,10 +206,4 @@ def require_sizes(key: str, values: list[int], *, least: int) -> None:
 
 def require_dropout(value: float, key: str = "dropout") -> None:
     """Refuse a share that is not in [0, 1)."""
-    require(
-        0 <= value < 1,
-        f"model.{key}",
-        value,
-        "allowed are numbers from 0 up to, not including, 1",
-        "0 leaves dropout out.",
-    )
+    require_number(f"model.{key}", value, BELOW_1, "0 leaves dropout out.")

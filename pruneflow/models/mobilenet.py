@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,15 @@ from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.models.base import Model, check_output_activation, require_dropout
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.models.stored_weights import require_plain_hdf5
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import (
+    ABOVE_0,
+    BETWEEN_0_AND_1,
+    at_most,
+    option,
+    require,
+    require_number,
+    require_one_of,
+)
 from pruneflow.runtime import backend
 from pruneflow.runtime.surroundings import expanded
 
@@ -40,20 +47,9 @@ class Mobilenet(Model):
 
     def __post_init__(self) -> None:
         """Refuse a network that cannot be built."""
-        require(
-            0 < self.alpha < inf,
-            "model.alpha",
-            self.alpha,
-            "allowed are numbers above 0",
-            "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual.",
-        )
-        require(
-            0 < self.batch_normalization_momentum < 1,
-            "model.batch_normalization_momentum",
-            self.batch_normalization_momentum,
-            "allowed are numbers between 0 and 1",
-            "0.99 is usual.",
-        )
+        require_number("model.alpha", self.alpha, ABOVE_0, "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual.")
+        key, momentum = "model.batch_normalization_momentum", self.batch_normalization_momentum
+        require_number(key, momentum, BETWEEN_0_AND_1, "0.99 is usual.")
         require(self.weights != "", KEY, "", "it is empty", "Name a file, or null.")
         require_dropout(self.dropout)
         require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))

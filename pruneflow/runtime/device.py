@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.options import MOST_THREADS, at_most, option, require, require_one_of
+from pruneflow.options import (
+    ABOVE_0,
+    MOST_THREADS,
+    at_most,
+    option,
+    require,
+    require_number,
+    require_one_of,
+    whole_from,
+)
 from pruneflow.runtime import backend, cluster
 from pruneflow.runtime.replicas import Replicas, mirrored, of_workers, use
 from pruneflow.runtime.signals import undisturbed
@@ -48,21 +57,14 @@ class Device:
             require_one_of(f"device.{key}", getattr(self, key), allowed)
         self._check_replicas()
         for key in ("threads", "inter_op_threads", "evaluation_threads"):
-            value = getattr(self, key)
-            require(
-                value is None or value >= 1,
-                f"device.{key}",
-                value,
-                "allowed are whole numbers from 1, or null",
-                "null takes all processors.",
-            )
+            remedy = "null takes all processors."
+            require_number(f"device.{key}", getattr(self, key), whole_from(1).said("{}, or null"), remedy)
 
     def _check_replicas(self) -> None:
         problem = "device.strategy=mirrored alone takes a number of replicas, from 2"
         fits = self.replicas is None or (self.strategy == "mirrored" and self.replicas >= 2)
         require(fits, "device.replicas", self.replicas, problem, "Leave it out.")
-        seconds, key = self.worker_wait_seconds, "device.worker_wait_seconds"
-        require(0 < seconds < float("inf"), key, seconds, "allowed are numbers above 0", "300 is usual.")
+        require_number("device.worker_wait_seconds", self.worker_wait_seconds, ABOVE_0, "300 is usual.")
 
     def check_engine(self, engine: str) -> None:
         """Refuse tfmot's wrappers on replicas."""

@@ -11,7 +11,7 @@ from math import ceil, prod
 from typing import Any, ClassVar
 
 from pruneflow.errors import spelled
-from pruneflow.options import open_mapping, option, require
+from pruneflow.options import BELOW_1, SPARSITY, open_mapping, option, require, require_number
 from pruneflow.sparsity.sensitivity import Curve, Scan, shares
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -45,13 +45,9 @@ class Distribution:
         )
         self.layers = dict(given)
         for pattern, sparsity in self.layers.items():
-            require(
-                0 <= sparsity < 1,
-                "distribution.layers",
-                spelled({pattern: sparsity}),
-                "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
-                f"Write for instance distribution.layers={spelled({pattern: 0.5})}.",
-            )
+            key, remedy = "distribution.layers", f"distribution.layers={spelled({pattern: 0.5})}"
+            problem, typed = SPARSITY.words, spelled({pattern: sparsity})
+            require(SPARSITY.hold(sparsity), key, typed, problem, f"Write for instance {remedy}.")
 
     def overrides(self, names: Sequence[str]) -> dict[str, float]:
         """Final sparsity of each weight that has its own.
@@ -129,14 +125,9 @@ class _Floored(Distribution):
     def __post_init__(self) -> None:
         """Refuse what is no fraction."""
         super().__post_init__()
-        require(
-            0 <= self.min_density < 1,
-            "distribution.min_density",
-            self.min_density,
-            "it is the least fraction of a weight that is kept; allowed are numbers from 0 up to, not "
-            "including, 1",
-            "Write for instance distribution.min_density=0.01.",
-        )
+        allowed = BELOW_1.said("it is the least fraction of a weight that is kept; {}")
+        remedy = "Write for instance distribution.min_density=0.01."
+        require_number("distribution.min_density", self.min_density, allowed, remedy)
 
     def check(self, sparsity: float) -> None:
         """Check that the floor leaves room for ``sparsity``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pruneflow.errors import ConfigError
-from pruneflow.options import option, require
+from pruneflow.options import ABOVE_0, FROM_0_TO_1, SPARSITY, option, require, require_number, whole_from
 
 AUTO_FREQUENCY = 100  # tfmot's default, and a cost per step that stays small
 AUTO_UPDATES = 10  # a short pruning phase still climbs in about this many updates
@@ -239,9 +239,7 @@ class Polynomial(Rising):
     def __post_init__(self) -> None:
         """Refuse a power that would not rise."""
         super().__post_init__()
-        require(
-            self.power > 0, "schedule.power", self.power, "allowed are numbers above 0", "The paper uses 3."
-        )
+        require_number("schedule.power", self.power, ABOVE_0, "The paper uses 3.")
 
     def sparsity_along(self, progress: float) -> float:
         """s_t = s_f + (s_i - s_f) (1 - p)^power."""
@@ -302,33 +300,18 @@ def _changeable(which: str, step: int | None, fraction: float) -> tuple[str, flo
 
 def _require_sparsity(key: str, value: float) -> None:
     meant = value / 100 if 1 < value < 100 else 0.8  # percent
-    require(
-        0 <= value < 1,
-        f"schedule.{key}",
-        value,
-        "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
-        f"Write for instance schedule.{key}={meant:g}.",
-    )
+    require_number(f"schedule.{key}", value, SPARSITY, f"Write for instance schedule.{key}={meant:g}.")
 
 
 def _require_fraction(key: str, value: float) -> None:
-    require(
-        0 <= value <= 1,
-        f"schedule.{key}",
-        value,
-        "it is a fraction of the pruning phase; allowed are numbers from 0 to 1",
-        f"For an absolute step use schedule.{key.replace('fraction', 'step')}.",
-    )
+    allowed = FROM_0_TO_1.said("it is a fraction of the pruning phase; {}")
+    remedy = f"For an absolute step use schedule.{key.replace('fraction', 'step')}."
+    require_number(f"schedule.{key}", value, allowed, remedy)
 
 
 def _require_step(key: str, value: int | None) -> None:
-    require(
-        value is None or value >= 0,
-        f"schedule.{key}",
-        value,
-        "allowed are whole numbers from 0, or null to use the fraction",
-        "Steps count from 1 at the start of the pruning phase.",
-    )
+    allowed, remedy = whole_from(0).said("{}, or null to use the fraction"), "Steps count from 1 at the start"
+    require_number(f"schedule.{key}", value, allowed, f"{remedy} of the pruning phase.")
 
 
 def _require_frequency(value: int | str) -> None:

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pruneflow.errors import ConfigError, spelled
-from pruneflow.options import require, require_one_of
+from pruneflow.options import FROM_0_TO_1, require, require_number, require_one_of, whole_from
 from pruneflow.sparsity.channels.groups import Channels
 from pruneflow.sparsity.criteria import Criterion
 from pruneflow.sparsity.distributions import Distribution
@@ -42,20 +42,11 @@ class Pruning:
             'Write pruning.include=["*"] for all layers.',
         )
         require_one_of("pruning.engine", self.engine, ENGINES)
-        require(
-            self.max_accuracy_drop is None or 0 <= self.max_accuracy_drop <= 1,
-            "pruning.max_accuracy_drop",
-            self.max_accuracy_drop,
-            "allowed are numbers from 0 to 1, as a share of the validation examples, or null",
-            "0.02 allows two more wrong answers in a hundred; null marks what is beyond 0.05.",
-        )
-        require(
-            1 <= self.reconstruct_examples <= MOST_EXAMPLES,
-            "pruning.reconstruct_examples",
-            self.reconstruct_examples,
-            f"allowed are whole numbers from 1 to {MOST_EXAMPLES}",
-            "512 will do for most networks.",
-        )
+        shares = FROM_0_TO_1.said("{}, as a share of the validation examples, or null")
+        remedy = "0.02 allows two more wrong answers in a hundred; null marks what is beyond 0.05."
+        require_number("pruning.max_accuracy_drop", self.max_accuracy_drop, shares, remedy)
+        count, remedy = self.reconstruct_examples, "512 will do for most networks."
+        require_number("pruning.reconstruct_examples", count, whole_from(1, MOST_EXAMPLES), remedy)
 
     def select(self, model: Any) -> Selection:
         """Sort the layers of ``model`` into those to prune and those to leave, with the reason.

@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
-from pruneflow.options import require
+from pruneflow.options import require, require_number, whole_from
 from pruneflow.runtime.records import fitted
 
 SCAN_FILE = "sensitivity.json"
@@ -33,13 +33,9 @@ class Sensitivity:
             "allowed are one or more ascending numbers between 0 and 1: the shares that are masked",
             "Write for instance sensitivity.levels=[0.5,0.8,0.95].",
         )
-        require(
-            self.examples >= 1,
-            "sensitivity.examples",
-            self.examples,
-            "allowed are whole numbers from 1, of examples of the validation part",
-            "2000 tells half a point of accuracy.",
-        )
+        allowed = whole_from(1).said("{}, of examples of the validation part")
+        remedy = "2000 tells half a point of accuracy."
+        require_number("sensitivity.examples", self.examples, allowed, remedy)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pruneflow.options import at_most, require
+from pruneflow.options import at_most, require, require_number, whole_from
 
 MOST = 256  # an int8 file has no more levels, and an index of one byte names no more
 LEVELS = 16  # of int4
@@ -27,13 +27,9 @@ class Sharing:
 
     def __post_init__(self) -> None:
         """Refuse numbers of values that make no smaller file, and epochs without values."""
-        problem = f"allowed are whole numbers from 2 to {MOST}, or null"
-        fits = self.values is None or 2 <= self.values <= MOST
         remedy = "16 makes files a good deal smaller; null shares no values."
-        require(fits, "sharing.values", self.values, problem, remedy)
-        require(
-            self.epochs >= 0, "sharing.epochs", self.epochs, "allowed are whole numbers from 0", "Raise it."
-        )
+        require_number("sharing.values", self.values, whole_from(2, MOST).said("{}, or null"), remedy)
+        require_number("sharing.epochs", self.epochs, whole_from(0), "Raise it.")
         problem = "there are no shared values to train, since sharing.values=null"
         remedy = "Set sharing.values=16, or sharing.epochs=0."
         require(not self.epochs or self.values is not None, "sharing.epochs", self.epochs, problem, remedy)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import ConfigError
-from pruneflow.options import option, require, require_one_of
+from pruneflow.options import option, require, require_number, require_one_of, whole_from
 from pruneflow.sparsity.selection import Kept, Scores, Sizes, keep_by_size, kept_count
 
 Shape = tuple[int, int]
@@ -270,13 +270,8 @@ class NOfM(Structure):
     def __post_init__(self) -> None:
         """Refuse groups that keep nothing or everything."""
         _require_whole("n", self.n)
-        require(
-            self.m >= 2,
-            "structure.m",
-            self.m,
-            "allowed are whole numbers from 2, of which some are kept and some are not",
-            "Write for instance structure.n=2 structure.m=4.",
-        )
+        allowed = whole_from(2).said("{}, of which some are kept and some are not")
+        require_number("structure.m", self.m, allowed, "Write for instance structure.n=2 structure.m=4.")
         require(
             self.n < self.m,
             "structure.n",
@@ -379,13 +374,7 @@ def _described(name: str, shape: Shape) -> str:
 
 
 def _require_whole(key: str, value: int) -> None:
-    require(
-        value >= 1,
-        f"structure.{key}",
-        value,
-        "allowed are whole numbers from 1",
-        f"Write for instance structure.{key}=2.",
-    )
+    require_number(f"structure.{key}", value, whole_from(1), f"Write for instance structure.{key}=2.")
 
 
 def _require_fits(key: str, value: int, name: str, shape: Shape) -> None:

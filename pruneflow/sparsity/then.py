@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pruneflow.errors import ConfigError
-from pruneflow.options import at_most, option, require
+from pruneflow.options import SPARSITY, at_most, option, require, require_number, whole_from
 from pruneflow.sparsity import structures
 
 if TYPE_CHECKING:
@@ -61,20 +61,10 @@ class Zeros(Then):
         kind = self.structure.option_name
         problem = "the network is cut once, and zeros follow"
         require(not self.structure.cuts, "then", kind, problem, "Take then=unstructured.")
-        require(
-            0 <= self.final_sparsity < 1,
-            "then.final_sparsity",
-            self.final_sparsity,
-            "sparsity is the fraction of zeros; allowed are numbers from 0 up to, not including, 1",
-            "Write for instance then.final_sparsity=0.8.",
-        )
-        require(
-            self.epochs is None or self.epochs >= 1,
-            "then.epochs",
-            self.epochs,
-            "allowed are whole numbers from 1, or null",
-            "null trains for as many epochs as the first phase.",
-        )
+        remedy = "Write for instance then.final_sparsity=0.8."
+        require_number("then.final_sparsity", self.final_sparsity, SPARSITY, remedy)
+        remedy = "null trains for as many epochs as the first phase."
+        require_number("then.epochs", self.epochs, whole_from(1).said("{}, or null"), remedy)
 
     def check(self, first: structures.Structure) -> None:
         """Refuse a second phase after one that cuts nothing; see `Then.check`."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pruneflow.options import at_most, require
+from pruneflow.options import at_most, require, require_number, whole_from
 from pruneflow.runtime import backend
 from pruneflow.sparsity.kernels import leaves, named_weights
 
@@ -22,7 +22,7 @@ class QuantizationAware:
 
     def __post_init__(self) -> None:
         """Refuse negative epochs."""
-        require(self.epochs >= 0, KEY, self.epochs, "allowed are whole numbers from 0", "0 leaves it out.")
+        require_number(KEY, self.epochs, whole_from(0), "0 leaves it out.")
 
     def check_exports(self, option: str, kinds: Collection[str], *, layers: Collection[str]) -> None:
         """Refuse files other than int8 in every layer."""

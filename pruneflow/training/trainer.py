@@ -7,7 +7,15 @@ from math import prod
 
 from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import (
+    ABOVE_0,
+    BETWEEN_0_AND_1,
+    at_most,
+    option,
+    require,
+    require_number,
+    require_one_of,
+)
 from pruneflow.runtime.memory import require_memory
 from pruneflow.training import metrics
 from pruneflow.training.fit import EarlyStopping, Fit
@@ -44,14 +52,8 @@ class Trainer:
         for key in ("min_steps", "dense_batch_size", "batch_size"):
             _require_at_least(key, 1, getattr(self, key))
         for key in ("learning_rate", "dense_learning_rate"):
-            value = getattr(self, key)
-            require(
-                value is None or 0 < value < float("inf"),
-                f"trainer.{key}",
-                value,
-                "allowed are numbers above 0",
-                "The default of Adam is 0.001.",
-            )
+            if (rate := getattr(self, key)) is not None:
+                require_number(f"trainer.{key}", rate, ABOVE_0, "The default of Adam is 0.001.")
         for key in ("learning_rate_decay", "dense_learning_rate_decay"):
             value = getattr(self, key)
             if value is not None:
@@ -146,13 +148,8 @@ def _known(key: str, value: int | None) -> int:
 
 
 def _require_at_least(key: str, least: int, value: float | None) -> None:
-    require(
-        value is None or value >= least,
-        f"trainer.{key}",
-        value,
-        f"allowed are numbers from {least}",
-        "Raise it.",
-    )
+    fits = value is None or value >= least
+    require(fits, f"trainer.{key}", value, f"allowed are numbers from {least}", "Raise it.")
 
 
 def _require_decay(at: list[float], factor: float) -> None:
@@ -163,6 +160,4 @@ def _require_decay(at: list[float], factor: float) -> None:
         "allowed is a rising list of fractions of a phase, each between 0 and 1",
         "Write for instance trainer.decay_at=[0.5,0.75].",
     )
-    require(
-        0 < factor < 1, "trainer.decay_factor", factor, "allowed are numbers between 0 and 1", "0.1 is usual."
-    )
+    require_number("trainer.decay_factor", factor, BETWEEN_0_AND_1, "0.1 is usual.")

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from pruneflow.errors import ConfigError
-from pruneflow.options import at_most, option, require, require_one_of
+from pruneflow.options import at_most, option, require, require_number, require_one_of, whole_from
 from pruneflow.sparsity.channels.groups import SHARES, Channels
 from pruneflow.sparsity.kernels import leaves
 from pruneflow.sparsity.structures import Structure
@@ -28,13 +28,8 @@ class Channel(Structure):
     def __post_init__(self) -> None:
         """Refuse an unknown share, and a multiple below 1."""
         require_one_of("structure.of", self.of, SHARES)
-        require(
-            self.multiple is None or self.multiple >= 1,
-            "structure.multiple",
-            self.multiple,
-            "allowed are whole numbers from 1, or null",
-            "1 allows any number of kept units, null takes 16 where that comes near enough to the share.",
-        )
+        remedy = "1 allows any number of kept units, null takes 16 where that comes near enough to the share."
+        require_number("structure.multiple", self.multiple, whole_from(1).said("{}, or null"), remedy)
 
     def narrowed(self, model: Any, selection: Any) -> Any:
         """Find the channels, prove one random cut of all groups, and choose the weights to mask.
