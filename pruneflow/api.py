@@ -24,14 +24,14 @@ from pruneflow.command.folders import require_no_run, require_writable, unused
 from pruneflow.command.names import differing
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError, spelled
-from pruneflow.flow.config import Config, config_folder, from_hydra, masks_for, plain, selected
+from pruneflow.flow.config import Config, from_hydra, masks_for, plain, selected
 from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import FAILURE_FILE, UNFINISHED_FILE, begin, end, overrides_of, record_failure
 from pruneflow.models.brought import kinds_of_layers, wrapper_of_tfmot
 from pruneflow.models.copies import copied
 from pruneflow.options import choices, require, require_one_of
 from pruneflow.runtime.device import left_as_found
-from pruneflow.runtime.files import write_file
+from pruneflow.runtime.files import config_folder, write_file
 from pruneflow.runtime.forks import require_own_tensorflow
 from pruneflow.sparsity.then import Zeros
 

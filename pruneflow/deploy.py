@@ -15,7 +15,7 @@ from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.run_folder import failure_in
 from pruneflow.report.contract import contract_lines, port_line
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import answered, console, warn
+from pruneflow.runtime.terminal import answered, say, warn
 
 COMMAND = "python -m pruneflow.deploy"
 
@@ -98,7 +98,7 @@ def _micro(graph: tflite.Graph) -> list[str]:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        say(line)
 
 
 if __name__ == "__main__":

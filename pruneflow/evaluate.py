@@ -30,15 +30,16 @@ from pruneflow.exports.micro_interpreter import lacking
 from pruneflow.exports.readings import Scored, doubt_of, given_pixels
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
-from pruneflow.flow.config import config_folder, option_from_hydra
+from pruneflow.flow.config import option_from_hydra
 from pruneflow.models.keras_files import check_file
 from pruneflow.models.pixels import UNIT, Span, in_words
 from pruneflow.options import require
-from pruneflow.report.summary import label_of
 from pruneflow.runtime import extensions
+from pruneflow.runtime.files import config_folder
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, print_whole, printing, table, warn
+from pruneflow.runtime.terminal import complain, console, print_whole, printing, say, table, warn
 from pruneflow.training import scoring
+from pruneflow.training.metrics import label_of
 
 USAGE = """\
 Score and inspect TFLite files on the test part of a data set: accuracy, sizes, zeros of each weight,
@@ -315,13 +316,12 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
         made.add_row(escape(row["file"]), *reached, *figures, *sizes)
     print_whole(made)
     data = rows[0]["data"]
-    console.print(f"on {data['examples']:,} test examples of {escape(data['name'])}", soft_wrap=True)
+    say(f"on {data['examples']:,} test examples of {data['name']}")
     if data["note"]:
         warn(data["note"])
     for row in rows:
         if row["pixels"]:
-            pixels = in_words(row["pixels"])
-            console.print(f"{Path(row['file']).name} reads pixels {pixels}", soft_wrap=True, markup=False)
+            say(f"{Path(row['file']).name} reads pixels {in_words(row['pixels'])}")
         if row["doubt"]:
             warn(row["doubt"])
     for row in rows:
@@ -343,17 +343,13 @@ def _show_inside(row: Mapping[str, Any]) -> None:
         )
     print_whole(made)
     ops = ", ".join(f"{count} {name}" for name, count in row["ops"].items())
-    console.print(f"Operations: {escape(ops)}", soft_wrap=True)
-    console.print(
+    say(f"Operations: {ops}")
+    say(
         f"Multiply-adds: {row['multiply_adds']:,}, with weights other than zero "
-        f"{row['nonzero_multiply_adds']:,} (theoretical speedup {row['theoretical_speedup']:.1f}x)",
-        soft_wrap=True,
+        f"{row['nonzero_multiply_adds']:,} (theoretical speedup {row['theoretical_speedup']:.1f}x)"
     )
     if row["stateful"]:
-        console.print(
-            "It keeps a state between invocations: call reset_all_variables() before each sample.",
-            soft_wrap=True,
-        )
+        say("It keeps a state between invocations: call reset_all_variables() before each sample.")
 
 
 def _say(message: str, code: int) -> int:

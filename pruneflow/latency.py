@@ -14,7 +14,7 @@ from pruneflow.exports import tflite
 from pruneflow.exports.latency import Latency, Timing, measure
 from pruneflow.exports.verdict import Speedup, facts_of, kind_of, speedup, verdict
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import complain, console, print_whole, printing, table
+from pruneflow.runtime.terminal import complain, print_whole, printing, say, table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,7 +88,7 @@ def show(rows: Sequence[Mapping[str, Any]]) -> None:
     ]
     print_whole(table(["file"], columns, cells))
     for row in rows[1:]:
-        console.print(f"{row['file']}: {row['verdict']}", markup=False, soft_wrap=True)
+        say(f"{row['file']}: {row['verdict']}")
 
 
 def _times_as_fast(row: Mapping[str, Any]) -> str:

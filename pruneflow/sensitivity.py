@@ -14,7 +14,7 @@ from pruneflow.command.folders import require_writable, unused
 from pruneflow.flow.config import Config
 from pruneflow.options import require
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import answered, complain, console
+from pruneflow.runtime.terminal import answered, complain, say
 
 USAGE = """\
 Train the dense network of a run, or take it from the store of stages, and scan it without training: each
@@ -63,8 +63,8 @@ def _carry_out(config: Config, folder: Path) -> None:
     page = shown.write(found, folder)
     shown.show(found)
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
-    console.print(f"Not scanned {left or 'none'}", markup=False, soft_wrap=True)
-    console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
+    say(f"Not scanned {left or 'none'}")
+    say(f"Report     {shlex.quote(str(page))}")
 
 
 if __name__ == "__main__":

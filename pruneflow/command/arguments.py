@@ -15,8 +15,8 @@ from hydra._internal.utils import get_args_parser
 from pruneflow.command import yaml_answers
 from pruneflow.command.keys import is_group
 from pruneflow.errors import ConfigError
-from pruneflow.flow.config import config_folder
 from pruneflow.options import require
+from pruneflow.runtime.files import config_folder
 
 _HELP = "python -m pruneflow --help shows what there is."
 _SUBCOMMANDS = ("install", "uninstall", "query")

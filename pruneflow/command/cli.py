@@ -18,7 +18,6 @@ from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.markup import escape
 
 from pruneflow import __version__
 from pruneflow.command import answers, isolation, launchers, workers
@@ -30,14 +29,15 @@ from pruneflow.command.names import cell_name, differing, run_name
 from pruneflow.command.plugins import prefer_own_yaml
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.flow import objectives, results
-from pruneflow.flow.config import Config, config_folder, from_hydra, plain
+from pruneflow.flow.config import Config, from_hydra, plain
 from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.report import hparams
 from pruneflow.report.logged import log_run
 from pruneflow.runtime import signals
-from pruneflow.runtime.terminal import complain, console, printing
+from pruneflow.runtime.files import config_folder
+from pruneflow.runtime.terminal import complain, printing, say
 
 OmegaConf.register_new_resolver("pruneflow.cell", cell_name, replace=True)
 OmegaConf.register_new_resolver("pruneflow.typed", run_name, replace=True)
@@ -147,23 +147,18 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         return _objectives(found, work.config) if found else None
 
 
-def _sweep_dir(settings: HydraConf) -> Path | None:
-    return None if OmegaConf.is_missing(settings.job, "num") else Path(settings.sweep.dir)
-
-
 def _begun(composed: DictConfig) -> tuple[isolation.Work, Result | None]:
     """Begin a cell; return what there is to do, and the result where it was done before."""
     from pruneflow.report import tables
 
     settings = HydraConfig.get()
     run_dir, command = Path(settings.runtime.output_dir), _command(settings)
-    first = OmegaConf.is_missing(settings.job, "num") or settings.job.num == 0
+    sweep = None if OmegaConf.is_missing(settings.job, "num") else Path(settings.sweep.dir)
     begin(run_dir)
-    tables.show_config(_changed(composed) if first else None, command)
+    tables.show_config(None if sweep and settings.job.num else _changed(composed), command)
     differs = differing(settings.overrides.task, settings.job.config.override_dirname.exclude_keys)
-    work = isolation.Work(
-        from_hydra(composed), run_dir, command, differs, launchers.share(settings), _sweep_dir(settings)
-    )
+    config, share = from_hydra(composed), launchers.share(settings)
+    work = isolation.Work(config, run_dir, command, differs, share, sweep)
     found = _finished(work)
     if found:
         _complete(found, work)
@@ -220,7 +215,7 @@ def _complete(result: Result, work: isolation.Work) -> None:
     from pruneflow.report.page import REPORT
 
     hparams.write(work.run_dir, work.differing)
-    console.print(f"Finished   before: {escape(str(work.run_dir))}", soft_wrap=True)
+    say(f"Finished   before: {work.run_dir}")
     if work.config.report and not (work.run_dir / REPORT).exists():
         report_run(work.run_dir)
     end(work.run_dir)

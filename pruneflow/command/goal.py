@@ -137,11 +137,6 @@ def check_examples(goal: Searched, data: Data) -> None:
     )
 
 
-def shared_keys(goal: Searched, overrides: Sequence[Override]) -> list[str]:
-    """Return the keys of the overrides that all networks share."""
-    return [word.partition("=")[0] for word in cell(goal, overrides)]
-
-
 def ways_left(goal: Searched, overrides: Sequence[Override]) -> dict[str, Way]:
     """Return the ways without what is typed; one of which nothing is left is no way of its own."""
     typed = {override.key_or_group for override in overrides}
@@ -157,7 +152,8 @@ def _without(way: Way, typed: Collection[str]) -> Way:
 def cell(goal: Searched, overrides: Sequence[Override]) -> list[str]:
     """Return the overrides that all networks of a search share: those that are typed, but for the goal
     and the test part, which none looks at."""
-    kept = [each for each in overrides if not _is_of_goal(key := each.key_or_group) and key != "test_part"]
+    own_keys = ("goal", "test_part")
+    kept = [each for each in overrides if each.key_or_group.partition(".")[0] not in own_keys]
     typed = {override.key_or_group for override in overrides}
     by_file = "goal" not in typed or "experiment" in typed
     own = {
@@ -182,10 +178,6 @@ def probes(goal: Searched, overrides: Sequence[Override]) -> dict[str, list[str]
         for name, way in ways.items()
     ]
     return {each.way: [*shared, *each.words] for each in others}
-
-
-def _is_of_goal(key: str) -> bool:
-    return key == "goal" or key.startswith("goal.")
 
 
 def _tried(goal: Searched, proposal: Proposal, folder: Path, seconds: float) -> Tried:

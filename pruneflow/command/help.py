@@ -11,8 +11,8 @@ import yaml  # type: ignore[import-untyped]
 
 from pruneflow import options
 from pruneflow.errors import PruneflowError
-from pruneflow.flow.config import config_folder
 from pruneflow.runtime import extensions
+from pruneflow.runtime.files import config_folder
 
 _INTRODUCTION = """\
 pruneflow: train a network, prune it, export it to TFLite, and say with numbers what was gained.

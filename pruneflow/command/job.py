@@ -20,14 +20,13 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.markup import escape
 
 from pruneflow.command import answers, continuing, goal, grids, launchers, plugins, search, targets, workers
 from pruneflow.command.folders import name_latest, require_no_run, require_writable, unused
 from pruneflow.command.names import cell_name
 from pruneflow.errors import ConfigError
 from pruneflow.flow import objectives, results
-from pruneflow.flow.config import Config, config_folder, from_hydra, option_from_hydra, plain
+from pruneflow.flow.config import Config, from_hydra, option_from_hydra, plain
 from pruneflow.flow.goal import Searched
 from pruneflow.flow.judgement import require_worth
 from pruneflow.flow.run_folder import is_done
@@ -36,7 +35,8 @@ from pruneflow.options import require
 from pruneflow.report.goal import finish
 from pruneflow.report.outcomes import CellOutcome, found, outcomes, write_csv
 from pruneflow.runtime import versions
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.files import config_folder
+from pruneflow.runtime.terminal import console, say
 
 NOTES = ".hydra"
 SWEEP_TABLE = "sweep.csv"
@@ -111,7 +111,7 @@ class Job:
             named = any(override.key_or_group == key for override in typed)
         constant = [override.key_or_group for override in swept if not override.is_sweep_override()]
         if wanted:
-            constant += goal.shared_keys(wanted, swept)
+            constant += [word.partition("=")[0] for word in goal.cell(wanted, swept)]
             goal.check_settings(wanted, configs[0])
         words = list(parsed.overrides)
         return cls(cells, constant, sweep, folder, configs, settings.hydra, named, words, wanted, decided)
@@ -145,7 +145,7 @@ class Job:
             raise ConfigError(
                 f"The sweep has the same cell twice: {', '.join(sorted(twice))}. Give each value once."
             )
-        if self.named and not _same(continuing.left(self._store, self.identity), self.folder):
+        if self.named and continuing.left(self._store, self.identity) != self.folder.absolute():
             require_no_run(self.folder, "hydra.sweep.dir" if self.sweep else "hydra.run.dir")
         require_writable(self.folder)
         workers.check(self.configs, sweep=self.sweep)
@@ -240,7 +240,7 @@ class Job:
             return self if self.named else replace(self, folder=unused(self.folder))
         finished = sum(1 for _ in left.rglob("result.json"))
         cells = f": {finished} of {len(self.cells)} cells are finished" if self.sweep and self.cells else ""
-        console.print(f"Continues  {escape(str(left))}{cells}", soft_wrap=True)
+        say(f"Continues  {left}{cells}")
         return replace(self, folder=left)
 
     def _engine_running(self) -> AbstractContextManager[launchers.Cells]:
@@ -272,7 +272,8 @@ class Job:
     def _outcomes(self) -> list[CellOutcome]:
         if not self.cells:
             return found(self.folder)
-        own = [[word for word in cell if not _is_of_hydra(word)] for cell in self.cells]
+        of_hydra = ("hydra.", "hydra/")
+        own = [[word for word in cell if not word.lstrip("+~").startswith(of_hydra)] for cell in self.cells]
         return outcomes(self.folder, dict(zip(self.names, own, strict=True)))
 
     @property
@@ -389,7 +390,7 @@ def _ways(
     if not found:
         raise next(iter(refused.values()))
     for way, reason in refused.items():
-        console.print(f"Left out   the way {way}: {_said(reason)}", markup=False, soft_wrap=True)
+        say(f"Left out   the way {way}: {_said(reason)}")
     return found, list(refused)
 
 
@@ -417,20 +418,11 @@ def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
             taken.add(folder)
 
 
-def _is_of_hydra(override: str) -> bool:
-    """Return whether an override is for Hydra itself."""
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))
-
-
 def _folder(settings: DictConfig, key: str) -> Path:
     """Return the folder of the run or the sweep."""
     value = OmegaConf.select(settings, key)
     require(bool(value), key, value, "no folder is named", "Name one, or leave it out.")
     return Path(value)
-
-
-def _same(left: Path | None, folder: Path) -> bool:
-    return left is not None and left == folder.absolute()
 
 
 def _quoted(text: str) -> str:

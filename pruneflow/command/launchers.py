@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from pruneflow.command.engines import Engine, Joblib, Ray, Submitit
 from pruneflow.command.plugins import package_of
 from pruneflow.runtime.device import processors
-from pruneflow.runtime.terminal import complain, console
+from pruneflow.runtime.terminal import complain, say
 
 _ENGINES: dict[str, type[Engine]] = {
     "hydra_plugins.hydra_joblib_launcher": Joblib,
@@ -50,7 +50,7 @@ class Cells:
 def running(engine: Engine, at_a_time: int) -> Iterator[Cells]:
     """Have an engine ready while Hydra runs the cells of a sweep; what ends it early is told."""
     if told := engine.told(at_a_time):
-        console.print(f"Cells      {told}", markup=False, soft_wrap=True)
+        say(f"Cells      {told}")
     cells = Cells()
     try:
         with engine.running():

@@ -9,7 +9,6 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -79,7 +78,9 @@ class OptunaSweeper(Sweeper):
         """Run cells side by side, as the launcher has it; return what each reached."""
         words = [[*words_of(cell.trial.params), *fixed] for cell in batch]
         returned = self._launcher.launch(words, initial_job_idx=batch[0].number)
-        results = [outcome_in("", _folder(each)).result for each in returned]
+        settings = [each.hydra_cfg for each in returned if each.hydra_cfg]
+        folders = [Path(each.hydra.runtime.output_dir) for each in settings]
+        results = [outcome_in("", folder).result for folder in folders]
         return list(zip(batch, results, strict=True))
 
     def _extend(self, trial: Any, fixed: list[str]) -> None:
@@ -91,12 +92,6 @@ class OptunaSweeper(Sweeper):
         both = {word.partition("=")[0] for word in fixed} & set(trial.params)
         problem = f"it chooses {', '.join(sorted(both))}, which is given too"
         require(not both, "hydra.sweeper.custom_search_space", name, problem, "Leave one of them out.")
-
-
-def _folder(returned: JobReturn) -> Path:
-    """The folder of a cell."""
-    assert returned.hydra_cfg is not None
-    return Path(returned.hydra_cfg.hydra.runtime.output_dir)
 
 
 def _write_best(file: Path, best: list[dict[str, Any]], *, several: bool) -> None:

@@ -15,7 +15,7 @@ from pruneflow.flow import objectives
 from pruneflow.flow.judgement import fails
 from pruneflow.options import require, require_one_of
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import complain, console
+from pruneflow.runtime.terminal import complain, console, say
 
 NONE = (
     "The search found nothing: each pruned network guesses, or lost more than pruning.max_accuracy_drop. "
@@ -106,4 +106,4 @@ def show_best(cells: Sequence[CellOutcome], objective: Sequence[str]) -> None:
     console.print(f"Best of {len(done)} by {', '.join(objective)} (validation part and sizes):")
     for place in objectives.best([values for _, values in done], objective):
         name, values = done[place]
-        console.print(f"  {name}: {objectives.shown(values, objective)}", markup=False, soft_wrap=True)
+        say(f"  {name}: {objectives.shown(values, objective)}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pruneflow.flow import following
 from pruneflow.flow.config import Config
 from pruneflow.runtime import replicas
-from pruneflow.runtime.terminal import complain, console
+from pruneflow.runtime.terminal import complain, console, say
 
 
 def check(configs: Sequence[Config], *, sweep: bool) -> None:
@@ -30,7 +30,7 @@ def follow(config: Config) -> int:
     """Train with the chief, which alone writes and shows what it does; return the exit code of the chief."""
     from pruneflow.flow import pipeline
 
-    console.print("Follows    the chief, which alone writes", soft_wrap=True)
+    say("Follows    the chief, which alone writes")
     console.quiet = True
     code = pipeline.follow(config, pipeline.prepare(config))
     if code:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pruneflow.datasets.rows import Rows
 from pruneflow.datasets.spec import Data, Part, Targets
 from pruneflow.errors import PruneflowError
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def as_trained(file: Path, dataset: Any, data: Data) -> Data:
 def _with_words(file: Path, dataset: Any, data: Data) -> Data:
     if data.vocabulary is None or _read(file) == data.vocabulary:
         return data
-    console.print(f"Words      {file}: token ids as in training", soft_wrap=True, markup=False)
+    say(f"Words      {file}: token ids as in training")
     return replace(dataset, index_path=str(file)).load()  # type: ignore[no-any-return]
 
 
@@ -52,7 +52,7 @@ def _with_scales(file: Path, data: Data) -> Data:
     saved, own, spec = _read(file), data.standardisation or {}, data.spec
     if saved == own:
         return data
-    console.print(f"Scales     {file}: numbers as in training", soft_wrap=True, markup=False)
+    say(f"Scales     {file}: numbers as in training")
     try:
         x = _moved(data.test.x, own, saved, "") if spec.is_measured else data.test.x
         y = data.test.y

@@ -15,7 +15,7 @@ from pruneflow.models.pixels import Span, in_words
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime.surroundings import expanded
 from pruneflow.runtime.terminal import console, warn
-from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.metrics import label_of
 from pruneflow.training.scoring import keras_outcome, score
 
 VOCABULARY = "vocabulary.json"
@@ -33,8 +33,8 @@ def show(config: Config, ready: Prepared, dense: Network) -> None:
     data, part = ready.data, ready.data.validation
     outcome = keras_outcome(dense.model, part, data.spec, description="Evaluating as it came")
     task = task_of(dense.model, data.spec)
-    reached, label = score(task, outcome, part.y).headline, HEADLINES[task.headline].label or task.headline
-    console.print(f"As it came {label} {reached:.4f} on {len(part):,} validation examples")
+    reached = score(task, outcome, part.y).headline
+    console.print(f"As it came {label_of(task.headline)} {reached:.4f} on {len(part):,} validation examples")
     doubt = guessing(reached, data.spec, len(part))
     if doubt:
         doubt = _with_reading(config, ready, dense, doubt)

@@ -10,7 +10,7 @@ import numpy as np
 from pruneflow.datasets.batches import evaluation_batches
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.flow.config import Config
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 from pruneflow.sparsity import reconstruction
 from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.selected_layers import Selection
@@ -50,7 +50,7 @@ def prune_at_once(config: Config, data: Data, masked: Masked) -> Phase:
     start = time.perf_counter()
     if config.pruning.reconstruct:
         for note in reconstruction.reconstruct(masked, _batches(config, data)):
-            console.print(note, markup=False, soft_wrap=True)
+            say(note)
     else:
         masked.begin_step()
         masked.apply()

@@ -21,7 +21,7 @@ from pruneflow.models import options as models
 from pruneflow.models.narrower import narrower
 from pruneflow.options import at_most, check_values, choices, require, require_number, whole_from
 from pruneflow.runtime import device
-from pruneflow.runtime.files import config_folder
+from pruneflow.runtime.files import config_folder as config_folder  # for those who compose
 from pruneflow.sparsity import criteria, distributions, schedules, structures, then
 from pruneflow.sparsity.channels.option import Channel
 from pruneflow.sparsity.channels.plan import ChannelPlan
@@ -51,17 +51,6 @@ if TYPE_CHECKING:
 else:  # OmegaConf refuses the keys of a subclass where its base is named; `_check_option` checks the class
     Dataset = Export = Model = Device = Criterion = Distribution = Schedule = Structure = Trainer = Any
     Augmentation = Goal = Logger = Then = Any
-
-__all__ = [
-    "Config",
-    "config_folder",
-    "from_hydra",
-    "masks_for",
-    "option_from_hydra",
-    "plain",
-    "plan_for",
-    "selected",
-]
 
 
 @dataclass(kw_only=True)

@@ -164,13 +164,9 @@ def export(
     if data.spec.is_measured or data.spec.targets:
         write_file(run_dir / "standardisation.json", json.dumps(data.standardisation or {}).encode())
     if data.class_names:
-        write_file(run_dir / "labels.txt", "".join(f"{_line(name)}\n" for name in data.class_names).encode())
+        lines = (" ".join(name.split()) or "?" for name in data.class_names)  # each in a line of its own
+        write_file(run_dir / "labels.txt", "".join(f"{line}\n" for line in lines).encode())
     return Artefacts(shipped, **as_float, before=before)
-
-
-def _line(name: str) -> str:
-    """A name of a class in a line of its own."""
-    return " ".join(name.split()) or "?"
 
 
 def export_inputs(export: Export, *, network: str) -> dict[str, Any]:

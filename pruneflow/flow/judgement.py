@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pruneflow.errors import PruneflowError
-from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.metrics import label_of
 
 NOTABLE_DROP = 0.05  # marked where pruning.max_accuracy_drop is not set
 STANDARD_ERRORS = 3.0  # by which an accuracy must be above guessing, to be clearly above it
@@ -194,7 +194,7 @@ class _Figures:
 
 
 def _message(verdict: str, of: _Figures) -> str:
-    label = HEADLINES[of.metric].label or of.metric
+    label = label_of(of.metric)
     on, pruned = f"on {of.examples:,} validation examples", f"{of.pruned:.4f}"
     guess = f"guessing gives {of.chance:.4f}"
     if verdict == GUESSING and of.dense is None:

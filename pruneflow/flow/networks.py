@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 
 from pruneflow.datasets.spec import Part
 from pruneflow.exports.sizes import Size, size_of
@@ -31,7 +30,7 @@ from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import fitted
 from pruneflow.runtime.surroundings import arithmetic
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity import tfmot_engine
 from pruneflow.sparsity.masked import Masked, mask_in_place
@@ -324,7 +323,7 @@ def cost_of(phase: Phase) -> dict[str, Any]:
 def say_where_from(stage: Stage, name: str) -> None:
     """Print that a network was reused, where it was."""
     if stage.reused:
-        console.print(f"Reused     {name} network, trained before: {escape(stage.path)}", soft_wrap=True)
+        say(f"Reused     {name} network, trained before: {stage.path}")
 
 
 def _weights(train: Part) -> dict[str, Any]:

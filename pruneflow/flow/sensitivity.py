@@ -20,7 +20,7 @@ from pruneflow.flow.store import Store
 from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.terminal import bar, console, warn
+from pruneflow.runtime.terminal import bar, say, warn
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.distributions import Scanning
 from pruneflow.sparsity.masks import Alone, Arrays
@@ -54,10 +54,10 @@ def with_shares(store: Store, config: Config, ready: Prepared, network: Network,
     masks = ready.masks
     if config.structure.cuts:  # only now is it known which numbers of units come nearest
         for sentence in masks.check():
-            console.print(f"Note       {sentence}", markup=False, soft_wrap=True)
+            say(f"Note       {sentence}")
     asked = masks.sparsities_after(ready.plan.total_steps)
     shown = ", ".join(f"{name} {share:.3f}" for name, share in asked.items() if share is not None)
-    console.print(f"Shares     by the scan: {shown}", markup=False, soft_wrap=True)
+    say(f"Shares     by the scan: {shown}")
     return ready
 
 

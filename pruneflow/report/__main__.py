@@ -13,7 +13,7 @@ from pruneflow.report.page import REPORT
 from pruneflow.report.run_page import write_run_report
 from pruneflow.report.sweep_page import write_sweep_report
 from pruneflow.runtime.process import run_command
-from pruneflow.runtime.terminal import answered, complain, console, warn
+from pruneflow.runtime.terminal import answered, complain, say, warn
 
 COMPARISON = "comparison.html"
 
@@ -75,7 +75,7 @@ def _require_finished(collected: Collected) -> None:
 
 
 def _say(page: Path) -> None:
-    console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
+    say(f"Report     {shlex.quote(str(page))}")
 
 
 if __name__ == "__main__":

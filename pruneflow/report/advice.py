@@ -10,9 +10,9 @@ from typing import Any
 from pruneflow.errors import spelled
 from pruneflow.flow.figures import Result, TfliteResult
 from pruneflow.flow.judgement import CHANCE, GUESSING
-from pruneflow.report import summary
 from pruneflow.report.collect import Run
 from pruneflow.report.points import Point, differing, labels, points_of
+from pruneflow.training.metrics import label_of
 
 TOO_MUCH = 0.005  # accuracy or R2 that may be lost before the advice is to lose less
 NOTHING = 0.002  # a loss below it cannot be told from chance on some thousand examples
@@ -36,7 +36,7 @@ def advice(results: Sequence[Result]) -> str:
         return _of_run(results[0] if len(results) == 1 else _best(points).run.result)
     key, of_values = max(costs.items(), key=lambda each: max(each[1].values()) - min(each[1].values()))
     name, shown = labels(list(costs))[key], _some(of_values)
-    metric = _metric(points[0].run.result)
+    metric = label_of(points[0].run.result.data.metric)
     costs_of = [f"{value} {_change(cost, metric)}" for value, cost in shown.items()]
     values = f"{name}={', '.join(costs_of)}"
     return f"On the validation part {values}: {_after(key, of_values, points)}."
@@ -50,7 +50,7 @@ def cost_in_words(result: Result, file: TfliteResult) -> str:
     cost = _cost(result, file)
     if cost is None:
         return ""
-    metric = _metric(result)
+    metric = label_of(result.data.metric)
     if abs(cost) <= NOTHING:
         return f"costs no {metric}"
     return f"{_change(cost, metric)} of {metric}"
@@ -85,13 +85,13 @@ def _after(key: str, costs: Mapping[str, float], points: Sequence[Point]) -> str
         return f"keep {labels([key])[key]}={best}, and {_next(run.run.result, costs[best])}"
     kept = [float(value) for value, cost in costs.items() if cost <= TOO_MUCH]
     if not kept:
-        return _less_lost(_least_pruned(points))
+        return _less_lost(_by_sparsity(points)[0])
     lost = [float(value) for value, cost in costs.items() if cost > TOO_MUCH and float(value) > max(kept)]
     if not lost:
-        return _next(_most_pruned(points), 0.0)
+        return _next(_by_sparsity(points)[-1], 0.0)
     between = round((max(kept) + min(lost)) / 2, 3)
-    options = [*_other_shares(points), f"{SPARSITY}={between:g}"]
-    return f"try {' or '.join(options)}"
+    free = all(_shares_are_free(point.run.result) for point in points)
+    return f"try {'distribution=sensitivity or ' if free else ''}{SPARSITY}={between:g}"
 
 
 def _less_lost(result: Result) -> str:
@@ -152,11 +152,6 @@ def _shares_are_free(result: Result) -> bool:
     )
 
 
-def _other_shares(points: Sequence[Point]) -> list[str]:
-    free = all(_shares_are_free(point.run.result) for point in points)
-    return ["distribution=sensitivity"] if free else []
-
-
 def _is_text(result: Result) -> bool:
     kind = result.contract.reads.kind if result.contract else ""
     return kind == "tokens" or result.config["model"]["name"] in ("lstm", "gru")
@@ -214,10 +209,6 @@ def _change(cost: float, metric: str) -> str:
     return f"{'gains' if shown < 0 else 'costs'} {size}"
 
 
-def _metric(result: Result) -> str:
-    return summary.label_of(result.data.metric)
-
-
 def _best(points: Sequence[Point]) -> Point:
     return max(points, key=lambda point: point.run.result.quality(point.file, "validation") or 0.0)
 
@@ -225,11 +216,3 @@ def _best(points: Sequence[Point]) -> Point:
 def _by_sparsity(points: Sequence[Point]) -> list[Result]:
     results: list[Any] = [point.run.result for point in points]
     return sorted(results, key=lambda result: _sparsity(result) or 0.0)
-
-
-def _least_pruned(points: Sequence[Point]) -> Result:
-    return _by_sparsity(points)[0]
-
-
-def _most_pruned(points: Sequence[Point]) -> Result:
-    return _by_sparsity(points)[-1]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 
 
 def report_run(folder: Path) -> None:
@@ -38,4 +38,4 @@ def _made(make: Callable[[], Path], again: str) -> None:
         raise PruneflowError(
             f"The report is not made: {error} The result is whole; {again} makes the report."
         ) from error
-    console.print(f"Report     {shlex.quote(str(page))}", markup=False, soft_wrap=True)
+    say(f"Report     {shlex.quote(str(page))}")

@@ -168,9 +168,8 @@ def inline(picture: Picture) -> str:
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var({variable})")
     root = ElementTree.fromstring(text)
-    for junk in (f"{{{SVG}}}metadata",):
-        for element in root.findall(junk):
-            root.remove(element)
+    for element in root.findall(f"{{{SVG}}}metadata"):
+        root.remove(element)
     _annotate(root, picture)
     _prefix(root, picture.name)
     root.set("role", "img")

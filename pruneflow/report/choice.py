@@ -33,7 +33,8 @@ def chosen(grid: Grid) -> Choice | None:
     Returns:
         None where there is nothing to choose between, or nothing is known of the validation part.
     """
-    marks = [mark for mark in grid.marks if mark.validation is not None and not _failed(mark)]
+    judged = {mark: any(fails(point.run.result.judgement) for point in mark.points) for mark in grid.marks}
+    marks = [mark for mark in grid.marks if mark.validation is not None and not judged[mark]]
     if len(grid.marks) < 2 or not marks:
         return None
     best = max(marks, key=lambda mark: (_reached(mark), -mark.size_bytes))
@@ -41,10 +42,6 @@ def chosen(grid: Grid) -> Choice | None:
     small = min(near, key=lambda mark: (mark.size_bytes, -_reached(mark)))
     point = max(small.points, key=lambda point: point.validation or 0.0)
     return Choice(point, small.label or point.run.name, _reason(small, best, marks), _tested(point))
-
-
-def _failed(mark: Mark) -> bool:
-    return any(fails(point.run.result.judgement) for point in mark.points)
 
 
 def _reached(mark: Mark) -> float:

@@ -11,7 +11,7 @@ from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import marked
 from pruneflow.report.advice import advice
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 
 
 def show_done(result: Result, run_dir: Path, *, in_sweep: bool = False) -> None:
@@ -38,7 +38,7 @@ def show_done(result: Result, run_dir: Path, *, in_sweep: bool = False) -> None:
             "run": str(run_dir),
         }
         line = " ".join(f"{key}={shlex.quote(value)}" for key, value in words.items())
-        console.print(f"done {line}", markup=False, soft_wrap=True)
+        say(f"done {line}")
 
 
 def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path, *, searched: bool = False) -> None:
@@ -56,12 +56,12 @@ def show_sweep_done(cells: Sequence[CellOutcome], sweep_dir: Path, *, searched: 
     lost = len(cells) - failed - len(kept)
     counts = f"cells={len(cells)} failed={failed}" + (f" marked={lost}" if lost else "")
     table = shlex.quote(str(sweep_dir / "sweep.csv"))
-    console.print(f"done {counts} table={table}", markup=False, soft_wrap=True)
+    say(f"done {counts} table={table}")
 
 
 def _show(label: str, text: str) -> None:
     if text:
-        console.print(f"{label:<10} {text}", markup=False, soft_wrap=True)
+        say(f"{label:<10} {text}")
 
 
 def _use(result: Result, run_dir: Path) -> str:

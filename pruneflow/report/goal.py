@@ -19,8 +19,8 @@ from pruneflow.flow.goal_search import Best, Tried, best, nearest
 from pruneflow.flow.winner import Tested
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import read_json
-from pruneflow.runtime.terminal import console
-from pruneflow.training.metrics import HEADLINES
+from pruneflow.runtime.terminal import console, say
+from pruneflow.training.metrics import label_of
 from pruneflow.training.scoring import PairedDrop
 
 READ_BY_SCRIPT = re.compile(r'HERE / "([^"]+)"')  # such as labels.txt and vocabulary.json
@@ -38,14 +38,12 @@ def step(folder: Path, goal: Searched, tried: Sequence[Tried], cells: Sequence[P
     """Print what the last network gave, and write what is known so far."""
     last, found = tried[-1], best(goal, tried)
     number = len(tried)
-    console.print(f"Network {number}  {' '.join(last.proposal.words)}", markup=False, soft_wrap=True)
+    say(f"Network {number}  {' '.join(last.proposal.words)}")
     if not last.files:
-        console.print("  it failed; see its folder", markup=False, soft_wrap=True)
+        say("  it failed; see its folder")
     for file in last.files:
         is_best = found is not None and (found.tried, found.file) == (number - 1, file)
-        console.print(
-            f"  {_line(goal, file)}{'  BEST SO FAR' if is_best else ''}", markup=False, soft_wrap=True
-        )
+        say(f"  {_line(goal, file)}{'  BEST SO FAR' if is_best else ''}")
     record = {
         "goal": asdict(goal),
         "networks": [
@@ -100,8 +98,8 @@ def finish(folder: Path) -> None:
         f"Size       {size}",
         f"Command    {command}",
     ):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(f"Files      {shlex.quote(str(folder / BEST))}", markup=False, soft_wrap=True)
+        say(line)
+    say(f"Files      {shlex.quote(str(folder / BEST))}")
 
 
 def answer_in(folder: Path) -> str:
@@ -128,10 +126,8 @@ def _line(goal: Searched, file: FileFigures) -> str:
     """Spell a file, what it loses, and the limits that it misses."""
     missed = [name.removeprefix("max_").replace("_", " ") for name in goal.misses(file)]
     verdict = f"too much: {', '.join(missed)}" if missed else "within the limits"
-    return (
-        f"{file.kind:<13}  {goal.shown(file.measure)}  validation {_label(file.metric)} {file.accuracy:.4f}, "
-        f"{_drop(goal, file)}  {verdict}"
-    )
+    reached = f"validation {label_of(file.metric)} {file.accuracy:.4f}"
+    return f"{file.kind:<13}  {goal.shown(file.measure)}  {reached}, {_drop(goal, file)}  {verdict}"
 
 
 def _drop(goal: Searched, file: FileFigures) -> str:
@@ -158,7 +154,7 @@ def _answer(goal: Searched, found: Best | None) -> str:
     file = found.file
     return (
         f"The {goal.option_name.replace('_', ' ')} file is {file.kind} of network {found.tried + 1}: "
-        f"{goal.shown(file.measure)}; validation {_label(file.metric)} {file.accuracy:.4f}, "
+        f"{goal.shown(file.measure)}; validation {label_of(file.metric)} {file.accuracy:.4f}, "
         f"{_drop(goal, file)}."
     )
 
@@ -168,13 +164,9 @@ def _on_test(record: Mapping[str, Any]) -> str:
     found, confidence = record["test"], record["goal"]["confidence"]
     metric, drop = found["metric"], PairedDrop(**found["drop"])
     return (
-        f"{_label(metric)} {found['file'][metric]:.4f}, dense {found['dense'][metric]:.4f}, on "
+        f"{label_of(metric)} {found['file'][metric]:.4f}, dense {found['dense'][metric]:.4f}, on "
         f"{found['examples']:,} examples; {_lost(drop.drop, drop.at_most(confidence), confidence)}"
     )
-
-
-def _label(metric: str) -> str:
-    return HEADLINES[metric].label or metric
 
 
 def _miss(record: Mapping[str, Any]) -> str:

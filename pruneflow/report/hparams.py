@@ -21,7 +21,7 @@ from pruneflow.report import summary
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.records import pick
 from pruneflow.training.events import event_file
-from pruneflow.training.metrics import meaning_of
+from pruneflow.training.metrics import label_of, meaning_of
 
 Differing = Mapping[str, str | float | bool]
 
@@ -114,7 +114,7 @@ def _figures(result: Result, file: TfliteResult) -> Iterator[Any]:
             meaning = f"Of the TFLite file on the {where} part. {meaning_of(name)}".rstrip()
             yield scalar_pb(f"final/{prefix}{name}", value, description=meaning)
     if result.judgement and result.judgement.drop is not None:
-        label = summary.label_of(result.data.metric)
+        label = label_of(result.data.metric)
         yield scalar_pb(
             "final/validation_drop",
             result.judgement.drop,

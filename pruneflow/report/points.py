@@ -10,8 +10,8 @@ from typing import Any
 
 from pruneflow.errors import spelled
 from pruneflow.flow.figures import Result, TfliteResult
-from pruneflow.report import summary
 from pruneflow.report.collect import Run
+from pruneflow.training.metrics import label_of
 
 LARGEST_GROUPS = 8  # colours that can be told apart by everybody
 
@@ -46,7 +46,7 @@ class Point:
     @property
     def metric(self) -> str:
         """Name of the metric that charts compare: accuracy or R2."""
-        return summary.label_of(self.run.result.data.metric)
+        return label_of(self.run.result.data.metric)
 
     @property
     def quality(self) -> float:

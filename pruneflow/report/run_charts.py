@@ -20,6 +20,7 @@ from pruneflow.report import sensitivity, summary
 from pruneflow.report.charts import COLOURS, INK, MUTED, Picture, bare, figure, time_unit
 from pruneflow.report.curves import Curve, read_curves
 from pruneflow.sparsity.sensitivity import SCAN_FILE
+from pruneflow.training.metrics import label_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,7 +153,7 @@ def _phases(folder: Path) -> list[_Phase]:
 def _training(phases: Sequence[_Phase], result: Result) -> Picture:
     """Sparsity, loss and accuracy over the epochs of all phases, the dense one first."""
     name = result.data.metric
-    reached = summary.label_of(name)
+    reached = label_of(name)
     pruned = any("sparsity/total" in phase.curves for phase in phases)
     panels = [*(["sparsity"] if pruned else []), "loss", reached]
     drawn, places = figure(rows=len(panels), height=1.35 * len(panels) + 0.7, shared=True)
@@ -314,7 +315,8 @@ def _masks(masks: Mapping[str, _Mask], count: int) -> Picture:
         part = matrix[: MASK_WINDOW[0], : MASK_WINDOW[1]]
         image = np.zeros((*part.shape, 4))  # what is masked lets the page through, light or dark
         image[part] = (*to_rgb(REQUESTED), 1.0)
-        place.imshow(image, aspect="auto", interpolation="nearest", extent=_extent(part.shape))
+        extent = (0, part.shape[1], part.shape[0], 0)
+        place.imshow(image, aspect="auto", interpolation="nearest", extent=extent)
         shown = "" if part.shape == matrix.shape else f", the first {part.shape[0]} x {part.shape[1]}"
         place.set_title(f"{name}: {matrix.shape[0]} outputs x {matrix.shape[1]} inputs{shown}")
         place.set_ylabel("output")
@@ -330,10 +332,6 @@ def _masks(masks: Mapping[str, _Mask], count: int) -> Picture:
         drawn,
         f"Coloured: kept. Empty: masked. Of {first}.",
     )
-
-
-def _extent(shape: Sequence[int]) -> tuple[float, float, float, float]:
-    return (0, shape[1], shape[0], 0)
 
 
 def _beside(axes: Axes, x: float, y: float, text: str, *, fontsize: float = 8) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from pruneflow.errors import PruneflowError
-from pruneflow.report import summary
 from pruneflow.report.charts import COLOURS, HEIGHT_IN, MARKERS, MUTED, Picture, figure, shortened, styled
 from pruneflow.report.page import Cell, Column, Row, write_page
 from pruneflow.runtime.files import write_file
-from pruneflow.runtime.terminal import console, print_whole, table
+from pruneflow.runtime.terminal import console, print_whole, say, table
 from pruneflow.sparsity.sensitivity import SCAN_FILE, Scan, Scanned
+from pruneflow.training.metrics import label_of
 
 PAGE = "sensitivity.html"
 NEAR = 0.005  # by which the share may differ from the level that heads its column
@@ -34,7 +34,7 @@ def read(file: Path) -> Scan:
 def in_words(scan: Scan) -> str:
     """Say which weights are the most and the least sensitive, in a sentence."""
     first, *others = scan.ranked()
-    most, label = _spelled(first.sparsities[-1]), summary.label_of(scan.metric)
+    most, label = _spelled(first.sparsities[-1]), label_of(scan.metric)
     start = f"{label} falls from {scan.accuracy:.4f} to {first.accuracies[-1]:.4f}"
     said = f"Most sensitive is {first.name}: where {most} of it alone is masked, {start}"
     least = ""
@@ -51,18 +51,18 @@ def show(scan: Scan) -> None:
     head, *rows = _cells(scan)
     console.print()
     print_whole(table(head[:1], head[1:], rows))
-    console.print(in_words(scan), markup=False, soft_wrap=True)
+    say(in_words(scan))
 
 
 def _cells(scan: Scan) -> Iterator[list[str]]:
     """Yield the head of the table, the whole network, and each weight."""
     levels = [f"at {level:g}" for level in scan.levels]
-    label = summary.label_of(scan.metric)
+    label = label_of(scan.metric)
     yield ["weight", "size", "share", *levels, "loses at most", "loss rises by"]
     yield [f"nothing masked: {label} {scan.accuracy:.4f}", "", "", *[""] * len(levels), "", ""]
     for each in scan.weights:
         most = scan.accuracy - min(each.accuracies)
-        figures = f"{most:.4f}", f"{_mean_rise(scan, each):.4f}"
+        figures = f"{most:.4f}", f"{each.mean_loss - scan.loss:.4f}"  # weights are ranked by the latter
         yield [each.name, f"{each.size:,}", f"{each.share:.4f}", *_reached(scan, each), *figures]
 
 
@@ -77,11 +77,6 @@ def _reached(scan: Scan, each: Scanned) -> Iterator[str]:
 
 def _spelled(share: float) -> str:
     return f"{share:.3g}"
-
-
-def _mean_rise(scan: Scan, each: Scanned) -> float:
-    """Return the mean increase of the loss over the shares, by which weights are ranked."""
-    return each.mean_loss - scan.loss
 
 
 def write(scan: Scan, folder: Path) -> Path:
@@ -116,7 +111,7 @@ def picture(scan: Scan, *, cut: bool = False) -> Picture:
         cut: Whether it is of the network that was cut, beside that of the dense one.
     """
     drawn, (above, below) = figure(rows=2, height=HEIGHT_IN * 1.5, ratios=[1, 1], shared=True)
-    ranked, label = scan.ranked(), summary.label_of(scan.metric)
+    ranked, label = scan.ranked(), label_of(scan.metric)
     for index, each in reversed(list(enumerate(ranked))):
         named = index < len(COLOURS)
         look: dict[str, Any] = {"markersize": 4, "linewidth": 1.6 if named else 0.8}

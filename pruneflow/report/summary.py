@@ -20,14 +20,9 @@ from pruneflow.flow.figures import (
     WrappedResult,
 )
 from pruneflow.report.contract import contract_lines, port_line
-from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.metrics import label_of
 
 COLUMNS = ("dataset", "model", "sparsity", "size", "compression")
-
-
-def label_of(name: str) -> str:
-    """Return the name of a metric in tables and charts."""
-    return HEADLINES[name].label or name if name in HEADLINES else name.replace("_", " ")
 
 
 def quality_label(result: Result) -> str:

@@ -20,7 +20,7 @@ from pruneflow.flow.pipeline import Prepared
 from pruneflow.models import keras3
 from pruneflow.report import summary
 from pruneflow.report.outcomes import CellOutcome
-from pruneflow.runtime.terminal import alarm, console, print_whole, table, warn
+from pruneflow.runtime.terminal import alarm, console, print_whole, say, table, warn
 from pruneflow.sparsity.channels.plan import ChannelPlan
 from pruneflow.sparsity.masks import Prunable
 
@@ -57,20 +57,20 @@ def show_prepared(ready: Prepared) -> None:
     _show_data(DataFacts.of(data))
     console.print(f"Device     {summary.device_in_words(ready.device)}")
     if ready.difference is not None:
-        console.print(keras3.said(ready.difference), markup=False, soft_wrap=True)
+        say(keras3.said(ready.difference))
     for line in [*_length_lines(ready), *_plan_lines(ready), *_mask_lines(ready)]:
-        console.print(line, markup=False, soft_wrap=True)
+        say(line)
     for warning in ready.warnings:
         warn(f"Note       {warning}")
     left = "; ".join(f"{name} ({reason})" for name, reason in ready.selection.left.items())
-    console.print(f"Not pruned {left or 'none'}", markup=False, soft_wrap=True)
+    say(f"Not pruned {left or 'none'}")
     if ready.then:
         _show_second_phase(ready.then)
 
 
 def _show_second_phase(ready: Prepared) -> None:
     for line in [*_plan_lines(ready, "Then plan"), *_mask_lines(ready, "Then masks")]:
-        console.print(line, markup=False, soft_wrap=True)
+        say(line)
     for warning in ready.warnings:
         warn(f"Note       {warning}")
 
@@ -150,7 +150,7 @@ def show_result(result: Result) -> None:
         print_whole(table(metrics[0][:1], metrics[0][1:], metrics[1:]))
     for line in summary.findings(result):
         if not line.startswith("Use "):  # among the last lines, with the folder
-            console.print(line, markup=False, soft_wrap=True)
+            say(line)
     console.print()
     print_whole(_run_table(result))
     console.print()
@@ -168,11 +168,9 @@ def show_result(result: Result) -> None:
 
 def _show_data(data: DataFacts) -> None:
     """Print the size of the data and where they are from, and what there is to know about them."""
-    console.print(
+    say(
         f"Data       {data.name}: {data.train:,} training, {data.validation:,} validation, "
-        f"{data.test:,} test examples ({data.source})",
-        markup=False,
-        soft_wrap=True,
+        f"{data.test:,} test examples ({data.source})"
     )
     if data.note:
         warn(f"Note       {data.note}")
@@ -197,7 +195,7 @@ def show_forecast(names: Sequence[str], cells: Sequence[Sequence[Training]]) -> 
         found = {each.name: "in the store" if each.stored else _to_do(each) for each in cell}
         made.add_row(escape(name), *(found.get(column, "") for column in columns))
     print_whole(made)
-    console.print(_forecast(cells, columns), markup=False, soft_wrap=True)
+    say(_forecast(cells, columns))
 
 
 def _forecast(cells: Sequence[Sequence[Training]], names: Sequence[str]) -> str:
@@ -273,18 +271,13 @@ def _baselines(cells: Sequence[CellOutcome]) -> list[tuple[str, list[str]]]:
     found: dict[tuple[str, ...], list[list[str]]] = {}
     for cell in cells:
         if cell.result:
-            row = tuple(summary.dense_row(cell.result))
-            found.setdefault(row, []).append(_words(cell.result.command))
+            row, words = tuple(summary.dense_row(cell.result)), cell.result.command.split()
+            found.setdefault(row, []).append([word for word in words if "=" in word])
     everywhere = _shared([words for of_row in found.values() for words in of_row])
     return [
         (" ".join(["dense", *(word for word in _shared(of_row) if word not in everywhere)]), list(row))
         for row, of_row in found.items()
     ]
-
-
-def _words(command: str) -> list[str]:
-    """Return the overrides of a command."""
-    return [word for word in command.split() if "=" in word]
 
 
 def _shared(several: Sequence[list[str]]) -> list[str]:

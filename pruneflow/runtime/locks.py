@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 
 POLL_S = 0.1
 
@@ -25,7 +25,7 @@ def locked(file: Path, *, waiting: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        console.print(waiting, soft_wrap=True, markup=False)
+        say(waiting)
         lock.acquire()
     try:
         yield

@@ -99,6 +99,11 @@ if not console.is_terminal:
 error_console = Console(stderr=True, highlight=False)
 
 
+def say(line: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
 def warn(message: str) -> None:
     """Print what must not be overlooked."""
     console.print(message, style="bold yellow", markup=False, soft_wrap=True)

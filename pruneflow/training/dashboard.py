@@ -9,7 +9,7 @@ from typing import Any
 
 from pruneflow.runtime.files import write_file
 from pruneflow.training.events import event_file
-from pruneflow.training.metrics import HEADLINES, METRICS, metric
+from pruneflow.training.metrics import HEADLINES, METRICS, label_of, metric
 
 
 @dataclass(kw_only=True)
@@ -70,7 +70,7 @@ def charts(headline: str) -> dict[str, dict[str, tuple[str, ...]]]:
     Returns:
         By category, and by title.
     """
-    label = HEADLINES[headline].label or headline
+    label = label_of(headline)
     return {
         "Pruning": {
             # A chart takes its tags from all runs: accuracy/validation would draw the dense phase too,

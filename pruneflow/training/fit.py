@@ -15,7 +15,7 @@ from pruneflow.datasets.spec import Data, Spec
 from pruneflow.models.tasks import task_of
 from pruneflow.runtime import backend
 from pruneflow.runtime.replicas import Replicas, current, training
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 from pruneflow.sparsity.masked import Masked, mask_in_place
 from pruneflow.sparsity.tfmot_engine import Wrapped
 from pruneflow.training.dashboard import TensorBoard
@@ -258,11 +258,8 @@ class _Callbacks:
         if not found:
             return _Begun()
         self.progress.begun = (found.epoch, found.step)
-        console.print(
-            f"Resumes    {self.fit.name} training at epoch {found.epoch + 1}/{self.fit.epochs}, "
-            f"step {found.step + 1}",
-            soft_wrap=True,
-        )
+        at = f"epoch {found.epoch + 1}/{self.fit.epochs}, step {found.step + 1}"
+        say(f"Resumes    {self.fit.name} training at {at}")
         return _Begun(found.epoch, found.step, found.seconds)
 
     def made(self) -> list[Any]:

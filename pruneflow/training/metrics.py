@@ -87,6 +87,11 @@ def meaning_of(name: str) -> str:
     return metric(name).meaning if name in {**HEADLINES, **METRICS} else ""
 
 
+def label_of(name: str) -> str:
+    """Return the name of a metric in tables and charts."""
+    return HEADLINES[name].label or name if name in HEADLINES else name.replace("_", " ")
+
+
 def headline_of(spec: Spec) -> str:
     """Name of the metric that sums up how good a network for such data is."""
     return next(name for name, each in HEADLINES.items() if each.task == _task(spec))

@@ -30,7 +30,7 @@ from pruneflow.datasets.rows import Source
 from pruneflow.errors import DataError
 from pruneflow.runtime import backend
 from pruneflow.runtime.locks import locked
-from pruneflow.runtime.terminal import bar, console
+from pruneflow.runtime.terminal import bar, say
 
 VERSION = 4  # raise it where other pixels come out of the same files, or the index has another form
 
@@ -110,7 +110,7 @@ def decoded(listing: Listing, how: Decoding, cache: Cache, *, skip: bool) -> Dec
 def _unkept(work: _Work, error: OSError) -> Decoded:
     """Decode all images without a cache, and once more at each use."""
     said = f"{work.cache.folder} cannot be written ({error}): the images are decoded once more at each start."
-    console.print(said, soft_wrap=True, markup=False)
+    say(said)
     index = _decode(io.BytesIO(), work)
     return Decoded(_streamed(index, work.listing, work.how), index["kept"], _left_out(index, work.listing))
 
@@ -146,7 +146,7 @@ def _kept(
         if checked and isinstance(source, CachedRows):
             verify(source, listing.root)
     except (DataError, OSError) as error:
-        console.print(f"{place} is broken and is made anew: {error}", soft_wrap=True, markup=False)
+        say(f"{place} is broken and is made anew: {error}")
         return None
     return Decoded(source, index["kept"], _left_out(index, listing))
 

@@ -17,7 +17,7 @@ from pruneflow.datasets.reading.flat import flat, read_ranks
 from pruneflow.datasets.reading.vocabulary import INDEX_FILE, Ranks, read_index
 from pruneflow.datasets.reading.wheels import Wheel, extract
 from pruneflow.datasets.split import copies_of
-from pruneflow.runtime.terminal import console
+from pruneflow.runtime.terminal import say
 
 FILE = "imdb.npz"
 FORMATS = (
@@ -109,6 +109,6 @@ def _keras_index(to: Path) -> Ranks | None:
         download(KERAS_INDEX, to)
     except UnreachableError as error:
         line = f"No vocabulary is saved with the model: {error} dataset.index_path names a copy of it."
-        console.print(line, soft_wrap=True, markup=False)
+        say(line)
         return None
     return read_index(to)
