@@ -217,7 +217,6 @@ def _rechecked(settings: Config) -> Config:
 
 
 def _words_of(config: Config) -> list[str]:
-    """Return the overrides that give these settings."""
     wanted = plain(config)
     groups = [
         f"{group}={_word_of(getattr(config, group))}"
@@ -237,7 +236,6 @@ def _word_of(option: Any) -> str:
 
 
 def _option(usual: dict[str, Any], word: str) -> str:
-    """Return the option of a group where nothing is typed."""
     group = word.partition("=")[0]
     return str(usual[group].get("name", "default"))
 
@@ -544,7 +542,6 @@ def _typed(group: str, value: Any) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """Text as Hydra reads it."""
     if re.fullmatch(r"[A-Za-z_][\w./-]*", text):
         return text
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")

@@ -60,7 +60,6 @@ def _carry_out(run: Path, name: str | None, *, c_array: bool) -> None:
 
 
 def _result(run: Path) -> Result:
-    """Return the result of a run."""
     if not run.is_dir():
         raise ConfigError(f"{run}: there is no such folder. Name the folder of a run, below outputs/.")
     try:

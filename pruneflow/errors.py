@@ -45,7 +45,6 @@ class DataError(PruneflowError):
 
 
 def _shown(value: object) -> str:
-    """Spell ``value`` the way the command line does."""
     try:
         text = spelled(value).encode(errors="backslashreplace").decode()
     except Exception:  # of any kind: somebody else's object, or a number of ten thousand digits

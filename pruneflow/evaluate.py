@@ -250,7 +250,6 @@ def _settings(overrides: Sequence[str]) -> _Settings:
 
 
 def _asked(settings: Any) -> Span | None:
-    """The setting ``model.pixels``."""
     low, high = settings.network.pixels or (0.0, 0.0)
     return None if low == high else (low, high)
 

@@ -38,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _folder(named: Path | None) -> Path:
-    """Return a folder that nothing is in."""
     if named is None:
         return unused(Path("outputs") / f"{datetime.now():%Y-%m-%d/%H-%M-%S-%f}_sensitivity")
     taken = named.exists() and not (named.is_dir() and not any(named.iterdir()))

@@ -87,7 +87,6 @@ def _answered() -> Iterator[None]:
 
 
 def _answer(error: BaseException) -> tuple[str, int]:
-    """Return what is said of what ends a command, and the exit code."""
     if isinstance(error, PruneflowError):
         return str(error), error.exit_code
     if isinstance(error, answers.REFUSED):

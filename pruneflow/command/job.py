@@ -335,7 +335,6 @@ def _compose(name: str, typed: Collection[str], overrides: Sequence[str]) -> Dic
 
 
 def _is_sweep(parsed: Any, mode: RunMode | None) -> bool:
-    """Return whether a sweep is asked for, by -m or by ``hydra.mode``."""
     asked = RunMode.RUN if parsed.run else RunMode.MULTIRUN if parsed.multirun else mode
     if mode is not None and asked != mode:
         flag = "--run" if parsed.run else "-m"
@@ -419,7 +418,6 @@ def _require_a_folder_each(composed: Sequence[DictConfig]) -> None:
 
 
 def _folder(settings: DictConfig, key: str) -> Path:
-    """Return the folder of the run or the sweep."""
     value = OmegaConf.select(settings, key)
     require(bool(value), key, value, "no folder is named", "Name one, or leave it out.")
     return Path(value)

@@ -93,7 +93,6 @@ def _require_installed(target: str, key: str, choice: str) -> None:
 
 
 def _check_class(kind: str, target: str) -> None:
-    """Refuse what is no class that can be imported."""
     try:
         get_class(target)
     except Exception as error:  # of any kind, as of the module

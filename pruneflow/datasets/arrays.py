@@ -80,7 +80,6 @@ class Arrays(Answered):
         return place.read(lambda _: assembled(given, self._plan, aim))
 
     def _given(self, place: Place) -> Given:
-        """The arrays of all parts that files have."""
         if self.labels_path is None:
             given = place.read(partial(arrays.read_npz, keys=self._keys))
         else:
@@ -97,7 +96,6 @@ class Arrays(Answered):
         return replace(given, test=self._test())
 
     def _test(self) -> Labelled:
-        """The test part of files of its own."""
         if self.test_labels_path is not None:
             return self._labelled(self._array("test_path"), "test_labels_path", "x_test")
         formats = (

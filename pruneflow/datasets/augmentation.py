@@ -77,7 +77,6 @@ class Images(Augmentation):
     brightness: float | None
 
     def __post_init__(self) -> None:
-        """Refuse changes that no image can have, and an option that changes nothing."""
         if self.flip is not None:
             require_one_of("augmentation.flip", self.flip, FLIPS)
         for key, most in (("shift", 1), ("rotation", 180), ("brightness", 1)):

@@ -38,7 +38,6 @@ class Dataset:
     class_weights: Any = None
 
     def __post_init__(self) -> None:
-        """Refuse a setting that can be that of no data."""
         check_class_weights(self.class_weights)
         if isinstance(self.class_weights, Mapping):  # YAML takes names such as 1 for numbers
             self.class_weights = {str(name): weight for name, weight in self.class_weights.items()}

@@ -52,7 +52,6 @@ class Custom(Answered):
         return looked(replace(value, class_names=names, left_out=left))
 
     def _check_task(self, spec: Spec) -> None:
-        """Refuse data of another task than the setting says."""
         found = "regression" if spec.targets else "classification"
         require(
             self.task == found,

@@ -198,12 +198,10 @@ def _most_common(digests: npt.NDArray[np.int64]) -> int:
 
 
 def _spread(count: int) -> npt.NDArray[np.int64]:
-    """Places of some examples, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(SAMPLED, count)).round().astype(np.int64))
 
 
 def _some(x: Examples) -> Examples:
-    """Some examples, which are not read where they lie in files."""
     at = _spread(len(x))
     return x.taken(at) if isinstance(x, Rows) else x[at]
 

@@ -309,7 +309,6 @@ def _drawn_by(y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _wanted(y: npt.NDArray[np.int64], count: int) -> dict[int, int]:
-    """Return the number of examples of each label, in the order of the labels."""
     labels, counts = np.unique(y, return_counts=True)
     return dict(zip(labels.tolist(), quotas(counts.astype(np.int64), count).tolist(), strict=True))
 

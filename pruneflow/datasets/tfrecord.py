@@ -160,7 +160,6 @@ class TfRecord(Own):
 
 
 def _decode_first(rows: RecordRows) -> None:
-    """Refuse files whose first image cannot be decoded."""
     with quiet(), strictly():
         rows.read(np.zeros(1, np.int64))
 

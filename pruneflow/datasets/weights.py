@@ -101,7 +101,6 @@ def _is_weight(value: object) -> bool:
 
 
 def _of_class(data: Data, given: Any) -> Floats:
-    """Weight of each class, (classes,)."""
     counts, names = np.bincount(data.train.y, minlength=data.spec.classes), _names(data)
     if given == BALANCED:
         occur = counts > 0

@@ -54,7 +54,6 @@ class Export:
     max_accuracy_drop: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse unknown encodings and compressions, and drops that are no share."""
         require_one_of("export.encoding", self.encoding, ENCODINGS)
         require(
             self.encoding in self.encodings,
@@ -207,7 +206,6 @@ class Chosen(Export):
     layers: list[str] = field(default_factory=lambda: list(EVERY))
 
     def __post_init__(self) -> None:
-        """Refuse to quantize nothing, and sparse-encoded files of some layers."""
         super().__post_init__()
         problem = "no layer would be quantized; allowed is a list of one or more layer-name patterns"
         remedy = 'Write export.layers=["*"] for all layers.'

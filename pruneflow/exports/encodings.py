@@ -186,7 +186,6 @@ def _difference(dense: _Tried, other: _Tried) -> float | None:
 
 
 def _try(content: bytes, run: Callable[[bytes], FloatArray]) -> _Tried:
-    """Load and run."""
     with backend.quiet():
         try:
             return _Tried(content, run(content), "")

@@ -64,7 +64,6 @@ class Calibrated(Export):
     calibration_samples: int
 
     def __post_init__(self) -> None:
-        """Refuse calibration on nothing too."""
         super().__post_init__()
         count = self.calibration_samples
         require_number("export.calibration_samples", count, whole_from(1), "A few hundred are usual.")
@@ -130,7 +129,6 @@ def _calibrate(
 
 
 def _quantized_but(converter: Any, operations: list[str]) -> bytes:
-    """Convert to int8, but for operations, which are named by their outputs."""
     tools = backend.tensorflow().lite.experimental
     options = tools.QuantizationDebugOptions(denylisted_nodes=operations, fully_quantize=True)
     examples = converter.representative_dataset

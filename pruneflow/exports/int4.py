@@ -40,7 +40,6 @@ class Int4(Chosen):
     block_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse sizes of blocks that have no kernel too."""
         super().__post_init__()
         if self.block_size is not None:
             allowed = [str(size) for size in BLOCKS]

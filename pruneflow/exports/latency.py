@@ -29,7 +29,6 @@ class Latency:
     threads: int = at_most(MOST_THREADS)
 
     def __post_init__(self) -> None:
-        """Refuse negative and endless times, and no thread."""
         problem = "allowed are numbers from 0 (measures nothing)"
         require(0 <= self.seconds < math.inf, "latency.seconds", self.seconds, problem, "5 is usual.")
         require_number("latency.warmup", self.warmup, whole_from(0), "20 is usual.")
@@ -125,7 +124,6 @@ def _job(task: str, files: Sequence[Path], settings: Latency, token_bound: int) 
 
 
 def _answer(job: Job) -> Any:
-    """Have a child do the job."""
     outcome = child.values_of(latency_child.done, job, silent_s=SILENT_S * len(job.files) + job.seconds)
     last = outcome.values[-1] if outcome.values else {}
     if "answer" in last and not outcome.status:

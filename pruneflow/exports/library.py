@@ -127,7 +127,6 @@ def _spaced(inputs: Arrays, most: int) -> dict[str, Array]:
 
 
 def _compared(call: Traced, inputs: Arrays, expected: Arrays, content: bytes) -> list[Comparison]:
-    """Each output of the file beside that of Keras."""
     names = list(call.endings)
     with redirect_stderr(io.StringIO()), backend.quiet():
         outputs = named_outputs(content, inputs, names)

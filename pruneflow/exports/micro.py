@@ -79,7 +79,6 @@ class Micro(Int8):
     largest_decoded_bytes: int | None
 
     def __post_init__(self) -> None:
-        """Refuse a limit that no weight keeps."""
         super().__post_init__()
         key, allowed = "export.largest_decoded_bytes", whole_from(1).said("{}, and null for any weight")
         require_number(key, self.largest_decoded_bytes, allowed, "export.encoding=dense decodes none.")

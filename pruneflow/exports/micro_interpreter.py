@@ -109,6 +109,5 @@ def _details(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _said(log: str) -> str:
-    """Return the first line that gives a reason."""
     lines = (line.strip() for line in log.splitlines())
     return next((line for line in lines if not _NOTHING.match(line)), "").rstrip(".")

@@ -183,7 +183,6 @@ def _apart(trial: _Trial, export: Export, weights: list[Any]) -> Iterator[Any]:
 
 
 def _weights(model: Any) -> list[Any]:
-    """Kinds of the layers, and shapes of their weights."""
     return [
         (type(layer).__qualname__, [tuple(weight.shape) for weight in layer.weights])
         for _, layer in leaves(model)

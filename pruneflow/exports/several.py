@@ -21,7 +21,6 @@ class All(Calibrated):
     """Float, dynamic-range and int8, side by side in one run and one table."""
 
     def __post_init__(self) -> None:
-        """Refuse sparse-encoded files of all kinds too."""
         require(
             self.encoding != "sparse" or not set(self._wanted) & set(NEVER_SPARSE),
             "export.encoding",
@@ -55,7 +54,6 @@ class Every(All):
     kinds: list[str]
 
     def __post_init__(self) -> None:
-        """Refuse kinds that there are not."""
         super().__post_init__()
         require(bool(self.kinds), "export.kinds", self.kinds, "no kind is wanted", "Give one or more.")
         for kind in self.kinds:

@@ -218,6 +218,5 @@ def stateless(model: Any) -> Iterator[bool]:
 
 
 def _fixed_batch(layer: Any) -> int | None:
-    """Examples that a stateful layer takes at a time."""
     specs = backend.tensorflow().nest.flatten(layer.input_spec)
     return next((each.shape[0] for each in specs if each is not None and each.shape), None)

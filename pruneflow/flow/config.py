@@ -84,7 +84,6 @@ class Config:
     seed: int = at_most(2**32 - 1)
 
     def __post_init__(self) -> None:
-        """Refuse a group that was left out, data the model cannot read, and a seed NumPy cannot take."""
         for key in _GROUPS:
             _check_option(key, getattr(self, key))
         self.model.check_kind(self.dataset.kind)

@@ -279,7 +279,6 @@ def evaluate(
 
 
 def _reached(found: Evaluation | None) -> dict[str, Any]:
-    """Return the fields of `Scored`."""
     validation, test = (found.scores.get(part) if found else None for part in ("validation", "test"))
     return {
         "accuracy": _accuracy(test),

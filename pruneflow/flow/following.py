@@ -64,8 +64,6 @@ _ALIKE = "Type the same command on all workers, with the same version and data."
 
 
 class _EndedError(Exception):
-    """The chief has ended."""
-
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
@@ -76,7 +74,6 @@ def _tell(together: Replicas, message: Mapping[str, Any]) -> None:
 
 
 def _heard(together: Replicas) -> dict[str, Any]:
-    """Return what the chief says next."""
     return _read(together, together.told(b""))
 
 

@@ -114,7 +114,6 @@ class Searched(Goal):
     ways: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Refuse limits that nothing can keep, or that leave nothing to look for."""
         require_one_of("goal.measure", self.measure, tuple(MEASURES))
         self._check_limits()
         shares, remedy = BETWEEN_0_AND_1.said("it is a share; {}"), "0.5 takes the measured drop as it is."
@@ -265,7 +264,6 @@ class MostAccurate(Searched):
 
 
 def _way(name: str, given: Any) -> Way:
-    """Return a way from what a file or the command line says of it."""
     if isinstance(given, Way):
         return given
     key, allowed = f"goal.ways.{name}", ", ".join(field.name for field in fields(Way))

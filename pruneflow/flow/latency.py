@@ -40,7 +40,6 @@ def speeds(settings: Latency, artefacts: Artefacts, *, vocabulary_size: int) -> 
 
 
 def _files(shipped: Shipped) -> list[Path]:
-    """A file and those that it is compared with."""
     beside = [shipped.dense_float] if shipped.export.kind == SLOW else []
     return [shipped.dense_file, *([shipped.cut_file] if shipped.cut else []), shipped.file, *beside]
 

@@ -58,7 +58,6 @@ def _file(found: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the sizes whose names begin with a prefix."""
     return {key: found[f"{prefix}{key}"] for key in SIZES if f"{prefix}{key}" in found}
 
 

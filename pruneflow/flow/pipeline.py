@@ -171,7 +171,6 @@ def _result(config: Config, ready: Prepared, found: _Found, start: float, comman
 
 
 def _judged(config: Config, ready: Prepared, scores: Evaluations) -> Judgement:
-    """Judge the cost of pruning on the validation part."""
     y, metric = ready.data.validation.y, scores.task.headline
     dense, cut, stripped, pruned = (
         each.scores["validation"].headline if each else None

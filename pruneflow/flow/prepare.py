@@ -157,7 +157,6 @@ def _left_out(config: Config, data: Data) -> dict[str, str]:
 
 
 def _said(config: Config, left_out: dict[str, str]) -> list[str]:
-    """Return the kinds of files that are left out, a sentence each."""
     option = config.export.option_name
     return [f"export={option} makes no {kind} file: {why}." for kind, why in left_out.items()]
 

@@ -155,6 +155,5 @@ def _read(network: Network, arrays: list[Any]) -> Any:
 
 
 def _fit(config: Config, ready: Prepared) -> Fit:
-    """The settings of the pruning phase, for other epochs."""
     fit = ready.trainer.pruned_fit(config.seed, config.augmentation)
     return replace(fit, name=NAME, epochs=config.quantization_aware.epochs, seed=(config.seed, PHASE))

@@ -119,7 +119,6 @@ def _warn_of_few(count: int, asked: int) -> None:
 
 
 def _count(config: Config, ready: Prepared) -> int:
-    """Return how many examples the network is measured on."""
     return min(config.sensitivity.examples, len(ready.data.validation))
 
 

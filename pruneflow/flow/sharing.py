@@ -69,7 +69,6 @@ def shared_network(store: Store, config: Config, ready: Prepared, pruned: Networ
 
 
 def _make(config: Config, ready: Prepared, pruned: Network, folder: Path, events: Path) -> None:
-    """Share the values, train them, and count them."""
     start, names = time.perf_counter(), [f"{layer.name}/{layer.weight}" for layer in pruned.layers]
     remove(events)  # what a run of other settings left, that failed
     backend.keras().backend.clear_session()
@@ -89,6 +88,5 @@ def _make(config: Config, ready: Prepared, pruned: Network, folder: Path, events
 
 
 def _fit(config: Config, ready: Prepared) -> Fit:
-    """The settings of the pruning phase, for other epochs."""
     fit = ready.trainer.pruned_fit(config.seed, config.augmentation)
     return replace(fit, name=NAME, epochs=config.sharing.epochs, seed=(config.seed, PHASE))

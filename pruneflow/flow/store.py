@@ -44,7 +44,6 @@ class Stages:
     checkpoint_seconds: float | None
 
     def __post_init__(self) -> None:
-        """Refuse an empty folder name and a negative interval."""
         require(bool(self.dir.strip()), "stages.dir", self.dir, "it is empty", "Name a folder.")
         problem = "allowed are numbers from 0 (after every step), or null (never)"
         allowed = Numbers(problem, lambda value: 0 <= value < float("inf"))
@@ -162,7 +161,6 @@ class Held:
 
 
 def _finish(place: Path) -> None:
-    """Give a stage that is whole its name."""
     work = place.with_suffix(".part")
     shutil.rmtree(work / SCRATCH)
     _give_way(place)

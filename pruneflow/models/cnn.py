@@ -43,7 +43,6 @@ class Cnn(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_sizes("filters", self.filters, least=1)
         require_sizes("dense_units", self.dense_units, least=0)
         require_size("kernel_size", self.kernel_size)

@@ -34,7 +34,6 @@ class Custom(Model):
     arguments: dict[str, Any] = field(default_factory=partial(open_mapping, Any))
 
     def __post_init__(self) -> None:
-        """Refuse what is not spelled as a function, and unknown outputs."""
         check_name(KEY, self.factory)
         self.arguments = checked_arguments("model.arguments", self.arguments)
         require_one_of("model.output", self.output, OUTPUTS)

@@ -88,7 +88,6 @@ def require_harmless(description: Any, path: Path) -> None:
 
 
 def _problem(kind: str, found: dict[str, Any]) -> str:
-    """Return the fault of an object of a description; empty where there is none."""
     if kind in UNSAFE:
         return f"({kind}) runs code or reads files, as the file says; nothing in a file is run"
     if kind in OPERATIONS:

@@ -43,7 +43,6 @@ class DsCnn(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_size("filters", self.filters)
         require_size("blocks", self.blocks)
         for key in ("kernel_size", "strides"):
@@ -104,6 +103,5 @@ class DsCnn(Model):
 
 
 def _normalized(layers: Any, x: Any, index: int) -> Any:
-    """Batch normalization and ReLU behind a convolution."""
     x = layers.BatchNormalization(name=numbered("batch_normalization", index))(x)
     return layers.ReLU(name=numbered("re_lu", index))(x)

@@ -43,7 +43,6 @@ class KerasFile(Model):
     span = None  # type: Span | None
 
     def __post_init__(self) -> None:
-        """Refuse what no file could make right."""
         require(bool(self.path), KEY, self.path, f"it takes {FORMATS}", "Name yours.")
         require_one_of("model.output", self.output, OUTPUTS)
         check_pixels(self.pixels)

@@ -36,7 +36,6 @@ class Mlp(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_sizes("hidden_units", self.hidden_units, least=0)
         require_one_of("model.activation", self.activation, ACTIVATIONS)
         require_dropout(self.dropout)

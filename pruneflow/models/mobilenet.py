@@ -46,7 +46,6 @@ class Mobilenet(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_number("model.alpha", self.alpha, ABOVE_0, "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual.")
         key, momentum = "model.batch_normalization_momentum", self.batch_normalization_momentum
         require_number(key, momentum, BETWEEN_0_AND_1, "0.99 is usual.")

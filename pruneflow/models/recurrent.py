@@ -35,7 +35,6 @@ class Recurrent(Model):
     output: str = "probabilities"
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_size("embedding_dim", self.embedding_dim)
         require_size("units", self.units)
         require_dropout(self.dropout)

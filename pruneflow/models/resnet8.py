@@ -31,7 +31,6 @@ class Resnet8(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        """Refuse a network that cannot be built."""
         require_sizes("filters", self.filters, least=1)
         require_one_of("model.output_activation", self.output_activation, ("linear", "softmax"))
 

@@ -57,7 +57,6 @@ def cost_in_words(result: Result, file: TfliteResult) -> str:
 
 
 def _of_run(result: Result) -> str:
-    """Return the advice after one run."""
     if result.judgement and result.judgement.verdict in (CHANCE, GUESSING):
         return f"The pruned network only guesses: {_less_lost(result)}."
     file = result.tflite[0]
@@ -68,7 +67,6 @@ def _of_run(result: Result) -> str:
 
 
 def _next(result: Result, cost: float) -> str:
-    """Return what to try after a run that lost ``cost``."""
     if cost > TOO_MUCH:
         return _less_lost(result)
     more = _more_sparsity(result)
@@ -95,7 +93,6 @@ def _after(key: str, costs: Mapping[str, float], points: Sequence[Point]) -> str
 
 
 def _less_lost(result: Result) -> str:
-    """Return settings that lose less accuracy."""
     sparsity, options = _sparsity(result), []
     if sparsity:
         options.append(f"{SPARSITY}={_lower(sparsity):g}")

@@ -57,7 +57,6 @@ def _input(reads: Preparation) -> str:
 
 
 def _pixels(reads: Preparation) -> str:
-    """Spell an image that comes as an array."""
     sizes, first = reads.shape, reads.channels_first
     shown = f"{_sizes([sizes[-1], *sizes[:-1]])}, channels first" if first else _sizes(sizes)
     white = reads.white or WHITE

@@ -190,7 +190,6 @@ def _miss(record: Mapping[str, Any]) -> str:
 
 
 def _limits(record: Mapping[str, Any]) -> str:
-    """Name the limits that the nearest file misses."""
     named = (
         f"goal.{name}={record['goal'][name]:g}" if record["goal"].get(name) is not None else name
         for name in record["missed"]

@@ -78,7 +78,6 @@ def _page_of(run: Run, page: Path) -> str:
 
 
 def _pictures(grids: Mapping[str, Grid], links: Mapping[str, str]) -> list[list[Picture]]:
-    """Draw the runs of each data set."""
     return [
         list(sweep_pictures(grid, f"-{number}" if len(grids) > 1 else "", links))
         for number, grid in enumerate(grids.values(), start=1)

@@ -281,7 +281,6 @@ def _baselines(cells: Sequence[CellOutcome]) -> list[tuple[str, list[str]]]:
 
 
 def _shared(several: Sequence[list[str]]) -> list[str]:
-    """Return the words that all have."""
     return [word for word in (several[0] if several else []) if all(word in other for other in several)]
 
 

@@ -52,7 +52,6 @@ class Device:
     worker_wait_seconds: float
 
     def __post_init__(self) -> None:
-        """Refuse unknown kinds, precisions and strategies, and threads below one."""
         for key, allowed in (("kind", KINDS), ("precision", PRECISIONS), ("strategy", STRATEGIES)):
             require_one_of(f"device.{key}", getattr(self, key), allowed)
         self._check_replicas()

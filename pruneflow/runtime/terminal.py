@@ -81,8 +81,6 @@ def _discard_output() -> None:
 
 
 class _Output(Console):
-    """Standard output."""
-
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as any console does; see `printing` for what is answered where that fails."""
         with _answered():

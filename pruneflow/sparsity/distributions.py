@@ -34,7 +34,6 @@ class Distribution:
     layers: dict[str, float] = field(default_factory=partial(open_mapping, float))
 
     def __post_init__(self) -> None:
-        """Refuse what is no sparsity."""
         given: Any = {} if self.layers is None else self.layers  # null is as good as none
         require(
             isinstance(given, Mapping) and not any(isinstance(value, Mapping) for value in given.values()),
@@ -123,7 +122,6 @@ class _Floored(Distribution):
     min_density: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no fraction."""
         super().__post_init__()
         allowed = BELOW_1.said("it is the least fraction of a weight that is kept; {}")
         remedy = "Write for instance distribution.min_density=0.01."

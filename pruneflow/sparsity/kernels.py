@@ -166,7 +166,6 @@ def _sublayers(layer: Any) -> list[Any]:
 
 
 def _own(layer: Any) -> list[tuple[str, Any]]:
-    """Return the names and variables of ``layer`` itself."""
     keras3 = keras_of(layer) is not backend.keras()
     kinds = ("_trainable_variables", "_non_trainable_variables")
     kinds = kinds if keras3 else ("_trainable_weights", "_non_trainable_weights")

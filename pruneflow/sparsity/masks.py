@@ -288,7 +288,6 @@ class MaskPlan:
         return limit if limit < 1 and final > limit - SAME else final
 
     def _following(self, final: float) -> Plan:
-        """The plan with another final sparsity, on the same curve."""
         schedule = self.plan.schedule
         if final == schedule.final_sparsity:
             return self.plan
@@ -306,7 +305,6 @@ class MaskPlan:
         return self.distribution.overrides([p.name for p in self.prunables])
 
     def _shared(self) -> list[Prunable]:
-        """Weights without a sparsity of their own."""
         own = self._overrides()
         return [p for p in self.prunables if p.name not in own]
 
@@ -321,7 +319,6 @@ class MaskPlan:
     def _scores(
         self, prunable: Prunable, weight: npt.NDArray[Any], accumulated: npt.NDArray[Any] | None
     ) -> Scores:
-        """Of the elements of the matrix."""
         scores = self.criterion.scores(weight, name=prunable.name, seed=self.seed, accumulated=accumulated)
         return prunable.layout.matrix(scores)
 

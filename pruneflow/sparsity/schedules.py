@@ -36,7 +36,6 @@ class Schedule:
     frequency: int | str
 
     def __post_init__(self) -> None:
-        """Refuse values that no number of steps could make right."""
         for key in ("initial_sparsity", "final_sparsity"):
             _require_sparsity(key, getattr(self, key))
         for key in ("begin_fraction", "end_fraction"):
@@ -237,7 +236,6 @@ class Polynomial(Rising):
     power: float
 
     def __post_init__(self) -> None:
-        """Refuse a power that would not rise."""
         super().__post_init__()
         require_number("schedule.power", self.power, ABOVE_0, "The paper uses 3.")
 

@@ -33,7 +33,6 @@ class Pruning:
     reconstruct_examples: int = 512
 
     def __post_init__(self) -> None:
-        """Refuse an empty list of layers to prune, an unknown engine, and a limit that is no share."""
         require(
             bool(self.include),
             "pruning.include",

@@ -24,7 +24,6 @@ class Sensitivity:
     examples: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no ascending list of shares, and no examples."""
         inside = bool(self.levels) and all(0 < level < 1 for level in self.levels)
         require(
             inside and all(one < other for one, other in pairwise(self.levels)),

@@ -26,7 +26,6 @@ class Sharing:
     epochs: int = at_most(1_000_000)
 
     def __post_init__(self) -> None:
-        """Refuse numbers of values that make no smaller file, and epochs without values."""
         remedy = "16 makes files a good deal smaller; null shares no values."
         require_number("sharing.values", self.values, whole_from(2, MOST).said("{}, or null"), remedy)
         require_number("sharing.epochs", self.epochs, whole_from(0), "Raise it.")

@@ -191,7 +191,6 @@ class Block(Structure):
     indivisible: str
 
     def __post_init__(self) -> None:
-        """Refuse blocks without elements."""
         _require_whole("inputs", self.inputs)
         _require_whole("outputs", self.outputs)
         require_one_of("structure.indivisible", self.indivisible, INDIVISIBLE)
@@ -268,7 +267,6 @@ class NOfM(Structure):
     indivisible: str
 
     def __post_init__(self) -> None:
-        """Refuse groups that keep nothing or everything."""
         _require_whole("n", self.n)
         allowed = whole_from(2).said("{}, of which some are kept and some are not")
         require_number("structure.m", self.m, allowed, "Write for instance structure.n=2 structure.m=4.")

@@ -54,7 +54,6 @@ class Zeros(Then):
     epochs: int | None = at_most(1_000_000)
 
     def __post_init__(self) -> None:
-        """Refuse values that no network could make right."""
         is_word = not isinstance(self.structure, structures.Structure)
         problem = "it holds the settings of a structure"
         require(not is_word, "then.structure", self.structure, problem, "Choose one with then=block_4x1.")

@@ -21,7 +21,6 @@ class QuantizationAware:
     epochs: int = at_most(1_000_000)
 
     def __post_init__(self) -> None:
-        """Refuse negative epochs."""
         require_number(KEY, self.epochs, whole_from(0), "0 leaves it out.")
 
     def check_exports(self, option: str, kinds: Collection[str], *, layers: Collection[str]) -> None:

@@ -46,7 +46,6 @@ class Trainer:
     metrics: list[str]
 
     def __post_init__(self) -> None:
-        """Refuse values that no data could make right."""
         for key in ("dense_epochs", "epochs"):
             _require_at_least(key, 0, getattr(self, key))
         for key in ("min_steps", "dense_batch_size", "batch_size"):

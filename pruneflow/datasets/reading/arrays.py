@@ -141,7 +141,6 @@ def read_npy(path: Path) -> Array:
 
 
 def _chosen(held: Sequence[str], keys: Keys) -> dict[str, str]:
-    """Return the names of the arrays, by their use."""
     chosen = {}
     for key, usual in USUAL.items():
         if name := keys.named().get(key):

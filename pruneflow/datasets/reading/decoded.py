@@ -175,7 +175,6 @@ def _source(place: Path, index: Arrays, listing: Listing, how: Decoding, cache: 
 
 
 def _size_bytes(index: Arrays, how: Decoding) -> int:
-    """Bytes of one image."""
     return int(np.prod(index["shape"])) * how.dtype.itemsize
 
 

@@ -194,7 +194,6 @@ def _halves(given: Given, plan: Plan, parts: Sequence[Part], groups: Indices | N
 
 
 def _weights(given: Given) -> Array | None:
-    """Weights of the training examples."""
     weights = given.train.weights
     if weights is None:
         return None

@@ -41,7 +41,6 @@ def listed_shards(root: Path, patterns: dict[str, str | None]) -> dict[str, list
 
 
 def _parts(root: Path, names: list[str], patterns: dict[str, str | None]) -> dict[str, list[str]]:
-    """Names of the files of each part."""
     usual = [name for name in names if "tfrecord" in name.lower()]
     parts = {part: [name for name in usual if _says(name, part)] for part in WORDS}
     asked = {part: pattern for part, pattern in patterns.items() if pattern is not None}

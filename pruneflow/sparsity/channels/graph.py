@@ -94,7 +94,6 @@ def _has_graph(layer: Any) -> bool:
 
 
 def _shape(tensor: Any) -> tuple[int | None, ...]:
-    """Return the shape of a tensor of Keras, without its batch."""
     return tuple(tensor.shape[1:])
 
 

@@ -218,7 +218,6 @@ def _sorted(
 
 
 def _along(trace: Trace, key: int, variable: Any) -> tuple[IntArray | None, ...]:
-    """Return the units along each axis of a weight."""
     ids = trace.axes[key].ids
     axes = range(len(variable.shape))
     return tuple(trace.ids.roots(ids[axis]) if axis in ids else None for axis in axes)
@@ -230,7 +229,6 @@ def _elements(
     variable: Any,
     along: Sequence[IntArray | None],
 ) -> Cost:
-    """Return the elements of a weight that each unit has."""
     fixed = prod(size for size, ids in zip(variable.shape, along, strict=True) if ids is None)
     return cost(layer, fixed, [ids for ids in along if ids is not None])
 
@@ -238,7 +236,6 @@ def _elements(
 def _units(
     trace: Trace, settings: Mapping[tuple[Path, str], tuple[IntArray | None, ...]]
 ) -> dict[str, IntArray]:
-    """Return the units that each layer makes, by its path."""
     made = {
         "/".join(path) + MAKERS[key]: found[0]
         for (path, key), found in settings.items()

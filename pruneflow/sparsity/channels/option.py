@@ -26,7 +26,6 @@ class Channel(Structure):
     multiple: int | None = at_most(MOST_UNITS)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown share, and a multiple below 1."""
         require_one_of("structure.of", self.of, SHARES)
         remedy = "1 allows any number of kept units, null takes 16 where that comes near enough to the share."
         require_number("structure.multiple", self.multiple, whole_from(1).said("{}, or null"), remedy)

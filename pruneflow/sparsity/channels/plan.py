@@ -350,7 +350,6 @@ class ChannelPlan(MaskPlan):
         return counts_for(self._found, self.structure.of, share, start, steps(ladders, when))
 
     def _ladders(self, multiple: int) -> list[list[int]]:
-        """Counts that each group may have."""
         floor = getattr(self.distribution, "min_density", 0)
         return [
             ladder(group.size, max(1, ceil(round(floor * group.size, 6))), multiple)

@@ -73,7 +73,6 @@ def _bidirectional(call: Call, layer: Any, x: Tensor, *states: Tensor) -> list[I
 
 
 def _states(layer: Any) -> int:
-    """Return how many states a recurrent layer gives beside its outputs."""
     size = layer.cell.state_size
     return (len(size) if isinstance(size, (list, tuple)) else 1) if layer.return_state else 0
 
@@ -113,5 +112,4 @@ def _attention(call: Call, layer: Any, *tensors: Tensor) -> list[IntArray]:
 
 
 def _length(tensor: Tensor) -> int:
-    """Return the number of positions of a sequence."""
     return int(np.prod([size or ANY_SIZE for size in tensor.shape[:-1]]))
