@@ -25,9 +25,8 @@ from pruneflow.datasets.spec import Data, Part
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.exports import decode, tflite
 from pruneflow.exports.latency import Latency, measure
-from pruneflow.exports.matching import require_match, task_of_file
 from pruneflow.exports.micro_interpreter import lacking
-from pruneflow.exports.readings import Scored, doubt_of, given_pixels
+from pruneflow.exports.readings import Scored, doubt_of, given_pixels, require_match, task_of_file
 from pruneflow.exports.runner import foreign_outputs
 from pruneflow.exports.sizes import size_of
 from pruneflow.flow.config import option_from_hydra

@@ -404,6 +404,22 @@ def _network(
     )
 
 
+def later(before: Network, stage: Stage, facts: dict[str, Any], run_dir: Path, name: str) -> Network:
+    """Return the network that a later stage made of ``before``, also as a file of Keras 3 if it came so."""
+    network = replace(
+        before,
+        stage=stage,
+        file=run_dir / f"{name}.h5",
+        size=Size(**facts["size"]),
+        cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
+        before=before,
+        form=name,
+    )
+    if original := before.original():
+        written_back(network.model.get_weights(), original, run_dir / f"{name}.keras")
+    return network
+
+
 def _h5(model: Any) -> bytes:
     """The bytes of ``model`` saved as the guide does, without the optimizer; loads without pruneflow."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

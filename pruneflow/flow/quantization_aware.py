@@ -11,13 +11,10 @@ import numpy as np
 
 from pruneflow.datasets.spec import Data
 from pruneflow.errors import ConfigError, PruneflowError
-from pruneflow.exports.sizes import Size
 from pruneflow.flow.config import Config
-from pruneflow.flow.figures import PhaseCost
-from pruneflow.flow.networks import Network, cost_of, deliver, journal, keep, say_where_from
+from pruneflow.flow.networks import Network, cost_of, deliver, journal, keep, later, say_where_from
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.store import Store
-from pruneflow.models.keras3 import written_back
 from pruneflow.options import require
 from pruneflow.runtime import backend
 from pruneflow.runtime.memory import ran_out
@@ -96,19 +93,9 @@ def aware_network(store: Store, config: Config, ready: Prepared, before: Network
                 _make(config, ready, before, folder, run_dir / NAME)
         facts, ranges = deliver(held.stage, run_dir, NAME), _arrays(Path(held.stage.path) / RANGES)
     say_where_from(held.stage, NAME)
-    network = replace(
-        before,
-        stage=held.stage,
-        file=run_dir / f"{NAME}.h5",
-        size=Size(**facts["size"]),
-        cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
-        shared={**before.shared, "weights": facts["weights"]} if before.shared else None,
-        before=before,
-        form=NAME,
-        aware_epochs=config.quantization_aware.epochs,
-    )
-    if original := before.original():
-        written_back(network.model.get_weights(), original, run_dir / f"{NAME}.keras")
+    shared = {**before.shared, "weights": facts["weights"]} if before.shared else None
+    network = later(before, held.stage, facts, run_dir, NAME)
+    network = replace(network, shared=shared, aware_epochs=config.quantization_aware.epochs)
     return replace(network, fake_quantized=partial(_read, network, ranges))
 
 

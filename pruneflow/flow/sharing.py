@@ -7,13 +7,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pruneflow.exports.sizes import Size
 from pruneflow.flow.config import Config
-from pruneflow.flow.figures import PhaseCost
-from pruneflow.flow.networks import Network, cost_of, deliver, journal, keep, say_where_from
+from pruneflow.flow.networks import Network, cost_of, deliver, journal, keep, later, say_where_from
 from pruneflow.flow.prepared import Prepared
 from pruneflow.flow.store import Store
-from pruneflow.models.keras3 import written_back
 from pruneflow.runtime import backend
 from pruneflow.runtime.versions import library_versions
 from pruneflow.sparsity.shared_weights import counted, keep_shared, share, variables
@@ -53,19 +50,8 @@ def shared_network(store: Store, config: Config, ready: Prepared, pruned: Networ
                 _make(config, ready, pruned, folder, run_dir / NAME)
         facts = deliver(held.stage, run_dir, NAME)
     say_where_from(held.stage, NAME)
-    network = replace(
-        pruned,
-        stage=held.stage,
-        file=run_dir / f"{NAME}.h5",
-        size=Size(**facts["size"]),
-        cost=PhaseCost(facts["seconds"], facts["examples_per_second"]),
-        shared={**asdict(config.sharing), "weights": facts["weights"]},
-        before=pruned,
-        form=NAME,
-    )
-    if original := pruned.original():
-        written_back(network.model.get_weights(), original, run_dir / f"{NAME}.keras")
-    return network
+    network = later(pruned, held.stage, facts, run_dir, NAME)
+    return replace(network, shared={**asdict(config.sharing), "weights": facts["weights"]})
 
 
 def _make(config: Config, ready: Prepared, pruned: Network, folder: Path, events: Path) -> None:

@@ -1,4 +1,4 @@
-"""The checklist for a study of pruning by Blalock et al. 2020 (arXiv 2003.03033), filled in from its runs."""
+"""A study in the page of a sweep, and the checklist by Blalock et al. 2020 (arXiv 2003.03033), filled in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pruneflow import __version__
+from pruneflow.report.page import Cell, Column, Row
 from pruneflow.report.points import Grid, Point
+from pruneflow.report.study import Study, Verdict
 
 FALLEN = 0.05  # of accuracy: a compression at which a network has declined substantially
 YOURS = "yours to say"
@@ -80,3 +82,27 @@ def _loss(point: Point) -> float:
 def _values(points: Sequence[Point], key: str) -> str:
     found: dict[Any, None] = dict.fromkeys(point.settings.get(key, "") for point in points)
     return ", ".join(map(str, found))
+
+
+def study_part(study: Study, grid: Grid) -> dict[str, Any]:
+    """Return what the template of a sweep shows of a study."""
+    return {
+        "sentence": study.sentence,
+        "columns": [
+            Column("as many"),
+            Column("criterion"),
+            Column("wins at"),
+            Column("difference", number=True),
+        ],
+        "rows": [Row(_cells(each)) for each in study.verdicts],
+        "checklist_columns": [Column("checklist of Blalock et al. 2020"), Column("here")],
+        "checklist_rows": [Row([Cell(question), Cell(answer)]) for question, answer in checklist(grid)],
+    }
+
+
+def _cells(verdict: Verdict) -> list[Cell]:
+    low, high = verdict.spread
+    told = verdict.difference is not None
+    said = f"{verdict.difference:+.4f} ({low:+.4f} to {high:+.4f})" if told else ""
+    won = f"{verdict.won} of {verdict.points}"
+    return [Cell(verdict.measure), Cell(verdict.criterion), Cell(won), Cell(said, verdict.difference)]

@@ -12,13 +12,13 @@ from pruneflow.flow.figures import LatencyResult, Result
 from pruneflow.flow.judgement import Judgement, marked
 from pruneflow.report.advice import advice
 from pruneflow.report.charts import Picture, styled
+from pruneflow.report.checklist import study_part
 from pruneflow.report.choice import chosen
 from pruneflow.report.collect import Collected, Run
 from pruneflow.report.goal import answer_in, test_in
 from pruneflow.report.page import REPORT, Cell, Column, Row, link, write_page
 from pruneflow.report.points import Grid, Mark, Point, differing, grid_of, labels, points_of
 from pruneflow.report.study import study_of, study_picture
-from pruneflow.report.study_page import study_part
 from pruneflow.report.sweep_charts import note, sweep_pictures
 from pruneflow.runtime.records import pick
 
