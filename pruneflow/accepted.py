@@ -114,13 +114,9 @@ def built_model(model: Any) -> None:
         "Build it: begin with keras.Input(shape), or call it once on an example.",
     )
     for weight, values in zip(model.weights, model.get_weights(), strict=True):
-        require(
-            _is_finite(values),
-            "model",
-            model.name,
-            f"its weight {weight.name} has NaN or infinity",
-            "Train it anew, with a lower learning rate.",
-        )
+        problem = f"its weight {weight.name} has NaN or infinity"
+        remedy = "Train it anew, with a lower learning rate."
+        require(_is_finite(values), "model", model.name, problem, remedy)
 
 
 def _is_finite(values: npt.NDArray[Any]) -> bool:

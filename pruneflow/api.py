@@ -477,13 +477,9 @@ def export(  # noqa: PLR0913 - settings of one file, by name
     require_own_tensorflow("export")
     require_one_of("kind", kind, library.KINDS)
     require_one_of("encoding", encoding, ENCODINGS)
-    require(
-        kind not in library.CALIBRATED or examples is not None,
-        "examples",
-        None,
-        f"{kind} reads the ranges of activations from examples",
-        "Give some hundred inputs of the training part.",
-    )
+    problem = f"{kind} reads the ranges of activations from examples"
+    remedy = "Give some hundred inputs of the training part."
+    require(kind not in library.CALIBRATED or examples is not None, "examples", None, problem, remedy)
     tolerance = accepted.share("tolerance", tolerance, "0.05 allows one wrong answer in twenty.")
     wanted = library.Wanted(kind, encoding, tolerance)
     wanted.check()

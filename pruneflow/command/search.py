@@ -33,13 +33,9 @@ def check(settings: DictConfig, objective: Sequence[str], overrides: Sequence[Ov
     """Refuse a search over nothing or over a glob, and directions that do not fit the objectives."""
     ranges = [override for override in overrides if override.is_sweep_override()]
     own = settings.sweeper.get("custom_search_space")
-    require(
-        bool(own or ranges),
-        "hydra/sweeper",
-        settings.runtime.choices["hydra/sweeper"],
-        "there is nothing to search",
-        "Give a key a range or a list, such as 'schedule.final_sparsity=interval(0.5,0.95)'.",
-    )
+    problem = "there is nothing to search"
+    remedy = "Give a key a range or a list, such as 'schedule.final_sparsity=interval(0.5,0.95)'."
+    require(bool(own or ranges), "hydra/sweeper", settings.runtime.choices["hydra/sweeper"], problem, remedy)
     for override in ranges:
         if isinstance(override.value(), Glob):
             raise ConfigError(f"{override.input_line}: a search takes no glob. List the options.")
@@ -55,13 +51,9 @@ def _check_directions(settings: DictConfig, objective: Sequence[str]) -> None:
     directions = list(found) if isinstance(found, (list, ListConfig)) else [found]
     for direction in directions:
         require_one_of("hydra.sweeper.direction", direction, ("maximize", "minimize"))
-    require(
-        len(directions) == len(objective),
-        "hydra.sweeper.direction",
-        directions,
-        f"there are {len(objective)} objectives: {', '.join(objective)}",
-        "Leave it out: it follows from objective.",
-    )
+    problem = f"there are {len(objective)} objectives: {', '.join(objective)}"
+    remedy = "Leave it out: it follows from objective."
+    require(len(directions) == len(objective), "hydra.sweeper.direction", directions, problem, remedy)
 
 
 def probes(overrides: Sequence[Override]) -> list[list[str]]:

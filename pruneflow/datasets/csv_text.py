@@ -64,13 +64,8 @@ class CsvText(Own):
         self._named("path", FORMATS)
         check_tokens(vocabulary_size=self.vocabulary_size, length=self.length)
         text, label = self.text_column, self.label_column
-        require(
-            text is None or text != label,
-            "dataset.label_column",
-            label,
-            "is the text column too",
-            "Name another column.",
-        )
+        problem = "is the text column too"
+        require(text is None or text != label, "dataset.label_column", label, problem, "Name another column.")
         for key, allowed in CHOICES.items():
             require_one_of(f"dataset.{key}", getattr(self, key), allowed)
         fits, problem = self.quotes == "fields" or self.escape == "doubled", "is for quoted fields"

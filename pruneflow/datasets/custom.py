@@ -53,10 +53,5 @@ class Custom(Answered):
 
     def _check_task(self, spec: Spec) -> None:
         found = "regression" if spec.targets else "classification"
-        require(
-            self.task == found,
-            "dataset.task",
-            self.task,
-            f"the Data that {self.factory} returns is for a {found}",
-            f"Set it to {found}.",
-        )
+        problem = f"the Data that {self.factory} returns is for a {found}"
+        require(self.task == found, "dataset.task", self.task, problem, f"Set it to {found}.")

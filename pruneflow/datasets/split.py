@@ -161,13 +161,9 @@ def part_size(examples: int, fraction: float, *, part: str) -> int:
         ConfigError: if the part or what remains for training would be empty.
     """
     count = math.floor(Fraction(str(fraction)) * examples + Fraction(1, 2))
-    require(
-        0 < count < examples,
-        f"dataset.{part}_fraction",
-        fraction,
-        f"puts {count} of {examples} training examples into the {part} part; neither part may be empty",
-        "Choose a value nearer to 0.5, or raise dataset.limit if it is set.",
-    )
+    problem = f"puts {count} of {examples} training examples into the {part} part; neither part may be empty"
+    remedy = "Choose a value nearer to 0.5, or raise dataset.limit if it is set."
+    require(0 < count < examples, f"dataset.{part}_fraction", fraction, problem, remedy)
     return count
 
 

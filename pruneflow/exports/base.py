@@ -55,13 +55,9 @@ class Export:
 
     def __post_init__(self) -> None:
         require_one_of("export.encoding", self.encoding, ENCODINGS)
-        require(
-            self.encoding in self.encodings,
-            "export.encoding",
-            self.encoding,
-            f"a file of the kind {self.option_name} has no sparse encoding",
-            "Take export.encoding=dense.",
-        )
+        problem = f"a file of the kind {self.option_name} has no sparse encoding"
+        remedy = "Take export.encoding=dense."
+        require(self.encoding in self.encodings, "export.encoding", self.encoding, problem, remedy)
         require_one_of("export.compression", self.compression, tuple(COMPRESSIONS))
         drop, shares = self.max_accuracy_drop, FROM_0_TO_1.said("{}, as a share of the validation part")
         require_number("export.max_accuracy_drop", drop, shares, "0.02 is two points; 1 allows everything.")

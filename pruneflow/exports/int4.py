@@ -50,13 +50,9 @@ class Int4(Chosen):
 
     def check_installed(self) -> None:
         """Refuse to begin without litert-quantizer."""
-        require(
-            importlib.util.find_spec("litert_quantizer") is not None,
-            "export",
-            "int4",
-            "litert-quantizer is not installed",
-            'Install it with pip install "pruneflow[int4]" (pip install -e ".[int4]" in a checkout).',
-        )
+        problem = "litert-quantizer is not installed"
+        remedy = 'Install it with pip install "pruneflow[int4]" (pip install -e ".[int4]" in a checkout).'
+        require(importlib.util.find_spec("litert_quantizer") is not None, "export", "int4", problem, remedy)
 
     @property
     def depends_on_sizes(self) -> bool:

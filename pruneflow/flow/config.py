@@ -169,13 +169,8 @@ def _check_option(key: str, value: Any) -> None:
             f"{key}: the file that is chosen is not built on an option of this group. "
             f"Let it begin with defaults: [{next(iter(choices(key)))}, _self_]."
         )
-    require(
-        isinstance(value, _GROUPS[key]),
-        key,
-        value,
-        "no option of this group is chosen",
-        f"See python -m pruneflow --help for the options of {key}.",
-    )
+    remedy = f"See python -m pruneflow --help for the options of {key}."
+    require(isinstance(value, _GROUPS[key]), key, value, "no option of this group is chosen", remedy)
     label = getattr(value, "name", value.option_name)
     require(
         label != "" and label not in {*choices(key)} - {value.option_name},
@@ -303,13 +298,8 @@ def _refuse_unknown_keys(composed: DictConfig, typed: Any, prefix: str) -> None:
     """OmegaConf lets ``+typo=1`` through where a dataclass has no slots."""
     names = [field.name for field in fields(typed)]
     for key in map(str, composed):
-        require(
-            key in names,
-            f"{prefix}{key}",
-            composed[key],
-            f"there is no such key; {prefix.rstrip('.') or 'the config'} has {', '.join(names)}",
-            "Check the spelling.",
-        )
+        problem = f"there is no such key; {prefix.rstrip('.') or 'the config'} has {', '.join(names)}"
+        require(key in names, f"{prefix}{key}", composed[key], problem, "Check the spelling.")
         value = getattr(typed, key)
         if is_dataclass(value) and isinstance(composed[key], DictConfig):
             _refuse_unknown_keys(composed[key], value, prefix=f"{prefix}{key}.")

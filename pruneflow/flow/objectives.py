@@ -41,13 +41,8 @@ def check_task(names: Sequence[str], spec: Spec) -> None:
     reached = [f"validation_{name}" for name in HEADLINES]
     fitting = f"validation_{headline_of(spec)}"
     for name in names:
-        require(
-            name == fitting or name not in reached,
-            "objective",
-            list(names),
-            f"{name} means nothing for such data",
-            f"Take {fitting}.",
-        )
+        problem = f"{name} means nothing for such data"
+        require(name == fitting or name not in reached, "objective", list(names), problem, f"Take {fitting}.")
 
 
 def check_shares(names: Sequence[str], cuts: Collection[bool]) -> None:
@@ -56,13 +51,9 @@ def check_shares(names: Sequence[str], cuts: Collection[bool]) -> None:
     Args:
         cuts: Of each cell, whether its pruned network is cut last, without zeros after it.
     """
-    require(
-        "sparsity" not in names or len(set(cuts)) < 2,
-        "objective",
-        list(names),
-        "sparsity is the share that is cut out in some cells, and the share of zeros in others",
-        "Take compression_ratio, which counts parameters before and after.",
-    )
+    problem = "sparsity is the share that is cut out in some cells, and the share of zeros in others"
+    remedy = "Take compression_ratio, which counts parameters before and after."
+    require("sparsity" not in names or len(set(cuts)) < 2, "objective", list(names), problem, remedy)
 
 
 def directions(names: Sequence[str]) -> list[str]:

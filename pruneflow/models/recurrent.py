@@ -116,10 +116,6 @@ class Gru(Recurrent):
 
     def check_exports(self, option: str, kinds: Iterable[str]) -> None:
         """Refuse integers: the converter of TensorFlow 2.21 crashes when it quantizes a loop."""
-        require(
-            not {"int8", "int16x8", "micro"} & set(kinds),
-            "export",
-            option,
-            "TFLite has a GRU as a loop, and the converter crashes when it quantizes one",
-            "Take export=dynamic-range, which has int8 weights, or model=lstm.",
-        )
+        problem = "TFLite has a GRU as a loop, and the converter crashes when it quantizes one"
+        remedy = "Take export=dynamic-range, which has int8 weights, or model=lstm."
+        require(not {"int8", "int16x8", "micro"} & set(kinds), "export", option, problem, remedy)

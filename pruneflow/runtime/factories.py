@@ -21,13 +21,9 @@ FORM = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 
 def check_name(key: str, name: str | None) -> None:
     """Refuse what is not spelled ``package.module:function``, before anything is imported."""
-    require(
-        name is not None and FORM.fullmatch(name) is not None,
-        key,
-        name,
-        "it must be spelled package.module:function",
-        f"Write for instance {key}=mine:load for the function load in mine.py of this folder.",
-    )
+    problem = "it must be spelled package.module:function"
+    remedy = f"Write for instance {key}=mine:load for the function load in mine.py of this folder."
+    require(name is not None and FORM.fullmatch(name) is not None, key, name, problem, remedy)
 
 
 def checked_arguments(key: str, arguments: Any) -> dict[str, Any]:

@@ -397,13 +397,9 @@ class MaskPlan:
         require(isinstance(self.distribution, Uniform), "distribution", kind, fixed, "Use uniform.")
         require(not layers, "distribution.layers", spelled(layers), fixed, f"Leave it out; {dense}")
         final, limit = self.plan.schedule.final_sparsity, self.structure.max_sparsity
-        require(
-            final > limit - SAME,
-            "schedule.final_sparsity",
-            final,
-            f"{self.structure.limit}, which is sparsity {limit:.3f} and would never be reached",
-            f"Set schedule.final_sparsity={limit:g}.",
-        )
+        problem = f"{self.structure.limit}, which is sparsity {limit:.3f} and would never be reached"
+        remedy = f"Set schedule.final_sparsity={limit:g}."
+        require(final > limit - SAME, "schedule.final_sparsity", final, problem, remedy)
 
     def _capped(self) -> str | None:
         final, limit = self.plan.schedule.final_sparsity, self.structure.max_sparsity

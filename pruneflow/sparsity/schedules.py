@@ -323,10 +323,5 @@ def _require_frequency(value: int | str) -> None:
 
 
 def _require_order(unit: str, begin: float, end: float) -> None:
-    require(
-        begin <= end,
-        f"schedule.begin_{unit}",
-        begin,
-        f"it lies after schedule.end_{unit}={end}",
-        "Lower the one or raise the other.",
-    )
+    problem = f"it lies after schedule.end_{unit}={end}"
+    require(begin <= end, f"schedule.begin_{unit}", begin, problem, "Lower the one or raise the other.")

@@ -33,13 +33,9 @@ class Pruning:
     reconstruct_examples: int = 512
 
     def __post_init__(self) -> None:
-        require(
-            bool(self.include),
-            "pruning.include",
-            self.include,
-            "no layer would be pruned; allowed is a list of one or more layer-name patterns",
-            'Write pruning.include=["*"] for all layers.',
-        )
+        problem = "no layer would be pruned; allowed is a list of one or more layer-name patterns"
+        remedy = 'Write pruning.include=["*"] for all layers.'
+        require(bool(self.include), "pruning.include", self.include, problem, remedy)
         require_one_of("pruning.engine", self.engine, ENGINES)
         shares = FROM_0_TO_1.said("{}, as a share of the validation examples, or null")
         remedy = "0.02 allows two more wrong answers in a hundred; null marks what is beyond 0.05."
@@ -142,13 +138,9 @@ class Pruning:
             remedy = f"Choose {key}={option}, or pruning.engine=pruneflow."
             fits = chosen.option_name == option
             require(fits, key, chosen.name, f"pruning.engine=tfmot can do {option} only", remedy)
-        require(
-            not distribution.layers,
-            "distribution.layers",
-            spelled(distribution.layers),
-            "pruning.engine=tfmot has one sparsity for all layers",
-            "Leave it empty, or choose pruning.engine=pruneflow.",
-        )
+        problem = "pruning.engine=tfmot has one sparsity for all layers"
+        remedy = "Leave it empty, or choose pruning.engine=pruneflow."
+        require(not distribution.layers, "distribution.layers", spelled(distribution.layers), problem, remedy)
 
     def _require_matches(self, names: list[str]) -> None:
         for key in ("include", "skip"):

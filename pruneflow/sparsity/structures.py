@@ -377,13 +377,9 @@ def _require_whole(key: str, value: int) -> None:
 
 def _require_fits(key: str, value: int, name: str, shape: Shape) -> None:
     most = shape[1] if key == "outputs" else shape[0]
-    require(
-        value <= most,
-        f"structure.{key}",
-        value,
-        f"it is more than {_described(name, shape)} has",
-        f"Lower it to {most} or less, or leave the layer dense with pruning.skip.",
-    )
+    problem = f"it is more than {_described(name, shape)} has"
+    remedy = f"Lower it to {most} or less, or leave the layer dense with pruning.skip."
+    require(value <= most, f"structure.{key}", value, problem, remedy)
 
 
 def _require_padding(indivisible: str, name: str, shape: Shape, parts: str) -> None:

@@ -90,24 +90,15 @@ class OptimizerParameters:
         allowed = OPTIMIZERS[optimizer][1]
         for key, value in self.given().items():
             full_key = f"trainer.optimizer_parameters.{key}"
-            require(
-                key in allowed,
-                full_key,
-                value,
-                f"trainer.optimizer={optimizer} takes {', '.join(sorted(allowed))}",
-                "Set it to null, or take another optimizer.",
-            )
+            problem = f"trainer.optimizer={optimizer} takes {', '.join(sorted(allowed))}"
+            require(key in allowed, full_key, value, problem, "Set it to null, or take another optimizer.")
             holds, allowed_values = _range_of(key)
             remedy = "null keeps the optimizer's default."
             require(holds(value), full_key, value, f"allowed are numbers {allowed_values}", remedy)
         clips = [key for key in self.given() if key in _ONE_CLIP]
-        require(
-            len(clips) <= 1,
-            "trainer.optimizer_parameters.clipnorm",
-            self.clipnorm,
-            f"only one of {', '.join(_ONE_CLIP)} may be set, and {', '.join(clips)} are",
-            "Set the others to null.",
-        )
+        problem = f"only one of {', '.join(_ONE_CLIP)} may be set, and {', '.join(clips)} are"
+        remedy = "Set the others to null."
+        require(len(clips) <= 1, "trainer.optimizer_parameters.clipnorm", self.clipnorm, problem, remedy)
 
     def build(self, optimizer: str, learning_rate: Any) -> Any:
         """Build the ``tf_keras`` optimizer; ``learning_rate`` is a number or a learning-rate schedule."""

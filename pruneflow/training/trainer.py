@@ -88,13 +88,9 @@ class Trainer:
         keys = ("dense_batch_size", "batch_size") if self.dense_epochs else ("batch_size",)
         for key in keys:
             value = getattr(self, key)
-            require(
-                value <= examples,
-                f"trainer.{key}",
-                value,
-                f"the training part has {examples} examples",
-                f"Lower it to {examples} or less, or raise dataset.limit where it is set.",
-            )
+            problem = f"the training part has {examples} examples"
+            remedy = f"Lower it to {examples} or less, or raise dataset.limit where it is set."
+            require(value <= examples, f"trainer.{key}", value, problem, remedy)
             needed = 4 * value * prod(data.spec.shape)
             require_memory(
                 f"trainer.{key}", value, needed, "the examples of a batch, as float32,", "Lower it."
