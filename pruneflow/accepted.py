@@ -41,10 +41,8 @@ def _quoted(value: Any) -> Any:
 
 def whole(key: str, value: Any, lowest: int, highest: int, remedy: str) -> int:
     """A whole number, of Python or NumPy."""
-    is_whole, allowed = (
-        isinstance(value, Integral) and not isinstance(value, bool),
-        whole_from(lowest, highest),
-    )
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    allowed = whole_from(lowest, highest)
     require(is_whole and allowed.hold(int(value)), key, value, allowed.words, remedy)
     return int(value)
 

@@ -6,7 +6,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -83,7 +83,7 @@ class Replicas:
         """
         if (said := self.told(BEGINS)) != BEGINS:
             raise CalledOffError(said)
-        waiting: AbstractContextManager[None] = signals.postponed() if self.workers > 1 else _at_once()
+        waiting = signals.postponed() if self.workers > 1 else nullcontext()
         self.in_step = True
         with self.strategy.scope(), self._reached(), waiting:
             yield
@@ -170,11 +170,6 @@ def _is_of_connection(error: Any) -> bool:
     errors = backend.tensorflow().errors
     kinds = (errors.UnavailableError, errors.AbortedError, errors.CancelledError)
     return isinstance(error, kinds) or "Collective ops is aborted" in str(error)
-
-
-@contextmanager
-def _at_once() -> Iterator[None]:
-    yield
 
 
 def _waited(function: Callable[[], T]) -> T:

@@ -14,7 +14,7 @@ from pruneflow.runtime.signals import let_through
 from pruneflow.runtime.terminal import Advance, bar
 from pruneflow.sparsity.masked import Masked
 from pruneflow.sparsity.tfmot_engine import Wrapped
-from pruneflow.training.metrics import HEADLINES
+from pruneflow.training.metrics import HEADLINES, label_of
 
 keras: Any = backend.keras()
 tfmot: Any = backend.tfmot()
@@ -113,14 +113,9 @@ class _MaskUpdates:
     def on_train_begin(self, logs: Any = None) -> None:
         """Begin to look at gradients, where the criterion wants them."""
         _require_single_steps(self.masked.model)
+        on, what = self.masked.is_attached or isinstance(self.masked, Wrapped), "MaskUpdates"
         problem = "their masks were taken off the model, by strip or by another call of prune"
-        require(
-            self.masked.is_attached or isinstance(self.masked, Wrapped),
-            "callbacks",
-            "MaskUpdates",
-            problem,
-            "Call prune again.",
-        )
+        require(on, "callbacks", what, problem, "Call prune again.")
         if self.masked.plan.criterion.uses_gradients:
             self.masked.observe_gradients()
 
@@ -201,7 +196,6 @@ class TfmotSummaries(tfmot.sparsity.keras.PruningSummaries):  # type: ignore[mis
 def _note(logs: Any) -> str:
     logs = logs or {}
     shown = [("loss", "loss")]
-    for name, each in HEADLINES.items():
-        label = each.label or name
-        shown += [(name, label), (f"val_{name}", f"validation {label}")]
+    for name in HEADLINES:
+        shown += [(name, label_of(name)), (f"val_{name}", f"validation {label_of(name)}")]
     return "  ".join(f"{label} {float(logs[key]):.4f}" for key, label in shown if key in logs)

@@ -186,22 +186,10 @@ class _Auc(keras.metrics.AUC):  # type: ignore[misc]
         return super().update_state(y_true, y_pred)
 
 
-def _precision(hits: Any, true: Any, predicted: Any) -> Any:
-    return tf.math.divide_no_nan(hits, predicted)
-
-
-def _recall(hits: Any, true: Any, predicted: Any) -> Any:
-    return tf.math.divide_no_nan(hits, true)
-
-
-def _f1(hits: Any, true: Any, predicted: Any) -> Any:
-    return tf.math.divide_no_nan(2 * hits, true + predicted)
-
-
 _OF_CONFUSION: dict[str, Callable[[Any, Any, Any], Any]] = {
-    "precision": _precision,
-    "recall": _recall,
-    "f1": _f1,
+    "precision": lambda hits, true, predicted: tf.math.divide_no_nan(hits, predicted),
+    "recall": lambda hits, true, predicted: tf.math.divide_no_nan(hits, true),
+    "f1": lambda hits, true, predicted: tf.math.divide_no_nan(2 * hits, true + predicted),
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pruneflow.options import require
+from pruneflow.options import ABOVE_0, BELOW_1, FROM_0_TO_1, Numbers, require, require_number
 from pruneflow.runtime import backend
 
 _ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -92,9 +92,7 @@ class OptimizerParameters:
             full_key = f"trainer.optimizer_parameters.{key}"
             problem = f"trainer.optimizer={optimizer} takes {', '.join(sorted(allowed))}"
             require(key in allowed, full_key, value, problem, "Set it to null, or take another optimizer.")
-            holds, allowed_values = _range_of(key)
-            remedy = "null keeps the optimizer's default."
-            require(holds(value), full_key, value, f"allowed are numbers {allowed_values}", remedy)
+            require_number(full_key, value, _range_of(key), "null keeps the optimizer's default.")
         clips = [key for key in self.given() if key in _ONE_CLIP]
         problem = f"only one of {', '.join(_ONE_CLIP)} may be set, and {', '.join(clips)} are"
         remedy = "Set the others to null."
@@ -112,12 +110,11 @@ def _class_of(optimizer: str) -> Any:
     return ours.get(optimizer) or getattr(backend.keras().optimizers, OPTIMIZERS[optimizer][0])
 
 
-def _range_of(key: str) -> tuple[Callable[[float], bool], str]:
-    """Return a check of values of the parameter ``key``, and the allowed values in words."""
+def _range_of(key: str) -> Numbers:
     if key in {"rho", "beta_1", "beta_2"}:
-        return lambda value: 0 <= value < 1, "from 0 up to, not including, 1"
+        return BELOW_1
     if key == "momentum":
-        return lambda value: 0 <= value <= 1, "from 0 to 1"
+        return FROM_0_TO_1
     if key in {"epsilon", *_ONE_CLIP}:
-        return lambda value: 0 < value < float("inf"), "above 0"
-    return lambda value: 0 <= value < float("inf"), "from 0"
+        return ABOVE_0
+    return Numbers("allowed are numbers from 0", lambda value: 0 <= value < float("inf"))

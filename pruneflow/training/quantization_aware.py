@@ -39,16 +39,12 @@ def not_taken(model: Any) -> list[str]:
     """
     taken = backend.tfmot().quantization.keras.default_8bit.Default8BitQuantizeRegistry().supports
     layers, made_of_layers = backend.keras().layers, backend.keras().Model
-    known = (
-        layers.InputLayer,
-        layers.BatchNormalization,
-    )  # the latter after a convolution, where it is tried
-    left = [
-        each
+    known = (layers.InputLayer, layers.BatchNormalization)  # tried: the latter after a convolution
+    return [
+        f"{each.name} ({type(each).__name__})"
         for each in model.layers
         if isinstance(each, made_of_layers) or not (isinstance(each, known) or taken(each))
     ]
-    return [f"{each.name} ({type(each).__name__})" for each in left]
 
 
 def fake_quantized(model: Any) -> Any:

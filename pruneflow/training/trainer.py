@@ -60,12 +60,9 @@ class Trainer:
         _require_decay(self.decay_at, self.decay_factor)
         require_one_of("trainer.optimizer", self.optimizer, tuple(OPTIMIZERS))
         self.optimizer_parameters.check(self.optimizer)
-        self._check_early_stopping()
-        metrics.check_names(self.loss, self.metrics, self.early_stopping.monitor)
-
-    def _check_early_stopping(self) -> None:
         _require_at_least("early_stopping.patience", 1, self.early_stopping.patience)
         _require_at_least("early_stopping.min_delta", 0, self.early_stopping.min_delta)
+        metrics.check_names(self.loss, self.metrics, self.early_stopping.monitor)
 
     def for_examples(self, count: int) -> Trainer:
         """Return the same settings with every length a number."""
@@ -101,19 +98,13 @@ class Trainer:
 
     def dense_fit(self, seed: int, augmentation: Augmentation | None = None) -> Fit:
         """Return the settings of the dense phase."""
-        return Fit(
+        return replace(
+            self.pruned_fit(seed, augmentation, phase=0),
             name="dense",
             epochs=_known("dense_epochs", self.dense_epochs),
             batch_size=_known("dense_batch_size", self.dense_batch_size),
             learning_rate=self.dense_learning_rate or self.learning_rate,
             decay=self._decay(self.dense_learning_rate_decay or self.learning_rate_decay),
-            optimizer=self.optimizer,
-            optimizer_parameters=self.optimizer_parameters,
-            early_stopping=self.early_stopping,
-            seed=(seed, 0),
-            loss=self.loss,
-            metrics=tuple(self.metrics),
-            augmentation=augmentation,
         )
 
     def pruned_fit(self, seed: int, augmentation: Augmentation | None = None, *, phase: int = 1) -> Fit:
