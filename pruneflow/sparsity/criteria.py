@@ -12,6 +12,8 @@ import numpy.typing as npt
 from pruneflow.options import option
 from pruneflow.sparsity.selection import Scores
 
+Array = npt.NDArray[Any]
+
 
 @dataclass(kw_only=True)
 class Criterion:
@@ -31,9 +33,7 @@ class Criterion:
 
     name: str
 
-    def scores(
-        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
-    ) -> Scores:
+    def scores(self, weight: Array, *, name: str, seed: int, accumulated: Array | None) -> Scores:
         """Rank the elements of one weight.
 
         Args:
@@ -54,9 +54,7 @@ class Criterion:
 class Magnitude(Criterion):
     """The absolute value, as tfmot ranks. Han et al. 2015, arXiv 1506.02626."""
 
-    def scores(
-        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
-    ) -> Scores:
+    def scores(self, weight: Array, *, name: str, seed: int, accumulated: Array | None) -> Scores:
         """|w|, in the precision of the weight; bfloat16, which NumPy does not sort, in float32."""
         known = np.issubdtype(weight.dtype, np.floating)
         magnitudes: Scores = np.abs(weight if known else weight.astype(np.float32))
@@ -72,9 +70,7 @@ class Lamp(Criterion):
     ``distribution=global`` compares weights of different scale by it, and starves none.
     """
 
-    def scores(
-        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
-    ) -> Scores:
+    def scores(self, weight: Array, *, name: str, seed: int, accumulated: Array | None) -> Scores:
         """Return the scores, float64 in [0, 1]; equal magnitudes have equal scores."""
         squares = np.square(weight.astype(np.float64)).reshape(-1)
         order = np.argsort(squares)
@@ -98,9 +94,7 @@ class Random(Criterion):
 
     reads_weights: ClassVar[bool] = False
 
-    def scores(
-        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
-    ) -> Scores:
+    def scores(self, weight: Array, *, name: str, seed: int, accumulated: Array | None) -> Scores:
         """Uniform in [0, 1), float64; of the weight only its shape is used."""
         digest = sha256(f"{seed} {name}".encode()).digest()
         return np.random.default_rng(int.from_bytes(digest, "big")).random(weight.shape)
@@ -129,9 +123,7 @@ class Taylor(Criterion):
 
     uses_gradients: ClassVar[bool] = True
 
-    def scores(
-        self, weight: npt.NDArray[Any], *, name: str, seed: int, accumulated: npt.NDArray[Any] | None
-    ) -> Scores:
+    def scores(self, weight: Array, *, name: str, seed: int, accumulated: Array | None) -> Scores:
         """Return the accumulated estimates.
 
         Raises:

@@ -79,8 +79,13 @@ def _unused(name: str, names: Container[str]) -> str:
 
 def weights(model: Any) -> dict[str, Any]:
     """Return every weight of a model by ``layer/weight``, as arrays."""
+    return {name: variable.numpy() for name, variable in variables(model).items()}
+
+
+def variables(model: Any) -> dict[str, Any]:
+    """Return every variable of a model by ``layer/weight``."""
     return {
-        f"{name}/{weight}": variable.numpy()
+        f"{name}/{weight}": variable
         for name, layer in leaves(model)
         for weight, variable in named_weights(layer).items()
     }

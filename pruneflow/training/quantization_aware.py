@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from pruneflow.options import at_most, require, require_number, whole_from
 from pruneflow.runtime import backend
-from pruneflow.sparsity.kernels import leaves, named_weights
+from pruneflow.sparsity.kernels import variables
 
 KEY = "quantization_aware.epochs"
 PREFIX = "quant_"  # of the names of layers that tfmot wraps
@@ -57,7 +57,7 @@ def fake_quantized(model: Any) -> Any:
     with backend.float32():
         wrapped = keras.quantize_apply(keras.quantize_annotate_model(model))
     for name, variable in inner_weights(model, wrapped).items():
-        variable.assign(_named(model)[name])
+        variable.assign(variables(model)[name])
     return wrapped
 
 
@@ -70,8 +70,8 @@ def inner_weights(model: Any, wrapped: Any) -> dict[str, Any]:
     Raises:
         KeyError: if tfmot replaced a layer by others.
     """
-    inside = _named(wrapped)
-    return {name: inside[name if name in inside else f"{PREFIX}{name}"] for name in _named(model)}
+    inside = variables(wrapped)
+    return {name: inside[name if name in inside else f"{PREFIX}{name}"] for name in variables(model)}
 
 
 def keep_zeros(model: Any, variables: Collection[Any]) -> None:
@@ -92,11 +92,3 @@ def keep_zeros(model: Any, variables: Collection[Any]) -> None:
         return logs
 
     model.train_step = train_step
-
-
-def _named(model: Any) -> Mapping[str, Any]:
-    return {
-        f"{name}/{weight}": variable
-        for name, layer in leaves(model)
-        for weight, variable in named_weights(layer).items()
-    }

@@ -9,7 +9,7 @@ from typing import Any
 from pruneflow.errors import PruneflowError
 from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.groups import Channels, Kept, Path
-from pruneflow.sparsity.kernels import keras_of, leaves, named_weights, plain
+from pruneflow.sparsity.kernels import keras_of, plain, variables
 
 Sizes = Mapping[Path, Mapping[str, tuple[int | None, ...]]]  # by path and setting; None = as it is
 
@@ -35,11 +35,7 @@ def cut(model: Any, channels: Channels, kept: Kept) -> Any:
         CutError: if Keras cannot build it.
     """
     small = rebuilt(model, sizes_of(channels, kept))
-    names = {
-        id(variable): f"{name}/{weight}"
-        for name, layer in leaves(model)
-        for weight, variable in named_weights(layer).items()
-    }
+    names = {id(variable): name for name, variable in variables(model).items()}
     weights = [channels.cut(names.get(id(plain(each)), ""), each.numpy(), kept) for each in model.weights]
     try:
         small.set_weights(weights)
@@ -106,12 +102,9 @@ def _resize(entry: dict[str, Any], path: Path, sizes: Sizes) -> None:
         if name in config:
             config[name] = _resized(name, config[name], size)
     if path in sizes:  # a constant may be an array of the size before; the weights follow
-        constants = [key for key, value in config.items() if _is_constant(value)]
+        settings = {key: value for key, value in config.items() if isinstance(value, dict)}
+        constants = [key for key, value in settings.items() if value.get("class_name") == "Constant"]
         config.update(dict.fromkeys(constants, "zeros"))
-
-
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("class_name") == "Constant"
 
 
 def _resize_halves(config: dict[str, Any], path: Path, sizes: Sizes) -> None:
@@ -129,10 +122,8 @@ def _resized(key: str, before: Any, size: tuple[int | None, ...]) -> Any:
         before = before.get("items", before.get("config"))
     known = list(before)
     batch = known[: len(known) - len(size)]
-    return [
-        *batch,
-        *(old if new is None else new for old, new in zip(known[len(batch) :], size, strict=True)),
-    ]
+    sizes = zip(known[len(batch) :], size, strict=True)
+    return [*batch, *(old if new is None else new for old, new in sizes)]
 
 
 def first_line(error: Exception) -> str:

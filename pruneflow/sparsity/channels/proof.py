@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pruneflow.runtime import backend
 from pruneflow.sparsity.channels.cut import CutError, cut, settle
 from pruneflow.sparsity.channels.groups import Channels, Group, Kept
-from pruneflow.sparsity.kernels import leaves, named_weights
+from pruneflow.sparsity.kernels import variables
 
 EXAMPLES = 3
 FREE = ((64, 6), (128, 64), (256, 1024))  # pixels and steps of an input that takes any number of them
@@ -101,10 +101,9 @@ def tolerance(model: Any) -> float:
 
 def mask(model: Any, channels: Channels, kept: Kept) -> None:
     """Set to zero what masks hold at zero where some units go."""
-    for name, layer in leaves(model):
-        for weight, variable in named_weights(layer).items():
-            if (full := f"{name}/{weight}") in channels.masked:
-                variable.assign(variable.numpy() * channels.mask(full, kept))
+    for name, variable in variables(model).items():
+        if name in channels.masked:
+            variable.assign(variable.numpy() * channels.mask(name, kept))
 
 
 def halved(channels: Channels, *, seed: int = 0, only: Group | None = None) -> Kept:

@@ -207,17 +207,13 @@ def _merge(call: Call, layer: Any, *tensors: Tensor) -> list[IntArray]:
 def _concatenate(call: Call, layer: Any, *tensors: Tensor) -> list[IntArray]:
     rank = len(tensors[0].shape)
     axis = layer.axis % (rank + 1) - 1
-    sizes = np.broadcast_shapes(*(_without(tensor.ids.shape, axis) for tensor in tensors))
+    sizes = np.broadcast_shapes(*(_with(tensor.ids.shape, axis, 1) for tensor in tensors))
     parts = [np.broadcast_to(each.ids, _with(sizes, axis, each.shape[axis] or 1)) for each in tensors]
     ids = np.concatenate(parts, axis)
     if call.outputs[0][axis] is None:
         call.trace.ids.unite(ids.take([0], axis), ids)
         return [ids.take([0], axis)]
     return [call.boxed(ids)]
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return _with(shape, axis, 1)
 
 
 def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:

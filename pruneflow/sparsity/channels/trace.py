@@ -18,19 +18,9 @@ ANY_SIZE = 64  # taken for a size that is not known, where multiply-adds are cou
 # Functions of single elements, by the names that Keras gives them.
 ELEMENTWISE = frozenset(
     (
-        *(
-            "linear",
-            "relu",
-            "relu6",
-            "leaky_relu",
-            "leakyrelu",
-            "thresholdedrelu",
-            "elu",
-            "selu",
-            "celu",
-            "gelu",
-        ),
+        *("linear", "relu", "relu6", "leaky_relu", "leakyrelu", "thresholdedrelu", "elu", "selu", "celu"),
         *("swish", "silu", "mish", "hard_swish", "hard_silu", "tanh", "hard_tanh", "sigmoid", "hard_sigmoid"),
+        "gelu",
         *("softplus", "softsign", "exponential", "tanh_shrink", "soft_shrink", "hard_shrink", "squareplus"),
     )
 )
