@@ -3,8 +3,6 @@
 As a library: `run` does what the command line does; `prune` and `export` serve a ``fit`` of one's own.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

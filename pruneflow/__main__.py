@@ -1,7 +1,5 @@
 """``python -m pruneflow`` and the console script ``pruneflow``."""
 
-from __future__ import annotations
-
 import sys
 from typing import NoReturn
 

@@ -1,7 +1,5 @@
 """Arguments of the library's functions: each is checked before any work, and refused by name."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial

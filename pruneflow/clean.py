@@ -3,8 +3,6 @@
 Those that were used last stay, and so does whatever cannot be proved to be pruneflow's.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import re

@@ -1,7 +1,5 @@
 """``python -m pruneflow.deploy``: what an app must know of the files of a run; a file as an array in C."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """``python -m pruneflow.evaluate``: score and inspect TFLite and Keras files on a test set."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """``python -m pruneflow.latency``: how long TFLite files take to run, in turn on this machine, and why."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """``python -m pruneflow.sensitivity``: mask each weight of a trained network alone, and measure the cost."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Hydra's and OmegaConf's errors in pruneflow's words: key, value, what is allowed, what to do."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import warnings

@@ -1,7 +1,5 @@
 """The words of a command line: flags, and settings as key=value; what cannot be meant is refused."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import re

@@ -1,7 +1,5 @@
 """The command line: compose, check everything, hand over to Hydra, say how it went."""
 
-from __future__ import annotations
-
 import logging
 import os
 import shlex

@@ -3,8 +3,6 @@
 Where they do not tell, as with a folder of one's own, Hydra's completion answers.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Runs and sweeps that were cut off: the same command goes on in the folder where it stopped."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Engines that run the cells of a sweep: what a cell may use, and what becomes of cells when one ends."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import re

@@ -1,7 +1,5 @@
 """Folders of runs and sweeps: where one may go without writing over another."""
 
-from __future__ import annotations
-
 import itertools
 import tempfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The cells of a grid: every combination of the values that are swept, counted before they are listed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from math import ceil, isfinite, prod
 from typing import Any

@@ -1,7 +1,5 @@
 """The text of ``--help``: written for people, without composing anything, so that it comes at once."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from contextlib import suppress

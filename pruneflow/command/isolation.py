@@ -4,8 +4,6 @@ TensorFlow 2.21 loses about three times the weights of each network that is trai
 and one and a half times those of each that is converted (122598); a long grid in one process adds this up.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import pickle

@@ -1,7 +1,5 @@
 """Keys and groups that there are, and the answer to one that is not there."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from dataclasses import is_dataclass

@@ -1,7 +1,5 @@
 """A cell: in which folder it works, and where several run side by side, whose lines are whose."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Launchers of the cells of a sweep: one after the other, side by side on this machine, or on a cluster."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Names of cells and runs: what differs between them, as short as it can be."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """The sweeper ``hydra/sweeper=optuna``: Optuna chooses cells, and Hydra's launcher runs them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rules for settings of Hydra's plugins, which check little themselves, and late."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Plugins of Hydra: which are installed, which extra brings them, and that conf/hydra/ counts for them."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 from functools import reduce

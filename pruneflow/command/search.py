@@ -1,7 +1,5 @@
 """A search: cells that a sweeper chooses one after the other, such as ``hydra/sweeper=optuna``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep

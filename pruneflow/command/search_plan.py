@@ -1,7 +1,5 @@
 """The plan of a search: how Optuna chooses trials, and the database that keeps them."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager

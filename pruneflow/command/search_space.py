@@ -1,7 +1,5 @@
 """The space of a search: each range and list that was typed, as a distribution of Optuna."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

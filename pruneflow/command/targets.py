@@ -4,8 +4,6 @@ Hydra calls each ``_target_`` below its callbacks, launcher and sweeper, and eac
 YAML file may come from somebody else, with an experiment; so each of these is first looked up in a list.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from typing import Any

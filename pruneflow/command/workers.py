@@ -1,7 +1,5 @@
 """The command in each worker of a training: the chief runs it, the others follow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Answers about YAML files, a user's own above all: which file, what is wrong with it, what to write."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from contextlib import suppress

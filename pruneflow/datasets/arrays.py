@@ -1,7 +1,5 @@
 """NumPy arrays from files of the user's own."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial

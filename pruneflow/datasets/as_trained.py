@@ -1,7 +1,5 @@
 """Data as an exported network learned to read them: by the vocabulary and the scales that its run saved."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The group ``augmentation``: random changes to the examples that a network is trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar

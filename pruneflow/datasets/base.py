@@ -1,7 +1,5 @@
 """Common parts of data sets: settings that several options of the group ``dataset`` share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar

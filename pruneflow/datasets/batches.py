@@ -1,7 +1,5 @@
 """Batches: an order fixed by the seed and the epoch, so that any step can be found again."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Texts of the user's own: an option of the group ``dataset``."""
 
-from __future__ import annotations
-
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

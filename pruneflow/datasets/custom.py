@@ -1,7 +1,5 @@
 """Data that a function of the user's own returns."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any

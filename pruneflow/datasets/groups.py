@@ -1,7 +1,5 @@
 """Groups of examples, such as those of one person, none of which is in two parts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 

@@ -1,7 +1,5 @@
 """A folder of images of the user's own: an option of the group ``dataset``."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path

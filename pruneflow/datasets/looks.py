@@ -4,8 +4,6 @@ Each look takes the data, or a part, and returns one sentence, empty where there
 `looked` puts the sentences into the note of the data, which is shown before training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """MNIST: images of handwritten digits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pruneflow.datasets.base import Stored

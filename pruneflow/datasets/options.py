@@ -1,7 +1,5 @@
 """Every option of the group ``dataset``."""
 
-from __future__ import annotations
-
 from pruneflow.datasets.arrays import Arrays
 from pruneflow.datasets.base import Dataset
 from pruneflow.datasets.csv_text import CsvText

@@ -1,7 +1,5 @@
 """Stratified parts: which examples are used, which are held out for testing, which for validation."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections import Counter, defaultdict

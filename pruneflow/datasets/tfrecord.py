@@ -1,7 +1,5 @@
 """TFRecord files of the user's own, which are read as a stream: an option of the group ``dataset``."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The weight of each training example in the loss: by its class, and by a weight of its own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """A TFLite file as an array in C, with a header, for firmware that has no files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The line of a long error that says something: of TensorFlow's converter, of Keras, of a traced function."""
 
-from __future__ import annotations
-
 import re
 
 LONGEST = 400  # letters of a line that a message repeats

@@ -11,8 +11,6 @@ Bits begin with the highest of a byte. The formats are those of tflite-micro 0.d
 (``decode_state_prune.cc``, ``decode_state_lut.cc``), whose own writer for pruned weights is a stub.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

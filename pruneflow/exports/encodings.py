@@ -1,7 +1,5 @@
 """Encodings of weights in a TFLite file: they are tried, loaded, run and compared, and one is kept."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any

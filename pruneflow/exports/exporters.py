@@ -1,7 +1,5 @@
 """Options of the group ``export`` that make one file by TensorFlow's converter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any

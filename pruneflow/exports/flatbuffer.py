@@ -1,7 +1,5 @@
 """A TFLite file as objects that can be changed, and back."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Facts of the graph of a traced model: inputs that are token ids, and the last operation of an output."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

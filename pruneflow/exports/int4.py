@@ -1,7 +1,5 @@
 """The option ``export=int4``: weights of four bits by litert-quantizer, int8 where they have no kernel."""
 
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping, Sequence

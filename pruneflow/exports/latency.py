@@ -1,7 +1,5 @@
 """Time that TFLite files take to run, in turn on this machine: settings, timings, and child processes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

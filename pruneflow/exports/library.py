@@ -1,7 +1,5 @@
 """A Keras model of any origin becomes a TFLite file that was run and compared with it."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A TFLite file whose int8 weights lie as TFLite Micro's operation DECODE reads them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """TFLite Micro's interpreter, of the package tflite-micro, with the verbs of LiteRT's."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import re

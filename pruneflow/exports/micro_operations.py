@@ -1,7 +1,5 @@
 """The operations that TFLite Micro has kernels for, as of one release of the package tflite-micro."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 RELEASE = "0.dev20261023182759"  # its compiled module holds these; the sources that a chip gets may be older

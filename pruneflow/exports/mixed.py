@@ -1,7 +1,5 @@
 """Files in which some weights are quantized: those of the other layers are taken from the float file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any

@@ -1,7 +1,5 @@
 """Outputs of a TFLite file that has its inputs and outputs by name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Every option of the group ``export``."""
 
-from __future__ import annotations
-
 from pruneflow.exports.base import Export
 from pruneflow.exports.exporters import DynamicRange, Float, Float16, Int8, Int16x8
 from pruneflow.exports.int4 import Int4

@@ -1,7 +1,5 @@
 """The match of a TFLite file, of whatever origin, with a data set: outputs, examples, range of pixels."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path

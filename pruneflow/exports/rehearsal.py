@@ -1,7 +1,5 @@
 """A trial export of a network that the user brings, before it is trained for an hour."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr

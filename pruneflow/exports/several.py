@@ -1,7 +1,5 @@
 """Options of the group ``export`` that make several files, side by side in one run and one table."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

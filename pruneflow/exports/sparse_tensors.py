@@ -1,7 +1,5 @@
 """Numbers of a tensor as TFLite stores them: packed, quantized, zeros left out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

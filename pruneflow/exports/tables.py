@@ -1,7 +1,5 @@
 """Tables of a TFLite file, read with limits to what a damaged one may ask for."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Facts of a TFLite file: its inputs and outputs, operations, weights and how these are stored."""
 
-from __future__ import annotations
-
 import math
 import struct
 from collections import Counter

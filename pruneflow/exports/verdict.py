@@ -1,7 +1,5 @@
 """The verdict on the speed of a file beside another: the ratio with its interval, and the kernels it has."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

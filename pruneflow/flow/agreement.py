@@ -1,7 +1,5 @@
 """Compare the forms of one network: under masks, stripped, and as a float file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Print the accuracy of a network that came trained, before it is pruned for an hour."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

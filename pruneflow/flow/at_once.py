@@ -1,7 +1,5 @@
 """A pruning phase without training: one update of the masks, and least squares on examples if chosen."""
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

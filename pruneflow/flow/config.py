@@ -1,7 +1,5 @@
 """The whole configuration, typed; where its YAML lies; checks that need more than one option."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """The contract of the files of a run: what they read and give, and a script that uses them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The stage that exports: a trained network becomes a TFLite file, once per network and kind."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Every worker goes through the same stages in the same order. Of each the chief s
 so, all of them make it, which trains together, and the chief alone keeps it. Then the chief sends its files.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """The trainings that a command would make: which are in the store, and how long the others may take."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress

@@ -5,8 +5,6 @@ for each kind of file there is a largest share that keeps the limits. It lies be
 that does not; the search estimates it from both while what it may gain is worth a training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, log2

@@ -1,7 +1,5 @@
 """Latency of each exported file, beside the baseline exported in the same way, measured here and now."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sentences about the length of both phases, printed before a run."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from pruneflow.datasets.batches import steps_per_epoch

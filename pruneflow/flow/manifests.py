@@ -1,7 +1,5 @@
 """Manifests: what a finished stage is, with the SHA-256 of every file, so that a broken one is noticed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """The answers of the exported file: its confusion matrix, and examples that pruning made wrong."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

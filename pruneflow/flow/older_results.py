@@ -1,7 +1,5 @@
 """Results of older formats, given the shape of today's."""
 
-from __future__ import annotations
-
 from typing import Any
 
 SIZES = ("bytes", "gzip_bytes", "zip_bytes", "zstd_bytes")

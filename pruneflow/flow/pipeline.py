@@ -1,7 +1,5 @@
 """The flow of one run: load, build, train dense, prune, export, evaluate, report."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Conditions that a result keeps beside its types, so that tables and pages can be made of it."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass, is_dataclass

@@ -1,7 +1,5 @@
 """Facts that are known before any training: the data, the plan, the layers to prune, the device."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The stage that trains a pruned network for its int8 file: weights and activations are rounded meanwhile."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The result of a run on disk: ``result.json``, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import reprlib
 from collections.abc import Callable, Collection, Mapping

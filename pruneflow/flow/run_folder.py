@@ -1,7 +1,5 @@
 """The folder of a run: whether the run ended, and how."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The second pruning phase: zeros in the network that the first one has cut; see the group ``then``."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

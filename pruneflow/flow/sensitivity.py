@@ -1,7 +1,5 @@
 """The stage that scans a trained network: what each weight costs that is masked alone, without training."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """The stage that shares values: each weight that was pruned gets few, which may be trained."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The figures of the winner of a search on the test part, which no run of the search has looked at."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

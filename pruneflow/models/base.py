@@ -1,7 +1,5 @@
 """Common parts of the networks of the group ``model``, and the checks that several of them share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise

@@ -1,7 +1,5 @@
 """Networks that the user brings: what they must be, and whether they fit the data."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass

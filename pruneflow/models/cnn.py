@@ -1,7 +1,5 @@
 """The option ``cnn``: convolutions and pooling."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

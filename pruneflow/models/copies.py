@@ -1,7 +1,5 @@
 """A copy of a model that is proved to say the same."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

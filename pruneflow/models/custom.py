@@ -1,7 +1,5 @@
 """The option ``custom``: a network that a function of the user's own builds."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any

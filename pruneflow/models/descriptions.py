@@ -4,8 +4,6 @@ Keras makes an object from each ``class_name`` in a description. It imports any 
 names, and unmarshals code that lies in it. So each name is first looked up in lists of what only computes.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """Signs that a network which somebody trained elsewhere does not read the data as it was trained to."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The option ``ds_cnn``: depthwise separable convolutions, as for spotting spoken words."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

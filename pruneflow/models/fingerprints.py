@@ -1,7 +1,5 @@
 """The identity of a network that code builds: its layers and what they do, not the name of that code."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import warnings

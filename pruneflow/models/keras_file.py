@@ -1,7 +1,5 @@
 """The option ``keras_file``: a trained network from a file."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Files and folders with a network that Keras 2 or Keras 3 wrote."""
 
-from __future__ import annotations
-
 import io
 import json
 import warnings

@@ -1,7 +1,5 @@
 """The option ``mlp``: fully connected layers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import prod
 from typing import Any

@@ -1,7 +1,5 @@
 """The option ``mobilenet``: MobileNetV2."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

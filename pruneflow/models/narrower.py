@@ -1,7 +1,5 @@
 """A narrower network of the same kind, with a share of the parameters."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every option of the group ``model``."""
 
-from __future__ import annotations
-
 from pruneflow.models.base import Model
 from pruneflow.models.cnn import Cnn
 from pruneflow.models.custom import Custom

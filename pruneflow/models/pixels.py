@@ -1,7 +1,5 @@
 """The range of the pixels that a network reads, by the layers that it begins with."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

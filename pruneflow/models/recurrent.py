@@ -1,7 +1,5 @@
 """The options ``lstm`` and ``gru``: an embedding, a recurrent layer and a classifier, for texts."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The option ``resnet8``: a small residual network."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any

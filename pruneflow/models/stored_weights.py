@@ -1,7 +1,5 @@
 """Weights from files of Keras, read as numbers: from the file itself, and never more than it can hold."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import zipfile

@@ -1,7 +1,5 @@
 """The meaning of a network's outputs: classes or numbers, and how good they are."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar

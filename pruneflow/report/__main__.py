@@ -1,7 +1,5 @@
 """``python -m pruneflow.report``: make the page of a run, a sweep or several from the files they left."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """One sentence of advice: the cost of each setting, and the setting to try next."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean

@@ -1,7 +1,5 @@
 """The report at the end of a run or a sweep; the result is written before, and stands without it."""
 
-from __future__ import annotations
-
 import shlex
 import traceback
 from collections.abc import Callable

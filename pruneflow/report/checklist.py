@@ -1,7 +1,5 @@
 """A study in the page of a sweep, and the checklist by Blalock et al. 2020 (arXiv 2003.03033), filled in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

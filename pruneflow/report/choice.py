@@ -1,7 +1,5 @@
 """The run of a sweep to take, by validation accuracy: the smallest that is nearly as accurate as the best."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pruneflow.flow.judgement import fails

@@ -1,7 +1,5 @@
 """The runs below some folders: finished, failed, and what there is to say of the others."""
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Iterator, Sequence

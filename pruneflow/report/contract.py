@@ -1,7 +1,5 @@
 """The contract of the files of a run, in sentences that the terminal, the report and C headers share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from pruneflow.datasets.preparation import Preparation

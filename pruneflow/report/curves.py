@@ -1,7 +1,5 @@
 """The curves of a run, read back from its TensorBoard files without TensorFlow."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The last lines of a run and of a sweep: advice, the folder, the script that uses a file, a line to grep."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The answer of a search for one file: a line for each network, ``goal.json``, the folder ``best``."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

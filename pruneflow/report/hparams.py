@@ -5,8 +5,6 @@ written: TensorBoard takes the first that it finds for all runs it sees, and wou
 compared; without one it compares what there is.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Outcomes of the cells of a sweep, and the table over all of them."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Pages: one file of HTML that needs nothing else, and its pictures beside it."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

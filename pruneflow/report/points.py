@@ -1,7 +1,5 @@
 """Differences between runs: groups, repetitions with other seeds, and which of them are Pareto-optimal."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """The record of a run or a sweep for a logger, read from its folder once everything is written there."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

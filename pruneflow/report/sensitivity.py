@@ -1,7 +1,5 @@
 """The scan of a trained network, shown: a table, a sentence, a picture, a page, JSON and CSV."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

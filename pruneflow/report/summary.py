@@ -1,7 +1,5 @@
 """Words and figures of a result that the terminal, the report and TensorBoard share."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise

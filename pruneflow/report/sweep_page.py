@@ -1,7 +1,5 @@
 """The page of many runs: a sweep, several, or all that lie in a folder."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables and lines on the terminal: the config as a tree, the plan, the final tables."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The one place that imports tensorflow, tf_keras and tfmot: late, quietly, in the right order."""
 
-from __future__ import annotations
-
 import gc
 import os
 import sys

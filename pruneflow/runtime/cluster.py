@@ -1,7 +1,5 @@
 """The worker processes of one training: their addresses, and whether all of them have come."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -1,7 +1,5 @@
 """The option ``device``: processor, memory, precision, threads, and the replicas that train together."""
 
-from __future__ import annotations
-
 import logging
 import os
 import random

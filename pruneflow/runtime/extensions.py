@@ -1,7 +1,5 @@
 """Options of other packages: modules that the entry-point group ``pruneflow.options`` names are imported."""
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.metadata import entry_points
 

@@ -1,7 +1,5 @@
 """Functions of the user's own, named on the command line as ``package.module:function``."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -1,7 +1,5 @@
 """A check for processes forked from one that had used TensorFlow: the threads of that one are not here."""
 
-from __future__ import annotations
-
 import os
 import sys
 

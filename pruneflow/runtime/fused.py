@@ -9,8 +9,6 @@ Delete this module, that key, `Adam` and `AdamW` when ``epochs.py`` in benchmark
 With tf_keras 2.21 a step of imdb_lstm takes 0.86 of the processor time, and one of mnist_cnn 0.94.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps

@@ -1,7 +1,5 @@
 """Locks between processes; they end with their owner, however it ends."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Memory: the bytes that this process has and may have, and the answer where something takes more."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """The process of a command: the signals that end it, its exit code, the temporary files that go with it."""
 
-from __future__ import annotations
-
 import atexit
 import fcntl
 import os

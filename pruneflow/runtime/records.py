@@ -1,7 +1,5 @@
 """JSON files of any origin: read with suspicion, and given back as the type that was written."""
 
-from __future__ import annotations
-
 import json
 import os
 import reprlib

@@ -1,7 +1,5 @@
 """The replicas that train together: devices of this process, or of several worker processes."""
 
-from __future__ import annotations
-
 import signal
 import struct
 import threading

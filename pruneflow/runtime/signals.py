@@ -5,8 +5,6 @@ memory, or aborts the process (seen with TensorFlow 2.21 and LiteRT 2.3). It wai
 alone.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """Surroundings of a process: streams, environment variables, the user's folders. No result depends on it."""
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -1,7 +1,5 @@
 """Versions of what may change a result."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import platform
 

@@ -1,7 +1,5 @@
 """Criteria: how much an element of a weight is worth keeping."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Layers of Keras 2 and 3 and their weights: which are pruned, their names, how they lie in a matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any

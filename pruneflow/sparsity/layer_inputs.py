@@ -1,7 +1,5 @@
 """The rows of numbers that a kernel multiplies, taken from a network while examples run through it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

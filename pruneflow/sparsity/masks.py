@@ -1,7 +1,5 @@
 """Masks: schedule, structure, criterion and distribution put together for the weights of one network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial

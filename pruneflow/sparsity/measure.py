@@ -1,7 +1,5 @@
 """Sparsity counted from weights, never from masks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

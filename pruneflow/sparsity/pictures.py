@@ -1,7 +1,5 @@
 """Pictures of masks: one square or oblong per position, large enough to be seen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Pruning without training: layer by layer, what is kept is fitted to the outputs of the dense network."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial

@@ -1,7 +1,5 @@
 """The choice of the units of a weight that are kept: exactly as many as asked for, in NumPy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

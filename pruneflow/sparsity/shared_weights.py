@@ -1,7 +1,5 @@
 """The weights of a network that share values, and how these are trained."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any

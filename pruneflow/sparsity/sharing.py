@@ -1,7 +1,5 @@
 """The settings ``sharing``, and k-means in one dimension: the weights that pruning kept get few values."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any

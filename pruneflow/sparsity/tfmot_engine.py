@@ -1,7 +1,5 @@
 """tfmot's own engine, ``pruning.engine=tfmot``: its wrappers and its arithmetic, as control and oracle."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The group ``then``: a second pruning phase, of zeros in the network that the first one has cut."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Adam with the bits of Keras' own, in one pass over large weights; and one whose embeddings rest."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from pruneflow.runtime import backend, fused

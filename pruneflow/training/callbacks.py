@@ -1,7 +1,5 @@
 """Keras callbacks of our own: progress on the terminal, masks that change, tfmot's summaries."""
 
-from __future__ import annotations
-
 import sys
 import time
 from contextlib import ExitStack

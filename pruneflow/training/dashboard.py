@@ -1,7 +1,5 @@
 """A training phase in TensorBoard: settings, the meaning of each tag, curves that share a chart."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path

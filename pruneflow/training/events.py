@@ -1,7 +1,5 @@
 """TensorBoard event files: written without TensorFlow, and packed, since a store must not hold them open."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The gradients of a trained network that stays as it is, for criteria that rank by them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

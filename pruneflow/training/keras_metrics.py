@@ -1,7 +1,5 @@
 """Losses and metrics as Keras wants them: on a network's outputs as they are, for the task that it has."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Choose the epochs of a phase that no setting gives: enough for some hundred steps."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pruneflow.datasets.batches import steps_per_epoch

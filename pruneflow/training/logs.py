@@ -1,7 +1,5 @@
 """Files of a training phase for TensorBoard: curves, and on request weights and masks."""
 
-from __future__ import annotations
-
 import math
 from functools import cache
 from pathlib import Path

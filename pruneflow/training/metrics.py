@@ -1,7 +1,5 @@
 """Losses and metrics that have a name: which there are, for which task, and which way is better."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Optimizers by name with their parameters, and learning rates over the steps of a phase."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any

@@ -1,7 +1,5 @@
 """The settings ``quantization_aware``, and networks that round as int8 does while they are trained."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Scores of a network, the distance between two, and answers of Keras to examples."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

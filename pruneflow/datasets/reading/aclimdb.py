@@ -3,8 +3,6 @@
 The archive is read as a stream; nothing of it is ever written to disk.
 """
 
-from __future__ import annotations
-
 import gzip
 import re
 import tarfile

@@ -1,7 +1,5 @@
 """NumPy files of the user's own: a .npz with examples and labels, or a .npy of each."""
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass

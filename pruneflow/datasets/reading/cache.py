@@ -1,7 +1,5 @@
 """The file that is read: the one that the user names, the one in the cache folder, or one fetched into it."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Conditions on an array in a file, and the message when it does not keep them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Texts with a label each, of any classes, in a CSV file of any encoding and with any usual separator."""
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping

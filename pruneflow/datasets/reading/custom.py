@@ -1,7 +1,5 @@
 """The values of a function of the user's own, as a data set."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

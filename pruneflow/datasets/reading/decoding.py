@@ -5,8 +5,6 @@ and needs no TensorFlow, so that bad files are told before that is loaded. JPEG 
 TensorFlow, which takes a faster and coarser transform.
 """
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections import deque

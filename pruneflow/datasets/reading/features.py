@@ -1,7 +1,5 @@
 """The feature specification of TFRecord files: the features of a record, and what they hold."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod

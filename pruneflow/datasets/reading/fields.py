@@ -1,7 +1,5 @@
 """Fields of a table whose quotes are not what they seem: how they are noticed, and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path

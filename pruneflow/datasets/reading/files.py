@@ -1,7 +1,5 @@
 """Files: read without running anything, refused unless they are whole."""
 
-from __future__ import annotations
-
 import codecs
 import os
 import stat

@@ -6,8 +6,6 @@ word index as JSON. The Keras layout: ``x_train`` (pickled object array of lists
 ``x_test``, ``y_test``.
 """
 
-from __future__ import annotations
-
 import json
 from itertools import chain
 from pathlib import Path

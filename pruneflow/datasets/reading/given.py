@@ -1,7 +1,5 @@
 """Arrays that somebody brings, as a data set: what they are, which labels they have, how they are cut."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

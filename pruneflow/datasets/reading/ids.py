@@ -1,7 +1,5 @@
 """Token ids in arrays: whole numbers from 0 that look up rows of an embedding."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

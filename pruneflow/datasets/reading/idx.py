@@ -4,8 +4,6 @@ A file is two zero bytes, a type code (8 = uint8), the number of dimensions, eac
 32-bit number, and the values (LeCun et al. 1998).
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import re

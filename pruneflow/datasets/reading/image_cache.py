@@ -5,8 +5,6 @@ their names, sizes, times and inodes. It holds ``index.npz`` (which files, the S
 why others were left out) and ``pixels.bin``. The lock lies beside the first.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterator

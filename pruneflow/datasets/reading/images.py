@@ -1,7 +1,5 @@
 """Images and their labels: what both halves of a data set must be, whatever file they came from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

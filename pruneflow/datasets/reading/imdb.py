@@ -1,7 +1,5 @@
 """IMDB: 25,000 + 25,000 film reviews, good or bad (Maas et al. 2011), and other texts of two classes."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Kinds of arrays of examples: images, rows of numbers, signals or token ids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

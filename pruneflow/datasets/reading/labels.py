@@ -1,7 +1,5 @@
 """Labels of any kind, as the numbers of classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """MNIST: 60,000 + 10,000 handwritten digits (LeCun et al. 1998), and what is published in the same forms."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 

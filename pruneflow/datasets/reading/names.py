@@ -1,7 +1,5 @@
 """Names of classes, the number of each, and whether labels can be classes at all."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

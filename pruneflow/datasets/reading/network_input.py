@@ -1,7 +1,5 @@
 """Images that the network in a file reads, by the layers that the file describes; nothing in it is run."""
 
-from __future__ import annotations
-
 import json
 import re
 import zipfile

@@ -1,7 +1,5 @@
 """Rows of numbers, and signals: finite, of one shape, and standardised by what the training part holds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

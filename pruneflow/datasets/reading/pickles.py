@@ -4,8 +4,6 @@ The classes that the pickle of an array names are replaced by stand-ins, so that
 reconstruction, which trusts what it is told, sees the content of the file.
 """
 
-from __future__ import annotations
-
 import pickle
 import zipfile
 from io import BufferedIOBase

@@ -1,7 +1,5 @@
 """Images in arrays of any number type, as bytes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@
 around each point, also where an image becomes much smaller (no antialiasing), and gives float32.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """A folder with TFRecord files: which there are, and of which part each is; none is opened."""
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The places of records in TFRecord files, which are read once from end to end, and checked."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator, Sequence

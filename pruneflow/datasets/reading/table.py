@@ -1,7 +1,5 @@
 """A CSV file with one text and one label per row."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

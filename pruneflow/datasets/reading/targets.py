@@ -1,7 +1,5 @@
 """Numbers to predict: finite, as many for each example, standardised by what the training part holds."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

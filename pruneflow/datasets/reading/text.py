@@ -1,7 +1,5 @@
 """Reviews as numbers: words to ranks by frequency, ranks to token ids of one length."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The word index: which rank a word has, as a JSON object such as Keras' ``imdb_word_index.json``."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

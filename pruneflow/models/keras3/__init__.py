@@ -1,7 +1,5 @@
 """Networks of Keras 3 at the door: converted to Keras 2 (tf_keras), and given back as Keras 3."""
 
-from __future__ import annotations
-
 import json
 import sys
 import tempfile

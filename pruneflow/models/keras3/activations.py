@@ -1,7 +1,5 @@
 """Activations of Keras 3: those that Keras 2 has under a name, and those that are written as operations."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

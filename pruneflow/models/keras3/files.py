@@ -1,7 +1,5 @@
 """Files of Keras 3: Keras 3 itself builds the network, from names that are known to compute only."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import shutil

@@ -1,7 +1,5 @@
 """The graph of a network of Keras 3, walked to make the same one of Keras 2 layers."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Layers of Keras 3 as layers of Keras 2 (tf_keras), each made from what ``get_config`` says of it."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from functools import cache

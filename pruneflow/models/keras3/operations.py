@@ -1,7 +1,5 @@
 """Operations of Keras 3, each as one or a few functions of TensorFlow."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

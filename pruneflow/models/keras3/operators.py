@@ -1,7 +1,5 @@
 """Operator layers of Keras 2 for operations and activations of Keras 3; they are saved with a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

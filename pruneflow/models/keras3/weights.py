@@ -1,7 +1,5 @@
 """Weights of a network of Keras 3 beside those of the network of Keras 2 that it becomes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any

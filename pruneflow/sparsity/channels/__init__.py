@@ -1,7 +1,5 @@
 """Channels and hidden units that are removed: who makes and reads them, how many stay, and the cut."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The cut: the same network, built of smaller layers, with the weights of the units that stay."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any

@@ -1,7 +1,5 @@
 """The walk through a network, from its inputs to its outputs, that gives each tensor its ids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Ids of channels: elements of tensors and weights with one id stay or go together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The option ``structure=channel``: channels and hidden units, which are cut out after training."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """The plan of ``structure=channel``: which units are masked at which step, over all weights at once."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial

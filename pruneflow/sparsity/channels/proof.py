@@ -1,7 +1,5 @@
 """The proof that a network without some units says what it says under their masks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

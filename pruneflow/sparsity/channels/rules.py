@@ -1,7 +1,5 @@
 """Rules by which layers that feed forward pass channels on: one per kind of layer of Keras."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rules by which layers that read sequences pass channels on: embeddings, recurrent layers, attention."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

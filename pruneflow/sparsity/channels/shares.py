@@ -1,7 +1,5 @@
 """The number of units of each group that stay, so that a share of the network goes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
