@@ -21,6 +21,7 @@ from pruneflow.runtime.signals import POLL_S, end_with_parent, ended, leave_to_p
 from pruneflow.runtime.surroundings import own_process
 
 RAISED = 1  # exit status of Python where an exception ended it
+NICE = 5  # a third of the time that a process beside it has; it stays so, since only root may raise it
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,76 @@ def values_of(
         prepare: Called first, with the folder of the child's temporary files.
         watch: Called with each value soon after it was yielded.
     """
-    try:
-        work = pickle.dumps((function, arguments))
-    except Exception:  # of any kind, as of objects of the user's own
-        return Outcome([], RAISED)
+    with waiting(prepare=prepare) as child:
+        return child.ask(function, *arguments, silent_s=silent_s, watch=watch)
+
+
+class Child:
+    """A process that runs one function when it is asked to."""
+
+    def __init__(self, process: subprocess.Popen[bytes] | None, heard: IO[bytes], log: IO[bytes]) -> None:
+        self._process, self._heard, self._log = process, heard, log
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether it can still be asked."""
+        return self._process is not None and self._process.poll() is None
+
+    def ask(
+        self,
+        function: Callable[..., Iterator[Any]],
+        *arguments: Any,
+        silent_s: float = math.inf,
+        watch: Callable[[Any], object] = lambda value: None,
+    ) -> Outcome:
+        """Run a function as `values_of` does; a second one finds the process ended."""
+        work = _pickled((function, arguments))
+        if not work or not self._process:
+            return Outcome([], RAISED)
+        _write(self._process, pickle.dumps(work))
+        answers = _Answers(self._heard, silent_s, watch)
+        status = _status(self._process, answers)
+        return Outcome(answers.values, status, silent_s if answers.late else 0, _last_line(self._log))
+
+
+@contextmanager
+def waiting(
+    load: Callable[[], object] | None = None, prepare: Callable[[Path], object] = lambda folder: None
+) -> Iterator[Child]:
+    """Start a child that waits until it is asked; the end of the block ends it.
+
+    Args:
+        load: What it calls meanwhile, at a low priority, such as imports. What it raises is dropped.
+        prepare: Called first, with the folder of the child's temporary files.
+
+    Raises:
+        OSError: if its files cannot be made.
+    """
     with (
         TemporaryDirectory(prefix="pruneflow-", ignore_cleanup_errors=True) as scratch,
         TemporaryFile() as log,
         Path(scratch, "answers").open("wb") as said,  # opened twice, so that each side has its own place
         Path(scratch, "answers").open("rb") as heard,
+        ExitStack() as stack,
     ):
         prepare(Path(scratch))
-        request = pickle.dumps((sys.path, scratch, work))
-        answers = _Answers(heard, silent_s, watch)
-        status = _served(request, scratch, said, log, answers)
-        return Outcome(answers.values, status, silent_s if answers.late else 0, _last_line(log))
+        request = pickle.dumps((sys.path, scratch, _pickled(load) if load else b""))
+        environment = {**os.environ, "TMPDIR": scratch, "CUDA_VISIBLE_DEVICES": "-1"}
+        streams = {"stdout": said, "stderr": log, "env": environment}
+        process = None
+        with suppress(OSError):  # no Python of its own, or no process left
+            begin = started("pruneflow.runtime.child", request, lambda it: it.kill(), **streams)
+            process = stack.enter_context(begin)
+            stack.callback(process.kill)
+        yield Child(process, heard, log)
+
+
+def _pickled(work: object) -> bytes:
+    """Return what a child reads; empty for what pickle cannot carry."""
+    try:
+        return pickle.dumps(work)
+    except Exception:  # of any kind, as of objects of the user's own
+        return b""
 
 
 class _Answers:
@@ -125,34 +181,16 @@ class _Answers:
             self._watch(value)
 
 
-def _served(request: bytes, scratch: str, said: IO[bytes], log: IO[bytes], answers: _Answers) -> int:
-    """Have a child do it, whose temporary files go to ``scratch`` and whose answers go to ``said``.
+def _status(child: subprocess.Popen[bytes], answers: _Answers) -> int:
+    """Collect answers until a child ends, or is late and is ended; return its exit status."""
 
-    Returns:
-        Its exit status.
-    """
-    environment = {**os.environ, "TMPDIR": scratch, "CUDA_VISIBLE_DEVICES": "-1"}
-    with ExitStack() as stack:
-        begin = started(
-            "pruneflow.runtime.child",
-            request,
-            lambda it: it.kill(),
-            stdout=said,
-            stderr=log,
-            env=environment,
-        )
-        try:
-            child = stack.enter_context(begin)
-        except OSError:  # no Python of its own, or no process left
-            return RAISED
+    def meanwhile() -> None:
+        answers.collect()
+        if answers.late:
+            child.kill()
 
-        def meanwhile() -> None:
-            answers.collect()
-            if answers.late:
-                child.kill()
-
-        status = ended(child, meanwhile)
-        let_through()  # a signal that reached both
+    status = ended(child, meanwhile)
+    let_through()  # a signal that reached both
     return status
 
 
@@ -173,13 +211,17 @@ def started(
     """
     with subprocess.Popen([sys.executable, "-m", module], 0, stdin=subprocess.PIPE, **streams) as child:
         try:
-            assert child.stdin
-            with suppress(BrokenPipeError):  # it died at once, as its exit status tells
-                child.stdin.write(request)
+            _write(child, request)
             yield child
         except BaseException:
             end(child)
             raise
+
+
+def _write(child: subprocess.Popen[bytes], request: bytes) -> None:
+    assert child.stdin
+    with suppress(BrokenPipeError):  # it has died, as its exit status tells
+        child.stdin.write(request)
 
 
 def _last_line(log: IO[bytes]) -> str:
@@ -193,16 +235,32 @@ def _serve() -> None:
     """Run the function that standard input brings, with modules from where the parent finds them."""
     leave_to_parent()
     own_process()
-    path, scratch, work = pickle.load(sys.stdin.buffer)
-    end_with_parent(partial(shutil.rmtree, scratch, ignore_errors=True))
+    path, scratch, load = pickle.load(sys.stdin.buffer)
+    remove = partial(shutil.rmtree, scratch, ignore_errors=True)
     _leave_no_core()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the function prints is no answer
     sys.path[:] = path
+    if load:
+        _load(load)
+    try:
+        work = pickle.load(sys.stdin.buffer)
+    except (EOFError, pickle.UnpicklingError):  # the parent has ended
+        remove()
+        return
+    end_with_parent(remove)
     function, arguments = pickle.loads(work)
     for value in function(*arguments):
         pickle.dump(value, answers)
         answers.flush()
+
+
+def _load(load: bytes) -> None:
+    """Do what is done before the parent asks, while that needs the processors itself."""
+    if hasattr(os, "nice"):
+        os.nice(NICE)
+    with suppress(Exception):  # of any kind; the function meets it again, and says so
+        pickle.loads(load)()
 
 
 def _leave_no_core() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,50 @@ def test_what_a_function_yields_arrives_and_a_crash_is_its_own(here, capfd, ends
     assert (outcome.values[-1], outcome.crash, outcome.killed) == expected
     assert capfd.readouterr() == ("", "")
     assert [str(path.relative_to(here)) for path in here.rglob("*")] == ["temporary"]
+
+
+def test_a_child_loads_before_it_is_asked_and_at_a_low_priority(here):
+    with child.waiting(partial(loading, str(here / "who"))) as waits:
+        pid = read_when_there(here / "who")
+        assert waits.is_alive
+        assert os.getpriority(os.PRIO_PROCESS, pid) == min(
+            19, os.getpriority(os.PRIO_PROCESS, 0) + child.NICE
+        )
+        assert waits.ask(counting).values == [pid, "-1", "done"]
+        assert not waits.is_alive
+    assert {str(path.relative_to(here)) for path in here.rglob("*")} == {"temporary", "who"}
+
+
+def test_a_child_that_nobody_asks_ends_with_the_block(here):
+    with child.waiting(partial(loading, str(here / "who"), 600)):
+        pid = read_when_there(here / "who")
+    assert not alive(pid)
+    assert {str(path.relative_to(here)) for path in here.rglob("*")} == {"temporary", "who"}
+
+
+def test_a_child_that_cannot_load_or_start_answers_as_one_that_has_not(here, monkeypatch):
+    with child.waiting(raising) as waits:
+        assert waits.ask(whose).values == [True]
+    with child.waiting(lambda: None) as waits:  # which pickle cannot carry
+        assert waits.ask(whose).values == [True]
+    monkeypatch.setattr(sys, "executable", "")
+    with child.waiting(raising) as waits:
+        assert not waits.is_alive and waits.ask(whose) == child.Outcome([], 1)
+
+
+def loading(file, seconds=0):
+    """Says in ``file`` who it is, and works on."""
+    Path(f"{file}.part").write_text(str(os.getpid()))
+    Path(f"{file}.part").rename(file)
+    time.sleep(seconds)
+
+
+def read_when_there(file):
+    deadline = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(file.read_text())
 
 
 def test_the_process_is_its_own():
@@ -215,11 +260,15 @@ def alive(pid):
 
 
 CODE = """
-import signal, sys
+import signal, sys, time
+from functools import partial
 import test_child
 from pruneflow.runtime import child, memory
 from pruneflow.runtime.signals import undisturbed
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+if sys.argv[1] == "loading":
+    with child.waiting(partial(test_child.loading, "who")):
+        time.sleep(600)
 with undisturbed():
     child.values_of(getattr(test_child, sys.argv[1]), "who")
 """
@@ -227,7 +276,13 @@ with undisturbed():
 
 @pytest.mark.parametrize(
     ("sent", "work", "status"),
-    [(signal.SIGINT, "stuck", -2), (signal.SIGTERM, "stuck", 143), (signal.SIGKILL, "waiting", -9)],
+    [
+        (signal.SIGINT, "stuck", -2),
+        (signal.SIGTERM, "stuck", 143),
+        (signal.SIGKILL, "waiting", -9),
+        (signal.SIGINT, "loading", -2),
+        (signal.SIGKILL, "loading", -9),
+    ],
 )
 def test_it_ends_with_its_parent_and_leaves_nothing(tmp_path, sent, work, status):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
