@@ -168,25 +168,24 @@ def _run(settings: Sequence[str] | Config, folder: Path | None, report: bool | N
 def _carried_out(config: Config, words: list[str], place: Path, *, report: bool) -> Result:
     from pruneflow.flow import pipeline
     from pruneflow.report import hparams
-    from pruneflow.report.logged import log_run
+    from pruneflow.report.logged import logged
 
     ready = pipeline.prepare(config)
     _begin(place, config, words)
     command = shlex.join(["python", "-m", "pruneflow", *words])
-    try:
-        result = pipeline.run(config, ready, place, command=command)
-        hparams.write(place, differing(words, []))
-        if report:
-            from pruneflow.report.automatic import report_run
+    with logged(config.logger, place):
+        try:
+            result = pipeline.run(config, ready, place, command=command)
+            hparams.write(place, differing(words, []))
+            if report:
+                from pruneflow.report.automatic import report_run
 
-            report_run(place)
-        end(place)
-    except Exception as error:
-        with suppress(PruneflowError):  # such as the same full disk
-            record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
-        log_run(config.logger, place)
-        raise
-    log_run(config.logger, place)
+                report_run(place)
+            end(place)
+        except Exception as error:
+            with suppress(PruneflowError):  # such as the same full disk
+                record_failure(place, answers.failure_in_words(error) or f"{type(error).__name__}: {error}")
+            raise
     require_worth(result.judgement)
     return result
 

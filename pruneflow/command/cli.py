@@ -32,7 +32,7 @@ from pruneflow.flow.figures import Result
 from pruneflow.flow.judgement import fails
 from pruneflow.flow.run_folder import FAILURE_FILE, begin, end, is_done
 from pruneflow.report import hparams
-from pruneflow.report.logged import log_run
+from pruneflow.report.logged import logged
 from pruneflow.runtime import signals
 from pruneflow.runtime.files import config_folder
 from pruneflow.runtime.terminal import complain, printing, say
@@ -136,11 +136,11 @@ def task(composed: DictConfig) -> float | tuple[float, ...] | None:
         except Exception as error:
             isolation.fail(Path(HydraConfig.get().runtime.output_dir), error)
             return None
-        if not found:
-            carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
-            carry_out(work)
-            found = results.finished(work.run_dir, plain(work.config)) if is_done(work.run_dir) else None
-        log_run(work.config.logger, work.run_dir, work.sweep)
+        with logged(work.config.logger, work.run_dir, work.sweep):
+            if not found:
+                carry_out = isolation.in_child if isolation.is_due() else isolation.carry_out
+                carry_out(work)
+                found = results.finished(work.run_dir, plain(work.config)) if is_done(work.run_dir) else None
         return _objectives(found, work.config) if found else None
 
 

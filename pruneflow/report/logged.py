@@ -1,7 +1,7 @@
 """Runs and sweeps are sent to loggers once they have ended: what is in the folder, in a process of its own.
 
-Training knows nothing of it. A tool that is slow, away or broken costs one warning and the seconds that
-``logger.seconds`` allows.
+Training knows nothing of it. The process starts with the run, and loads the tool meanwhile. A tool that is
+slow, away or broken costs one warning and the seconds that ``logger.seconds`` allows.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pruneflow.errors import PruneflowError
 from pruneflow.flow.loggers import Logger, Tool
 from pruneflow.flow.run_folder import FAILURE_FILE, OVERRIDES, is_done
+from pruneflow.report.curves import load_reader
 from pruneflow.report.record import record_of_run, record_of_sweep
-from pruneflow.runtime.child import values_of
+from pruneflow.runtime.child import Child, values_of, waiting
 from pruneflow.runtime.files import write_file
 from pruneflow.runtime.locks import locked
 from pruneflow.runtime.records import read_json
@@ -38,8 +41,11 @@ class Sent:
     problem: str = ""
 
 
-def log_run(logger: Logger, folder: Path, sweep: Path | None = None) -> None:
-    """Send a run that is done or failed, unless it was sent; warn where that fails.
+@contextmanager
+def logged(logger: Logger, folder: Path, sweep: Path | None = None) -> Iterator[None]:
+    """Send the run of the block, done or failed, unless it was sent; warn where that fails.
+
+    The tools are loaded while the block runs. A block that Ctrl-C ends sends nothing.
 
     Args:
         logger: Who is told.
@@ -48,15 +54,44 @@ def log_run(logger: Logger, folder: Path, sweep: Path | None = None) -> None:
             others do not wait for it: `log_sweep` sends them.
     """
     folder, sweep = folder.absolute(), sweep.absolute() if sweep else None
+    with ExitStack() as stack:
+        tools = [] if _has_ended(folder) else logger.tools()  # a run that ended before is sent at once
+        loading = {tool.title: _loading(tool, stack) for tool in tools if _is_due(tool, folder, sweep)}
+        try:
+            yield
+        except Exception:
+            _log(logger, folder, sweep, loading)
+            raise
+        _log(logger, folder, sweep, loading)
+
+
+def _loading(tool: Tool, stack: ExitStack) -> Child | None:
+    """Start the process that sends; None where none can be started now."""
+    with suppress(OSError):
+        return stack.enter_context(waiting(partial(_load, tool)))
+    return None
+
+
+def _load(tool: Tool) -> None:
+    """Import what reads a record, and load the tool."""
+    load_reader()
+    tool.load()
+
+
+def _log(logger: Logger, folder: Path, sweep: Path | None, loading: Mapping[str, Child | None]) -> None:
     for tool in logger.tools():
-        away = _away(tool, sweep) if sweep else None
-        if _is_sent(tool, folder) or (away and away.exists()):
+        if not _is_due(tool, folder, sweep):
             continue
-        problem = _problem(tool, [folder], sweep)
+        problem = _problem(tool, [folder], sweep, loading.get(tool.title))
         if problem:
             warn(f"Logger     {tool.title}: {problem}. {AT_END if sweep else AGAIN}")
-        if problem and away:
-            away.touch()
+        if problem and sweep:
+            _away(tool, sweep).touch()
+
+
+def _is_due(tool: Tool, folder: Path, sweep: Path | None) -> bool:
+    """Return whether a run is not sent, and the tool not away for a run beside it."""
+    return not _is_sent(tool, folder) and not (sweep and _away(tool, sweep).exists())
 
 
 def log_sweep(logger: Logger, folder: Path) -> None:
@@ -70,10 +105,11 @@ def log_sweep(logger: Logger, folder: Path) -> None:
             warn(f"Logger     {tool.title}: {problem}. {AGAIN}")
 
 
-def _problem(tool: Tool, folders: Sequence[Path], sweep: Path | None) -> str:
+def _problem(tool: Tool, folders: Sequence[Path], sweep: Path | None, early: Child | None = None) -> str:
     """Send folders, and say where the last is found; return the problem, empty where there is none."""
     try:
-        outcome = values_of(_send, tool, folders, sweep, silent_s=tool.seconds)
+        ask = early.ask if early and early.is_alive else values_of
+        outcome = ask(_send, tool, folders, sweep, silent_s=tool.seconds)
     except OSError as error:  # no space for what the process answers
         return str(error.strerror)
     sent = outcome.values

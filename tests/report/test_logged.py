@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import sqlite3
 import sys
 import time
@@ -12,16 +14,21 @@ import pytest
 from conftest import QUICK
 from results_fixtures import result, write_run
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from test_child import alive
 from test_cli import exit_code
 
 import pruneflow
 from pruneflow.command.arguments import parse
 from pruneflow.command.job import Job
+from pruneflow.errors import PruneflowError
 from pruneflow.flow.loggers import Mlflow, Record, Tool, Wandb
 from pruneflow.flow.run_folder import record_failure
-from pruneflow.report.logged import log_run, log_sweep, without_secrets
+from pruneflow.report import logged as logged_module
+from pruneflow.report.logged import log_sweep, logged, without_secrets
 from pruneflow.report.record import record_of_run
+from pruneflow.runtime import child
 from pruneflow.training.events import event_file
+from pruneflow.training.fit import Fit
 
 
 @dataclass(kw_only=True)
@@ -36,6 +43,12 @@ class Notebook(Tool):
     seconds: float = 60
     sleeps: float = 0
     raises: str = ""
+    raises_early: str = ""
+
+    def load(self) -> None:
+        self._write(f"loaded-{time.monotonic_ns()}", {"process": os.getpid()})
+        if self.raises_early:
+            raise ConnectionError(self.raises_early)
 
     def open(self, record: Record, parent: str) -> str:
         self._write(f"opened-{record.name}-{time.monotonic_ns()}", {"parent": parent})
@@ -45,12 +58,31 @@ class Notebook(Tool):
         time.sleep(self.sleeps)
         if self.raises:
             raise ConnectionError(self.raises)
-        self._write(f"sent-{record.name}-{time.monotonic_ns()}", {"id": identity, **asdict(record)})
+        self._write(
+            f"sent-{record.name}-{time.monotonic_ns()}",
+            {"id": identity, "process": os.getpid(), **asdict(record)},
+        )
         return record.name
 
     def _write(self, name, content):
         Path("book").mkdir(exist_ok=True)
-        Path("book", name).write_text(json.dumps(content, default=str))
+        Path("book", f".{name}").write_text(json.dumps(content, default=str))
+        Path("book", f".{name}").rename(Path("book", name))  # at once, for who waits for it
+
+
+def log_run(tool, folder, sweep=None):
+    """A run that has ended before."""
+    with logged(tool, folder, sweep):
+        pass
+
+
+def loaded():
+    """The number of the process that has loaded the notebook, as soon as it has."""
+    deadline = time.monotonic() + 60
+    while not pages("loaded"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return pages("loaded")[0]["process"]
 
 
 def pages(kind):
@@ -161,6 +193,97 @@ def test_no_secret_is_in_what_is_said(tmp_path, capsys, monkeypatch):
     assert without_secrets("no secret: https://host") == "no secret: https://host"
 
 
+def test_the_process_that_sends_is_loaded_while_the_run_goes_on(tmp_path, capsys):
+    with logged(Notebook(), tmp_path / "run"):
+        process = loaded()
+        assert pages("sent") == pages("opened") == []
+        run_in(tmp_path / "run")
+    (page,) = pages("sent")
+    assert page["process"] == process and not alive(process)
+    assert capsys.readouterr().out == "Logged     Notebook: run\n"
+
+
+def test_a_run_that_raises_is_sent_and_one_that_is_interrupted_is_not(tmp_path):
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), logged(Notebook(), tmp_path / error.__name__):
+            failed_in(tmp_path / error.__name__)
+            raise error
+    assert [page["name"] for page in pages("sent")] == ["ValueError"]
+
+
+def test_no_process_is_started_for_a_run_that_ended_before(tmp_path):
+    log_run(Notebook(), run_in(tmp_path / "run"))
+    assert len(pages("sent")) == 1 and pages("loaded") == []
+
+
+def test_the_seconds_that_are_allowed_begin_with_sending(tmp_path, monkeypatch):
+    happened = []
+
+    class Answers(child._Answers):
+        def __init__(self, file, silent_s, watch):
+            happened.append(silent_s)
+            super().__init__(file, silent_s, watch)
+
+    monkeypatch.setattr(child, "_Answers", Answers)
+    with logged(Notebook(seconds=50), tmp_path / "run"):
+        loaded()
+        run_in(tmp_path / "run")
+        happened.append("ended")
+    assert happened == ["ended", 50]
+
+
+def test_a_process_that_was_killed_meanwhile_is_replaced(tmp_path, capsys):
+    with logged(Notebook(), tmp_path / "run"):
+        process = loaded()
+        os.kill(process, signal.SIGKILL)
+        while alive(process):
+            time.sleep(0.02)
+        run_in(tmp_path / "run")
+    (page,) = pages("sent")
+    assert page["process"] != process
+    assert capsys.readouterr().out == "Logged     Notebook: run\n"
+
+
+def no_space(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("start", [child.waiting, no_space], ids=["raises", "cannot start"])
+def test_a_tool_that_cannot_be_loaded_yet_is_told_all_the_same(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(logged_module, "waiting", start)
+    with logged(Notebook(raises_early="not yet"), tmp_path / "run"):
+        if start is child.waiting:
+            loaded()
+        run_in(tmp_path / "run")
+    assert [page["name"] for page in pages("sent")] == ["run"]
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """``logger=mlflow`` is the notebook."""
+    monkeypatch.setattr(Mlflow, "tools", lambda self: [Notebook()])
+    monkeypatch.setattr(Tool, "require_installed", lambda *_: None)
+
+
+@pytest.mark.run
+@pytest.mark.parametrize(
+    ("error", "code", "sent"),
+    [(PruneflowError("Training diverged."), 1, ["Training diverged."]), (KeyboardInterrupt(), 130, [])],
+)
+def test_the_process_is_there_before_training_and_ends_with_a_run_that_fails(
+    error, code, sent, notebook, monkeypatch
+):
+    def train(*_, **__):
+        process.append(loaded())
+        raise error
+
+    process = []
+    monkeypatch.setattr(Fit, "run", train)
+    assert exit_code([*QUICK, "logger=mlflow"]) == code
+    assert [page["failure"] for page in pages("sent")] == sent
+    assert len(process) == 1 and not alive(process[0])
+
+
 def mlflow(**changes):
     return Mlflow(**{"name": "mlflow", "project": "tests", "uri": None, "seconds": 300, **changes})
 
@@ -195,11 +318,9 @@ def test_a_command_is_the_same_with_and_without_a_logger(monkeypatch):
 
 
 @pytest.mark.run
-def test_a_grid_tells_its_logger_and_takes_the_stages_of_one_that_told_nobody(tmp_path, monkeypatch):
+def test_a_grid_tells_its_logger_and_takes_the_stages_of_one_that_told_nobody(tmp_path, notebook):
     grid = [*QUICK, "-m", "seed=0,1"]
     assert exit_code(grid) == 0
-    monkeypatch.setattr(Mlflow, "tools", lambda self: [Notebook()])
-    monkeypatch.setattr(Tool, "require_installed", lambda *_: None)
     assert exit_code([*grid, "logger=mlflow"]) == 0
     latest = max((tmp_path / "outputs" / "sweeps").glob("*/*"))
     sent = {page["name"]: page for page in pages("sent")}
@@ -211,11 +332,11 @@ def test_a_grid_tells_its_logger_and_takes_the_stages_of_one_that_told_nobody(tm
 
 
 @pytest.mark.run
-def test_a_run_from_python_is_sent_too(monkeypatch, tmp_path):
-    monkeypatch.setattr(Mlflow, "tools", lambda self: [Notebook()])
-    monkeypatch.setattr(Tool, "require_installed", lambda *_: None)
+def test_a_run_from_python_is_sent_too(notebook, monkeypatch, tmp_path):
+    train = Fit.run
+    monkeypatch.setattr(Fit, "run", lambda *given, **named: (loaded(), train(*given, **named))[1])
     pruneflow.run([*QUICK, "logger=mlflow"], folder=tmp_path / "mine")
-    assert [page["name"] for page in pages("sent")] == ["mine"]
+    assert [(page["name"], page["process"]) for page in pages("sent")] == [("mine", loaded())]
 
 
 def rows(table, columns):
@@ -223,6 +344,25 @@ def rows(table, columns):
         found = store.execute(f"select {columns} from {table}").fetchall()
     store.close()
     return found
+
+
+def names_after_loading(tool):
+    """Loads a tool, and yields the modules that are there, and what is in the working folder."""
+    logged_module._load(tool)
+    yield sorted(sys.modules), [str(file) for file in Path().iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("mlflow", "mlflow.store.tracking.sqlalchemy_store"), ("wandb", "wandb.apis.public.runs")],
+)
+def test_a_tool_that_is_loaded_has_what_takes_seconds_and_has_made_nothing(name, module):
+    if not importlib.util.find_spec(name):
+        pytest.skip(f"{name} is not installed")
+    tool = mlflow() if name == "mlflow" else Wandb(name="wandb", project="tests", mode="offline", seconds=300)
+    ((modules, files),) = child.values_of(names_after_loading, tool).values
+    assert {module, "tensorboard.compat.tensorflow_stub.pywrap_tensorflow"} <= {*modules}
+    assert files == []
 
 
 def test_mlflow_has_runs_below_their_sweep_in_a_store_of_its_own(tmp_path):

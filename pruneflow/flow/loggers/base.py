@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 import re
@@ -114,6 +115,15 @@ class Tool(Logger, ABC):
         line = f'pip install "pruneflow[{self.extra}]" (pip install -e ".[{self.extra}]" in a checkout)'
         problem = f"{next(iter(missing), '')} is not installed"
         require(not missing, "logger", choice, problem, f"Install it with {line}.")
+
+    def load(self) -> None:
+        """Import what `open` and `send` need, while the run is under way.
+
+        Nothing is made or sent here: where the run is cut off, this process ends at once. What this raises is
+        dropped, and `open` follows all the same.
+        """
+        for name in self.needs:
+            importlib.import_module(name)
 
     @abstractmethod
     def open(self, record: Record, parent: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -20,8 +21,12 @@ USER = re.compile(r"://[^/@]*@")  # a name or a password in an address
 
 MOST_METRICS, MOST_PARAMS, MOST_CHARACTERS = 1000, 100, 6000  # of one request; of a parameter
 
-# Of the requests of one record; without them a server that is away is waited for for minutes.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Of the requests of one record; without them a server that is away is waited for for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
 
 
 @option("logger", "mlflow")
@@ -57,6 +62,13 @@ class Mlflow(Tool):
             known, "logger.uri", self.uri, problem, "Write for instance logger.uri=http://localhost:5000."
         )
 
+    def load(self) -> None:
+        """Import MLflow. A store in a file is imported but not made: half made, it would stay so."""
+        _set_environment()
+        super().load()
+        if self._file:
+            importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+
     def open(self, record: Record, parent: str) -> str:
         """Create a run of MLflow, below that of the sweep."""
         tags = {"mlflow.runName": record.name, "mlflow.source.name": "pruneflow"}
@@ -89,27 +101,24 @@ class Mlflow(Tool):
         return self.uri or os.environ.get("MLFLOW_TRACKING_URI") or STORE
 
     def _client(self) -> Any:
-        for name, value in {**PATIENCE, "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
-            os.environ.setdefault(name, value)
+        _set_environment()
         from mlflow import MlflowClient
 
-        if (folder := self._folder) is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if file := self._file:
+            file.parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=self._uri)
 
     @property
-    def _folder(self) -> Path | None:
-        """Folder of a store in a file; files of runs go beside it, and not into the working folder."""
-        return (
-            Path(self._uri.removeprefix(SQLITE)).absolute().parent if self._uri.startswith(SQLITE) else None
-        )
+    def _file(self) -> Path | None:
+        """A store in a file; files of runs go beside it, and not into the working folder."""
+        return Path(self._uri.removeprefix(SQLITE)).absolute() if self._uri.startswith(SQLITE) else None
 
     def _experiment(self, client: Any) -> str:
         """Return the id of the experiment, which may have to be made, here or in another process."""
         from mlflow.exceptions import MlflowException
 
         if not (found := client.get_experiment_by_name(self.project)):
-            place = (self._folder / "artifacts").as_uri() if self._folder else None
+            place = (self._file.parent / "artifacts").as_uri() if self._file else None
             try:
                 return str(client.create_experiment(self.project, place))
             except MlflowException:
@@ -117,6 +126,11 @@ class Mlflow(Tool):
                 if not found:
                     raise
         return str(found.experiment_id)
+
+
+def _set_environment() -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _metrics(record: Record) -> list[Any]:

@@ -40,6 +40,13 @@ class Wandb(Tool):
         if self.mode is not None:
             require_one_of("logger.mode", self.mode, ("online", "offline"))
 
+    def load(self) -> None:
+        """Import W&B, and start the process with which it writes, which ends with this one."""
+        super().load()
+        import wandb.apis.public  # which `init` imports otherwise
+
+        wandb.setup(wandb.Settings(mode="offline", silent=True))
+
     def open(self, record: Record, parent: str) -> str:
         """Make up an id, as W&B does."""
         return secrets.token_hex(4)
