@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import pickle
@@ -253,6 +254,7 @@ def _serve() -> None:
     for value in function(*arguments):
         pickle.dump(value, answers)
         answers.flush()
+    gc.freeze()  # else Python walks through all objects as it ends: 0.8 s of processor time after MLflow
 
 
 def _load(load: bytes) -> None:

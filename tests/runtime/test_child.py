@@ -1,6 +1,8 @@
 """Functions in a process of their own: what they yield, how they crash, what they leave."""
 
+import atexit
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -123,6 +125,17 @@ def read_when_there(file):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return int(file.read_text())
+
+
+def test_garbage_is_not_collected_while_a_child_ends(tmp_path):
+    assert child.values_of(leaving, str(tmp_path / "count")).status == 0
+    assert int((tmp_path / "count").read_text()) > 1000
+
+
+def leaving(file):
+    """Says in ``file``, as Python ends, how many objects are kept from the garbage collector."""
+    atexit.register(lambda: Path(file).write_text(str(gc.get_freeze_count())))
+    yield
 
 
 def test_the_process_is_its_own():
