@@ -108,8 +108,9 @@ def log_sweep(logger: Logger, folder: Path) -> None:
 def _problem(tool: Tool, folders: Sequence[Path], sweep: Path | None, early: Child | None = None) -> str:
     """Send folders, and say where the last is found; return the problem, empty where there is none."""
     try:
-        ask = early.ask if early and early.is_alive else values_of
-        outcome = ask(_send, tool, folders, sweep, silent_s=tool.seconds)
+        outcome = early.ask(_send, tool, folders, sweep, silent_s=tool.seconds) if early else None
+        if outcome is None or not (outcome.values or outcome.silent_s):  # it has died meanwhile
+            outcome = values_of(_send, tool, folders, sweep, silent_s=tool.seconds)
     except OSError as error:  # no space for what the process answers
         return str(error.strerror)
     sent = outcome.values

@@ -97,11 +97,6 @@ class Child:
     def __init__(self, process: subprocess.Popen[bytes] | None, heard: IO[bytes], log: IO[bytes]) -> None:
         self._process, self._heard, self._log = process, heard, log
 
-    @property
-    def is_alive(self) -> bool:
-        """Return whether it can still be asked."""
-        return self._process is not None and self._process.poll() is None
-
     def ask(
         self,
         function: Callable[..., Iterator[Any]],
