@@ -127,7 +127,8 @@ class Numbers:
         return Numbers(words.format(self.words), self.hold)
 
 
-ABOVE_0 = Numbers("allowed are numbers above 0", lambda value: 0 < value < inf)
+ABOVE_0 = Numbers("allowed are numbers above 0", lambda value: value > 0)
+FINITE_ABOVE_0 = Numbers(ABOVE_0.words, lambda value: 0 < value < inf)
 FROM_0_TO_1 = Numbers("allowed are numbers from 0 to 1", lambda value: 0 <= value <= 1)
 BETWEEN_0_AND_1 = Numbers("allowed are numbers between 0 and 1", lambda value: 0 < value < 1)
 BELOW_1 = Numbers("allowed are numbers from 0 up to, not including, 1", lambda value: 0 <= value < 1)

@@ -10,6 +10,7 @@ from pruneflow.options import (
     ABOVE_0,
     BELOW_1,
     BETWEEN_0_AND_1,
+    FINITE_ABOVE_0,
     FROM_0_TO_1,
     require_number,
     whole_from,
@@ -17,7 +18,8 @@ from pruneflow.options import (
 
 NEAR = 1e-9
 RANGES = {
-    "above 0": (ABOVE_0, (NEAR, 1e30), (0, -NEAR, math.inf, math.nan)),
+    "above 0": (ABOVE_0, (NEAR, math.inf), (0, -NEAR, math.nan)),
+    "finite above 0": (FINITE_ABOVE_0, (NEAR, 1e30), (0, -NEAR, math.inf, math.nan)),
     "0 to 1": (FROM_0_TO_1, (0, 1), (-NEAR, 1 + NEAR, math.nan)),
     "between 0 and 1": (BETWEEN_0_AND_1, (NEAR, 1 - NEAR), (0, 1)),
     "below 1": (BELOW_1, (0, 1 - NEAR), (-NEAR, 1)),

@@ -10,8 +10,8 @@ from pruneflow.models.base import Model, check_output_activation, require_dropou
 from pruneflow.models.keras_files import digest_of_files
 from pruneflow.models.stored_weights import require_plain_hdf5
 from pruneflow.options import (
-    ABOVE_0,
     BETWEEN_0_AND_1,
+    FINITE_ABOVE_0,
     at_most,
     option,
     require,
@@ -44,7 +44,9 @@ class Mobilenet(Model):
     output_activation: str
 
     def __post_init__(self) -> None:
-        require_number("model.alpha", self.alpha, ABOVE_0, "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual.")
+        require_number(
+            "model.alpha", self.alpha, FINITE_ABOVE_0, "0.35, 0.5, 0.75, 1, 1.3 and 1.4 are usual."
+        )
         key, momentum = "model.batch_normalization_momentum", self.batch_normalization_momentum
         require_number(key, momentum, BETWEEN_0_AND_1, "0.99 is usual.")
         require(self.weights != "", KEY, "", "it is empty", "Name a file, or null.")

@@ -13,7 +13,7 @@ import numpy as np
 
 from pruneflow.errors import ConfigError, PruneflowError
 from pruneflow.options import (
-    ABOVE_0,
+    FINITE_ABOVE_0,
     MOST_THREADS,
     at_most,
     option,
@@ -61,7 +61,9 @@ class Device:
         problem = "device.strategy=mirrored alone takes a number of replicas, from 2"
         fits = self.replicas is None or (self.strategy == "mirrored" and self.replicas >= 2)
         require(fits, "device.replicas", self.replicas, problem, "Leave it out.")
-        require_number("device.worker_wait_seconds", self.worker_wait_seconds, ABOVE_0, "300 is usual.")
+        require_number(
+            "device.worker_wait_seconds", self.worker_wait_seconds, FINITE_ABOVE_0, "300 is usual."
+        )
 
     def check_engine(self, engine: str) -> None:
         """Refuse tfmot's wrappers on replicas."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pruneflow.options import ABOVE_0, BELOW_1, FROM_0_TO_1, Numbers, require, require_number
+from pruneflow.options import BELOW_1, FINITE_ABOVE_0, FROM_0_TO_1, Numbers, require, require_number
 from pruneflow.runtime import backend
 
 _ONE_CLIP = ("clipnorm", "clipvalue", "global_clipnorm")
@@ -114,5 +114,5 @@ def _range_of(key: str) -> Numbers:
     if key == "momentum":
         return FROM_0_TO_1
     if key in {"epsilon", *_ONE_CLIP}:
-        return ABOVE_0
+        return FINITE_ABOVE_0
     return Numbers("allowed are numbers from 0", lambda value: 0 <= value < float("inf"))

@@ -8,8 +8,8 @@ from math import prod
 from pruneflow.datasets.augmentation import Augmentation
 from pruneflow.datasets.spec import Data
 from pruneflow.options import (
-    ABOVE_0,
     BETWEEN_0_AND_1,
+    FINITE_ABOVE_0,
     at_most,
     option,
     require,
@@ -52,7 +52,7 @@ class Trainer:
             _require_at_least(key, 1, getattr(self, key))
         for key in ("learning_rate", "dense_learning_rate"):
             if (rate := getattr(self, key)) is not None:
-                require_number(f"trainer.{key}", rate, ABOVE_0, "The default of Adam is 0.001.")
+                require_number(f"trainer.{key}", rate, FINITE_ABOVE_0, "The default of Adam is 0.001.")
         for key in ("learning_rate_decay", "dense_learning_rate_decay"):
             value = getattr(self, key)
             if value is not None:
