@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import gc
 import io
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,8 +22,10 @@ import forked
 import hydra
 import numpy as np
 import pytest
-from hydra._internal.core_plugins import file_config_source
-from omegaconf import DictConfig, OmegaConf
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import DictConfig
 
 # A shell without job control starts what it puts in the background with SIGINT ignored, and nohup ignores
 # SIGHUP; so would the runs that tests interrupt.
@@ -39,32 +43,21 @@ os.environ.setdefault("MPLCONFIGDIR", str(Path("~/.cache/matplotlib").expanduser
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    import parsed_once
+
+    import pruneflow
     from pruneflow.command import isolation, plugins
     from pruneflow.exports import latency, latency_child
     from pruneflow.flow import config
+    from pruneflow.flow.manifests import LAYOUT
     from pruneflow.runtime import child, surroundings
     from pruneflow.training.fit import Fit
 
+assert parsed_once
 surroundings.own_process()
 
 gc.set_threshold(20_000, 20, 50)  # of what TensorFlow makes while it traces, little is garbage
 
-
-@functools.cache
-def parsed_once(text: str) -> Any:
-    return OmegaConf.load(io.StringIO(text))
-
-
-def loaded(file: Any) -> Any:
-    """Return what a YAML file holds, parsed once: that takes a fifth of the time of composing."""
-    try:
-        return copy.deepcopy(parsed_once(file.read()))
-    except Exception:  # which must name the file
-        file.seek(0)
-        return OmegaConf.load(file)
-
-
-file_config_source.OmegaConf = SimpleNamespace(load=loaded)
 
 TIERS = ("quick", "run", "long", "cluster", "browser")
 
@@ -204,12 +197,29 @@ def composed_once(*overrides: str) -> DictConfig:
     return hydra.compose("config", list(overrides))
 
 
+def sets_a_key(override: Override) -> bool:
+    key = override.key_or_group
+    chooses = key.startswith("hydra") or override.package or (config.config_folder() / key).is_dir()
+    return override.type == OverrideType.CHANGE and not chooses
+
+
+@functools.cache
+def with_keys(*overrides: str) -> DictConfig:
+    """Compose the options that are chosen once, and set the keys in a copy, as Hydra does at its end."""
+    parsed = dict(zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True))
+    keys = [override for override in parsed.values() if sets_a_key(override)]
+    chosen = composed_once(*[text for text in overrides if parsed[text] not in keys])
+    made = copy.deepcopy(chosen)
+    ConfigLoaderImpl._apply_overrides_to_config(keys, made)
+    return made
+
+
 @pytest.fixture
 def composed() -> Iterator[Callable[..., config.Config]]:
     """Compose overrides into a typed config."""
     with hydra.initialize_config_dir(str(config.config_folder()), version_base="1.3"):
         plugins.prefer_own_yaml()
-        yield lambda *overrides: config.from_hydra(composed_once(*overrides))
+        yield lambda *overrides: config.from_hydra(with_keys(*overrides))
 
 
 @pytest.fixture(scope="session")
@@ -227,3 +237,26 @@ def shared_stages(tmp_path_factory: pytest.TempPathFactory) -> str:
 def sharing(composed: Callable[..., config.Config], shared_stages: str) -> Callable[..., config.Config]:
     """Compose as `composed` does, with the store that tests share."""
     return lambda *overrides: composed(*overrides, shared_stages)
+
+
+@functools.cache
+def quick_stages(shared_stages: str) -> dict[str, Path]:
+    """Folders of the stages of a run with QUICK alone, by their names."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        result = pruneflow.run([*QUICK, shared_stages], folder=Path(folder, "run"))
+    return {name: Path(stage.path) for name, stage in result.stages.items()}
+
+
+@pytest.fixture
+def trained_before(shared_stages: str) -> Callable[..., None]:
+    """Return a function that copies stages of a run with QUICK into a store of the test's own.
+
+    For a test that watches or breaks what comes after them.
+    """
+    stages = quick_stages(shared_stages)
+
+    def copied(*names: str, store: Path = Path("outputs", ".stages")) -> None:
+        for name in names:
+            shutil.copytree(stages[name], store / LAYOUT / name / stages[name].name)
+
+    return copied

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+from conftest import with_keys
 from support import ROOT
 
 import pruneflow
@@ -76,7 +77,7 @@ def test_every_command_of_a_page_is_typed_as_a_shell_takes_it_and_composes(
             assert typed.decode().splitlines() == words  # no brace was expanded
             items = [word.partition("=") for word in words if word != "-m"]
             first = [f"{key}={text if text[:1] in '{[' else text.split(',')[0]}" for key, _, text in items]
-            from_hydra(hydra.compose("config", first))
+            from_hydra(with_keys(*first))
 
 
 def of_tools() -> list[tuple[str, str]]:

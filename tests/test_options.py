@@ -1,5 +1,7 @@
 """Every registered option does the verb of its group: a new one is tested here without an edit."""
 
+import functools
+
 import numpy as np
 import pytest
 import yaml
@@ -25,6 +27,7 @@ SPECS = {
 BROUGHT = ("custom", "keras_file")  # networks of the user's own have tests of their own
 
 
+@functools.cache
 def composed(group, name):
     data = {"lstm": ["dataset=imdb"], "gru": ["dataset=imdb"]}.get(name, []) if group == "model" else []
     return getattr(pruneflow.compose([f"{group}={name}", *data]), group)

@@ -174,8 +174,10 @@ def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, c
     assert list(tmp_path.iterdir()) == []
 
 
-IN_A_FRESH_PROCESS = """
+IN_A_FRESH_PROCESS = f"""
 import contextlib, io, json, os, sys, tempfile
+sys.path.append({str(ROOT / "tests")!r})
+import parsed_once
 from pruneflow.command import cli
 for line in sys.stdin.read().splitlines():
     out, err = io.StringIO(), io.StringIO()
