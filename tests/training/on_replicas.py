@@ -6,6 +6,7 @@ TensorFlow divides its processor before it computes first, so one process has on
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,12 +15,13 @@ import numpy as np
 
 from pruneflow.flow import pipeline
 from pruneflow.flow.config import config_folder, from_hydra
+from pruneflow.flow.manifests import LAYOUT
 from pruneflow.flow.networks import dense_network, pruned_network
 from pruneflow.runtime import backend
 from pruneflow.sparsity.masked import Masked
 from pruneflow.training import checkpoints
 
-CUT_AFTER = 17 + 8  # checkpoints: one a step, but for the last one of a phase of 18
+CUT_AFTER = 8  # checkpoints of the pruning phase: one a step
 
 
 class Cut(BaseException):
@@ -73,6 +75,7 @@ def main(folder, overrides):
     ready = pipeline.prepare(config)
     whole = train(config, ready, folder / "one")
     cut = composed(f"stages.dir={folder / 'cut'}", "stages.checkpoint_seconds=0")
+    shutil.copytree(*[folder / name / LAYOUT / "dense" for name in ("whole", "cut")])
     write, written = checkpoints.Checkpoints.write, []
 
     def write_and_cut(self, epoch, step):

@@ -15,7 +15,7 @@ from conftest import QUICK, QUICK_LSTM
 from PIL import Image
 from results_fixtures import latency, timing
 from test_cli import exit_code
-from test_resume import cut_off, train, with_dense_of
+from test_resume import cut_off, train, with_stages_of
 from test_store import digests
 
 from pruneflow.command import isolation
@@ -247,7 +247,7 @@ def test_a_phase_that_is_taken_up_leaves_the_same_histograms_pictures_and_layout
     composed, tmp_path, trained, engine, step
 ):
     overrides = [*BOTH, f"pruning.engine={engine}"]
-    with_dense_of(trained(engine), tmp_path)
+    with_stages_of(trained(engine), tmp_path, "dense")
     cut_off(composed, tmp_path, *overrides, step=step)
     train(composed, tmp_path, *overrides)
     whole, killed = (Board(folder / "run") for folder in (trained(engine), tmp_path))
