@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -36,16 +35,16 @@ def write_photos(folder):
 
 
 def followed_here(line, **options):
+    """Run a command of Python; the variable before it is set here already."""
     words = shlex.split(line)
-    if words[:2] == ["python", "-m"]:
-        return forked.run([sys.executable, *words[1:]], **options)
-    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, **options)
+    words = words[words.index("python") + 1 :]
+    if words[0] != "-m":
+        words = ["-c", f"import runpy; runpy.run_path({words[0]!r}, run_name='__main__')"]
+    return forked.run([sys.executable, *words], **options)
 
 
-@pytest.fixture(scope="module")
-def followed(tmp_path_factory):
-    """The folder after the last step, and what each command printed."""
-    folder = tmp_path_factory.mktemp("walk")
+def followed(folder):
+    """Take all steps in a folder; return what each command printed."""
     write_photos(folder / "photos")
     (folder / "train.py").write_text(SCRIPT)
     environment = {**os.environ, "PRUNEFLOW_DATA_DIR": str(folder / "cache")}
@@ -54,7 +53,7 @@ def followed(tmp_path_factory):
         done = followed_here(line, cwd=folder, env=environment)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         printed.append(done.stdout)
-    return folder, printed
+    return printed
 
 
 def test_one_command_prunes_and_asks_for_nothing_that_the_network_knows():
@@ -62,8 +61,14 @@ def test_one_command_prunes_and_asks_for_nothing_that_the_network_knows():
     assert not any(key in TEXT for key in ("model.pixels", "dataset.height", "dataset.width"))
 
 
-def test_the_network_comes_trained_and_is_not_trained_again(followed):
-    folder, printed = followed
+def test_the_steps_end_with_a_file_to_send_and_pages(tmp_path):
+    printed = followed(tmp_path)
+    the_network_comes_trained_and_is_not_trained_again(tmp_path, printed)
+    there_is_a_file_to_send_and_a_page(tmp_path, printed)
+    the_grid_is_on_a_page(tmp_path, printed)
+
+
+def the_network_comes_trained_and_is_not_trained_again(folder, printed):
     result = json.loads((folder / "small" / "result.json").read_text())
     assert "Images have what network.keras reads: height 32, width 32, channels 3." in result["data"]["note"]
     assert "Pixels are given from 0 to 255, as the layer rescaling at the beginning" in printed[1]
@@ -74,8 +79,7 @@ def test_the_network_comes_trained_and_is_not_trained_again(followed):
     assert (result["data"]["train"], result["data"]["validation"], result["data"]["test"]) == (86, 10, 24)
 
 
-def test_there_is_a_file_to_send_and_a_page(followed):
-    folder, printed = followed
+def there_is_a_file_to_send_and_a_page(folder, printed):
     sent = gzip.decompress((folder / "small" / "pruned-int8.tflite.gz").read_bytes())
     assert sent == (folder / "small" / "pruned-int8.tflite").read_bytes()
     result = json.loads((folder / "small" / "result.json").read_text())
@@ -85,8 +89,7 @@ def test_there_is_a_file_to_send_and_a_page(followed):
     assert f"{result['tflite'][0]['accuracy']:.4f}" in printed[2]
 
 
-def test_the_grid_is_on_a_page(followed):
-    folder, printed = followed
+def the_grid_is_on_a_page(folder, printed):
     assert (
         "4 runs of keras_file on image_folder: export, final_sparsity"
         in (folder / "grid" / "report.html").read_text()
