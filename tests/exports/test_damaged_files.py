@@ -51,18 +51,18 @@ def damaged(index):
 
 
 @pytest.mark.run
-def test_fifty_damaged_files_end_with_numbers_or_with_one_message(tmp_path):
+def test_damaged_files_end_with_numbers_or_with_one_message(tmp_path):
     def ending(index):
         network, _, content = made[index]
         (file := tmp_path / f"{index}.tflite").write_bytes(content)
         return damaged_files.ending(file, settings_for(network))
 
-    made = [damaged(index) for index in range(50)]
+    made = [damaged(index) for index in range(24)]
     with ThreadPoolExecutor(2) as executor:
-        ends = list(executor.map(ending, range(50)))
+        ends = list(executor.map(ending, range(24)))
     assert {kind: said for kind, said in ends if kind not in (NUMBERS, REFUSED)} == {}
     counts = Counter(kind for kind, _ in ends)
-    assert counts[NUMBERS] >= 5 and counts[REFUSED] >= 10
+    assert counts[NUMBERS] >= 3 and counts[REFUSED] >= 5
 
 
 @pytest.mark.parametrize("index", range(8))
