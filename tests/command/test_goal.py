@@ -131,10 +131,11 @@ cli.main(sys.argv[1:])
 
 
 @pytest.mark.run
-def test_a_search_that_was_killed_goes_on(tmp_path, capsys):
-    assert forked.run([sys.executable, "-c", KILLED, *SEARCH]).returncode == -signal.SIGKILL
+def test_a_search_that_was_killed_goes_on(tmp_path, capsys, shared_stages):
+    search = [*SEARCH, shared_stages]
+    assert forked.run([sys.executable, "-c", KILLED, *search]).returncode == -signal.SIGKILL
     before = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
-    assert exit_code(SEARCH) == 0
+    assert exit_code(search) == 0
     after = json.loads((only_folder(tmp_path) / GOAL_FILE).read_text())
     assert len(before["networks"]) == 2 and after["networks"][:2] == before["networks"]
     said = capsys.readouterr().out
@@ -159,8 +160,8 @@ def test_the_drop_of_a_regression_is_one_of_r2(tmp_path, capsys):
 
 
 @pytest.mark.run
-def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsys):
-    wanted = ["goal.max_bytes=10", "goal.max_trainings=1"]
+def test_a_goal_that_nothing_reaches_has_an_exit_code_of_its_own(tmp_path, capsys, shared_stages):
+    wanted = ["goal.max_bytes=10", "goal.max_trainings=1", shared_stages]
     assert exit_code([*SEARCH, *wanted]) == 4
     said = capsys.readouterr().err
     assert "No file reaches the goal. The nearest is dynamic-range of 0-final_sparsity-0.8: " in said

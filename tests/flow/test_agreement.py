@@ -88,7 +88,8 @@ def failure(tmp_path):
 
 
 @pytest.mark.run
-def test_a_run_whose_stripped_copy_has_other_weights_fails(tmp_path, monkeypatch, capsys):
+def test_a_run_whose_stripped_copy_has_other_weights_fails(tmp_path, monkeypatch, capsys, trained_before):
+    trained_before("dense", "pruned")
     read = networks.Network.model.func
 
     def altered(network):
@@ -107,7 +108,8 @@ def test_a_run_whose_stripped_copy_has_other_weights_fails(tmp_path, monkeypatch
 
 
 @pytest.mark.run
-def test_a_run_whose_float_file_says_something_else_fails(tmp_path, monkeypatch):
+def test_a_run_whose_float_file_says_something_else_fails(tmp_path, monkeypatch, trained_before):
+    trained_before("dense", "pruned")
     outcome = evaluate.tflite_outcome
     monkeypatch.setattr(evaluate, "tflite_outcome", lambda *given, **words: outcome(*given, **words)[:, ::-1])
     assert exit_code([*QUICK, "export=all", "export.max_accuracy_drop=1"]) == 1

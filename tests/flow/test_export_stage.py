@@ -238,7 +238,10 @@ def test_a_sweep_has_a_row_per_file(tmp_path, shared_stages):
 
 
 @pytest.mark.run
-def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(tmp_path, monkeypatch, capsys):
+def test_a_drop_beyond_the_tolerance_fails_the_run_and_says_what_to_do(
+    tmp_path, monkeypatch, capsys, trained_before
+):
+    trained_before("dense", "pruned")
     scored = evaluate.tflite_outcome
 
     def worse(file, part, spec, **settings):

@@ -165,7 +165,8 @@ def test_the_page_of_a_sweep_marks_its_rows(tmp_path):
 
 
 @pytest.mark.run
-def test_a_wreck_exits_with_3_after_everything_is_written(tmp_path, capsys):
+def test_a_wreck_exits_with_3_after_everything_is_written(tmp_path, capsys, trained_before):
+    trained_before("dense")
     assert exit_code([*WRECK, "report=true", "hydra.run.dir=run"]) == 3
     said = capsys.readouterr()
     assert said.err.startswith("Pruning left a network that guesses: accuracy ")
@@ -196,8 +197,9 @@ def test_a_sweep_marks_wrecks_goes_on_and_exits_with_0(tmp_path, capsys, shared_
 
 
 @pytest.mark.run
-def test_more_than_is_allowed_exits_with_3(tmp_path, capsys):
-    words = [*QUICK, "trainer.dense_epochs=4", "schedule=constant", "schedule.final_sparsity=0.97"]
+def test_more_than_is_allowed_exits_with_3(tmp_path, capsys, trained_before):
+    trained_before("dense")
+    words = [*QUICK, "schedule=constant", "schedule.final_sparsity=0.97"]
     words += ["trainer.learning_rate=1e-6", "hydra.run.dir=run"]
     code = exit_code([*words, "pruning.max_accuracy_drop=0"])
     found = json.loads((tmp_path / "run" / "result.json").read_text())["judgement"]

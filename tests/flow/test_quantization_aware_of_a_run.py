@@ -5,7 +5,7 @@ import pytest
 from conftest import QUICK_LSTM
 from test_flow import run
 from test_judgement import THREE
-from test_resume import cut_off, differing
+from test_resume import cut_off, differing, with_stages_of
 from test_resume import run as run_apart
 from test_sharing_of_a_run import kernels
 
@@ -20,7 +20,10 @@ AWARE = ["quantization_aware.epochs=1", "export=int8"]
 
 
 @pytest.mark.run
-def test_training_for_int8_keeps_zeros_and_its_file_agrees_with_the_rounding_network(composed, tmp_path):
+def test_training_for_int8_keeps_zeros_and_its_file_agrees_with_the_rounding_network(
+    composed, tmp_path, trained_before
+):
+    trained_before("dense", "pruned")
     alone = run(composed, tmp_path / "alone", "export=int8")
     aware = run(composed, tmp_path / "aware", *AWARE)
     assert "quantization_aware" not in alone.stages and alone.pruned.quantization_aware is None
@@ -48,9 +51,13 @@ def test_training_for_int8_keeps_zeros_and_its_file_agrees_with_the_rounding_net
 
 
 @pytest.mark.run
-def test_shared_values_stay_shared_and_depthwise_layers_are_taken(composed, tmp_path):
+def test_a_network_that_was_cut_pruned_again_and_shared_is_trained_for_int8_with_depthwise_layers(
+    composed, tmp_path
+):
     words = ["model=ds_cnn", "model.filters=4", "model.blocks=1", "sharing.values=3"]
+    words += ["structure=channel", "structure.multiple=1", "schedule.final_sparsity=0.5", "then=unstructured"]
     result = run(composed, tmp_path, *words, *AWARE)
+    assert result.cut.channels.removed > 0.3
     before, after = (kernels(tmp_path / f"{name}.h5") for name in ("shared", "quantization_aware"))
     shared = {each.name: each.values for each in result.pruned.sharing.weights}
     assert {*shared.values()} == {3}
@@ -108,17 +115,8 @@ def test_a_run_that_was_cut_off_while_it_trains_for_int8_ends_with_the_same_bits
     words = ["model.dropout=0.3", "quantization_aware.epochs=2", "export=int8"]
     run_apart(composed, tmp_path / "whole", *words)
     capsys.readouterr()
-    cut_off(composed, tmp_path / "cut", *words, step=36 + 12, work=run_apart)
-    run_apart(composed, tmp_path / "cut", *words)
+    cut = with_stages_of(tmp_path / "whole", tmp_path / "cut", "dense", "pruned")
+    cut_off(composed, cut, *words, step=12, work=run_apart)
+    run_apart(composed, cut, *words)
     assert "Resumes    quantization_aware training at epoch 2/2, step 3" in capsys.readouterr().out
     assert differing(tmp_path / "whole", tmp_path / "cut") == []
-
-
-@pytest.mark.run
-def test_a_network_that_was_cut_and_pruned_again_is_trained_for_int8(composed, tmp_path):
-    channel = ["structure=channel", "structure.multiple=1", "then=unstructured", "model.dense_units=[8]"]
-    result = run(composed, tmp_path, *channel, "schedule.final_sparsity=0.5", *AWARE)
-    before, after = (kernels(tmp_path / f"{name}.h5") for name in ("pruned", "quantization_aware"))
-    for name, weight in after.items():
-        np.testing.assert_array_equal(weight == 0, before[name] == 0)
-    assert result.tflite[0].agreement >= 0.95

@@ -35,10 +35,11 @@ def kernels_of(file):
 
 
 @pytest.mark.run
-def test_zeros_lie_in_the_network_that_was_cut(composed, tmp_path):
+@pytest.mark.usefixtures("timed_here")
+def test_zeros_lie_in_the_network_that_was_cut_which_phases_that_are_swept_share(composed, tmp_path):
     alone = run(composed, tmp_path / "alone", *CUT)
     both = run(
-        composed, tmp_path / "both", *THEN, "export=all", "latency.seconds=0.1", "export.max_accuracy_drop=1"
+        composed, tmp_path / "both", *THEN, "export=all", "latency.seconds=0.05", "export.max_accuracy_drop=1"
     )
     assert alone.cut is None and both.pruned.channels is None
     assert both.cut.channels == alone.pruned.channels
@@ -79,25 +80,19 @@ def test_zeros_lie_in_the_network_that_was_cut(composed, tmp_path):
         write_run_report(tmp_path / "both")
     page = (tmp_path / "both" / "report.html").read_text()
     assert "multiply-adds cut" in page and "Lines over the epochs of dense, cut, pruned" in page
+    blocks = run(composed, tmp_path / "blocks", *CUT, "then=block_4x1", "then.epochs=1")
+    assert blocks.stages["cut"].reused and not blocks.stages["pruned"].reused
+    assert (both.plan.total_steps, blocks.plan.total_steps) == (18, 9)
+    dense = kernels_of(tmp_path / "blocks" / "pruned.h5")["dense"]
+    whole = dense[: len(dense) // 4 * 4].reshape(-1, 4, dense.shape[1])
+    assert set(np.unique(np.count_nonzero(whole, axis=1))) == {0, 4}
+    again = run(composed, tmp_path / "again", *THEN, "then.structure.name=other")
+    assert again.stages["pruned"].reused
+    assert json.loads(json.dumps(asdict(again.pruned))) == json.loads(json.dumps(asdict(both.pruned)))
 
 
 def reached(result):
     return f"{result.pruned.measured_sparsity:.4f}"
-
-
-@pytest.mark.run
-def test_phases_that_are_swept_share_the_cut(composed, tmp_path):
-    first = run(composed, tmp_path / "first", *THEN, "then.structure.name=other")
-    second = run(composed, tmp_path / "second", *CUT, "then=block_4x1", "then.epochs=1")
-    assert not first.stages["cut"].reused and second.stages["cut"].reused
-    assert not second.stages["pruned"].reused
-    assert (first.plan.total_steps, second.plan.total_steps) == (18, 9)
-    dense = kernels_of(tmp_path / "second" / "pruned.h5")["dense"]
-    whole = dense[: len(dense) // 4 * 4].reshape(-1, 4, dense.shape[1])
-    assert set(np.unique(np.count_nonzero(whole, axis=1))) == {0, 4}
-    again = run(composed, tmp_path / "again", *THEN)
-    assert again.stages["pruned"].reused
-    assert json.loads(json.dumps(asdict(again.pruned))) == json.loads(json.dumps(asdict(first.pruned)))
 
 
 def trained(composed, folder, *overrides):

@@ -54,7 +54,8 @@ def test_weights_are_masked_one_at_a_time_and_are_what_they_were_afterwards(shar
 
 
 @pytest.mark.run
-def test_a_run_takes_its_shares_from_the_scan_and_scans_once(composed, tmp_path, monkeypatch):
+def test_a_run_takes_its_shares_from_the_scan_and_scans_once(composed, tmp_path, monkeypatch, trained_before):
+    trained_before("dense")
     result = run(composed, tmp_path / "one", *SCANNED)
     found = Scan.of(json.loads((tmp_path / "one" / "sensitivity.json").read_bytes()))
     asked = {f"{each.name}/{each.weight}": each.requested_sparsity for each in result.pruned.layers}

@@ -5,8 +5,7 @@ import pytest
 from conftest import QUICK_LSTM
 from test_flow import run
 from test_judgement import THREE
-from test_resume import cut_off, differing
-from test_resume import run as run_apart
+from test_resume import SHORT, cut_off, differing, with_stages_of
 
 from pruneflow.flow import pipeline, results
 from pruneflow.flow.judgement import SHARED as AFTER
@@ -33,7 +32,8 @@ def test_the_plan_of_a_run_says_what_will_be_shared(composed):
 
 
 @pytest.mark.run
-def test_values_are_shared_after_pruning_in_a_stage_of_its_own(composed, tmp_path):
+def test_values_are_shared_after_pruning_in_a_stage_of_its_own(composed, tmp_path, trained_before):
+    trained_before("dense", "pruned")
     alone = run(composed, tmp_path / "alone", "export=all")
     both = run(composed, tmp_path / "both", *SHARED)
     assert "shared" not in alone.stages and alone.pruned.sharing is None
@@ -65,9 +65,9 @@ def test_values_are_shared_after_pruning_in_a_stage_of_its_own(composed, tmp_pat
 
 
 @pytest.mark.run
-def test_a_network_that_was_cut_shares_values_too(composed, tmp_path):
+def test_a_network_that_was_cut_shares_values_too(sharing, tmp_path):
     channel = ["structure=channel", "schedule.final_sparsity=0.6", "model.dense_units=[8]"]
-    result = run(composed, tmp_path, *channel, "structure.multiple=1", "sharing.values=5")
+    result = run(sharing, tmp_path, *channel, "structure.multiple=1", "sharing.values=5")
     counted = [each.values for each in result.pruned.sharing.weights]
     assert counted == [5, 5, 5]
     assert all(np.unique(w[w != 0]).size <= 5 for w in kernels(tmp_path / "shared.h5").values())
@@ -75,9 +75,9 @@ def test_a_network_that_was_cut_shares_values_too(composed, tmp_path):
 
 
 @pytest.mark.run
-def test_trained_values_of_an_lstm_stay_shared(composed, tmp_path):
+def test_trained_values_of_an_lstm_stay_shared(sharing, tmp_path):
     words = ["model=lstm", "dataset=imdb", *QUICK_LSTM, "export=dynamic-range"]
-    result = run(composed, tmp_path, *words, "sharing.values=3", "sharing.epochs=2")
+    result = run(sharing, tmp_path, *words, "sharing.values=3", "sharing.epochs=1")
     counts = {each.name: each.values for each in result.pruned.sharing.weights}
     assert counts.pop("dense/kernel") == 2  # all that pruning left of 8
     assert {*counts.values()} == {3}
@@ -88,13 +88,24 @@ def test_trained_values_of_an_lstm_stay_shared(composed, tmp_path):
     assert (tmp_path / "shared").is_dir()  # its curves
 
 
+def trained(composed, folder, *overrides):
+    """The stages that train, without export and evaluation."""
+    (folder / "run").mkdir(parents=True, exist_ok=True)
+    config = composed(*SHORT, *overrides, f"stages.dir={folder / 'store'}")
+    ready, store = pipeline.prepare(config), config.stages.open()
+    dense = pipeline.dense_network(store, config, ready, folder / "run")
+    pruned = pipeline.pruned_network(store, config, ready, dense, folder / "run")
+    pipeline.shared_network(store, config, ready, pruned, folder / "run")
+
+
 @pytest.mark.run
 def test_a_run_that_was_cut_off_while_values_are_trained_ends_with_the_same_bits(composed, tmp_path, capsys):
     words = ["model=cnn", "model.dropout=0.3", "sharing.values=4", "sharing.epochs=2"]
-    run_apart(composed, tmp_path / "whole", *words)
+    trained(composed, tmp_path / "whole", *words)
     capsys.readouterr()
-    cut_off(composed, tmp_path / "cut", *words, step=36 + 12, work=run_apart)
-    run_apart(composed, tmp_path / "cut", *words)
+    cut = with_stages_of(tmp_path / "whole", tmp_path / "cut", "dense", "pruned")
+    cut_off(composed, cut, *words, step=12, work=trained)
+    trained(composed, cut, *words)
     assert "Resumes    shared training at epoch 2/2, step 3" in capsys.readouterr().out
     assert differing(tmp_path / "whole", tmp_path / "cut") == []
     assert (tmp_path / "cut" / "run" / "shared.h5").is_file()
