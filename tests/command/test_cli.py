@@ -175,7 +175,8 @@ def test_bad_input_that_needs_tensorflow_is_refused_as_cleanly(typed, message, c
 
 
 IN_A_FRESH_PROCESS = f"""
-import contextlib, io, json, os, sys, tempfile
+import contextlib, gc, io, json, os, sys, tempfile
+gc.set_threshold(20_000, 20, 50)
 sys.path.append({str(ROOT / "tests")!r})
 import parsed_once
 from pruneflow.command import cli

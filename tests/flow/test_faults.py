@@ -55,7 +55,9 @@ def small_disk(folder, size):
 # Sizes at which the disk fills up while events, a TFLite file, an .h5 file and result.json are written.
 @pytest.mark.long
 @pytest.mark.parametrize("size", ["16k", "24k", "120k", "300k", "372k"])
-def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, size, capfd):
+def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, size, capfd, trained_before):
+    if size != "16k":  # which training fills up
+        trained_before("dense", "pruned")
     with small_disk(tmp_path / "small", size) as disk:
         kept = disk / "kept"
         kept.write_bytes(b"was there before")
@@ -71,9 +73,9 @@ def test_a_full_disk_gets_one_message_and_leaves_nothing_half_written(tmp_path, 
 
 
 @pytest.mark.long
-def test_the_same_run_fits_on_a_larger_disk(tmp_path):
+def test_the_same_run_fits_on_a_larger_disk(tmp_path, shared_stages):
     with small_disk(tmp_path / "small", "600k") as disk:
-        assert exit_code([*QUICK, f"hydra.run.dir={disk / 'run'}"]) == 0
+        assert exit_code([*QUICK, shared_stages, f"hydra.run.dir={disk / 'run'}"]) == 0
         assert (disk / "run" / "result.json").exists()
 
 
@@ -138,9 +140,10 @@ def test_diverging_training_is_answered_as_documented(capsys):
 
 
 @pytest.mark.long
-def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch):
+def test_a_missed_sparsity_is_answered_as_documented(capsys, monkeypatch, trained_before):
     from pruneflow.sparsity.masked import Masked
 
+    trained_before("dense")
     monkeypatch.setattr(Masked, "update", lambda *_: None)
     answer, code = documented("the pruned weights miss the requested sparsity")
     assert exit_code(QUICK) == code
