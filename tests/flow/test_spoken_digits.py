@@ -92,7 +92,7 @@ def test_digits_of_a_real_new_speaker_are_understood(tmp_path: Path, real_data: 
     if not source.is_file():
         pytest.skip(f"{source} is not there")
     SCRIPT["main"](str(source), str(tmp_path / "digits.npz"))
-    result = result_of(tmp_path, "trainer.dense_epochs=6", "trainer.epochs=4")
+    result = result_of(tmp_path, "trainer.dense_epochs=10", "trainer.epochs=10")
     accuracies = {file["kind"]: file["accuracy"] for file in result["tflite"]}
     assert result["dense"]["accuracy"] > 0.7
     assert accuracies["float"] > result["dense"]["accuracy"] - 0.1
