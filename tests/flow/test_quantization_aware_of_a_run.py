@@ -54,7 +54,7 @@ def test_training_for_int8_keeps_zeros_and_its_file_agrees_with_the_rounding_net
 def test_a_network_that_was_cut_pruned_again_and_shared_is_trained_for_int8_with_depthwise_layers(
     composed, tmp_path
 ):
-    words = ["model=ds_cnn", "model.filters=4", "model.blocks=1", "sharing.values=3"]
+    words = ["model=ds_cnn", "model.filters=12", "model.blocks=1", "sharing.values=3"]
     words += ["structure=channel", "structure.multiple=1", "schedule.final_sparsity=0.5", "then=unstructured"]
     result = run(composed, tmp_path, *words, *AWARE)
     assert result.cut.channels.removed > 0.3
