@@ -206,9 +206,10 @@ def sets_a_key(override: Override) -> bool:
 @functools.cache
 def with_keys(*overrides: str) -> DictConfig:
     """Compose the options that are chosen once, and set the keys in a copy, as Hydra does at its end."""
-    parsed = dict(zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True))
-    keys = [override for override in parsed.values() if sets_a_key(override)]
-    chosen = composed_once(*[text for text in overrides if parsed[text] not in keys])
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    keys = [override for override in parsed if sets_a_key(override)]
+    pairs = zip(overrides, parsed, strict=True)
+    chosen = composed_once(*[text for text, override in pairs if not sets_a_key(override)])
     made = copy.deepcopy(chosen)
     ConfigLoaderImpl._apply_overrides_to_config(keys, made)
     return made
