@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,10 @@ def network(data: Data) -> Any:
     return keras.Model(inputs, x)
 
 
-def train(data: Data, steps: int) -> dict[str, float]:
+def train(data: Data, steps: int, build: Callable[[Data], Any] = network) -> dict[str, float]:
     """Train, and time each wait and each step."""
     tf, keras = backend.tensorflow(), backend.keras()
-    model, optimizer = network(data), keras.optimizers.Adam()
+    model, optimizer = build(data), keras.optimizers.Adam()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function  # type: ignore[untyped-decorator]

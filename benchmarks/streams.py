@@ -1,10 +1,10 @@
 """Training from TFRecord files against arrays in memory: time of an epoch, waiting for data, peak memory.
 
-    python benchmarks/streams.py [--records 2000 200000] [--steps 300]
+    python benchmarks/streams.py [--records 2000 200000] [--steps 300] [--network small]
 
 Images of 32 x 32 in colours, JPEG, made of MNIST's, are written into 16 files, and 600 each for validation
-and testing into others. The network of ``benchmarks/input.py`` is trained on them in batches of 32, in a
-process of its own for each row: from the files, and from arrays. ``--steps 0`` trains one whole epoch.
+and testing into others. A network, the small one of ``benchmarks/input.py`` or resnet8, is trained on them in
+batches of 32, in a process of its own for each row: from the files, and from arrays. ``--steps 0`` trains one whole epoch.
 Waiting is the time from asking for a batch until it is there, as a share of the time of all steps but the
 first. Seconds of processors are those of training and evaluation, which a busy machine changes least. Peak
 memory is that of the whole process, which also reads all files first, and evaluates the test part at the
@@ -25,18 +25,21 @@ from pathlib import Path
 
 import numpy as np
 from commands import show
-from input import BATCH, train
+from input import BATCH, network, train
 from PIL import Image
 
 from pruneflow.datasets.batches import steps_per_epoch
 from pruneflow.datasets.reading.cache import cache_folder
 from pruneflow.datasets.spec import Data, Part
 from pruneflow.datasets.tfrecord import TfRecord
+from pruneflow.models.resnet8 import Resnet8
 from pruneflow.runtime import backend
 
 SIDE, FILES = 32, 16
 HELD = 600  # records for validation, and for testing, whatever the number for training
 MODES = ("stream", "arrays")
+RESNET8 = Resnet8(name="resnet8", filters=[16, 32, 64], output_activation="linear")
+NETWORKS = {"small": network, "resnet8": lambda data: RESNET8.build(data.spec)}
 SPECIFICATION = f"""example: {{name: image, kind: image, shape: [{SIDE}, {SIDE}, 3]}}
 label: {{name: label}}
 """
@@ -97,13 +100,13 @@ def loaded(folder: Path, mode: str) -> Data:
     return Data(data.name, data.spec, train, validation, test)
 
 
-def child(folder: Path, mode: str, steps: int) -> None:
+def child(folder: Path, mode: str, name: str, steps: int) -> None:
     """One row, in this process; prints JSON."""
     start = time.perf_counter()
     data = loaded(folder, mode)
     row = {"load": time.perf_counter() - start}
     start = time.process_time()
-    row |= train(data, steps or steps_per_epoch(len(data.train), BATCH) - 1)
+    row |= train(data, steps or steps_per_epoch(len(data.train), BATCH) - 1, NETWORKS[name])
     row["processor"] = time.process_time() - start
     row["epoch"] = len(data.train) / row["examples_per_second"]
     row["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -115,20 +118,21 @@ def main() -> None:
     parser.add_argument("--records", type=int, nargs="+", default=[2_000, 200_000])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--network", choices=NETWORKS, default="small")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
-        child(Path(chosen.child[0]), chosen.child[1], chosen.steps)
+        child(Path(chosen.child[0]), chosen.child[1], chosen.network, chosen.steps)
         return
     for count in chosen.records:
         with tempfile.TemporaryDirectory() as folder:
             make(Path(folder) / "records", count)
             for mode in chosen.modes:
-                _row(Path(folder) / "records", mode, count, chosen.steps)
+                _row(Path(folder) / "records", mode, chosen.network, count, chosen.steps)
 
 
-def _row(folder: Path, mode: str, count: int, steps: int) -> None:
-    line = [sys.executable, __file__, "--steps", str(steps), "--child", str(folder), mode]
+def _row(folder: Path, mode: str, name: str, count: int, steps: int) -> None:
+    line = [sys.executable, __file__, "--steps", str(steps), "--network", name, "--child", str(folder), mode]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     found = next(text for text in done.stdout.splitlines() if text.startswith("ROW "))
     row = json.loads(found.removeprefix("ROW "))
