@@ -4,11 +4,11 @@
 
 Images of 32 x 32 in colours, JPEG, made of MNIST's, are written into 16 files, and 600 each for validation
 and testing into others. A network, the small one of ``benchmarks/input.py`` or resnet8, is trained on them in
-batches of 32, in a process of its own for each row: from the files, and from arrays. ``--steps 0`` trains one whole epoch.
-Waiting is the time from asking for a batch until it is there, as a share of the time of all steps but the
-first. Seconds of processors are those of training and evaluation, which a busy machine changes least. Peak
-memory is that of the whole process, which also reads all files first, and evaluates the test part at the
-end. Loading is the one reading of all files. Needs MNIST in PRUNEFLOW_DATA_DIR or the cache folder.
+batches of 32, in a process of its own for each row: from the files, and from arrays. ``--steps 0`` trains one
+whole epoch. Waiting is the time from asking for a batch until it is there, as a share of the time of all
+steps but the first. Seconds of processors are those of training and evaluation, which a busy machine changes
+least. Peak memory is that of the whole process, which also reads all files first, and evaluates the test part
+at the end. Loading is the one reading of all files. Needs MNIST in PRUNEFLOW_DATA_DIR or the cache folder.
 """
 
 from __future__ import annotations
