@@ -137,7 +137,7 @@ def small(name: str, seed: int, more: list[str]) -> dict[str, float]:
         "schedule.final_sparsity=0.01",
         "latency.seconds=0",
     ]
-    result = pruneflow.run([*words, f"seed={seed}", *more], folder=emptied(folder), report=False)
+    result = pruneflow.run([*more, *words, f"seed={seed}"], folder=emptied(folder), report=False)
     return {"small": result.dense.accuracy or 0.0}
 
 
